@@ -1,0 +1,39 @@
+"""Refuses to run in production on values that are only fit for development."""
+
+from collections.abc import Mapping
+
+from django.core.exceptions import ImproperlyConfigured
+
+DEVELOPMENT_KEY = "only-for-development-and-tests-production-sets-SECRET_KEY"
+DEVELOPMENT_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
+
+
+def refuse_unsafe(environ: Mapping[str, str], *, debug: bool) -> None:
+    """Raise ImproperlyConfigured when DEBUG is off and a value of production is missing."""
+    missing = [] if debug else list(_missing(environ))
+    if missing:
+        raise ImproperlyConfigured("DEBUG is off, so: " + " ".join(missing))
+
+
+def _missing(environ: Mapping[str, str]) -> list[str]:
+    checks = [
+        (
+            bool(environ.get("SECRET_KEY")),
+            "Set SECRET_KEY to a long random text.",
+        ),
+        (
+            bool(environ.get("ALLOWED_HOSTS", "").strip(", ")),
+            "Set ALLOWED_HOSTS to the host names that are served, separated by commas.",
+        ),
+        (
+            _has_server(environ),
+            "Set REDIS_URL (or SENTINELS): the embedded server is for development only; "
+            "PLUGSPACE_EMBEDDED=force allows it all the same.",
+        ),
+    ]
+    return [sentence for is_there, sentence in checks if not is_there]
+
+
+def _has_server(environ: Mapping[str, str]) -> bool:
+    is_forced = environ.get("PLUGSPACE_EMBEDDED", "").lower() == "force"
+    return is_forced or bool(environ.get("REDIS_URL") or environ.get("SENTINELS"))

@@ -1,0 +1,105 @@
+"""The ground of all tests: a server and databases that nobody else uses, gone at the end.
+
+Everything is put into the environment before Django reads its settings, so that the processes
+that tests start see the same. That is why DJANGO_SETTINGS_MODULE is set here, not in a file.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from redis import Redis
+
+from plugspace_queue import embedded
+from tests import postgres
+
+GROUND = ExitStack()
+NO_POSTGRES = (
+    "PostgreSQL is not here: install it (scripts/install-system-packages) or set PSQ_TEST_POSTGRES."
+)
+
+
+def _prepare() -> None:
+    home = Path(tempfile.mkdtemp(prefix="psq-test-"))
+    GROUND.callback(shutil.rmtree, home, ignore_errors=True)
+    for name in ("REDIS_URL", "SENTINELS", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS"):
+        os.environ.pop(name, None)
+    os.environ["PLUGSPACE_EMBEDDED_DIR"] = str(home / "redis")
+    os.environ.setdefault("PSQ_EMBEDDED_ARGS", "--appendonly no")
+    if server := os.environ.get("PSQ_TEST_REDIS_SERVER"):
+        os.environ["PSQ_EMBEDDED_SERVER"] = server
+    if os.environ.get("PSQ_TEST_DATABASE") != "postgres":
+        os.environ["DATABASE_URL"] = f"sqlite:///{home / 'db.sqlite3'}"
+    elif url := _start_postgres():
+        os.environ["DATABASE_URL"] = url
+    else:
+        pytest.exit(NO_POSTGRES, returncode=1)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+    GROUND.callback(embedded.stop)
+
+
+def _start_postgres() -> str | None:
+    named = os.environ.get("PSQ_TEST_POSTGRES") or _postgres_of_environment()
+    if named or not postgres.binaries():
+        return named
+    return GROUND.enter_context(postgres.cluster())
+
+
+def _postgres_of_environment() -> str | None:
+    url = os.environ.get("DATABASE_URL", "")
+    return url if url.startswith("postgres") else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean up behind everything else, even when the run is interrupted."""
+    config.add_cleanup(GROUND.close)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say why a test marked `postgres` is left out."""
+    for item in items:
+        if item.get_closest_marker("postgres") and (reason := _why_not_postgres(item)):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _why_not_postgres(item: pytest.Item) -> str | None:
+    if settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
+        return None
+    if "postgres_url" not in getattr(item, "fixturenames", ()):
+        return "this run is on SQLite: `make test-postgres` runs it"
+    has_one = os.environ.get("PSQ_TEST_POSTGRES") or postgres.binaries()
+    return None if has_one else NO_POSTGRES
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """The URL of a PostgreSQL server whose databases are the tests' to make and drop."""
+    if os.environ["DATABASE_URL"].startswith("postgres"):
+        return os.environ["DATABASE_URL"]
+    url = _start_postgres()
+    assert url, NO_POSTGRES
+    return url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A client of the server that this run owns: in a folder of its own, made a moment ago."""
+    embedded.ensure_running()
+    with Redis(unix_socket_path=embedded.socket_path()) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def redis(redis_server: Redis) -> Iterator[Redis]:
+    """The queue's database; emptied, with all others of the server, after every test."""
+    yield redis_server
+    if embedded.is_running():
+        redis_server.flushall()
+
+
+_prepare()

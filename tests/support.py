@@ -1,0 +1,36 @@
+"""What the tests of all rooms share: waiting for a condition, and the environment of child processes."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import quote
+
+from django.conf import settings
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], timeout: float = 5.0, message: str = "") -> T:
+    """The first truthy value of `condition`; fails with `message` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(message or f"still {value!r} after {timeout} s: {condition}")
+        time.sleep(0.005)  # noqa: TID251 -- the one place that may
+    return value
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """os.environ for a child process that must see the database of the running test."""
+    return os.environ | {"DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1"} | extra
+
+
+def database_url() -> str:
+    """The URL of the database that the running test uses."""
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        return f"sqlite:///{database['NAME']}"
+    user, password = quote(database["USER"]), quote(database["PASSWORD"])
+    host, port = quote(database["HOST"], safe=""), database["PORT"] or ""
+    return f"postgres://{user}:{password}@/{database['NAME']}?host={host}&port={port}"
