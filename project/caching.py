@@ -4,35 +4,12 @@ Emptying a cache empties its whole database, so the two must never share one.
 """
 
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from plugspace_queue import embedded
-from project import environment
+from plugspace_queue.conf import parse_sentinels
 
 DATABASE = 1
-
-CONNECTION = {
-    "URL",
-    "UNIX_SOCKET_PATH",
-    "HOST",
-    "PORT",
-    "DB",
-    "USERNAME",
-    "PASSWORD",
-    "SENTINELS",
-    "MASTER_NAME",
-    "SENTINEL_KWARGS",
-    "CONNECTION_KWARGS",
-    "SOCKET_TIMEOUT",
-    "SSL",
-    "SSL_CERT_REQS",
-}
-
-
-def connection_of(queues: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What says where the server is in the first of these queues, without how the queue works."""
-    first = next(iter(queues.values()))
-    return {name: value for name, value in first.items() if name in CONNECTION}
 
 
 def caches(*, url: str | None, sentinels: str | None) -> dict[str, dict[str, Any]]:
@@ -48,7 +25,7 @@ def _direct(location: str) -> dict[str, Any]:
 
 
 def _behind_sentinels(text: str) -> dict[str, Any]:
-    hosts, service = environment.sentinels(text)
+    hosts, service = parse_sentinels(text)
     return {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": f"redis://{service}/{DATABASE}",
@@ -62,7 +39,14 @@ def _behind_sentinels(text: str) -> dict[str, Any]:
 
 def _other_database(url: str) -> str:
     parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
-        return urlunsplit(parts._replace(query=f"db={DATABASE}"))
-    used = parts.path.strip("/") or "0"
-    return urlunsplit(parts._replace(path=f"/{0 if used == str(DATABASE) else DATABASE}"))
+        query["db"] = _other(query.get("db", "0"))
+        return f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
+    # redis-py lets the query win over the path.
+    used = query.pop("db", "") or parts.path.strip("/") or "0"
+    return urlunsplit(parts._replace(path=f"/{_other(used)}", query=urlencode(query)))
+
+
+def _other(used: str) -> str:
+    return "0" if int(used) == DATABASE else str(DATABASE)

@@ -91,21 +91,3 @@ def _pool(options: dict[str, Any]) -> dict[str, Any]:
     if "pool" not in options:
         return options
     return options | {"pool": flag(options, "pool", default=False)}
-
-
-def sentinels(text: str) -> tuple[list[tuple[str, int]], str]:
-    """The hosts and the service name of `host:port,host:port/service`."""
-    hosts, slash, service = text.partition("/")
-    if not (slash and service):
-        raise ImproperlyConfigured(f"SENTINELS={text!r} names no service: use {SENTINELS_FORM}.")
-    return [_sentinel(host.strip()) for host in hosts.split(",")], service.strip()
-
-
-SENTINELS_FORM = "host:port,host:port/service"
-
-
-def _sentinel(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isdigit()):
-        raise ImproperlyConfigured(f"SENTINELS: {text!r} is not host:port; use {SENTINELS_FORM}.")
-    return host.strip("[]"), int(port)

@@ -7,7 +7,7 @@ project runs on SQLite and on an embedded server of its own, both below var/.
 import os
 from pathlib import Path
 
-from plugspace_queue.conf import rq_settings
+from plugspace_queue.conf import connection_config, rq_settings
 from project import caching, environment, safety
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -75,7 +75,7 @@ SENTINELS = os.environ.get("SENTINELS") or None
 
 RQ_QUEUES, RQ = rq_settings(url=REDIS_URL, sentinels=SENTINELS)
 # A stock queue of RQ beside ours, on the same connection.
-RQ_QUEUES["default"] = caching.connection_of(RQ_QUEUES)
+RQ_QUEUES["default"] = connection_config(url=REDIS_URL, sentinels=SENTINELS)
 CACHES = caching.caches(url=REDIS_URL, sentinels=SENTINELS)
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -1,4 +1,4 @@
-"""URLs of the demo project: the admin (with RQ's own pages below it) and everything of the queue."""
+"""URLs of the demo project: the admin (RQ's own pages below it) and all of the queue."""
 
 from django.contrib import admin
 from django.urls import include, path

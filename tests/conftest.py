@@ -56,8 +56,9 @@ def _postgres_of_environment() -> str | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Clean up behind everything else, even when the run is interrupted."""
+    """Load the settings for pytest-django, and clean up however the run ends."""
     config.add_cleanup(GROUND.close)
+    assert settings.DATABASES
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

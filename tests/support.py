@@ -1,4 +1,4 @@
-"""What the tests of all rooms share: waiting for a condition, and the environment of child processes."""
+"""What the tests of all rooms share: a wait, and the environment of child processes."""
 
 import os
 import time

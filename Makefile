@@ -1,0 +1,60 @@
+# One word for each thing a developer does; `make` alone lists them.
+
+PYTHON ?=
+BIN = .venv/bin
+READY = .venv/.ready
+RUN = $(BIN)/python -m
+
+.DEFAULT_GOAL = help
+.PHONY: help setup demo test test-postgres check format lint types contracts migrations bench docs snapshot clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## make .venv and install what the project needs (PYTHON=python3.12 chooses the interpreter)
+
+$(READY): requirements.txt scripts/setup
+	@PYTHON="$(PYTHON)" scripts/setup
+
+demo: $(READY) ## run everything and one workflow to its end (ONCE=1: exit when it is complete)
+	@$(BIN)/python manage.py queue_demo
+
+test: $(READY) ## run the tests on SQLite and the embedded server
+	$(RUN) pytest
+
+test-postgres: $(READY) ## run the tests on PostgreSQL and on the redis-server of PATH
+	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) pytest
+
+check: lint types contracts migrations test ## everything that must hold before a change is handed in
+
+format: $(READY) ## put the code in the house style
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+lint: $(READY) ## say where the code leaves the house style
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+
+types: $(READY) ## check the types
+	$(RUN) mypy
+
+contracts: $(READY) ## check which room imports which
+	$(BIN)/lint-imports
+
+migrations: $(READY) ## check that models and migrations agree, and Django's own checks
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check
+
+bench: $(READY) ## measure against the budget; writes benchmarks/latest.json
+	$(RUN) benchmarks
+
+docs: $(READY) ## write the pages that are made from code
+	$(BIN)/python manage.py queue_docs
+
+snapshot: $(READY) ## write the OpenAPI snapshot that the tests compare with
+	$(BIN)/python manage.py spectacular --file tests/contracts/openapi.yaml
+
+clean: ## stop the embedded server; remove .venv, var and all caches
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -c "from plugspace_queue import embedded; embedded.stop()"; fi
+	rm -rf .venv var build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,133 @@
+"""The demo project's variables: read right, or refused with a sentence that says what to set."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from project import caching, environment
+
+OURS = ("DATABASE_URL", "REDIS_URL", "SENTINELS", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
+
+
+def read_settings(**variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in OURS}
+    code = "import project.settings as s; print(s.DATABASES['default']['NAME'], s.RQ_QUEUES)"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=inherited | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_sqlite_file_is_opened_for_many_processes():
+    database = environment.database("sqlite:////srv/data/db.sqlite3")
+
+    assert database["NAME"] == "/srv/data/db.sqlite3"
+    assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+    assert "journal_mode=WAL" in database["OPTIONS"]["init_command"]
+
+
+def test_three_slashes_name_a_relative_sqlite_file():
+    assert environment.database("sqlite:///var/a.db")["NAME"] == "var/a.db"
+
+
+def test_a_postgres_url_is_taken_apart_and_unquoted():
+    database = environment.database("postgres://me:p%40ss@db.example:5433/queue?sslmode=require")
+
+    told = [database[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME", "OPTIONS")]
+    assert told == ["me", "p@ss", "db.example", "5433", "queue", {"sslmode": "require"}]
+
+
+def test_a_postgres_socket_directory_stands_in_the_query():
+    database = environment.database("postgresql://me@/queue?host=/run/postgresql&pool=true")
+
+    assert (database["HOST"], database["PORT"]) == ("/run/postgresql", "")
+    assert database["OPTIONS"] == {"pool": True}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://host/name", "sqlite://", "sqlite:///:memory:", "postgres://host", "postgres://h:x/n"],
+)
+def test_a_database_url_that_cannot_work_is_refused(url: str):
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
+        environment.database(url)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("1", True), ("Yes", True), ("0", False), ("", False)])
+def test_a_flag_is_read_in_any_usual_spelling(text: str, meant: bool):
+    assert environment.flag({"DEBUG": text}, "DEBUG", default=True) is meant
+
+
+def test_a_flag_that_is_neither_is_refused():
+    with pytest.raises(ImproperlyConfigured, match="DEBUG"):
+        environment.flag({"DEBUG": "perhaps"}, "DEBUG", default=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("redis://cache.example:6379", "redis://cache.example:6379/1"),
+        ("redis://:pw@cache.example/0?ssl=1", "redis://:pw@cache.example/1?ssl=1"),
+        ("redis://cache.example/1", "redis://cache.example/0"),
+        ("redis://cache.example/0?db=1", "redis://cache.example/0"),
+        ("unix:///run/redis.sock?db=0", "unix:///run/redis.sock?db=1"),
+        ("unix://me:pw@/run/redis.sock?db=1", "unix://me:pw@/run/redis.sock?db=0"),
+    ],
+)
+def test_the_cache_never_shares_the_database_of_the_queue(url: str, location: str):
+    assert caching.caches(url=url, sentinels=None)["default"]["LOCATION"] == location
+
+
+def test_the_cache_finds_its_server_through_the_sentinels():
+    cache = caching.caches(url=None, sentinels="a:26379,b:26380/queue")["default"]
+
+    assert cache["LOCATION"] == "redis://queue/1"
+    assert cache["OPTIONS"]["SENTINELS"] == [("a", 26379), ("b", 26380)]
+
+
+def test_without_any_variable_sqlite_and_the_embedded_server_are_used():
+    done = read_settings()
+
+    assert done.returncode == 0, done.stderr
+    assert "var/db.sqlite3" in done.stdout
+    assert "UNIX_SOCKET_PATH" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["SECRET_KEY", "ALLOWED_HOSTS", "REDIS_URL"])
+def test_production_names_the_variable_that_is_missing(missing: str):
+    variables = {
+        "DEBUG": "0",
+        "SECRET_KEY": "long and random",
+        "ALLOWED_HOSTS": "example.org",
+        "REDIS_URL": "redis://redis.example",
+    }
+    del variables[missing]
+
+    done = read_settings(**variables)
+
+    assert done.returncode == 1
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert "ImproperlyConfigured: DEBUG is off, so: Set " + missing in last_line
+
+
+def test_production_runs_when_everything_is_named():
+    done = read_settings(
+        DEBUG="0", SECRET_KEY="k", ALLOWED_HOSTS="example.org", REDIS_URL="redis://redis.example"
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "redis://redis.example" in done.stdout
+
+
+def test_the_embedded_server_can_be_forced_in_production():
+    done = read_settings(
+        DEBUG="0", SECRET_KEY="k", ALLOWED_HOSTS="example.org", PLUGSPACE_EMBEDDED="force"
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,66 @@
+"""The commands a newcomer types first, and the files that must agree with each other."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGETS = [
+    "help",
+    "setup",
+    "demo",
+    "test",
+    "test-postgres",
+    "check",
+    "format",
+    "lint",
+    "types",
+    "contracts",
+    "migrations",
+    "bench",
+    "docs",
+    "snapshot",
+    "clean",
+]
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", [("make",), ("make", "help")])
+def test_make_help_lists_every_target_with_a_sentence(command: tuple[str, ...]):
+    told = run(*command).stdout.splitlines()
+
+    assert [line.split()[1] for line in told] == TARGETS
+    assert all(len(line.split()) > 4 for line in told)
+
+
+def test_setup_refuses_an_interpreter_that_is_too_old(tmp_path: Path):
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+
+    done = run("scripts/setup", PYTHON=str(old))
+
+    assert done.returncode == 1
+    assert done.stderr == f"PYTHON={old} is not a Python of version 3.11 or newer.\n"
+
+
+def test_requirements_are_those_of_the_package_and_its_extras():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+
+    asked = {line for line in lines if line and not line.startswith("#")}
+
+    assert asked == {*project["dependencies"], *extras["postgres"], *extras["dev"]}
