@@ -1,0 +1,195 @@
+"""Settings: one frozen dataclass, filled from `settings.PLUGSPACE_QUEUE`.
+
+An unknown key is an error of `manage.py check`; `docs/settings.md` is written from this file.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from plugspace_queue import embedded
+from plugspace_queue.rules.catalog import QUEUE_NAMES
+
+SETTING = "PLUGSPACE_QUEUE"
+SENTINEL_CONNECTION = "plugspace_queue.engine.connection.SafeSentinelConnection"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings:
+    """Every key of `PLUGSPACE_QUEUE` in lower case, with its default."""
+
+    key_prefix: str = "plugspace"
+    """First segment of every Redis key that is ours."""
+
+    concurrency: int | Mapping[str, int] = field(default_factory=dict)
+    """Slots of one worker process: for every type, or per type, e.g. {"CODE": 8}."""
+
+    max_retries: int = 3
+    """Retries after the first run: with the default backoff after 2, 4 and 8 s."""
+
+    backoff_delay: float = 2.0
+    """Seconds before the first retry; each later one waits twice as long."""
+
+    backoff_jitter: float = 0.0
+    """Largest share added to a backoff by chance, 0 to 1."""
+
+    retry_unknown_errors: bool = False
+    """Retry exceptions nobody classified (`INTERNAL_ERROR`)."""
+
+    max_deferrals: int = 20
+    """Waits for a provider's 429 that burn no retry."""
+
+    max_recoveries: int = 2
+    """Worker deaths a task may survive before it fails with `WORKER_LOST`."""
+
+    default_ttl: int = 3600
+    """Seconds a task may wait for its first start before it expires."""
+
+    timeout: float = 900.0
+    """Seconds one attempt may run."""
+
+    hard_stop: float = 5.0
+    """Seconds between telling an attempt to stop and stopping it."""
+
+    lease: float = 10.0
+    """Seconds a worker's right to run an attempt lasts without renewal (3 or more)."""
+
+    shutdown_grace: float = 30.0
+    """Seconds running attempts get to finish after SIGTERM."""
+
+    rate_limit: Mapping[str, float] = field(default_factory=lambda: {"max": 100, "duration": 60.0})
+    """Requests per window (seconds) of an organization whose tier has no row of its own."""
+
+    max_prompt: int = 20_000
+    """Longest prompt, in characters."""
+
+    max_input: int = 256 * 1024
+    """Largest input of a task, in bytes of JSON."""
+
+    max_result: int = 4 * 1024 * 1024
+    """Largest result of a task, in bytes of JSON."""
+
+    max_log_lines: int = 1000
+    """Log lines kept per attempt."""
+
+    snapshot_limit: int = 32 * 1024
+    """Inputs and results above this many bytes of JSON are left out of `plugspace:task:{id}`."""
+
+    result_ttl: int = 86_400
+    """Seconds `plugspace:result:{taskId}:{TYPE}` and RQ's results stay in Redis."""
+
+    export_ttl: int = 3600
+    """Seconds an export stays in Redis."""
+
+    events_maxlen: int = 10_000
+    """Events kept in the stream, about."""
+
+    org_tasks_maxlen: int = 1000
+    """Ids kept in `plugspace:org:{orgId}:tasks`."""
+
+    retention: Mapping[str, int] = field(
+        default_factory=lambda: {
+            "complete": 30 * 86_400,
+            "failed": 90 * 86_400,
+            "cancelled": 30 * 86_400,
+            "expired": 30 * 86_400,
+        }
+    )
+    """Seconds a final task is kept before `queue_prune` deletes it, per state."""
+
+    refund_on: tuple[str, ...] = ("WORKER_LOST",)
+    """Error codes whose tasks are refunded."""
+
+    currency: str = "USD"
+    """Currency of every cost."""
+
+    relay_interval: float = 5.0
+    """Seconds between two looks for tasks that a commit left unpublished."""
+
+    embedded: bool = True
+    """Start the bundled server on first use when no other Redis is configured."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "AppSettings":
+        """The settings in a `PLUGSPACE_QUEUE` dict; ImproperlyConfigured names unknown keys."""
+        known = {entry.name for entry in fields(cls)}
+        unknown = sorted(name for name in values if name.lower() not in known)
+        if unknown:
+            raise ImproperlyConfigured(
+                f"{SETTING} has unknown keys: {', '.join(unknown)}. See docs/settings.md."
+            )
+        return cls(**{name.lower(): value for name, value in values.items()})
+
+
+@functools.cache
+def get_settings() -> AppSettings:
+    """The settings in force; read again after `override_settings`."""
+    return AppSettings.from_mapping(getattr(django_settings, SETTING, {}))
+
+
+def _reload(*, setting: str, **kwargs: object) -> None:
+    if setting == SETTING:
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_reload, dispatch_uid="plugspace_queue.conf")
+
+
+def rq_settings(
+    url: str | None = None, sentinels: str | None = None
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """`RQ_QUEUES` (our six) and `RQ` for a host project's settings.
+
+    `url` is a Redis URL; `sentinels` is `host:port,host:port/service`. Neither: the embedded
+    server. Raises ImproperlyConfigured when `sentinels` cannot be read.
+    """
+    shared = {
+        **connection_config(url, sentinels),
+        "QUEUE_CLASS": "plugspace_queue.engine.queue.Queue",
+        "SERIALIZER": "rq.serializers.JSONSerializer",
+        "DEFAULT_TIMEOUT": 900,
+    }
+    rq = {
+        "WORKER_CLASS": "plugspace_queue.worker.worker.Worker",
+        "JOB_CLASS": "plugspace_queue.engine.job.Job",
+    }
+    return {name: dict(shared) for name in QUEUE_NAMES}, rq
+
+
+def connection_config(url: str | None = None, sentinels: str | None = None) -> dict[str, Any]:
+    """The connection part of a django-rq queue, for queues of the host project too."""
+    if sentinels:
+        hosts, service = parse_sentinels(sentinels)
+        return {
+            "SENTINELS": hosts,
+            "MASTER_NAME": service,
+            "DB": 0,
+            "CONNECTION_KWARGS": {
+                "socket_connect_timeout": 0.5,
+                "connection_class": import_string(SENTINEL_CONNECTION),
+            },
+            "SENTINEL_KWARGS": {"socket_timeout": 0.5},
+        }
+    if url:
+        return {"URL": url}
+    return {"UNIX_SOCKET_PATH": embedded.socket_path(), "DB": 0}
+
+
+def parse_sentinels(text: str) -> tuple[list[tuple[str, int]], str]:
+    """Hosts and service of `host:port,host:port/service`."""
+    hosts, _, service = text.partition("/")
+    try:
+        pairs = [(host, int(port)) for host, port in (e.rsplit(":", 1) for e in hosts.split(","))]
+    except ValueError:
+        pairs = []
+    if not pairs or not service:
+        raise ImproperlyConfigured(
+            f"SENTINELS must read host:port,host:port/service, not {text!r}."
+        )
+    return pairs, service

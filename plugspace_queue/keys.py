@@ -1,0 +1,145 @@
+"""Every Redis key of ours: one function a key; the docstring gives type, meaning, time to live.
+
+`docs/redis.md` is written from this file. RQ's own keys keep RQ's names.
+"""
+
+from plugspace_queue.conf import get_settings
+
+
+def _key(*parts: str) -> str:
+    return ":".join((get_settings().key_prefix, *parts))
+
+
+def queue(name: str) -> str:
+    """sorted set · the queue itself: its lanes in service order · none."""
+    return _key(name)
+
+
+def wait(name: str) -> str:
+    """list · ids of waiting tasks of all priorities; LLEN is exact · none."""
+    return _key(name, "wait")
+
+
+def active(name: str) -> str:
+    """list · ids running now; LLEN is exact · none."""
+    return _key(name, "active")
+
+
+def lane(name: str, band: int, organization_id: str) -> str:
+    """list · one organization's waiting line in one band, oldest first · none."""
+    return _key(name, "lane", f"{band}:{organization_id}")
+
+
+def idx(name: str) -> str:
+    """hash · waiting id → `<index in wait>|<lane>` · none."""
+    return _key(name, "idx")
+
+
+def own(name: str) -> str:
+    """hash · running id → `<fence>|<lane>|<worker>` · none."""
+    return _key(name, "own")
+
+
+def lease(name: str) -> str:
+    """sorted set · running id → end of its lease in ms of the server's clock · none."""
+    return _key(name, "lease")
+
+
+def meta(name: str) -> str:
+    """hash · paused, limits, policy, last fence, lifetime counts · none."""
+    return _key(name, "meta")
+
+
+def marker(name: str) -> str:
+    """sorted set · one member when there may be work; workers block on it · none."""
+    return _key(name, "marker")
+
+
+def limiter(name: str) -> str:
+    """list · start times in ms within the queue limiter's window · none."""
+    return _key(name, "limiter")
+
+
+def running(name: str) -> str:
+    """hash · organization → its running tasks in this queue · none."""
+    return _key(name, "running")
+
+
+def parked(name: str) -> str:
+    """sorted set · lanes off the ring while capped or paused, with their tags · none."""
+    return _key(name, "parked")
+
+
+def virtual_time(name: str) -> str:
+    """hash · band → virtual time of the fair order · none."""
+    return _key(name, "vt")
+
+
+def finished_tags(name: str, band: int) -> str:
+    """sorted set · lane that ran empty → its finish tag; trimmed by tick · none."""
+    return _key(name, "fin", str(band))
+
+
+def paused_organizations() -> str:
+    """set · organizations whose lanes are parked by an operator · none."""
+    return _key("paused")
+
+
+def epoch() -> str:
+    """string · missing when Redis lost its data; then rows are published again · none."""
+    return _key("epoch")
+
+
+def events() -> str:
+    """stream · what happened to tasks, newest last, capped · none."""
+    return _key("events")
+
+
+def task(task_id: str) -> str:
+    """string · JSON AgentTask; a large input or result is left out · retention after the end."""
+    return _key("task", task_id)
+
+
+def workflow(workflow_id: str) -> str:
+    """string · JSON of a workflow and the states of its steps · retention after the end."""
+    return _key("workflow", workflow_id)
+
+
+def result(task_id: str, task_type: str) -> str:
+    """string · JSON result of a task, a cache of the row · RESULT_TTL."""
+    return _key("result", task_id, task_type)
+
+
+def ratelimit(organization_id: str) -> str:
+    """string · requests in the organization's running window · the window."""
+    return _key("ratelimit", organization_id)
+
+
+def usage(organization_id: str, task_type: str, month: str) -> str:
+    """string · reserved units of a month (YYYY-MM, UTC), a mirror of SQL · 62 days."""
+    return _key("usage", organization_id, task_type, month)
+
+
+def usage_versions() -> str:
+    """hash · usage key → version of the mirrored value, so that an older one never wins · none."""
+    return _key("usage-versions")
+
+
+def organization_tasks(organization_id: str) -> str:
+    """sorted set · newest task ids by time, capped · none."""
+    return _key("org", organization_id, "tasks")
+
+
+def organization_tier(organization_id: str) -> str:
+    """string · slug of the tier, a mirror of SQL · none."""
+    return _key("org", organization_id, "tier")
+
+
+def export(export_id: str) -> str:
+    """string · the bytes of an export · EXPORT_TTL."""
+    return _key("export", export_id)
+
+
+def export_meta(export_id: str) -> str:
+    """hash · file name, size, organization of an export · EXPORT_TTL."""
+    return _key("export", export_id, "meta")

@@ -1,0 +1,1 @@
+"""Copies of rows in Redis: tiers of organizations, settings of queues."""

@@ -1,0 +1,24 @@
+"""The rows. Definitions live in the submodules; everybody else imports from here."""
+
+from plugspace_queue.models.idempotency import IdempotencyKey
+from plugspace_queue.models.organization import ApiKey, Membership, Organization
+from plugspace_queue.models.queue import QueueSettings
+from plugspace_queue.models.task import Attempt, Dependency, Task
+from plugspace_queue.models.tier import TierPolicy
+from plugspace_queue.models.usage import MonthlyUsage, UsageEntry
+from plugspace_queue.models.workflow import Workflow
+
+__all__ = [
+    "ApiKey",
+    "Attempt",
+    "Dependency",
+    "IdempotencyKey",
+    "Membership",
+    "MonthlyUsage",
+    "Organization",
+    "QueueSettings",
+    "Task",
+    "TierPolicy",
+    "UsageEntry",
+    "Workflow",
+]

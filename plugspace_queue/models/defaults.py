@@ -1,0 +1,28 @@
+"""The rows a fresh database is born with: the seed's four tiers and six queues."""
+
+from typing import Any
+
+from plugspace_queue.models.queue import QueueSettings
+from plugspace_queue.models.tier import TierPolicy
+from plugspace_queue.rules.tiers import TIERS
+from plugspace_queue.types import TaskType
+
+
+def create_missing(*, using: str = "default", **kwargs: Any) -> None:
+    """Add what is missing and leave alone what operators changed (receiver of post_migrate)."""
+    TierPolicy.objects.using(using).bulk_create(
+        [
+            TierPolicy(
+                slug=slug,
+                priority=plan.priority,
+                quotas=plan.quotas,
+                request_limit=plan.request_limit,
+                request_window=plan.request_window,
+            )
+            for slug, plan in TIERS.items()
+        ],
+        ignore_conflicts=True,
+    )
+    QueueSettings.objects.using(using).bulk_create(
+        [QueueSettings(type=kind) for kind in TaskType], ignore_conflicts=True
+    )

@@ -1,0 +1,55 @@
+"""Plans as editable rows: priority, monthly quotas per type, request limit."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from plugspace_queue.rules.tiers import LOWEST_PRIORITY, UNLIMITED
+from plugspace_queue.types import TaskType
+
+
+def validate_quotas(quotas: Any) -> None:
+    """A quota for each of the six types: a whole number, -1 for no limit."""
+    if not isinstance(quotas, dict) or set(quotas) != set(TaskType):
+        raise ValidationError(f"Give a quota for each of {', '.join(TaskType)}.")
+    wrong = [t for t, n in quotas.items() if type(n) is not int or n < UNLIMITED]
+    if wrong:
+        raise ValidationError(f"Quotas are whole numbers, -1 for no limit: {', '.join(wrong)}.")
+
+
+class TierPolicy(models.Model):
+    """What organizations of one plan get."""
+
+    slug = models.CharField(
+        primary_key=True, max_length=32, validators=[RegexValidator(r"^[a-z][a-z0-9-]{0,31}$")]
+    )
+    priority = models.PositiveSmallIntegerField(
+        validators=[MinValueValidator(0), MaxValueValidator(LOWEST_PRIORITY)],
+        help_text="0 is served first, 3 last.",
+    )
+    quotas = models.JSONField(
+        validators=[validate_quotas], help_text="Tasks per month and type; -1 is no limit."
+    )
+    request_limit = models.PositiveIntegerField(default=100, help_text="Requests per window.")
+    request_window = models.FloatField(
+        default=60.0, validators=[MinValueValidator(0.1)], help_text="Seconds."
+    )
+
+    class Meta:
+        verbose_name = "tier"
+        verbose_name_plural = "tiers"
+        ordering = ["priority", "slug"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(priority__lte=LOWEST_PRIORITY), name="psq_tier_priority_known"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def quota(self, task_type: TaskType | str) -> int:
+        """Tasks of this type per month; UNLIMITED is -1. A missing type has none."""
+        return int(self.quotas.get(str(task_type), 0))

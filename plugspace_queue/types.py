@@ -1,0 +1,111 @@
+"""The small words everybody uses: task types, states, public statuses, tiers, outcomes."""
+
+from enum import StrEnum
+
+
+class TaskType(StrEnum):
+    """The six kinds of work; each has a queue of its own."""
+
+    ARCHITECT = "ARCHITECT"
+    DESIGN = "DESIGN"
+    CODE = "CODE"
+    ANALYZE = "ANALYZE"
+    DEPLOY = "DEPLOY"
+    EXPORT = "EXPORT"
+
+    @property
+    def queue_name(self) -> str:
+        """The RQ queue's name: the lower-case word."""
+        return self.value.lower()
+
+
+class State(StrEnum):
+    """What the row of a task says; the transitions are in `rules.lifecycle`."""
+
+    BLOCKED = "blocked"
+    SCHEDULED = "scheduled"
+    WAITING = "waiting"
+    PROCESSING = "processing"
+    RETRYING = "retrying"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Status(StrEnum):
+    """The seed's five public statuses, a pure function of the state."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    RETRYING = "retrying"
+
+
+class Tier(StrEnum):
+    """The slugs of the four plans of the seed; more may be added as rows."""
+
+    FREE = "free"
+    STARTER = "starter"
+    PROFESSIONAL = "professional"
+    ENTERPRISE = "enterprise"
+
+
+class Kind(StrEnum):
+    """The recipes of workflows."""
+
+    CREATE = "create"
+    CLONE = "clone"
+    REFINE = "refine"
+    DESIGN_ONLY = "design-only"
+    CODE_ONLY = "code-only"
+    ANALYZE_ONLY = "analyze-only"
+
+
+class Policy(StrEnum):
+    """How the bands of a queue share it: highest first, or 8:4:2:1."""
+
+    STRICT = "strict"
+    WEIGHTED = "weighted"
+
+
+class Role(StrEnum):
+    """What a member may do for the organization over the API."""
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+class Scope(StrEnum):
+    """What an API key may do; each scope stands alone."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    OPERATE = "operate"
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+    RETRY = "retry"
+    DEFERRED = "deferred"
+    CANCELLED = "cancelled"
+    HANDED_BACK = "handed_back"
+    LOST = "lost"
+
+
+class EventName(StrEnum):
+    """Names of events on the wire and of the Django signals."""
+
+    ADDED = "taskAdded"
+    STARTED = "taskStarted"
+    PROGRESS = "taskProgress"
+    RETRYING = "taskRetrying"
+    COMPLETED = "taskCompleted"
+    FAILED = "taskFailed"
+    CANCELLED = "taskCancelled"
+    EXPIRED = "taskExpired"
