@@ -11,7 +11,9 @@ RUN = $(BIN)/python -m
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY) ## make .venv and install what the project needs (PYTHON=python3.12 chooses the interpreter)
+setup: ## make .venv and install what is needed (PYTHON=python3.12 chooses the interpreter)
+	@PYTHON="$(PYTHON)" scripts/setup
+	@echo "Ready: $$($(BIN)/python --version) in .venv"
 
 $(READY): requirements.txt scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup

@@ -1,9 +1,14 @@
 """URLs of the demo project: the admin (RQ's own pages below it) and all of the queue."""
 
 from django.contrib import admin
+from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("plugspace_queue.urls")),
+    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    # Under an ASGI server nobody else serves them; the list is empty when DEBUG is off.
+    *staticfiles_urlpatterns(),
 ]

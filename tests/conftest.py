@@ -6,10 +6,13 @@ that tests start see the same. That is why DJANGO_SETTINGS_MODULE is set here, n
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from django.conf import settings
@@ -58,7 +61,15 @@ def _postgres_of_environment() -> str | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Load the settings for pytest-django, and clean up however the run ends."""
     config.add_cleanup(GROUND.close)
+    signal.signal(signal.SIGTERM, partial(_end_run, os.getpid()))
     assert settings.DATABASES
+
+
+def _end_run(owner: int, signum: int, frame: FrameType | None) -> None:
+    # A terminated run still cleans up; a child that was forked from it just dies.
+    if os.getpid() == owner:
+        pytest.exit("terminated", returncode=128 + signum)
+    os._exit(128 + signum)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -98,6 +109,7 @@ def redis_server() -> Iterator[Redis]:
 @pytest.fixture(autouse=True)
 def redis(redis_server: Redis) -> Iterator[Redis]:
     """The queue's database; emptied, with all others of the server, after every test."""
+    embedded.ensure_running()
     yield redis_server
     if embedded.is_running():
         redis_server.flushall()
