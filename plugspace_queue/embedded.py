@@ -57,15 +57,15 @@ def ensure_running(timeout: float = 10, *, base_dir: Path | None = None) -> None
         return
     _refuse_windows()
     deadline = time.monotonic() + timeout
-    _make_private(_runtime_dir(base_dir))
     _make_private(data_dir(base_dir))
     with _locked(data_dir(base_dir) / "start.lock"):
+        _make_private(_runtime_dir(base_dir))
         if not _is_owned(base_dir):
             _start(base_dir)
         elif _has_lost_its_socket(base_dir):
             _terminate(base_dir, deadline)
             _start(base_dir)
-        _wait(lambda: is_running(base_dir), deadline, f"{_describe(base_dir)} does not answer")
+        _wait(lambda: _answers(base_dir), deadline, f"{_describe(base_dir)} does not answer")
 
 
 def stop(timeout: float = 10, *, base_dir: Path | None = None) -> None:
@@ -76,6 +76,9 @@ def stop(timeout: float = 10, *, base_dir: Path | None = None) -> None:
     with _locked(data_dir(base_dir) / "start.lock"):
         if _is_owned(base_dir):
             _terminate(base_dir, deadline)
+        # Removed only when nothing is in it.
+        with suppress(OSError):
+            _runtime_dir(base_dir).rmdir()
 
 
 def server_binary() -> str:
@@ -209,6 +212,15 @@ def _command(base_dir: Path | None) -> list[str]:
     pairs = ((f"--{name}", value) for name, value in options.items())
     extra = shlex.split(os.environ.get("PSQ_EMBEDDED_ARGS", ""))
     return [server_binary(), *(word for pair in pairs for word in pair), *extra]
+
+
+def _answers(base_dir: Path | None) -> bool:
+    if is_running(base_dir):
+        return True
+    if not _is_owned(base_dir):
+        log = (data_dir(base_dir) / "server.log").read_text(errors="replace")
+        raise RuntimeError(f"{_describe(base_dir)} ended at once: {log[-500:]}")
+    return False
 
 
 def _has_lost_its_socket(base_dir: Path | None) -> bool:

@@ -177,6 +177,26 @@ def test_a_server_that_cannot_start_says_why(home: Path, monkeypatch: pytest.Mon
         embedded.ensure_running()
 
 
+def test_a_server_that_cannot_read_its_data_says_so_at_once(home: Path):
+    embedded.ensure_running()
+    embedded.stop()
+    for file in (home / "appendonlydir").glob("*.manifest"):
+        file.write_text("nonsense\n")
+
+    with pytest.raises(RuntimeError, match="ended at once"):
+        embedded.ensure_running()
+
+
+def test_a_stopped_server_leaves_no_socket_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("PLUGSPACE_EMBEDDED_DIR")
+    embedded.ensure_running(base_dir=tmp_path)
+    folder = Path(embedded.socket_path(tmp_path)).parent
+
+    embedded.stop(base_dir=tmp_path)
+
+    assert not folder.exists()
+
+
 def test_a_binary_that_is_not_there_is_named(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PSQ_EMBEDDED_SERVER", "no-such-server")
 
