@@ -1,0 +1,173 @@
+"""The task on the wire: the one `AgentTask` of REST, events and the Redis snapshot."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.rules.lifecycle import status_of
+from plugspace_queue.types import State, Status, TaskType
+
+if TYPE_CHECKING:
+    from plugspace_queue.models import Task
+
+_encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class _Outgoing(BaseModel):
+    """Base of what we send: camelCase names, and no look at what our own rows hold."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Strict JSON data: camelCase keys, absent instead of null."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class TaskContext(_Outgoing):
+    """Where the task stands in its chain; only feedback, maximum and parent are the caller's."""
+
+    previous_tasks: list[str] = Field(default_factory=list)
+    user_feedback: list[str] | None = None
+    iteration_count: int = 0
+    max_iterations: int = 0
+    parent_task_id: str | None = None
+    chained_tasks: list[str] | None = None
+
+
+class TaskFailure(_Outgoing):
+    """Why a task failed; `code` is stable, `retryable` tells whether another run may help."""
+
+    message: str
+    code: str
+    stack: str | None = None
+    retryable: bool = False
+
+
+class TaskProgress(_Outgoing):
+    """How far a running task is: 0 to 100 and what it is at."""
+
+    percent: float
+    stage: str | None = None
+
+
+class TaskMetrics(_Outgoing):
+    """Times (UTC), `duration` in ms of the last attempt, tokens and cost over all attempts."""
+
+    queued_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    duration: int | None = None
+    tokens_used: int = 0
+    cost: float = 0.0
+    currency: str = "USD"
+
+
+class AgentTask(_Outgoing):
+    """A task as everybody outside sees it."""
+
+    id: str
+    type: TaskType
+    project_id: str
+    organization_id: str
+    user_id: str
+    priority: int = Field(ge=0, le=3)
+    input: dict[str, Any] | None
+    context: TaskContext
+    status: Status
+    state: State
+    result: Any = None
+    error: TaskFailure | None = None
+    progress: TaskProgress | None = None
+    metrics: TaskMetrics
+    retry_count: int
+    max_retries: int
+    ttl: int = Field(description="Seconds the task may wait for its first start.")
+    attempt: int = Field(description="Executions begun, from 1.")
+    recovery_count: int
+    deferral_count: int
+    workflow_id: str | None = None
+    step: int | None = None
+    run_at: datetime | None = Field(default=None, description="Not before; set while it waits.")
+    cancel_requested_at: datetime | None = None
+    input_omitted: bool | None = None
+    result_omitted: bool | None = None
+
+
+def agent_task(task: "Task") -> AgentTask:
+    """The wire form of a row, input and result complete."""
+    return AgentTask.model_validate(_wire(task) | {"input": task.input, "result": task.result})
+
+
+def snapshot(task: "Task") -> str:
+    """JSON of `plugspace:task:{id}`: the AgentTask without what is larger than SNAPSHOT_LIMIT."""
+    limit = get_settings().snapshot_limit
+    text = _encode(_wire(task))[:-1] + _spliced("input", task.input, limit)
+    if task.result is not None:
+        text += _spliced("result", task.result, limit)
+    return text + "}"
+
+
+def _spliced(name: str, value: Any, limit: int) -> str:
+    # Encoded apart, so that the size is known without encoding twice.
+    text = _encode(value)
+    if len(text) > limit:
+        return f',"{name}":null,"{name}Omitted":true'
+    return f',"{name}":{text}'
+
+
+def _wire(task: "Task") -> dict[str, Any]:
+    """Everything but input and result; absent instead of null."""
+    told: dict[str, Any] = {
+        "id": str(task.id),
+        "type": str(task.type),
+        "projectId": task.project_id,
+        "organizationId": task.organization_id,
+        "userId": task.user_id,
+        "priority": task.priority,
+        "context": task.context,
+        "status": status_of(task.state).value,
+        "state": str(task.state),
+        "metrics": _metrics(task),
+        "retryCount": task.retry_count,
+        "maxRetries": task.max_retries,
+        "ttl": task.ttl,
+        "attempt": task.attempt_count,
+        "recoveryCount": task.recovery_count,
+        "deferralCount": task.deferral_count,
+    }
+    if task.workflow_id is not None:
+        told |= {"workflowId": str(task.workflow_id), "step": task.step}
+    if task.error is not None:
+        told["error"] = task.error
+    if task.progress is not None:
+        told["progress"] = task.progress
+    _put_times(told, {"runAt": task.wake_at, "cancelRequestedAt": task.cancel_requested_at})
+    return told
+
+
+def _metrics(task: "Task") -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "tokensUsed": task.tokens_used,
+        "cost": float(task.cost),
+        "currency": get_settings().currency,
+    }
+    if task.duration is not None:
+        told["duration"] = task.duration
+    times = {
+        "queuedAt": task.queued_at,
+        "startedAt": task.started_at,
+        "completedAt": task.completed_at,
+    }
+    _put_times(told, times)
+    return told
+
+
+def _put_times(told: dict[str, Any], times: Mapping[str, datetime | None]) -> None:
+    for name, moment in times.items():
+        if moment is not None:
+            told[name] = moment.isoformat().replace("+00:00", "Z")
