@@ -1,0 +1,87 @@
+"""The common ground of every wire model: camelCase names, no guessing, only storable text."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+NUL = "\x00"
+
+
+class WireModel(BaseModel):
+    """Base of all models on the wire.
+
+    Names are camelCase outside and snake_case inside; unknown keys are refused,
+    values are not converted (`True` is no integer, `"1"` neither), numbers are
+    finite, and no string anywhere holds U+0000 or a lone surrogate.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, data: Any) -> Any:
+        require_storable(data)
+        return data
+
+    def to_wire(self) -> dict[str, Any]:
+        """The model as strict JSON data: camelCase keys, absent instead of null."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> Self:
+        """The model of JSON data; raises pydantic's ValidationError."""
+        return cls.model_validate(data)
+
+
+def require_storable(value: object) -> None:
+    """Raise ValueError when a string inside cannot be stored (PostgreSQL refuses both kinds)."""
+    for text in _strings(value):
+        if not is_storable(text):
+            raise ValueError("text must not contain U+0000 or lone surrogates")
+
+
+def is_storable(text: str) -> bool:
+    """Whether the text is valid UTF-8 without U+0000."""
+    return NUL not in text and not any("\ud800" <= char <= "\udfff" for char in _beyond_ascii(text))
+
+
+def _beyond_ascii(text: str) -> str:
+    return "" if text.isascii() else text
+
+
+def _strings(value: object) -> Iterator[str]:
+    # A stack instead of recursion: nested data must not exhaust Python's.
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple | set | frozenset):
+            waiting.extend(item)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+NotBlank = AfterValidator(_not_blank)
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100), NotBlank]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=300), NotBlank]
+Text = Annotated[str, StringConstraints(max_length=4_000)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=64)]
+HexColor = Annotated[str, Field(pattern=r"^#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})$")]
+Count = Annotated[int, Field(ge=0)]
