@@ -10,7 +10,9 @@ from plugspace_queue.schemas.base import Count, Line, Slug, Text, WireModel, Wor
 #: A relative path without empty, hidden or upward parts.
 FilePath = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$", max_length=200),
+    Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$", max_length=200
+    ),
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
