@@ -1,4 +1,4 @@
-"""What was seen at an address: structure, technologies, colours, weight; ARCHITECT can build on it."""
+"""What was seen at an address: structure, technologies, colours, weight; ARCHITECT builds on it."""
 
 from pydantic import Field
 

@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-NUL = "\x00"
+from plugspace_queue.rules.text import is_clean
 
 
 class WireModel(BaseModel):
@@ -52,17 +52,8 @@ class WireModel(BaseModel):
 def require_storable(value: object) -> None:
     """Raise ValueError when a string inside cannot be stored (PostgreSQL refuses both kinds)."""
     for text in _strings(value):
-        if not is_storable(text):
+        if not is_clean(text):
             raise ValueError("text must not contain U+0000 or lone surrogates")
-
-
-def is_storable(text: str) -> bool:
-    """Whether the text is valid UTF-8 without U+0000."""
-    return NUL not in text and not any("\ud800" <= char <= "\udfff" for char in _beyond_ascii(text))
-
-
-def _beyond_ascii(text: str) -> str:
-    return "" if text.isascii() else text
 
 
 def _strings(value: object) -> Iterator[str]:

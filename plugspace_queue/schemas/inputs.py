@@ -1,4 +1,4 @@
-"""What each of the six task types takes: the documented inputs, with limits where they were open."""
+"""What each of the six task types takes: the documented inputs, limited where they were open."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
