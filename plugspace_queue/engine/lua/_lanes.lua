@@ -1,0 +1,155 @@
+-- The fair order: lanes on a ring, start-time fair queueing over them, tasks in and out of lines.
+--
+-- A lane with tasks is on the ring or parked, never both; its score is band * 2^44 + start tag.
+-- Weighted: one clock for all bands, and no band in the score; a task of band 0 to 3 costs
+-- 1/8, 1/4, 1/2, 1 of a unit.
+local BAND = 17592186044416
+local UNIT = 64
+local WEIGHTS = {[0] = 8, [1] = 4, [2] = 2, [3] = 1}
+
+local clocks = {}
+
+local function band_of(lane) return tonumber(string.sub(lane, 1, 1)) end
+local function organization_of(lane) return string.sub(lane, 3) end
+local function base_of(band) return weighted and 0 or band * BAND end
+local function clock_of(band) return weighted and "all" or tostring(band) end
+
+local function virtual_time(band)
+    local clock = clock_of(band)
+    if not clocks[clock] then
+        clocks[clock] = tonumber(redis.call("HGET", clocks_key, clock) or "0")
+    end
+    return clocks[clock]
+end
+
+local function to_ring(lane, tag)
+    redis.call("ZADD", ring_key, string.format("%.1f", base_of(band_of(lane)) + tag), lane)
+end
+
+-- A lane that ran empty goes on where it stopped, but wins the tie against those that stand there:
+-- its first task starts after at most one of each other lane.
+local function enter(lane)
+    local band = band_of(lane)
+    local tag = virtual_time(band)
+    local fin = tonumber(redis.call("ZSCORE", fin_key(band), lane) or "0")
+    if fin > tag then tag = fin - 0.5 end
+    to_ring(lane, tag)
+end
+
+-- The lane is empty without its task having started; it keeps its place in the order.
+local function leave(lane)
+    local score = redis.call("ZSCORE", ring_key, lane) or redis.call("ZSCORE", parked_key, lane)
+    if not score then return end
+    local band = band_of(lane)
+    redis.call("ZREM", ring_key, lane)
+    redis.call("ZREM", parked_key, lane)
+    redis.call("ZADD", fin_key(band), whole(math.ceil(tonumber(score) - base_of(band))), lane)
+end
+
+local function park(lane, score)
+    redis.call("ZREM", ring_key, lane)
+    redis.call("ZADD", parked_key, score, lane)
+end
+
+-- Back on the ring, not before those that waited meanwhile.
+local function unpark(lane, score)
+    local band = band_of(lane)
+    redis.call("ZREM", parked_key, lane)
+    to_ring(lane, math.max(tonumber(score) - base_of(band), virtual_time(band)))
+    mark()
+end
+
+local function is_capped(organization)
+    if org_cap == 0 then return false end
+    return tonumber(redis.call("HGET", running_key, organization) or "0") >= org_cap
+end
+
+local function unpark_organization(organization)
+    if redis.call("ZCARD", parked_key) == 0 then return end
+    if is_capped(organization) then return end
+    if redis.call("SISMEMBER", paused_key, organization) == 1 then return end
+    for band = 0, 3 do
+        local lane = band .. ":" .. organization
+        local score = redis.call("ZSCORE", parked_key, lane)
+        if score then unpark(lane, score) end
+    end
+end
+
+-- One task of the lane starts: the clock moves to its tag, the lane to the next one.
+local function charge(lane, score)
+    local band = band_of(lane)
+    local tag = math.ceil(tonumber(score) - base_of(band))
+    local next_tag = tag + (weighted and UNIT / WEIGHTS[band] or UNIT)
+    if tag > virtual_time(band) then
+        clocks[clock_of(band)] = tag
+        redis.call("HSET", clocks_key, clock_of(band), whole(tag))
+    end
+    if redis.call("EXISTS", lane_key(lane)) == 1 then
+        to_ring(lane, next_tag)
+    else
+        redis.call("ZREM", ring_key, lane)
+        redis.call("ZADD", fin_key(band), whole(next_tag), lane)
+    end
+end
+
+local function is_waiting(id) return redis.call("HEXISTS", idx_key, id) == 1 end
+
+local function put(id, lane, front)
+    local length = redis.call(front and "LPUSH" or "RPUSH", lane_key(lane), id)
+    local index = redis.call("RPUSH", wait_key, id) - 1
+    redis.call("HSET", idx_key, id, index .. "|" .. lane)
+    if length == 1 then enter(lane) end
+end
+
+-- Somebody changed `wait` behind our back (RQ's own code does a plain LREM): write it anew from
+-- what idx knows, in the order it has.
+local function rebuild_wait()
+    local listed = redis.call("LRANGE", wait_key, 0, -1)
+    local known = redis.call("HGETALL", idx_key)
+    local lanes, ids = {}, {}
+    for i = 1, #known, 2 do
+        lanes[known[i]] = string.match(known[i + 1], "|(.*)$")
+    end
+    for _, id in ipairs(listed) do
+        if lanes[id] then
+            ids[#ids + 1] = {id, lanes[id]}
+            lanes[id] = nil
+        end
+    end
+    for id, lane in pairs(lanes) do ids[#ids + 1] = {id, lane} end
+    redis.call("DEL", wait_key)
+    for index, pair in ipairs(ids) do
+        redis.call("RPUSH", wait_key, pair[1])
+        redis.call("HSET", idx_key, pair[1], (index - 1) .. "|" .. pair[2])
+    end
+end
+
+-- Out of `wait` and idx in constant time: the last one takes its place. Returns its lane, or
+-- nil when it does not wait. The lane's own list is the caller's.
+local function leave_wait(id)
+    local place = redis.call("HGET", idx_key, id)
+    if not place then return nil end
+    local index, lane = string.match(place, "^(%d+)|(.*)$")
+    local tail = redis.call("RPOP", wait_key)
+    if tail ~= id then
+        local tail_place = tail and redis.call("HGET", idx_key, tail)
+        if not tail_place or redis.call("LINDEX", wait_key, index) ~= id then
+            if tail then redis.call("RPUSH", wait_key, tail) end
+            rebuild_wait()
+            return leave_wait(id)
+        end
+        redis.call("LSET", wait_key, index, tail)
+        redis.call("HSET", idx_key, tail, index .. string.match(tail_place, "|.*$"))
+    end
+    redis.call("HDEL", idx_key, id)
+    return lane
+end
+
+-- Out of the line altogether, from anywhere in it; false when it does not wait.
+local function withdraw_waiting(id)
+    local lane = leave_wait(id)
+    if not lane then return false end
+    redis.call("LREM", lane_key(lane), 1, id)
+    if redis.call("EXISTS", lane_key(lane)) == 0 then leave(lane) end
+    return true
+end

@@ -1,0 +1,91 @@
+-- Keys, clock and settings of one queue; every script on a queue includes this first.
+--
+-- KEYS[1]  the queue       sorted set, ring of lanes
+-- ARGV[1]  queue           its name, e.g. code
+-- ARGV[2]  our prefix      e.g. plugspace
+-- ARGV[3]  RQ's prefix     e.g. rq
+-- ARGV[4]  and on: what the script itself asks for
+--
+-- Further keys are built here and nowhere else (no Redis Cluster); names as in keys.py and in RQ.
+local ring_key = KEYS[1]
+local queue = ARGV[1]
+local ours = ARGV[2]
+local rq = ARGV[3]
+
+local wait_key = ring_key .. ":wait"
+local active_key = ring_key .. ":active"
+local idx_key = ring_key .. ":idx"
+local own_key = ring_key .. ":own"
+local lease_key = ring_key .. ":lease"
+local meta_key = ring_key .. ":meta"
+local marker_key = ring_key .. ":marker"
+local limiter_key = ring_key .. ":limiter"
+local running_key = ring_key .. ":running"
+local parked_key = ring_key .. ":parked"
+local clocks_key = ring_key .. ":vt"
+local paused_key = ours .. ":paused"
+local events_key = ours .. ":events"
+local inbox_key = rq .. ":queue:" .. queue
+local delayed_key = rq .. ":scheduled:" .. queue
+local wip_key = rq .. ":wip:" .. queue
+local finished_key = rq .. ":finished:" .. queue
+local failed_key = rq .. ":failed:" .. queue
+local canceled_key = rq .. ":canceled:" .. queue
+
+local function lane_key(lane) return ring_key .. ":lane:" .. lane end
+local function fin_key(band) return ring_key .. ":fin:" .. band end
+local function task_key(id) return ours .. ":task:" .. id end
+local function job_key(id) return rq .. ":job:" .. id end
+local function results_key(id) return rq .. ":results:" .. id end
+local function executions_key(id) return rq .. ":executions:" .. id end
+local function execution_key(id, execution) return rq .. ":execution:" .. id .. ":" .. execution end
+local function worker_key(worker) return rq .. ":worker:" .. worker .. ":executions" end
+
+-- RQ's record of an execution lives so long (s) without its worker's tick.
+local RECORD_TTL = 300
+
+-- The server's clock is the only one.
+local time = redis.call("TIME")
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = math.floor(now_us / 1000)
+local now_s = string.format("%.6f", now_us / 1000000)
+
+local settings = redis.call(
+    "HMGET", meta_key, "paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted"
+)
+local paused = settings[1] == "1"
+local concurrency = tonumber(settings[2]) or 0
+local limiter = tonumber(settings[3]) or 0
+local limiter_ms = tonumber(settings[4]) or 0
+local org_cap = tonumber(settings[5]) or 0
+local weighted = settings[6] == "1"
+
+-- Whole numbers beyond 14 digits lose their end in Lua's own conversion.
+local function whole(number) return string.format("%.0f", number) end
+
+local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
+
+local function mark()
+    if not paused then redis.call("ZADD", marker_key, 0, "work") end
+end
+
+-- A time of this clock in RQ's text form, in UTC (days to date after Howard Hinnant).
+local function utc_text(us)
+    local seconds = math.floor(us / 1000000)
+    local days = math.floor(seconds / 86400)
+    local rest = seconds - days * 86400
+    local z = days + 719468
+    local era = math.floor(z / 146097)
+    local doe = z - era * 146097
+    local yoe = math.floor(
+        (doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365
+    )
+    local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+    local mp = math.floor((5 * doy + 2) / 153)
+    local month = mp < 10 and mp + 3 or mp - 9
+    return string.format(
+        "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
+        yoe + era * 400 + (month <= 2 and 1 or 0), month, doy - math.floor((153 * mp + 2) / 5) + 1,
+        math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, us - seconds * 1000000
+    )
+end

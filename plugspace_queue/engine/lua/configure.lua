@@ -1,0 +1,68 @@
+--[[
+configure: set the gates of a queue; a change of the policy gives every lane its tag anew.
+
+ARGV[4]  paused          1 or 0
+ARGV[5]  concurrency     running tasks at most, over all workers; 0 = no limit
+ARGV[6]  limiter         starts per window; 0 = no limit
+ARGV[7]  window          ms
+ARGV[8]  organization    running tasks of one organization at most; 0 = no limit
+ARGV[9]  weighted        1 or 0
+
+Returns  1
+]]
+--@include _queue.lua
+--@include _lanes.lua
+local new_weighted = ARGV[9] == "1"
+local CHUNK = 1000
+
+local function latest_clock()
+    local latest = 0
+    for _, tag in ipairs(redis.call("HVALS", clocks_key)) do
+        latest = math.max(latest, tonumber(tag))
+    end
+    return latest
+end
+
+-- Each keeps its distance to the clock of its band, and its place within the band.
+local function tag_anew(key, start)
+    local lanes = redis.call("ZRANGE", key, 0, -1, "WITHSCORES")
+    local batch = {}
+    for i = 1, #lanes, 2 do
+        local band = band_of(lanes[i])
+        local ahead = math.max(tonumber(lanes[i + 1]) - base_of(band) - virtual_time(band), 0)
+        local base = new_weighted and 0 or band * BAND
+        batch[#batch + 1] = string.format("%.1f", base + start + ahead)
+        batch[#batch + 1] = lanes[i]
+        if #batch >= CHUNK or i + 1 >= #lanes then
+            redis.call("ZADD", key, unpack(batch))
+            batch = {}
+        end
+    end
+end
+
+local function change_policy()
+    local start = latest_clock()
+    tag_anew(ring_key, start)
+    tag_anew(parked_key, start)
+    redis.call("DEL", clocks_key)
+    for band = 0, 3 do
+        redis.call("DEL", fin_key(band))
+        redis.call("HSET", clocks_key, new_weighted and "all" or band, whole(start))
+    end
+end
+
+if new_weighted ~= weighted then change_policy() end
+redis.call(
+    "HSET", meta_key, "paused", ARGV[4], "concurrency", ARGV[5], "limiter", ARGV[6],
+    "limiter_ms", ARGV[7], "org_cap", ARGV[8], "weighted", ARGV[9]
+)
+if ARGV[6] == "0" then redis.call("DEL", limiter_key) end
+
+paused = ARGV[4] == "1"
+org_cap = tonumber(ARGV[8])
+weighted = new_weighted
+clocks = {}
+local parked = redis.call("ZRANGE", parked_key, 0, -1)
+for _, lane in ipairs(parked) do unpark_organization(organization_of(lane)) end
+if redis.call("EXISTS", ring_key) == 1 or redis.call("EXISTS", delayed_key) == 1 then mark() end
+return 1

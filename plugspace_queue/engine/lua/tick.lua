@@ -1,0 +1,91 @@
+#!lua flags=allow-oom
+--[[
+tick: renew a worker's leases, put lost attempts back into their lines, let due tasks come in.
+
+ARGV[4]  worker          its RQ name
+ARGV[5]  lease           ms
+ARGV[6]  reap            1 to end leases that ran out, of any worker
+ARGV[7]  refusal         RQ's coding of the message for jobs that are not ours
+ARGV[8]  and on          id, fence of each attempt that the worker knows
+
+Returns  {lost ids, reaped (id, fence, worker in a row), ids handed back, foreign ids}
+]]
+--@include _queue.lua
+--@include _lanes.lua
+--@include _arrivals.lua
+--@include _attempts.lua
+local worker = ARGV[4]
+local lease_ms = tonumber(ARGV[5])
+local reap = ARGV[6] == "1"
+local refusal = ARGV[7]
+local MOST_REAPED = 100
+-- A grant whose answer got lost is handed back when nobody renewed it for so long.
+local UNKNOWN_MS = 2000
+
+local held, lost = {}, {}
+for i = 8, #ARGV, 2 do
+    local id = ARGV[i]
+    local owner = owner_of(id)
+    held[id] = true
+    if owner and owner.fence == ARGV[i + 1] then
+        renew(id, owner, lease_ms)
+    else
+        lost[#lost + 1] = id
+    end
+end
+redis.call("EXPIRE", worker_key(worker), RECORD_TTL + 60)
+
+local reaped = {}
+local function reap_expired()
+    local expired = redis.call(
+        "ZRANGEBYSCORE", lease_key, "-inf", whole(now), "LIMIT", 0, MOST_REAPED
+    )
+    for _, id in ipairs(expired) do
+        local owner = owner_of(id)
+        if owner then
+            close(id, owner)
+            put_back(id, owner)
+            for _, value in ipairs({id, owner.fence, owner.worker}) do
+                reaped[#reaped + 1] = value
+            end
+        else
+            redis.call("ZREM", lease_key, id)
+        end
+    end
+end
+
+local function is_unknown(id, owner)
+    if not owner or owner.worker ~= worker then return false end
+    local lease_end = tonumber(redis.call("ZSCORE", lease_key, id) or "0")
+    return lease_end < now + lease_ms - UNKNOWN_MS
+end
+
+local handed_back = {}
+local function hand_back_unknown()
+    for _, member in ipairs(redis.call("SMEMBERS", worker_key(worker))) do
+        local id = string.match(member, "^[^:]+")
+        local owner = not held[id] and owner_of(id)
+        if is_unknown(id, owner) then
+            close(id, owner)
+            put_back(id, owner)
+            handed_back[#handed_back + 1] = id
+        end
+    end
+end
+
+-- A finish tag that the clock has passed says nothing any more.
+local function trim()
+    for band = 0, 3 do
+        redis.call("ZREMRANGEBYSCORE", fin_key(band), "-inf", whole(virtual_time(band)))
+    end
+    redis.call("ZREMRANGEBYSCORE", finished_key, 0, now_s)
+    redis.call("ZREMRANGEBYSCORE", failed_key, 0, now_s)
+end
+
+if reap then reap_expired() end
+hand_back_unknown()
+adopt(refusal)
+promote(refusal)
+trim()
+if #reaped > 0 then mark_if_held() end
+return {lost, reaped, handed_back, foreign}

@@ -1,0 +1,76 @@
+"""Sends scripts to Redis: many calls, one pipeline, loaded again when the server forgot them."""
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Generic, TypeVar
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+T_co = TypeVar("T_co", covariant=True)
+Arg = str | int | bytes
+
+INCLUDE = re.compile(r"^--@include (\S+)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T_co]):
+    """One call of a script, and how to read its answer."""
+
+    name: str
+    keys: tuple[str, ...]
+    args: tuple[Arg, ...]
+    parse: Callable[[Any], T_co]
+
+
+@functools.cache
+def source(name: str) -> str:
+    """The text of lua/<name>.lua with its includes."""
+    return INCLUDE.sub(lambda match: _read(match[1]), _read(f"{name}.lua"))
+
+
+@functools.cache
+def sha(name: str) -> str:
+    """What EVALSHA wants for the script."""
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+def run(client: "Redis", calls: Sequence[Call[Any]]) -> list[Any]:
+    """The parsed answers, in order, for one round trip.
+
+    Calls are atomic each, not together: when one fails the others have run. Raises the first
+    error that is not a forgotten script; those are loaded, and only their calls are sent again.
+    """
+    replies = _send(client, calls)
+    forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if forgotten:
+        _load(client, {calls[i].name for i in forgotten})
+        again = _send(client, [calls[i] for i in forgotten])
+        for i, reply in zip(forgotten, again, strict=True):
+            replies[i] = reply
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return [call.parse(reply) for call, reply in zip(calls, replies, strict=True)]
+
+
+def _send(client: "Redis", calls: Sequence[Call[Any]]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipe:
+        for call in calls:
+            pipe.execute_command("EVALSHA", sha(call.name), len(call.keys), *call.keys, *call.args)
+        return pipe.execute(raise_on_error=False)
+
+
+def _load(client: "Redis", names: set[str]) -> None:
+    with client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.script_load(source(name))
+        pipe.execute()
+
+
+def _read(file: str) -> str:
+    return (resources.files(f"{__package__}.lua") / file).read_text(encoding="utf-8")

@@ -1,0 +1,131 @@
+"""What goes into the scripts and what comes out of them, in words of the product."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
+GrantStatus = Literal["ok", "empty", "limited", "full", "paused"]
+PlaceName = Literal["waiting", "running", "delayed", "absent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A task to put into its line."""
+
+    task_id: str
+    band: int
+    """0 (served first) to 3."""
+    organization_id: str
+    snapshot: str
+    """JSON of the task."""
+    timeout: int
+    """Seconds one attempt may run."""
+    created_at: str
+    """ISO 8601."""
+    description: str
+    due_ms: int = 0
+    """Not before this time, ms since 1970; 0 = now."""
+    front: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run one attempt."""
+
+    task_id: str
+    fence: int
+    """Token; each later grant of the queue has a higher one."""
+    execution_id: str
+    organization_id: str
+    band: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer to a worker that asked for tasks."""
+
+    status: GrantStatus
+    retry_ms: int
+    """Ms until it is worth asking again; 0 = only when woken."""
+    leases: list[Lease]
+    foreign: list[str]
+    """Ids of stock jobs that were refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How an attempt ended.
+
+    `back` goes to the front of its lane, uncounted; `retry` too, at once or when due; `drop`
+    forgets a task whose row is final or gone.
+    """
+
+    task_id: str
+    fence: int
+    outcome: Outcome
+    snapshot: str | None = None
+    """JSON of the task; None leaves what is there."""
+    snapshot_ttl: int = 0
+    """Seconds; 0 = no end."""
+    result: str | None = None
+    """JSON of the result."""
+    result_ttl: int | None = None
+    """Seconds; None = RESULT_TTL, 0 = RQ keeps nothing of the job."""
+    due_ms: int = 0
+    error: str = ""
+    """What RQ's pages show for a failure."""
+    event: str | None = None
+    """JSON, written to the stream of events in the same step."""
+    task_type: str = ""
+    counted: bool = True
+    """Whether it adds to the lifetime counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """An attempt whose lease ran out; its task waits again."""
+
+    task_id: str
+    fence: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a worker learns once a second."""
+
+    lost: list[str]
+    """Held ids that somebody else owns now, or nobody."""
+    reaped: list[Reaped]
+    handed_back: list[str]
+    """Ids this worker owned without knowing; they wait again, uncounted."""
+    foreign: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task was when it was to be withdrawn."""
+
+    name: Literal["removed", "running", "absent"]
+    worker: str
+    """Name of the worker that runs it, else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The queue in three numbers."""
+
+    waiting: int
+    active: int
+    delayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An organization's request window after a request."""
+
+    allowed: bool
+    used: int
+    limit: int
+    reset_ms: int
+    """Ms until the window ends."""

@@ -1,0 +1,266 @@
+"""The line of each queue in Redis: one function a script, typed in and out.
+
+Each returns a Call; `scripts.run` sends as many as wanted in one round trip. Queues are named as in
+RQ (`code`), tasks by the text of their id.
+"""
+
+import base64
+import functools
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from rq.defaults import RQ_KEY_PREFIX
+from rq.utils import utcformat
+
+from plugspace_queue import keys
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.scripts import Arg, Call
+from plugspace_queue.engine.shapes import (
+    Counts,
+    Entry,
+    Grant,
+    Lease,
+    Place,
+    PlaceName,
+    Reaped,
+    Settlement,
+    Tick,
+    Window,
+)
+
+__all__ = [
+    "Counts",
+    "Entry",
+    "Grant",
+    "Lease",
+    "Place",
+    "Reaped",
+    "Settlement",
+    "Tick",
+    "Window",
+    "acquire",
+    "configure",
+    "counts",
+    "empty",
+    "hit_request_window",
+    "mirror_usage",
+    "pause_organization",
+    "places",
+    "settle",
+    "snapshot",
+    "submit",
+    "submit_all",
+    "tick",
+    "withdraw",
+]
+
+PERFORM = "plugspace_queue.processing.perform"
+REFUSAL = "plugspace_queue refuses stock jobs on this queue; use queue_manager.add_task"
+MOST_ENTRIES = 500
+USAGE_TTL = 62 * 86_400
+
+
+def submit(queue: str, entries: Sequence[Entry]) -> Call[int]:
+    """Put tasks into their lines; the answer is how many were not there already.
+
+    One that waits, runs or is delayed is not accepted again. At most 500 in a call (ValueError);
+    all are checked before the first is written.
+    """
+    if len(entries) > MOST_ENTRIES:
+        raise ValueError(f"{len(entries)} entries: submit_all makes calls of {MOST_ENTRIES}.")
+    conf = get_settings()
+    args: list[Arg] = [PERFORM, conf.result_ttl, conf.org_tasks_maxlen]
+    for entry in entries:
+        args.extend(_entry(entry))
+    return _call("submit", queue, args, int)
+
+
+def submit_all(queue: str, entries: Sequence[Entry]) -> list[Call[int]]:
+    """`submit` for any number, as calls of a size that does not hold up the server."""
+    starts = range(0, len(entries), MOST_ENTRIES)
+    return [submit(queue, entries[start : start + MOST_ENTRIES]) for start in starts]
+
+
+def acquire(queue: str, *, worker: str, want: int, lease_ms: int) -> Call[Grant]:
+    """Leases on the next tasks in fair order, or the gate that is shut. Ask for 16 at most."""
+    return _call("acquire", queue, [worker, want, lease_ms, _refusal()], _grant)
+
+
+def settle(queue: str, settlements: Sequence[Settlement]) -> Call[list[bool]]:
+    """Close attempts; False where the token no longer owns the task, and nothing was written."""
+    args: list[Arg] = [get_settings().events_maxlen]
+    for settlement in settlements:
+        args.extend(_settlement(settlement))
+    return _call("settle", queue, args, _truths)
+
+
+def tick(
+    queue: str, *, worker: str, held: Mapping[str, int], lease_ms: int, reap: bool
+) -> Call[Tick]:
+    """Renew the leases in `held` (id → fence), end expired ones, let due tasks come in."""
+    args: list[Arg] = [worker, lease_ms, int(reap), _refusal()]
+    for task_id, fence in held.items():
+        args.extend((task_id, fence))
+    return _call("tick", queue, args, _tick)
+
+
+def withdraw(queue: str, ids: Sequence[str]) -> Call[list[Place]]:
+    """Take waiting and delayed tasks out of the line; a running one stays."""
+    return _call("withdraw", queue, ids, _places)
+
+
+def configure(
+    queue: str,
+    *,
+    paused: bool,
+    concurrency: int,
+    limiter_max: int,
+    limiter_ms: int,
+    organization_cap: int,
+    weighted: bool,
+) -> Call[None]:
+    """Set the gates of the queue; 0 means no limit. In force with the next acquire."""
+    limits = (concurrency, limiter_max, limiter_ms, organization_cap)
+    return _call("configure", queue, [int(paused), *limits, int(weighted)], _nothing)
+
+
+def pause_organization(queue: str, organization_id: str, paused: bool) -> Call[None]:
+    """Hold an organization's tasks, or let them go on; call it for each queue."""
+    return _call("pause_organization", queue, [organization_id, int(paused)], _nothing)
+
+
+def counts(queue: str) -> Call[Counts]:
+    """How many tasks wait, run and are delayed."""
+    return _call("counts", queue, [], lambda reply: Counts(*reply))
+
+
+def places(queue: str, ids: Sequence[str]) -> Call[list[PlaceName]]:
+    """Where each task is: waiting, running, delayed or absent."""
+    return _call("places", queue, ids, lambda reply: [cast(PlaceName, _text(n)) for n in reply])
+
+
+def empty(queue: str) -> Call[list[str]]:
+    """Take up to 500 waiting tasks out; the answer is their ids, empty when none is left."""
+    return _call("empty", queue, [MOST_ENTRIES], _texts)
+
+
+def snapshot(task_id: str, text: str, ttl: int = 0) -> Call[None]:
+    """Keep a task's JSON for `ttl` seconds (0 = no end)."""
+    return Call("snapshot", (keys.task(task_id),), (text, ttl), _nothing)
+
+
+def mirror_usage(key: str, value: int, version: int) -> Call[bool]:
+    """Write a month's reserved units, unless a newer version is there."""
+    args = (value, version, USAGE_TTL)
+    return Call("mirror_usage", (key, keys.usage_versions()), args, bool)
+
+
+def hit_request_window(organization_id: str, limit: int, window_ms: int) -> Call[Window]:
+    """Count one request in the organization's window; a refused one is not counted."""
+    key = (keys.ratelimit(organization_id),)
+    return Call(
+        "hit_request_window",
+        key,
+        (limit, window_ms),
+        lambda reply: Window(bool(reply[0]), reply[1], limit, reply[2]),
+    )
+
+
+def _call(name: str, queue: str, args: Sequence[Arg], parse: Any) -> Call[Any]:
+    base: tuple[Arg, ...] = (queue, get_settings().key_prefix, RQ_KEY_PREFIX)
+    return Call(name, (keys.queue(queue),), (*base, *args), parse)
+
+
+def _entry(entry: Entry) -> tuple[Arg, ...]:
+    created = datetime.fromisoformat(entry.created_at).astimezone(UTC)
+    return (
+        entry.task_id,
+        entry.band,
+        entry.organization_id,
+        entry.snapshot,
+        entry.due_ms,
+        int(entry.front),
+        entry.timeout,
+        utcformat(created),
+        int(created.timestamp() * 1000),
+        entry.description,
+    )
+
+
+def _settlement(one: Settlement) -> tuple[Arg, ...]:
+    ttl = get_settings().result_ttl if one.result_ttl is None else one.result_ttl
+    return (
+        one.task_id,
+        one.fence,
+        one.outcome,
+        one.snapshot or "",
+        one.snapshot_ttl,
+        one.result or "",
+        ttl,
+        _pointer(one) if one.result else "",
+        _failure(one.error) if one.outcome in ("fail", "stopped") else "",
+        one.due_ms,
+        one.event or "",
+        one.task_type,
+        int(one.counted),
+    )
+
+
+def _pointer(one: Settlement) -> bytes:
+    """What RQ shows as the return value: where the result is, since it is kept once."""
+    place = {"key": keys.result(one.task_id, one.task_type)}
+    return base64.b64encode(json.dumps(place).encode())
+
+
+def _failure(text: str) -> bytes:
+    """RQ's coding of a failure."""
+    return base64.b64encode(zlib.compress(text.encode(errors="replace")))
+
+
+@functools.cache
+def _refusal() -> bytes:
+    return _failure(REFUSAL)
+
+
+def _grant(reply: list[Any]) -> Grant:
+    status, retry_ms, flat, foreign = reply
+    leases = [
+        Lease(_text(id_), int(fence), _text(execution), _text(organization), int(band))
+        for id_, fence, execution, organization, band in _rows(flat, 5)
+    ]
+    return Grant(cast(Any, _text(status)), retry_ms, leases, _texts(foreign))
+
+
+def _tick(reply: list[Any]) -> Tick:
+    lost, flat, handed_back, foreign = reply
+    reaped = [
+        Reaped(_text(id_), int(fence), _text(worker)) for id_, fence, worker in _rows(flat, 3)
+    ]
+    return Tick(_texts(lost), reaped, _texts(handed_back), _texts(foreign))
+
+
+def _places(reply: list[Any]) -> list[Place]:
+    return [Place(cast(Any, _text(name)), _text(worker)) for name, worker in _rows(reply, 2)]
+
+
+def _rows(flat: list[Any], width: int) -> Iterator[tuple[Any, ...]]:
+    return zip(*[iter(flat)] * width, strict=True)
+
+
+def _truths(reply: list[int]) -> list[bool]:
+    return [bool(one) for one in reply]
+
+
+def _nothing(reply: object) -> None:
+    return None
+
+
+def _texts(values: list[Any]) -> list[str]:
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
