@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 from redis import Redis
 from redis.exceptions import NoScriptError
 
+from plugspace_queue.engine.connection import guarded
+
 T_co = TypeVar("T_co", covariant=True)
 Arg = str | int | bytes
 
@@ -39,11 +41,13 @@ def sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-def run(client: "Redis", calls: Sequence[Call[Any]]) -> list[Any]:
+@guarded
+def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     """The parsed answers, in order, for one round trip.
 
     Calls are atomic each, not together: when one fails the others have run. Raises the first
     error that is not a forgotten script; those are loaded, and only their calls are sent again.
+    A front client raises Unavailable when Redis is away.
     """
     replies = _send(client, calls)
     forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -58,14 +62,15 @@ def run(client: "Redis", calls: Sequence[Call[Any]]) -> list[Any]:
     return [call.parse(reply) for call, reply in zip(calls, replies, strict=True)]
 
 
-def _send(client: "Redis", calls: Sequence[Call[Any]]) -> list[Any]:
+def _send(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     with client.pipeline(transaction=False) as pipe:
+        send: Callable[..., object] = pipe.execute_command
         for call in calls:
-            pipe.execute_command("EVALSHA", sha(call.name), len(call.keys), *call.keys, *call.args)
+            send("EVALSHA", sha(call.name), len(call.keys), *call.keys, *call.args)
         return pipe.execute(raise_on_error=False)
 
 
-def _load(client: "Redis", names: set[str]) -> None:
+def _load(client: Redis, names: set[str]) -> None:
     with client.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.script_load(source(name))

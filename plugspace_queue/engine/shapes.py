@@ -129,3 +129,14 @@ class Window:
     limit: int
     reset_ms: int
     """Ms until the window ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """News of a running attempt; the snapshot is kept only while it runs."""
+
+    task_id: str
+    snapshot: str | None = None
+    """JSON of the task; None leaves what is there."""
+    event: str | None = None
+    """JSON, written to the stream of events."""

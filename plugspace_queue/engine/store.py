@@ -23,6 +23,7 @@ from plugspace_queue.engine.shapes import (
     Entry,
     Grant,
     Lease,
+    Note,
     Place,
     PlaceName,
     Reaped,
@@ -36,12 +37,14 @@ __all__ = [
     "Entry",
     "Grant",
     "Lease",
+    "Note",
     "Place",
     "Reaped",
     "Settlement",
     "Tick",
     "Window",
     "acquire",
+    "announce",
     "configure",
     "counts",
     "empty",
@@ -49,6 +52,7 @@ __all__ = [
     "mirror_usage",
     "pause_organization",
     "places",
+    "raise_fence",
     "settle",
     "snapshot",
     "submit",
@@ -95,6 +99,19 @@ def settle(queue: str, settlements: Sequence[Settlement]) -> Call[list[bool]]:
     for settlement in settlements:
         args.extend(_settlement(settlement))
     return _call("settle", queue, args, _truths)
+
+
+def announce(queue: str, notes: Sequence[Note]) -> Call[None]:
+    """Tell what running attempts do; harmless when it comes twice or too late."""
+    args: list[Arg] = [get_settings().events_maxlen]
+    for note in notes:
+        args.extend((note.task_id, note.snapshot or "", note.event or ""))
+    return _call("announce", queue, args, _nothing)
+
+
+def raise_fence(queue: str, fence: int) -> Call[None]:
+    """Let all later leases have fences above this one."""
+    return _call("raise_fence", queue, [fence], _nothing)
 
 
 def tick(

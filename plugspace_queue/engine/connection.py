@@ -1,0 +1,199 @@
+"""Clients of the queue's Redis: own pools with short time-outs, and what heals a connection.
+
+The front door fails fast and speaks of Unavailable; the worker's pump sees redis's own errors.
+"""
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django_rq.connection_utils import get_redis_connection
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.connection import UnixDomainSocketConnection
+from redis.exceptions import (
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TimeoutError,
+)
+from redis.retry import Retry
+from redis.sentinel import SentinelManagedConnection
+
+from plugspace_queue import embedded
+from plugspace_queue.conf import get_settings
+from plugspace_queue.errors import Unavailable
+
+Purpose = Literal["front", "pump", "block"]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CONNECT_TIMEOUT = 0.25
+# Longer than anybody blocks on the server.
+TIMEOUTS: dict[Purpose, float] = {"front": 2.0, "pump": 1.0, "block": 10.0}
+BREAKER = 1.0
+GONE = (ConnectionError, TimeoutError, ReadOnlyError)
+
+
+class SafeSentinelConnection(SentinelManagedConnection):
+    """Asks Sentinel again after every broken connection.
+
+    Stock redis-py keeps a half-read connection after an interrupted BZPOPMIN, whose late reply can
+    reach somebody else, and reconnects to the old primary (rq/rq#2268).
+    """
+
+    def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
+        """As in the base class, with a clean connection after every error."""
+        options.setdefault("disconnect_on_error", True)
+        return super().read_response(disable_decoding=disable_decoding, **options)
+
+    def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> Any:
+        """As in the base class, but a new socket goes where Sentinel says."""
+        if not self._sock and retry_socket_connect:
+            connect: Callable[[], Any] = self.connect
+            return connect()
+        return super().connect_check_health(
+            check_health=check_health, retry_socket_connect=retry_socket_connect
+        )
+
+
+class EmbeddedConnection(UnixDomainSocketConnection):
+    """Starts the embedded server when it is this one that does not answer."""
+
+    def _connect(self) -> Any:
+        connect: Callable[[], Any] = super()._connect
+        try:
+            return connect()
+        except OSError:
+            if not (get_settings().embedded and self.path == embedded.socket_path()):
+                raise
+        try:
+            embedded.ensure_running()
+        except (RuntimeError, OSError) as error:
+            raise ConnectionError(str(error)) from error
+        return connect()
+
+
+class Breaker:
+    """After a lost connection nobody waits for the next time-out within a second."""
+
+    def __init__(self) -> None:
+        self._shut_until = 0.0
+
+    def check(self) -> None:
+        """Raise Unavailable while it is shut."""
+        if time.monotonic() < self._shut_until:
+            raise Unavailable
+
+    def trip(self) -> None:
+        """Shut it."""
+        self._shut_until = time.monotonic() + BREAKER
+
+    def reset(self) -> None:
+        """Open it."""
+        self._shut_until = 0.0
+
+
+class Client(Redis):
+    """A client that knows what it is for."""
+
+    purpose: Purpose
+    breaker: Breaker
+
+
+def guarded(
+    function: Callable[Concatenate[Redis, P], R],
+) -> Callable[Concatenate[Redis, P], R]:
+    """Turn lost connections of a front or blocking client into Unavailable.
+
+    A front client's breaker is honoured too; the pump and foreign clients raise what redis raises.
+    """
+
+    @functools.wraps(function)
+    def wrapper(connection: Redis, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not isinstance(connection, Client) or connection.purpose == "pump":
+            return function(connection, *args, **kwargs)
+        connection.breaker.check()
+        try:
+            return function(connection, *args, **kwargs)
+        except OutOfMemoryError as error:
+            raise Unavailable from error
+        except GONE as error:
+            if connection.purpose == "front":
+                connection.breaker.trip()
+            raise Unavailable from error
+
+    return wrapper
+
+
+def client(name: str = "architect", *, purpose: Purpose = "front") -> Client:
+    """This process's client for the server of a queue; queues of one server share it."""
+    return _client(name, purpose, os.getpid())
+
+
+def heal(connection: Redis) -> None:
+    """Let a stock client's new connections start the embedded server when it is away."""
+    pool = connection.connection_pool
+    if pool.connection_class is UnixDomainSocketConnection:
+        pool.connection_class = EmbeddedConnection
+
+
+_made: dict[tuple[str, Purpose, int], Client] = {}
+_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=256)
+def _client(name: str, purpose: Purpose, pid: int) -> Client:
+    config = settings.RQ_QUEUES[name]
+    place = {key: value for key, value in config.items() if key not in ("QUEUE_CLASS", "ASYNC")}
+    with _lock:
+        key = (repr(sorted(place.items())), purpose, pid)
+        if key not in _made:
+            _made[key] = _build(config, purpose)
+        return _made[key]
+
+
+def _build(config: dict[str, Any], purpose: Purpose) -> Client:
+    stock: Redis = get_redis_connection(config)
+    pool = stock.connection_pool
+    if "USE_REDIS_CACHE" not in config:
+        heal(stock)
+        # django-rq made this pool a moment ago: nothing is connected yet.
+        stock.auto_close_connection_pool = False
+        pool.connection_kwargs |= _options(purpose)
+    made = Client(connection_pool=pool)
+    made.purpose = purpose
+    made.breaker = Breaker()
+    return made
+
+
+def _options(purpose: Purpose) -> dict[str, Any]:
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": TIMEOUTS[purpose],
+        "protocol": 2,
+        "decode_responses": False,
+    }
+
+
+def forget_clients() -> None:
+    """Make new clients from now on; the settings changed."""
+    with _lock:
+        _client.cache_clear()
+        _made.clear()
+
+
+def _reload(*, setting: str, **kwargs: object) -> None:
+    if setting == "RQ_QUEUES":
+        forget_clients()
+
+
+setting_changed.connect(_reload, dispatch_uid="plugspace_queue.engine.connection")

@@ -1,0 +1,42 @@
+"""The stream of events: what happened to tasks, for listeners in any process."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+
+from plugspace_queue import keys
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.connection import guarded
+
+FIELD = b"event"
+START = "0-0"
+
+
+@guarded
+def append(client: Redis, payloads: Sequence[str]) -> None:
+    """Write events (JSON) in one round trip. Raises Unavailable."""
+    maxlen = get_settings().events_maxlen
+    with client.pipeline(transaction=False) as pipe:
+        for payload in payloads:
+            pipe.xadd(keys.events(), {FIELD: payload}, maxlen=maxlen, approximate=True)
+        pipe.execute()
+
+
+@guarded
+def read(client: Redis, cursor: str, block_ms: int, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """Events after the cursor, oldest first, each with its own cursor; waits for one to come.
+
+    Raises Unavailable.
+    """
+    reply: Any = client.xread({keys.events(): cursor}, count=count, block=block_ms)
+    entries = reply[0][1] if reply else []
+    return [(entry_id.decode(), json.loads(fields[FIELD])) for entry_id, fields in entries]
+
+
+@guarded
+def last_cursor(client: Redis) -> str:
+    """The cursor behind which only new events come. Raises Unavailable."""
+    newest: Any = client.xrevrange(keys.events(), count=1)
+    return newest[0][0].decode() if newest else START

@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+--[[
+raise_fence: let all later leases have fences above this one.
+
+ARGV[4]  fence
+
+Returns  1
+]]
+--@include _queue.lua
+local fence = tonumber(ARGV[4])
+local last = tonumber(redis.call("HGET", meta_key, "fence") or "0")
+if fence > last then redis.call("HSET", meta_key, "fence", whole(fence)) end
+return 1
