@@ -1,0 +1,178 @@
+"""What happened to tasks: told to Django signals here and now, and to listeners in any process.
+
+The stream in Redis carries at-least-once broadcasts; who needs every completion pages the rows.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.utils import timezone
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import events as stream
+from plugspace_queue.engine.connection import client
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.models import Task
+from plugspace_queue.signals import SIGNALS
+from plugspace_queue.types import EventName
+
+logger = logging.getLogger("plugspace_queue.events")
+
+Payload = dict[str, Any]
+Listener = Callable[[Payload], object]
+
+
+def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Payload:
+    """The event as it goes out; `key` is the same when it is delivered again.
+
+    `data` holds result, error or progress. A result above SNAPSHOT_LIMIT is left out.
+    """
+    told: Payload = {
+        "name": name.value,
+        "type": task.type,
+        "jobId": str(task.pk),
+        "organizationId": task.organization_id,
+        "projectId": task.project_id,
+        "workflowId": str(task.workflow_id) if task.workflow_id else None,
+        "state": task.state,
+        "at": timezone.now().isoformat(),
+        "key": f"{task.pk}:{task.fence}:{name.value}:{number}",
+        **data,
+    }
+    if "result" in told and len(json.dumps(told["result"])) > get_settings().snapshot_limit:
+        told |= {"result": None, "resultOmitted": True}
+    return told
+
+
+def tell(name: EventName, task: Task, body: Payload) -> None:
+    """Send the Django signal; a receiver that raises is logged."""
+    for receiver, answer in SIGNALS[name].send_robust(sender=Task, task=task, payload=body):
+        if isinstance(answer, Exception):
+            logger.error(
+                "receiver %r of %s failed", receiver, name, exc_info=answer, extra=_extra(body)
+            )
+
+
+def broadcast(bodies: Iterable[Payload]) -> None:
+    """Append to the stream; without Redis they are lost to listeners, and that is logged."""
+    texts = [json.dumps(body) for body in bodies]
+    if not texts:
+        return
+    try:
+        stream.append(client(), texts)
+    except Unavailable:
+        logger.warning("%d events were not broadcast: Redis is away", len(texts))
+
+
+def emit(name: EventName, task: Task, **data: Any) -> None:
+    """Signal and broadcast one event."""
+    emit_all([(name, task, data)])
+
+
+def emit_all(events: Iterable[tuple[EventName, Task, dict[str, Any]]]) -> None:
+    """Signal and broadcast several events in one round trip."""
+    bodies = []
+    for name, task, data in events:
+        body = payload(name, task, **data)
+        tell(name, task, body)
+        bodies.append(body)
+    broadcast(bodies)
+
+
+def _extra(body: Payload) -> dict[str, Any]:
+    return {"task_id": body["jobId"], "organization_id": body["organizationId"]}
+
+
+class Reader(threading.Thread):
+    """Reads the stream from a cursor on and calls listeners by event name."""
+
+    BLOCK_MS = 1000
+
+    def __init__(self, cursor: str | None = None) -> None:
+        super().__init__(name="plugspace-events", daemon=True)
+        self.errors = 0
+        self.is_shared = cursor is None
+        self._cursor = cursor
+        self._listeners: list[tuple[str, Listener]] = []
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+
+    def add(self, name: str, listener: Listener) -> None:
+        self._listeners.append((name, listener))
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._read_once()
+            except Unavailable:
+                self._ready.set()
+                self._stopping.wait(1.0)
+
+    def wait_until_ready(self, timeout: float = 5.0) -> bool:
+        """Whether the place to read from is fixed: later events will not be missed."""
+        return self._ready.wait(timeout)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _read_once(self) -> None:
+        source = client(purpose="block")
+        if self._cursor is None:
+            self._cursor = stream.last_cursor(source)
+        self._ready.set()
+        for cursor, body in stream.read(source, self._cursor, self.BLOCK_MS, 100):
+            self._deliver({**body, "id": cursor})
+            self._cursor = cursor
+
+    def _deliver(self, body: Payload) -> None:
+        for name, listener in list(self._listeners):
+            if name in (body.get("name"), "*"):
+                self._call(listener, body)
+
+    def _call(self, listener: Listener, body: Payload) -> None:
+        try:
+            listener(body)
+        except Exception:
+            self.errors += 1
+            logger.exception("listener %r failed", listener, extra=_extra(body))
+
+
+_readers: list[Reader] = []
+_lock = threading.Lock()
+
+
+def on(name: EventName | str, listener: Listener, *, since: str | None = None) -> Reader:
+    """Call `listener(payload)` for each event of this name ("*": all), in a thread of this process.
+
+    From now on, or after the cursor `since` (an event's `id`). Raises ValueError for a name
+    nobody sends. Returns the reader; `close()` stops them all.
+    """
+    wanted = name if name == "*" else EventName(name).value
+    with _lock:
+        reader = _shared_reader() if since is None else None
+        if reader is None:
+            reader = Reader(since)
+            _readers.append(reader)
+        reader.add(wanted, listener)
+        if not reader.is_alive():
+            reader.start()
+    reader.wait_until_ready()
+    return reader
+
+
+def _shared_reader() -> Reader | None:
+    return next((r for r in _readers if r.is_shared and r.is_alive()), None)
+
+
+def close() -> None:
+    """Stop all listeners of this process and wait for them."""
+    with _lock:
+        readers, _readers[:] = list(_readers), []
+    for reader in readers:
+        reader.stop()
+    for reader in readers:
+        if reader.is_alive():
+            reader.join(timeout=Reader.BLOCK_MS / 1000 + 2)

@@ -1,0 +1,53 @@
+"""Temporary files of EXPORT tasks: bytes in Redis with a time to live."""
+
+from dataclasses import dataclass
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import exports as store
+from plugspace_queue.engine.connection import client
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """A stored file; `ttl` is the seconds it has left."""
+
+    export_id: str
+    organization_id: str
+    filename: str
+    data: bytes
+    ttl: int
+
+
+def put(
+    export_id: str,
+    data: bytes,
+    *,
+    filename: str,
+    organization_id: str,
+    ttl: int | None = None,
+) -> None:
+    """Keep a file for `ttl` seconds (EXPORT_TTL when None). Raises Unavailable without Redis."""
+    store.put(
+        client(),
+        export_id,
+        data,
+        ttl=ttl or get_settings().export_ttl,
+        meta={"filename": filename, "organization_id": organization_id},
+    )
+
+
+def get(export_id: str, organization_id: str | None = None) -> Export | None:
+    """The file, or None when it is gone or another organization's (None: staff, any)."""
+    found = store.get(client(), export_id)
+    if found is None:
+        return None
+    data, meta, ttl = found
+    if organization_id is not None and meta["organization_id"] != organization_id:
+        return None
+    return Export(
+        export_id=export_id,
+        organization_id=meta["organization_id"],
+        filename=meta["filename"],
+        data=data,
+        ttl=ttl,
+    )

@@ -1,0 +1,162 @@
+"""How an attempt ended, and what follows from it for the task."""
+
+import traceback
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http.client import HTTPException
+from random import random
+from socket import gaierror
+from typing import Any
+from urllib.error import URLError
+
+from django.db import InterfaceError, OperationalError
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.errors import QueueError, TaskError, Unavailable
+from plugspace_queue.models import Task
+from plugspace_queue.rules import backoff
+from plugspace_queue.rules.text import clean, shortened
+from plugspace_queue.types import Outcome, State
+
+MESSAGE_LIMIT = 4 * 1024
+STACK_LIMIT = 16 * 1024
+
+EXTERNAL: tuple[type[BaseException], ...] = (
+    ConnectionError,
+    OperationalError,
+    InterfaceError,
+    Unavailable,
+    gaierror,
+    HTTPException,
+    URLError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An error as the task keeps it."""
+
+    code: str
+    message: str
+    retryable: bool
+    stack: str = ""
+    retry_after: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The seed's error shape."""
+        told: dict[str, Any] = {
+            "message": self.message,
+            "code": self.code,
+            "retryable": self.retryable,
+        }
+        return told | ({"stack": self.stack} if self.stack else {})
+
+
+def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] = ()) -> Failure:
+    """Classify an exception: code, retry class, message and stack within their limits."""
+    code, retryable = _classify(error, retry_on)
+    return Failure(
+        code=code,
+        message=shortened(clean(str(error) or type(error).__name__), MESSAGE_LIMIT),
+        retryable=retryable,
+        stack=shortened(clean("".join(traceback.format_exception(error))), STACK_LIMIT),
+        retry_after=getattr(error, "retry_after", None),
+    )
+
+
+def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -> tuple[str, bool]:
+    if isinstance(error, TaskError):
+        return error.code, error.retryable or isinstance(error, retry_on)
+    if isinstance(error, TimeoutError):
+        return "TIMEOUT", True
+    if isinstance(error, EXTERNAL) or _is_redis_trouble(error):
+        return "EXTERNAL_SERVICE_ERROR", True
+    if isinstance(error, QueueError):
+        return error.code, isinstance(error, retry_on)
+    retryable = isinstance(error, retry_on) or get_settings().retry_unknown_errors
+    return "INTERNAL_ERROR", retryable
+
+
+def _is_redis_trouble(error: BaseException) -> bool:
+    # By name: this room does not import redis.
+    names = {f"{base.__module__}.{base.__name__}" for base in type(error).__mro__}
+    return bool(names & {"redis.exceptions.ConnectionError", "redis.exceptions.TimeoutError"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """What is written about an attempt: the task's next state and why."""
+
+    outcome: Outcome
+    state: State
+    result: Any = None
+    failure: Failure | None = None
+    wake_at: datetime | None = None
+    burns_retry: bool = False
+    counts_recovery: bool = False
+
+
+def success(result: Any) -> Ending:
+    """The processor returned a valid result."""
+    return Ending(outcome=Outcome.COMPLETE, state=State.COMPLETE, result=result)
+
+
+def failed(failure: Failure) -> Ending:
+    """The last word: no further run."""
+    return Ending(outcome=Outcome.FAILED, state=State.FAILED, failure=failure)
+
+
+def cancelled(failure: Failure) -> Ending:
+    return Ending(outcome=Outcome.CANCELLED, state=State.CANCELLED, failure=failure)
+
+
+def handed_back(task: Task) -> Ending:
+    """The worker stops: back to the front of its lane, nothing burned."""
+    return Ending(outcome=Outcome.HANDED_BACK, state=resting_state(task))
+
+
+def resting_state(task: Task) -> State:
+    """Where a task waits between attempts: `retrying` once an attempt of it has failed."""
+    return State.RETRYING if task.retry_count or task.deferral_count else State.WAITING
+
+
+def after_failure(task: Task, failure: Failure, now: datetime) -> Ending:
+    """Retry with backoff while the error allows it and retries are left, else fail."""
+    if not failure.retryable:
+        return failed(failure)
+    if failure.code == "RATE_LIMITED" and task.deferral_count < get_settings().max_deferrals:
+        return _deferred(task, failure, now)
+    if task.retry_count >= task.max_retries:
+        return failed(failure)
+    return Ending(
+        outcome=Outcome.RETRY,
+        state=State.RETRYING,
+        failure=failure,
+        wake_at=now + timedelta(seconds=_wait(task, failure)),
+        burns_retry=True,
+    )
+
+
+def _deferred(task: Task, failure: Failure, now: datetime) -> Ending:
+    wait = backoff.provider_wait(failure.retry_after, _backoff(task.deferral_count + 1))
+    return Ending(
+        outcome=Outcome.DEFERRED,
+        state=State.RETRYING,
+        failure=failure,
+        wake_at=now + timedelta(seconds=wait),
+    )
+
+
+def _wait(task: Task, failure: Failure) -> float:
+    plain = _backoff(task.retry_count + 1)
+    if failure.code == "RATE_LIMITED":
+        return backoff.provider_wait(failure.retry_after, plain)
+    return plain
+
+
+def _backoff(retry: int) -> float:
+    conf = get_settings()
+    wait = backoff.delay_for(
+        retry, base=conf.backoff_delay, jitter=conf.backoff_jitter, chance=random()
+    )
+    return min(wait, 900.0)

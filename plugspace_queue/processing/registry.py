@@ -1,0 +1,111 @@
+"""Which function does which task type, and with what options."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from plugspace_queue.errors import ProcessorConflict
+from plugspace_queue.schemas.outputs import OUTPUTS
+from plugspace_queue.types import TaskType
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ISOLATIONS = (None, "thread", "process")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processor:
+    """A registered function and what its author asked for; None means: as configured."""
+
+    type: TaskType
+    function: Callable[..., Any]
+    output: TypeAdapter[Any]
+    concurrency: int | None = None
+    timeout: float | None = None
+    limiter: Mapping[str, float] | None = None
+    isolation: str | None = None
+    retry_on: tuple[type[BaseException], ...] = ()
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs on the worker's event loop."""
+        return inspect.iscoroutinefunction(self.function)
+
+
+_processors: dict[TaskType, Processor] = {}
+
+
+def processor(
+    task_type: TaskType | str,
+    *,
+    concurrency: int | None = None,
+    timeout: float | None = None,
+    limiter: Mapping[str, float] | None = None,
+    isolation: str | None = None,
+    retry_on: tuple[type[BaseException], ...] = (),
+    output: Any = None,
+    replace: bool = False,
+) -> Callable[[F], F]:
+    """Decorator: this function (sync or async) does tasks of `task_type`.
+
+    `concurrency` slots per worker process, `timeout` seconds per attempt, `limiter`
+    {"max": starts, "duration": seconds} over all workers, `isolation` "process" for code that
+    may crash or hang, `retry_on` exceptions worth another run, `output` a type or pydantic model
+    in place of the task type's own. Raises ProcessorConflict when the type has one already.
+    """
+
+    def register_it(function: F) -> F:
+        register(
+            task_type,
+            function,
+            concurrency=concurrency,
+            timeout=timeout,
+            limiter=limiter,
+            isolation=isolation,
+            retry_on=retry_on,
+            output=output,
+            replace=replace,
+        )
+        return function
+
+    return register_it
+
+
+def register(
+    task_type: TaskType | str,
+    function: Callable[..., Any],
+    *,
+    output: Any = None,
+    replace: bool = False,
+    **options: Any,
+) -> Processor:
+    """Register `function` for a task type; see `processor` for the options."""
+    kind = TaskType(task_type)
+    if kind in _processors and not replace:
+        raise ProcessorConflict(
+            f"{kind} has the processor {_name(_processors[kind])} already;"
+            " pass replace=True to take its place."
+        )
+    if options.get("isolation") not in ISOLATIONS:
+        raise ValueError(f"isolation is one of {ISOLATIONS}, not {options['isolation']!r}.")
+    adapter = TypeAdapter(OUTPUTS[kind] if output is None else output)
+    made = Processor(type=kind, function=function, output=adapter, **options)
+    _processors[kind] = made
+    return made
+
+
+def unregister(task_type: TaskType | str) -> None:
+    """Forget the processor of a type; fine when there is none."""
+    _processors.pop(TaskType(task_type), None)
+
+
+def processor_of(task_type: TaskType | str) -> Processor | None:
+    """The processor of a type, or None."""
+    return _processors.get(TaskType(task_type))
+
+
+def _name(entry: Processor) -> str:
+    return f"{entry.function.__module__}.{entry.function.__qualname__}"

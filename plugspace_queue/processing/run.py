@@ -1,0 +1,95 @@
+"""One attempt while it runs: its lease, its row, what it said, whether it was told to stop."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.models import Task
+from plugspace_queue.rules.text import clean
+
+
+class Told(StrEnum):
+    """Why an attempt was told to stop."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+
+
+class ProgressSink(Protocol):
+    """Where reported progress goes; must not block."""
+
+    def progress(self, run: "Run") -> None: ...
+
+
+@dataclass(eq=False)
+class Run:
+    """The attempt's state in the worker. `fence` is its token, `results` its parents' outputs."""
+
+    task: Task
+    fence: int
+    timeout: float
+    started_at: datetime
+    sink: ProgressSink
+    results: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    told: Told | None = None
+    told_at: float = 0.0
+    interrupted_at: float = 0.0
+    is_recorded: bool = False
+    is_returned: bool = False
+    log: list[str] = field(default_factory=list)
+    tokens: int = 0
+    cost: Decimal = Decimal(0)
+    percent: float | None = None
+    stage: str | None = None
+    reports: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def task_id(self) -> str:
+        return str(self.task.pk)
+
+    @property
+    def number(self) -> int:
+        """Which attempt of the task this is, from 1."""
+        return self.task.attempt_count
+
+    def tell(self, reason: Told) -> bool:
+        """Ask the attempt to stop; False when it was told before."""
+        with self.lock:
+            if self.told is not None and not (reason is Told.LOST and self.told is not reason):
+                return False
+            self.told, self.told_at = reason, time.monotonic()
+            return True
+
+    def claim_record(self) -> bool:
+        """Whether the caller is the first to end this attempt; only the first may record it."""
+        with self.lock:
+            first, self.is_recorded = not self.is_recorded, True
+            return first
+
+    def add_log(self, message: str) -> None:
+        limit = get_settings().max_log_lines
+        if len(self.log) < limit:
+            self.log.append(clean(message)[:4096])
+        elif len(self.log) == limit:
+            self.log.append(f"(further lines left out: {limit} is the most an attempt keeps)")
+
+    def add_usage(self, tokens: int, cost: Decimal) -> None:
+        with self.lock:
+            self.tokens += tokens
+            self.cost += cost
+
+    def add_progress(self, percent: float, stage: str | None) -> None:
+        """Keep the highest percentage; progress never goes back within an attempt."""
+        bounded = min(max(float(percent), 0.0), 100.0)
+        self.percent = max(bounded, self.percent or 0.0)
+        self.stage = clean(stage)[:200] if stage is not None else self.stage
+        self.sink.progress(self)

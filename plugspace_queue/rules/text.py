@@ -1,0 +1,46 @@
+"""Text that came from outside: what is refused, what is replaced, what is cut."""
+
+import re
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def is_clean(text: str) -> bool:
+    """Whether both databases can store it: no U+0000, no lone surrogate.
+
+    >>> is_clean("ok"), is_clean("a\\x00"), is_clean("\\ud800")
+    (True, False, False)
+    """
+    return _UNSTORABLE.search(text) is None
+
+
+def clean(text: str) -> str:
+    """The text with U+FFFD in place of what cannot be stored.
+
+    >>> clean("a\\x00b")
+    'a\ufffdb'
+    """
+    return _UNSTORABLE.sub("\ufffd", str(text))
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8, marked where it was cut.
+
+    >>> shortened("abcdef", 5)
+    'ab…'
+    """
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    return data[: max(limit - 3, 0)].decode(errors="ignore") + "…"
+
+
+def all_clean(value: object) -> bool:
+    """Whether every string in a JSON value, keys included, can be stored."""
+    if isinstance(value, str):
+        return is_clean(value)
+    if isinstance(value, dict):
+        return all(all_clean(key) and all_clean(entry) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return all(all_clean(entry) for entry in value)
+    return True

@@ -1,0 +1,99 @@
+"""One attempt in a process of its own: the child's side of `isolation`."""
+
+import asyncio
+import os
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from multiprocessing.connection import Connection
+from typing import Any
+
+import django
+from django.apps import apps
+
+if not apps.ready:
+    # The forkserver imports this module once; its children start with Django in place.
+    django.setup()
+
+from plugspace_queue.models import Task
+from plugspace_queue.processing.attempt import run_async, run_sync
+from plugspace_queue.processing.outcome import Ending
+from plugspace_queue.processing.registry import processor_of
+from plugspace_queue.processing.run import Run, Told
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the parent hands over."""
+
+    task: Task
+    fence: int
+    timeout: float
+    started_at: datetime
+    results: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the child says: something new about the attempt, at last its ending."""
+
+    tokens: int = 0
+    cost: Decimal = Decimal(0)
+    line: str | None = None
+    percent: float | None = None
+    stage: str | None = None
+    ending: Ending | None = None
+
+
+class ReportingRun(Run):
+    """A run whose every word goes to the parent at once, so that it survives the child."""
+
+    connection: Connection
+
+    def add_log(self, message: str) -> None:
+        self.connection.send(Report(line=message))
+
+    def add_usage(self, tokens: int, cost: Decimal) -> None:
+        self.connection.send(Report(tokens=tokens, cost=cost))
+
+
+class ReportingSink:
+    """Sends progress to the parent."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def progress(self, run: Run) -> None:
+        self._connection.send(Report(percent=run.percent, stage=run.stage))
+
+
+def main(connection: Connection, order: Order) -> None:
+    """Entry of the child process."""
+    run = ReportingRun(
+        task=order.task,
+        fence=order.fence,
+        timeout=order.timeout,
+        started_at=order.started_at,
+        sink=ReportingSink(connection),
+        results=order.results,
+    )
+    run.connection = connection
+    threading.Thread(target=_listen, args=(connection, run), daemon=True).start()
+    connection.send(Report(ending=_ending(run)))
+
+
+def _ending(run: Run) -> Ending:
+    entry = processor_of(run.task.type)
+    if entry is None:
+        raise LookupError(f"No processor for {run.task.type} in the child process.")
+    return asyncio.run(run_async(run, entry)) if entry.is_async else run_sync(run, entry)
+
+
+def _listen(connection: Connection, run: Run) -> None:
+    """Hear what the parent tells; without a parent there is nobody to work for."""
+    try:
+        while True:
+            run.tell(Told(connection.recv()))
+    except (EOFError, OSError):
+        os._exit(1)

@@ -1,0 +1,163 @@
+"""From the ending of an attempt to what the rows, Redis and listeners are told."""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from plugspace_queue import events
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.store import Settlement
+from plugspace_queue.models import Attempt, Task
+from plugspace_queue.models.bulk import FINISH_COLUMNS, Finish
+from plugspace_queue.processing.outcome import Ending, Failure
+from plugspace_queue.processing.run import Run
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.types import EventName, Outcome, State
+
+Settled = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
+
+SETTLED: dict[Outcome, Settled] = {
+    Outcome.COMPLETE: "ok",
+    Outcome.FAILED: "fail",
+    Outcome.RETRY: "retry",
+    Outcome.DEFERRED: "retry",
+    Outcome.CANCELLED: "stopped",
+    Outcome.HANDED_BACK: "back",
+    Outcome.LOST: "back",
+}
+
+EVENTS: dict[Outcome, tuple[EventName, ...]] = {
+    Outcome.COMPLETE: (EventName.COMPLETED,),
+    Outcome.FAILED: (EventName.FAILED,),
+    Outcome.RETRY: (EventName.RETRYING,),
+    Outcome.DEFERRED: (EventName.RETRYING,),
+    Outcome.CANCELLED: (EventName.FAILED, EventName.CANCELLED),
+    Outcome.HANDED_BACK: (),
+    Outcome.LOST: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Everything one ended attempt writes."""
+
+    run: Run
+    ending: Ending
+    finish: Finish
+    attempt: Attempt
+
+
+def closing_of(run: Run, ending: Ending, now: datetime) -> Closing:
+    """The rows to write for an ending; nothing is written here."""
+    return Closing(run, ending, _finish(run, ending, now), _attempt(run, ending, now))
+
+
+def _finish(run: Run, ending: Ending, now: datetime) -> Finish:
+    task = run.task
+    return Finish(
+        id=task.pk,
+        fence=run.fence,
+        state=ending.state,
+        result=ending.result,
+        error=ending.failure.as_json() if ending.failure else None,
+        progress=progress_of(run),
+        completed_at=now if ending.state in lifecycle.FINAL else None,
+        duration=milliseconds(run, now),
+        tokens_used=task.tokens_used + run.tokens,
+        cost=task.cost + run.cost,
+        retry_count=task.retry_count + ending.burns_retry,
+        deferral_count=task.deferral_count + (ending.outcome is Outcome.DEFERRED),
+        recovery_count=task.recovery_count + ending.counts_recovery,
+        wake_at=ending.wake_at,
+    )
+
+
+def _attempt(run: Run, ending: Ending, now: datetime) -> Attempt:
+    return Attempt(
+        task_id=run.task.pk,
+        number=run.number,
+        fence=run.fence,
+        worker_name=run.task.worker_name,
+        started_at=run.started_at,
+        ended_at=now,
+        outcome=ending.outcome,
+        error=ending.failure.as_json() if ending.failure else None,
+        tokens_used=run.tokens,
+        cost=run.cost,
+        log=list(run.log),
+    )
+
+
+def invalid(closing: Closing, reason: str, now: datetime) -> Closing:
+    """The same attempt, failed because the database refused what it returned."""
+    failure = Failure(code="INVALID_RESULT", message=reason, retryable=False)
+    run = closing.run
+    run.log.clear()
+    run.percent = run.stage = None
+    return closing_of(run, Ending(outcome=Outcome.FAILED, state=State.FAILED, failure=failure), now)
+
+
+def milliseconds(run: Run, now: datetime) -> int:
+    return max(round((now - run.started_at).total_seconds() * 1000), 0)
+
+
+def progress_of(run: Run) -> dict[str, Any] | None:
+    """The progress as the row and the wire have it; None while nothing was reported."""
+    if run.percent is None:
+        return None
+    return {"percent": run.percent, "stage": run.stage}
+
+
+def settlement_of(closing: Closing) -> Settlement:
+    """What Redis is told; brings the task in memory up to what was written."""
+    task = apply(closing)
+    conf = get_settings()
+    is_complete = closing.ending.outcome is Outcome.COMPLETE
+    return Settlement(
+        task_id=str(task.pk),
+        fence=closing.run.fence,
+        outcome=SETTLED[closing.ending.outcome],
+        snapshot=snapshot(task),
+        snapshot_ttl=conf.retention[task.state] if task.is_final else 0,
+        result=json.dumps(task.result) if is_complete else None,
+        result_ttl=conf.result_ttl,
+        due_ms=_ms(closing.ending.wake_at),
+        error=closing.ending.failure.message if closing.ending.failure else "",
+        event=None,
+        task_type=task.type,
+    )
+
+
+def with_event(settlement: Settlement, event: str | None) -> Settlement:
+    """The settlement that also writes this event to the stream."""
+    return replace(settlement, event=event)
+
+
+def apply(closing: Closing) -> Task:
+    """The task in memory as its row is now."""
+    task = closing.run.task
+    for name in FINISH_COLUMNS:
+        setattr(task, name, getattr(closing.finish, name))
+    return task
+
+
+def event_bodies(closing: Closing) -> list[tuple[EventName, events.Payload]]:
+    """The events of an ending, after `apply`."""
+    data: dict[str, Any] = {}
+    if closing.ending.outcome is Outcome.COMPLETE:
+        data["result"] = closing.ending.result
+    if closing.ending.failure is not None:
+        data["error"] = public_error(closing.ending.failure)
+    task = closing.run.task
+    return [(name, events.payload(name, task, **data)) for name in EVENTS[closing.ending.outcome]]
+
+
+def public_error(failure: Failure) -> dict[str, Any]:
+    """The error without its stack: listeners may pass it on to tenants."""
+    return {key: value for key, value in failure.as_json().items() if key != "stack"}
+
+
+def _ms(moment: datetime | None) -> int:
+    return round(moment.timestamp() * 1000) if moment else 0

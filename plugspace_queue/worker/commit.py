@@ -1,0 +1,152 @@
+"""The group commit: the rows of everything that started and ended since the last one."""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import DataError, IntegrityError, transaction
+from django.db.models import F
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.models import Dependency, QueueSettings, Task, UsageEntry, bulk
+from plugspace_queue.processing.run import Run
+from plugspace_queue.types import Outcome
+from plugspace_queue.worker import closing, judge
+from plugspace_queue.worker.closing import Closing
+from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, RecorderMessage
+from plugspace_queue.worker.table import Held
+from plugspace_queue.workflows import advance
+
+
+class Batch:
+    """Messages sorted by kind, and what came of them."""
+
+    def __init__(self, messages: Sequence[RecorderMessage], now: datetime) -> None:
+        self.now = now
+        self.guarded = [held for m in messages if isinstance(m, Guard) for held in m.held]
+        self.lost = [reaped for m in messages if isinstance(m, Lost) for reaped in m.reaped]
+        self.progressed: dict[Run, Held] = {
+            m.run: m.held for m in messages if isinstance(m, Progressed)
+        }
+        ended = [m for m in messages if isinstance(m, Ended)]
+        self.held: dict[Run, Held] = {m.run: m.held for m in ended}
+        self.closings = [closing.closing_of(m.run, m.ending, now) for m in ended]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what an attempt to commit that failed had found out."""
+        self.written: set[uuid.UUID] = set()
+        self.released: list[uuid.UUID] = []
+        self.started: list[Task] = []
+        self.results: dict[uuid.UUID, dict[str, Any]] = {}
+
+    @property
+    def recorded(self) -> list[Closing]:
+        """Endings whose token still owned the task."""
+        return [one for one in self.closings if one.finish.id in self.written]
+
+
+def write(batch: Batch, worker_name: str) -> None:
+    """Write the batch in one transaction; data the database refuses fails only its own task.
+
+    Operational errors (the database is away) are the caller's: nothing was written then.
+    """
+    batch.reset()
+    try:
+        with transaction.atomic():
+            _write_all(batch, worker_name)
+    except (DataError, IntegrityError):
+        batch.reset()
+        batch.closings = [_proved(one, batch.now) for one in batch.closings]
+        with transaction.atomic():
+            _write_all(batch, worker_name)
+
+
+def _write_all(batch: Batch, worker_name: str) -> None:
+    _finish(batch)
+    bulk.progress_all(_progress_rows(batch))
+    batch.started = _start(batch, worker_name)
+    batch.results = results_of_parents([task.pk for task in batch.started])
+    judge.recover_all(batch.lost, batch.now)
+    _count(batch.recorded)
+
+
+def _finish(batch: Batch) -> None:
+    if not batch.closings:
+        return
+    batch.written = bulk.finish_all([one.finish for one in batch.closings])
+    recorded = batch.recorded
+    bulk.add_attempts([one.attempt for one in recorded])
+    UsageEntry.objects.bulk_create(_usage_entries(recorded, batch.now))
+    completed = [one.finish.id for one in recorded if one.ending.outcome is Outcome.COMPLETE]
+    batch.released = advance.release_children(completed, batch.now) if completed else []
+
+
+def _start(batch: Batch, worker_name: str) -> list[Task]:
+    granted = [(uuid.UUID(held.task_id), held.lease.fence) for held in batch.guarded]
+    return bulk.start_all(
+        granted,
+        worker_name=worker_name,
+        now=batch.now,
+        max_recoveries=get_settings().max_recoveries,
+    )
+
+
+def _progress_rows(batch: Batch) -> list[tuple[uuid.UUID, int, dict[str, Any]]]:
+    told = ((run, closing.progress_of(run)) for run in batch.progressed)
+    return [(run.task.pk, run.fence, progress) for run, progress in told if progress]
+
+
+def _usage_entries(recorded: Sequence[Closing], now: datetime) -> list[UsageEntry]:
+    return [
+        UsageEntry(
+            organization_id=one.run.task.organization_id,
+            type=one.run.task.type,
+            month=f"{now:%Y-%m}",
+            reason=UsageEntry.Reason.SETTLE,
+            tokens=one.run.tokens,
+            cost=one.run.cost,
+            task_id=one.run.task.pk,
+        )
+        for one in recorded
+        if one.run.tokens or one.run.cost
+    ]
+
+
+def _count(recorded: Sequence[Closing]) -> None:
+    """Lifetime counts; last in the transaction, so that their rows are locked shortly."""
+    completed = Counter(o.run.task.type for o in recorded if o.ending.outcome is Outcome.COMPLETE)
+    failed = Counter(o.run.task.type for o in recorded if o.ending.outcome is Outcome.FAILED)
+    for kind in sorted(completed.keys() | failed.keys()):
+        QueueSettings.objects.filter(type=kind).update(
+            completed=F("completed") + completed[kind], failed=F("failed") + failed[kind]
+        )
+
+
+def _proved(one: Closing, now: datetime) -> Closing:
+    """The closing as it is, or failed as INVALID_RESULT when the database refuses its data."""
+    try:
+        with transaction.atomic():
+            bulk.finish_all([one.finish])
+            bulk.add_attempts([one.attempt])
+            transaction.set_rollback(True)
+    except (DataError, IntegrityError) as error:
+        return closing.invalid(one, f"The database refuses this result: {error}", now)
+    return one
+
+
+def results_of_parents(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+    """For each task: its parents' results by TYPE within a workflow, else by id."""
+    found: dict[uuid.UUID, dict[str, Any]] = {}
+    if not task_ids:
+        return found
+    links = Dependency.objects.filter(task_id__in=task_ids).values_list(
+        "task_id", "task__workflow_id", "parent_id", "parent__type", "parent__workflow_id",
+        "parent__result",
+    )  # fmt: skip
+    for task_id, workflow, parent_id, kind, parent_workflow, result in links:
+        is_step = workflow is not None and workflow == parent_workflow
+        found.setdefault(task_id, {})[kind if is_step else str(parent_id)] = result
+    return found

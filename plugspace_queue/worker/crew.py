@@ -1,0 +1,214 @@
+"""A worker's threads, wired together: one object from start to stop."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from django.utils import timezone
+
+from plugspace_queue import policies
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.connection import client
+from plugspace_queue.models import Task
+from plugspace_queue.processing import attempt, outcome
+from plugspace_queue.processing.outcome import Ending
+from plugspace_queue.processing.registry import Processor, processor_of
+from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.rules.catalog import type_of_queue
+from plugspace_queue.worker.isolation import ProcessSlots
+from plugspace_queue.worker.messages import Ended, Returned, Stop
+from plugspace_queue.worker.pump import Desk, Limits, Pump
+from plugspace_queue.worker.recorder import Recorder
+from plugspace_queue.worker.slots import LoopSlots, Slots, ThreadSlots
+from plugspace_queue.worker.table import Held, Table
+from plugspace_queue.worker.ticker import Ticker
+from plugspace_queue.worker.upkeep import Upkeep
+from plugspace_queue.worker.waker import Waker
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+
+class Crew:
+    """Pump, slots, waker, ticker, recorder and upkeep of one worker process."""
+
+    def __init__(
+        self,
+        worker_name: str,
+        queue_names: Sequence[str],
+        *,
+        limits: Limits,
+        heartbeat: Callable[[], None],
+        is_suspended: Callable[[], bool],
+    ) -> None:
+        self.table = Table()
+        self._is_suspended = is_suspended
+        self._stop_at: float | None = None
+        self._signals = 0
+        self._signalled_at = 0.0
+        desks = [_desk(name) for name in queue_names if _has_processor(name)]
+        names = [desk.name for desk in desks]
+        first = queue_names[0]
+        self._waker = Waker(client(first, purpose="block"), lambda m: self.pump.inbox.put(m))
+        self.ticker = Ticker(
+            worker_name,
+            names,
+            client=client(first, purpose="pump"),
+            table=self.table,
+            record=lambda m: self.recorder.put(m),
+            interrupt=self._interrupt,
+            give_up=self._give_up,
+            heartbeat=heartbeat,
+            is_alive=self._turns,
+        )
+        self.recorder = Recorder(
+            worker_name,
+            tell=lambda m: self.pump.inbox.put(m),
+            dispatch=self._dispatch,
+            sink=self.ticker,
+            timeout_of=_timeout_of,
+        )
+        self.pump = Pump(
+            worker_name,
+            desks,
+            client=client(first, purpose="pump"),
+            table=self.table,
+            waker=self._waker,
+            record=self.recorder.put,
+            may_take=lambda: self.recorder.is_healthy and not self._is_suspended(),
+            lease=get_settings().lease,
+            limits=limits,
+        )
+        self._upkeep = Upkeep(self.table)
+        self._threads = ThreadSlots(self._ended)
+        self._loop: LoopSlots | None = None
+        # The forkserver has to be there before any thread is.
+        self._children = ProcessSlots(self._ended)
+
+    def work(self) -> int:
+        """Run to the end; how many attempts were settled."""
+        for thread in self._helpers():
+            thread.start()
+        try:
+            self.pump.run(self._is_over)
+            self._hand_back_rest()
+        finally:
+            self._stop_helpers()
+        return self.pump.ended
+
+    def stop(self) -> None:
+        """First call: warm. A second one within a second is ignored, a later one is cold."""
+        now = time.monotonic()
+        if self._signals and now - self._signalled_at < 1.0:
+            return
+        self._signals += 1
+        self._signalled_at = now
+        grace = get_settings().shutdown_grace if self._signals == 1 else 0.0
+        self._stop_at = now + grace
+        self.pump.inbox.put(Stop(cold=self._signals > 1))
+        for _, run in self.table.runs():
+            run.tell(Told.SHUTDOWN)
+
+    def stop_task(self, task_id: str) -> bool:
+        """Stop one attempt (RQ's stop-job command); False when it does not run here."""
+        held = self.table.get(task_id)
+        return held is not None and held.run is not None and held.run.tell(Told.CANCEL)
+
+    def _helpers(self) -> list[threading.Thread]:
+        return [self.recorder, self.ticker, self._waker, self._upkeep]
+
+    def _stop_helpers(self) -> None:
+        self._upkeep.stop()
+        self.ticker.stop()
+        self._waker.stop()
+        self.recorder.stop()
+        self._children.stop()
+        for thread in self._helpers():
+            thread.join(timeout=5.0)
+
+    # Running attempts.
+
+    def _dispatch(self, held: Held, run: Run) -> None:
+        """Give a started attempt to a slot; when the worker stops it goes back instead."""
+        entry = processor_of(run.task.type)
+        if self._stop_at is not None or entry is None:
+            run.is_returned = True
+            self._record_end(held, run, outcome.handed_back(run.task))
+            return
+        self._slots_for(run, entry).start(held, run, entry)
+
+    def _slots_for(self, run: Run, entry: Processor) -> Slots:
+        # A task whose worker died runs alone: only a child's death may count on.
+        if entry.isolation == "process" or run.task.recovery_count:
+            return self._children
+        if not entry.is_async:
+            return self._threads
+        if self._loop is None:
+            self._loop = LoopSlots(self._ended)
+        return self._loop
+
+    def _ended(self, held: Held, ending: Ending) -> None:
+        """A slot's call came back."""
+        run = held.run
+        assert run is not None
+        run.is_returned = True
+        if not self._record_end(held, run, ending):
+            self.pump.inbox.put(Returned(held))
+
+    def _give_up(self, held: Held, run: Run) -> None:
+        """End an attempt that does not come back; its slot stays taken until it does."""
+        failure = attempt.timeout_failure(run)
+        if run.told is Told.CANCEL:
+            ending = outcome.cancelled(attempt.cancelled_failure())
+        elif run.told is Told.TIMEOUT:
+            ending = outcome.after_failure(run.task, failure, timezone.now())
+        else:
+            ending = outcome.handed_back(run.task)
+        if self._record_end(held, run, ending):
+            logger.error("%s does not stop; its slot is retired until it does", run.task_id)
+
+    def _record_end(self, held: Held, run: Run, ending: Ending) -> bool:
+        first = run.claim_record()
+        if first:
+            self.recorder.put(Ended(held, run, ending))
+        return first
+
+    def _interrupt(self, run: Run) -> None:
+        for slots in (self._threads, self._loop, self._children):
+            if slots is not None:
+                slots.interrupt(run)
+
+    # Ending.
+
+    def _is_over(self) -> bool:
+        return self._stop_at is not None and time.monotonic() >= self._stop_at
+
+    def _hand_back_rest(self) -> None:
+        """What still runs when the grace time is over goes back to the front of its lane."""
+        for held, run in self.table.runs():
+            self._record_end(held, run, outcome.handed_back(run.task))
+        deadline = time.monotonic() + 5.0
+        self.pump.run(lambda: time.monotonic() >= deadline)
+
+    def _turns(self) -> bool:
+        return time.monotonic() - self.pump.turned_at < get_settings().lease
+
+
+def _desk(name: str) -> Desk:
+    kind = type_of_queue(name)
+    assert kind is not None
+    return Desk(name, policies.queue_settings(kind).concurrency)
+
+
+def _has_processor(name: str) -> bool:
+    kind = type_of_queue(name)
+    if kind is not None and processor_of(kind) is not None:
+        return True
+    logger.warning("no processor for %s in this worker: its tasks wait", name)
+    return False
+
+
+def _timeout_of(task: Task) -> float:
+    entry = processor_of(task.type)
+    chosen = entry.timeout if entry else None
+    return get_settings().timeout if chosen is None else chosen

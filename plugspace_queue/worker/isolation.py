@@ -1,0 +1,122 @@
+"""Attempts in processes of their own: for code that may crash, hang or kill its process.
+
+Children come from a forkserver, a fresh interpreter that never had a thread: the running worker
+is never forked.
+"""
+
+import contextlib
+import multiprocessing
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from django.utils import timezone
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.processing import attempt, outcome
+from plugspace_queue.processing.outcome import Ending, Failure
+from plugspace_queue.processing.registry import Processor
+from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.types import Outcome
+from plugspace_queue.worker import child
+from plugspace_queue.worker.table import Held
+
+POLL = 0.05
+"""Seconds between two looks whether the attempt was told to stop."""
+
+
+class ProcessSlots:
+    """One child process per attempt, each minded by a thread."""
+
+    def __init__(self, ended: Callable[[Held, Ending], None]) -> None:
+        self._ended = ended
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([child.__name__])
+        self._children: dict[Run, BaseProcess] = {}
+
+    def start(self, held: Held, run: Run, entry: Processor) -> None:
+        name = f"plugspace-child-of-{run.task_id}"
+        threading.Thread(target=self._mind, args=(held, run), name=name, daemon=True).start()
+
+    def interrupt(self, run: Run) -> None:
+        process = self._children.get(run)
+        if process is not None:
+            process.kill()
+
+    def stop(self) -> None:
+        """End every child; their tasks were handed back before."""
+        for process in list(self._children.values()):
+            process.kill()
+
+    def _mind(self, held: Held, run: Run) -> None:
+        try:
+            ending = self._outcome(run)
+        except Exception as error:
+            ending = outcome.failed(outcome.failure_of(error))
+        self._ended(held, ending)
+
+    def _outcome(self, run: Run) -> Ending:
+        ours, theirs = self._context.Pipe()
+        order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
+        process = self._context.Process(target=child.main, args=(theirs, order), daemon=True)
+        process.start()
+        theirs.close()
+        self._children[run] = process
+        try:
+            ending = _listen(ours, run)
+        finally:
+            ours.close()
+            process.join(timeout=1.0)
+            process.kill()
+            self._children.pop(run, None)
+        return ending or after_death(run, process.exitcode)
+
+
+def _listen(connection: Connection, run: Run) -> Ending | None:
+    """Take the child's reports until its ending; None when it died before."""
+    told: Told | None = None
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            if run.told is not told:
+                told = run.told
+                connection.send(told)
+            if connection.poll(POLL):
+                report: child.Report = connection.recv()
+                _take_in(run, report)
+                if report.ending is not None:
+                    return report.ending
+    return None
+
+
+def _take_in(run: Run, report: child.Report) -> None:
+    if report.tokens or report.cost:
+        run.add_usage(report.tokens, report.cost)
+    if report.line is not None:
+        run.add_log(report.line)
+    if report.percent is not None:
+        run.add_progress(report.percent, report.stage)
+
+
+def after_death(run: Run, exit_code: int | None) -> Ending:
+    """What follows when the child ended without a word; a death that we caused has our reason."""
+    if run.told is Told.CANCEL:
+        return outcome.cancelled(attempt.cancelled_failure())
+    if run.told is Told.TIMEOUT:
+        return outcome.after_failure(run.task, attempt.timeout_failure(run), timezone.now())
+    if run.told is not None:
+        return outcome.handed_back(run.task)
+    if run.task.recovery_count + 1 > get_settings().max_recoveries:
+        return outcome.failed(_lost(run, exit_code))
+    return Ending(outcome=Outcome.LOST, state=outcome.resting_state(run.task), counts_recovery=True)
+
+
+def _lost(run: Run, exit_code: int | None) -> Failure:
+    return Failure(
+        code="WORKER_LOST",
+        message=(
+            f"The process of this task died {run.task.recovery_count + 1} times"
+            f" (last exit code {exit_code}); see the worker's log."
+        ),
+        retryable=False,
+    )

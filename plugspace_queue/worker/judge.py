@@ -1,0 +1,133 @@
+"""Leases whose task did not start: what the row says instead, and what Redis is told."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from plugspace_queue import ending
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.store import Reaped, Settlement
+from plugspace_queue.models import Attempt, Task
+from plugspace_queue.processing.outcome import resting_state
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.types import Outcome, State
+from plugspace_queue.worker.table import Held
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Redis is told about a lease, and a fence it has to rise above (0: none)."""
+
+    settlement: Settlement
+    raise_fence: int = 0
+
+
+def judge(held: Held, now: datetime) -> Verdict:
+    """Look at the row of a lease that did not start, do what it asks for, and say so."""
+    lease = held.lease
+    task = Task.objects.filter(pk=uuid.UUID(lease.task_id)).first()
+    if task is None or task.is_final or task.state == State.BLOCKED:
+        return Verdict(_settlement(held, "drop", task))
+    if task.fence >= lease.fence:
+        return Verdict(_settlement(held, "back", task), raise_fence=task.fence)
+    if task.state == State.PROCESSING:
+        recover(task.pk, task.fence, now)
+        return Verdict(_settlement(held, "back", task))
+    return _judge_waiting(held, task, now)
+
+
+def _judge_waiting(held: Held, task: Task, now: datetime) -> Verdict:
+    if task.cancel_requested_at is not None:
+        ending.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
+    elif task.deadline is not None and task.deadline <= now:
+        ending.end(
+            task, State.EXPIRED, now, "EXPIRED", f"Not started within its ttl of {task.ttl} s."
+        )
+    elif task.recovery_count > get_settings().max_recoveries:
+        ending.end(task, State.FAILED, now, "WORKER_LOST", _LOST.format(task.recovery_count))
+    elif task.wake_at is not None and task.wake_at > now:
+        return Verdict(_settlement(held, "retry", task))
+    else:
+        return Verdict(_settlement(held, "back", task))
+    return Verdict(_settlement(held, "drop", task))
+
+
+_LOST = "The workers that ran this task died {} times; see the worker's log."
+
+
+def recover_all(reaped: list[Reaped], now: datetime) -> None:
+    """Write down which tasks lost their worker."""
+    for one in reaped:
+        recover(uuid.UUID(one.task_id), one.fence, now)
+
+
+def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
+    """Take a task back from a worker that died; only if the guard had made it processing."""
+    with transaction.atomic():
+        task = Task.objects.filter(pk=task_id, fence=fence, state=State.PROCESSING).first()
+        if task is None:
+            return False
+        moved = Task.objects.filter(fence=fence).move(
+            task_id,
+            State.PROCESSING,
+            resting_state(task),
+            recovery_count=task.recovery_count + _counts(task),
+        )
+        if moved:
+            Attempt.objects.bulk_create([_lost_attempt(task, now)], ignore_conflicts=True)
+        return moved
+
+
+MOST_UNCOUNTED = 10
+"""Leases lost while alone that count nothing: then the child's parent died, not the child."""
+
+
+def _counts(task: Task) -> bool:
+    """A shared process's death counts once; afterwards only the death of the task's own child."""
+    if task.recovery_count == 0:
+        return True
+    return Attempt.objects.filter(task=task, outcome=Outcome.LOST).count() > MOST_UNCOUNTED
+
+
+def _lost_attempt(task: Task, now: datetime) -> Attempt:
+    return Attempt(
+        task=task,
+        number=task.attempt_count,
+        fence=task.fence,
+        worker_name=task.worker_name,
+        started_at=task.started_at or now,
+        ended_at=now,
+        outcome=Outcome.LOST,
+    )
+
+
+def forget(held: Held) -> Settlement:
+    """The row belongs to somebody else by now: take the id out of Redis if it is still ours."""
+    return _settlement(held, "drop", None)
+
+
+def hand_back(held: Held) -> Settlement:
+    """Back to the front of its lane, uncounted."""
+    return _settlement(held, "back", None)
+
+
+def _settlement(held: Held, outcome: str, task: Task | None) -> Settlement:
+    is_final = task is not None and State(task.state) in lifecycle.FINAL
+    wake_at = task.wake_at if task is not None else None
+    return Settlement(
+        task_id=held.task_id,
+        fence=held.lease.fence,
+        outcome=outcome,  # type: ignore[arg-type]
+        snapshot=snapshot(task) if task is not None else None,
+        snapshot_ttl=get_settings().retention[task.state] if task is not None and is_final else 0,
+        result=None,
+        result_ttl=0,
+        due_ms=round(wake_at.timestamp() * 1000) if outcome == "retry" and wake_at else 0,
+        error="",
+        event=None,
+        task_type=task.type if task is not None else "",
+        counted=False,
+    )

@@ -1,0 +1,280 @@
+"""The heart of a worker: one loop that settles what ended and acquires for every free slot.
+
+Both go in one pipeline, so a turn is one round trip. Everything else happens in other threads,
+which talk to the pump through its inbox.
+"""
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine.scripts import Call
+from plugspace_queue.engine.store import Grant, Note
+from plugspace_queue.worker.messages import (
+    Announce,
+    Guard,
+    PumpMessage,
+    RecorderMessage,
+    Returned,
+    Settle,
+    Stop,
+    Woken,
+)
+from plugspace_queue.worker.table import Held, Table
+from plugspace_queue.worker.waker import Waker
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+MOST_PER_CALL = 16
+"""Leases of one script call: more would hold the server for milliseconds."""
+
+LONGEST_WAIT = 1.0
+LONGEST_TROUBLE = 1.0
+
+Step = tuple[Call[Any], Callable[[Any], None]]
+
+
+@dataclass(eq=False)
+class Desk:
+    """What the pump knows of one queue."""
+
+    name: str
+    slots: int
+    busy: int = 0
+    is_ready: bool = True
+    ask_at: float = 0.0
+    notes: list[Note] = field(default_factory=list)
+    settles: list[Settle] = field(default_factory=list)
+
+    def free(self) -> int:
+        return max(self.slots - self.busy, 0)
+
+    def may_ask(self, now: float) -> bool:
+        return self.free() > 0 and (self.is_ready or bool(self.ask_at and now >= self.ask_at))
+
+
+@dataclass(kw_only=True)
+class Limits:
+    """When to end by itself; None: never."""
+
+    burst: bool = False
+    max_jobs: int | None = None
+    max_idle_time: float | None = None
+
+
+class Pump:
+    """Runs in the main thread until told to stop or out of work it may do."""
+
+    def __init__(
+        self,
+        worker_name: str,
+        desks: Iterable[Desk],
+        *,
+        client: Redis,
+        table: Table,
+        waker: Waker,
+        record: Callable[[RecorderMessage], None],
+        may_take: Callable[[], bool],
+        lease: float,
+        limits: Limits,
+    ) -> None:
+        self.inbox: queue.SimpleQueue[PumpMessage] = queue.SimpleQueue()
+        self.is_stopping = False
+        self.is_cold = False
+        self.ended = 0
+        self.turned_at = time.monotonic()
+        self._worker_name = worker_name
+        self._desks = {desk.name: desk for desk in desks}
+        self._client = client
+        self._table = table
+        self._waker = waker
+        self._record = record
+        self._may_take = may_take
+        self._lease_ms = round(lease * 1000)
+        self._limits = limits
+        self._taken = 0
+        self._active_at = time.monotonic()
+        self._trouble = 0.0
+        self._turn = 0
+
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Turn until `is_over()` or the limits say so; leaves nothing of its own unsettled."""
+        while not (self._is_done() or is_over()):
+            self.turn(self._collect())
+
+    def turn(self, messages: Iterable[PumpMessage]) -> None:
+        """One round: take in the messages, one round trip, hand out what came back."""
+        self.turned_at = time.monotonic()
+        for message in messages:
+            self._take_in(message)
+        plan = [*self._reports(), *self._requests()]
+        if plan:
+            self._send(plan)
+        self._waker.watch(self._hungry())
+
+    def _collect(self) -> list[PumpMessage]:
+        messages: list[PumpMessage] = []
+        try:
+            messages.append(self.inbox.get(timeout=self._patience()))
+            while True:
+                messages.append(self.inbox.get_nowait())
+        except queue.Empty:
+            return messages
+
+    def _patience(self) -> float:
+        """Seconds until there is something to do without a message."""
+        if self._trouble:
+            return self._trouble
+        now = time.monotonic()
+        if self._accepts() and any(desk.may_ask(now) for desk in self._desks.values()):
+            return 0.001
+        due = [desk.ask_at - now for desk in self._desks.values() if desk.ask_at and desk.free()]
+        return min(max(min(due, default=LONGEST_WAIT), 0.001), LONGEST_WAIT)
+
+    def _take_in(self, message: PumpMessage) -> None:
+        match message:
+            case Settle(held=held):
+                self._desks[held.queue].settles.append(message)
+            case Announce(queue=name, notes=notes):
+                self._desks[name].notes.extend(notes)
+            case Woken(queue=name):
+                self._desks[name].is_ready = True
+            case Returned(held=held):
+                self._desks[held.queue].busy -= 1
+            case Stop(cold=cold):
+                self.is_stopping = True
+                self.is_cold = self.is_cold or cold
+
+    # What goes out.
+
+    def _reports(self) -> list[Step]:
+        steps: list[Step] = []
+        for desk in self._desks.values():
+            if desk.notes:
+                steps.append(self._announcement(desk, desk.notes[:]))
+            steps += [self._fence(desk, s) for s in desk.settles if s.raise_fence]
+            if desk.settles:
+                steps.append(self._settlement(desk, desk.settles[:]))
+        return steps
+
+    def _announcement(self, desk: Desk, notes: list[Note]) -> Step:
+        def sent(_: None) -> None:
+            del desk.notes[: len(notes)]
+
+        return store.announce(desk.name, notes), sent
+
+    def _fence(self, desk: Desk, settle: Settle) -> Step:
+        return store.raise_fence(desk.name, settle.raise_fence), lambda _: None
+
+    def _settlement(self, desk: Desk, settles: list[Settle]) -> Step:
+        def settled(_: list[bool]) -> None:
+            # A refused one is not ours any more: either way the lease is off our hands.
+            del desk.settles[: len(settles)]
+            for settle in settles:
+                self._release(desk, settle.held)
+
+        return store.settle(desk.name, [settle.settlement for settle in settles]), settled
+
+    def _release(self, desk: Desk, held: Held) -> None:
+        self._table.remove(held)
+        self.ended += 1
+        self._active_at = time.monotonic()
+        if held.run is None or held.run.is_returned:
+            desk.busy -= 1
+        held.is_released = True
+
+    def _requests(self) -> list[Step]:
+        """One acquire per sixteen free slots; the queue that goes first rotates."""
+        if not self._accepts():
+            return []
+        desks = list(self._desks.values())
+        self._turn += 1
+        first = self._turn % len(desks)
+        now = time.monotonic()
+        steps: list[Step] = []
+        for desk in desks[first:] + desks[:first]:
+            # Slots of what is settled in this same pipeline are free by the time it acquires.
+            free = desk.slots - desk.busy + sum(_frees_slot(s.held) for s in desk.settles)
+            if free > 0 and (desk.is_ready or (desk.ask_at and now >= desk.ask_at)):
+                steps += self._acquires(desk, free)
+        return steps
+
+    def _acquires(self, desk: Desk, free: int) -> list[Step]:
+        wanted = min(free, self._budget())
+        steps: list[Step] = []
+        while wanted > 0:
+            want = min(wanted, MOST_PER_CALL)
+            call = store.acquire(
+                desk.name, worker=self._worker_name, want=want, lease_ms=self._lease_ms
+            )
+            steps.append((call, self._granted(desk, want)))
+            wanted -= want
+        return steps
+
+    def _granted(self, desk: Desk, want: int) -> Callable[[Grant], None]:
+        def granted(grant: Grant) -> None:
+            held = [Held(desk.name, lease) for lease in grant.leases]
+            for task_id in grant.foreign:
+                logger.error("refused a stock job on %s: %s", desk.name, task_id)
+            desk.is_ready = len(held) == want
+            desk.ask_at = time.monotonic() + grant.retry_ms / 1000 if grant.retry_ms else 0.0
+            if held:
+                desk.busy += len(held)
+                self._taken += len(held)
+                self._active_at = time.monotonic()
+                self._table.add(held)
+                self._record(Guard(held))
+
+        return granted
+
+    def _send(self, plan: list[Step]) -> None:
+        try:
+            answers = scripts.run(self._client, [call for call, _ in plan])
+        except RedisError as error:
+            # Everything is kept and sent again; settles and announcements may arrive twice.
+            self._trouble = min(self._trouble * 2 or 0.05, LONGEST_TROUBLE)
+            logger.warning("Redis does not answer: %s; again in %.2f s", error, self._trouble)
+            return
+        self._trouble = 0.0
+        for (_, take), answer in zip(plan, answers, strict=True):
+            take(answer)
+
+    # When to take, when to end.
+
+    def _accepts(self) -> bool:
+        return not self.is_stopping and self._budget() > 0 and self._may_take()
+
+    def _budget(self) -> int:
+        most = self._limits.max_jobs
+        return 1_000_000 if most is None else max(most - self._taken, 0)
+
+    def _hungry(self) -> list[str]:
+        if not self._accepts():
+            return []
+        return [d.name for d in self._desks.values() if d.free() > 0 and not d.is_ready]
+
+    def is_idle(self) -> bool:
+        """Nothing is held and nothing waits to be told."""
+        desks = self._desks.values()
+        return not self._table.all() and not any(desk.settles or desk.notes for desk in desks)
+
+    def _is_done(self) -> bool:
+        if not self.is_idle():
+            return False
+        if self.is_stopping or self._budget() == 0:
+            return True
+        if self._limits.burst:
+            return not any(desk.is_ready for desk in self._desks.values())
+        patience = self._limits.max_idle_time
+        return patience is not None and time.monotonic() - self._active_at >= patience
+
+
+def _frees_slot(held: Held) -> bool:
+    return held.run is None or held.run.is_returned

@@ -1,0 +1,210 @@
+"""The one thread that writes rows: whatever queued up during the last commit goes into the next.
+
+Rows first, then Redis: what is committed here is settled by the pump afterwards.
+"""
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
+
+from plugspace_queue import events, publishing
+from plugspace_queue.engine.store import Note
+from plugspace_queue.models import Task
+from plugspace_queue.processing.run import ProgressSink, Run
+from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.types import EventName, State
+from plugspace_queue.worker import closing, judge
+from plugspace_queue.worker.commit import Batch, write
+from plugspace_queue.worker.messages import (
+    Announce,
+    PumpMessage,
+    RecorderMessage,
+    Settle,
+)
+from plugspace_queue.worker.table import Held
+from plugspace_queue.workflows import advance
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+BATCH = 200
+"""Most messages of one commit."""
+
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries while the database is away."""
+
+
+class Recorder(threading.Thread):
+    """Takes messages, commits them in groups, hands on what follows."""
+
+    def __init__(
+        self,
+        worker_name: str,
+        *,
+        tell: Callable[[PumpMessage], None],
+        dispatch: Callable[[Held, Run], None],
+        sink: ProgressSink,
+        timeout_of: Callable[[Task], float],
+    ) -> None:
+        super().__init__(name="plugspace-recorder", daemon=True)
+        self.is_healthy = True
+        self._inbox: queue.SimpleQueue[RecorderMessage | None] = queue.SimpleQueue()
+        self._worker_name = worker_name
+        self._tell = tell
+        self._dispatch = dispatch
+        self._sink = sink
+        self._timeout_of = timeout_of
+        self._stopping = threading.Event()
+
+    def put(self, message: RecorderMessage) -> None:
+        """Have this written; never blocks."""
+        self._inbox.put(message)
+
+    def stop(self) -> None:
+        """End when everything put so far is written."""
+        self._stopping.set()
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        try:
+            while not (self._stopping.is_set() and self._inbox.empty()):
+                messages = self._collect()
+                if messages:
+                    self._record(Batch(messages, timezone.now()))
+        finally:
+            connection.close()
+
+    def _collect(self) -> list[RecorderMessage]:
+        first = self._inbox.get()
+        messages = [] if first is None else [first]
+        while len(messages) < BATCH:
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if message is not None:
+                messages.append(message)
+        return messages
+
+    def _record(self, batch: Batch) -> None:
+        pause = 0.1
+        while not self._is_written(batch):
+            # Leases are renewed meanwhile and nothing new is taken; nothing is lost.
+            self._stopping.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        self._follow_up(batch)
+
+    def _is_written(self, batch: Batch) -> bool:
+        try:
+            write(batch, self._worker_name)
+        except (DatabaseError, InterfaceError):
+            logger.exception("the database refused a group commit; it is tried again")
+            connection.close()
+            self.is_healthy = False
+            return False
+        self.is_healthy = True
+        return True
+
+    def _follow_up(self, batch: Batch) -> None:
+        """After the commit: start what was granted, settle what ended, tell who listens."""
+        self._start(batch)
+        self._settle(batch)
+        self._announce_progress(batch)
+        for step in (self._publish_released, self._cascade, self._judge):
+            try:
+                step(batch)
+            except (DatabaseError, InterfaceError):
+                # The rows say what is still to do; upkeep does it.
+                logger.exception("%s failed after a group commit", step.__name__)
+                connection.close()
+
+    def _publish_released(self, batch: Batch) -> None:
+        if batch.released:
+            publishing.publish(list(Task.objects.filter(pk__in=batch.released)))
+
+    def _cascade(self, batch: Batch) -> None:
+        failed = [one.finish.id for one in batch.recorded if one.ending.state in _CASCADES]
+        if failed:
+            advance.cascade(failed, batch.now)
+
+    def _start(self, batch: Batch) -> None:
+        by_id = {str(task.pk): task for task in batch.started}
+        notes: dict[str, list[Note]] = {}
+        for held in batch.guarded:
+            task = by_id.get(held.task_id)
+            if task is None:
+                continue
+            held.run = self._run_of(task, batch)
+            notes.setdefault(held.queue, []).append(self._started_note(task))
+            self._dispatch(held, held.run)
+        for name, told in notes.items():
+            self._tell(Announce(name, told))
+
+    def _run_of(self, task: Task, batch: Batch) -> Run:
+        return Run(
+            task=task,
+            fence=task.fence,
+            timeout=self._timeout_of(task),
+            started_at=batch.now,
+            sink=self._sink,
+            results=batch.results.get(task.pk, {}),
+        )
+
+    def _started_note(self, task: Task) -> Note:
+        body = events.payload(EventName.STARTED, task)
+        events.tell(EventName.STARTED, task, body)
+        return Note(task_id=str(task.pk), snapshot=snapshot(task), event=json.dumps(body))
+
+    def _settle(self, batch: Batch) -> None:
+        for one in batch.closings:
+            held = batch.held[one.run]
+            if one.finish.id not in batch.written:
+                self._tell(Settle(held, judge.forget(held)))
+                continue
+            settlement = closing.settlement_of(one)
+            bodies = closing.event_bodies(one)
+            for name, body in bodies:
+                events.tell(name, one.run.task, body)
+            texts = [json.dumps(body) for _, body in bodies]
+            if texts[:-1]:
+                self._tell(Announce(held.queue, [_event_only(one, text) for text in texts[:-1]]))
+            self._tell(Settle(held, closing.with_event(settlement, texts[-1] if texts else None)))
+
+    def _announce_progress(self, batch: Batch) -> None:
+        for run, held in batch.progressed.items():
+            if run.is_recorded:
+                continue
+            run.task.progress = closing.progress_of(run)
+            run.reports += 1
+            body = events.payload(
+                EventName.PROGRESS, run.task, number=run.reports, progress=run.task.progress
+            )
+            events.tell(EventName.PROGRESS, run.task, body)
+            note = Note(run.task_id, snapshot(run.task), event=json.dumps(body))
+            self._tell(Announce(held.queue, [note]))
+
+    def _judge(self, batch: Batch) -> None:
+        """Leases whose task did not start: one by one, each in its own transaction."""
+        for held in batch.guarded:
+            if held.run is None:
+                verdict = self._verdict(held, batch)
+                self._tell(Settle(held, verdict.settlement, verdict.raise_fence))
+
+    def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
+        try:
+            return judge.judge(held, batch.now)
+        except (DatabaseError, InterfaceError):
+            logger.exception("a row could not be judged; its task goes back")
+            connection.close()
+            return judge.Verdict(judge.hand_back(held))
+
+
+_CASCADES = frozenset({State.FAILED, State.CANCELLED})
+
+
+def _event_only(one: closing.Closing, text: str) -> Note:
+    return Note(one.run.task_id, None, event=text)

@@ -1,0 +1,153 @@
+"""Where attempts run: threads for sync processors, one event loop for async ones."""
+
+import asyncio
+import contextlib
+import ctypes
+import queue
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from django.db import close_old_connections
+
+from plugspace_queue.processing.attempt import run_async, run_sync
+from plugspace_queue.processing.outcome import Ending
+from plugspace_queue.processing.registry import Processor
+from plugspace_queue.processing.run import Run
+from plugspace_queue.worker.table import Held
+
+Ended = Callable[[Held, Ending], None]
+
+
+class Interrupted(BaseException):
+    """Raised inside a processor that was told to stop and did not; not to be caught."""
+
+
+class Slots(Protocol):
+    """A place where attempts run."""
+
+    def start(self, held: Held, run: Run, entry: Processor) -> None: ...
+
+    def interrupt(self, run: Run) -> None: ...
+
+
+class Slot(threading.Thread):
+    """One thread; takes attempts from a shared line until it gets None."""
+
+    def __init__(self, line: "queue.SimpleQueue[Job | None]", ended: Ended) -> None:
+        super().__init__(name="plugspace-slot", daemon=True)
+        self._line = line
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._current: Run | None = None
+
+    def run(self) -> None:
+        while True:
+            with contextlib.suppress(Interrupted):
+                job = self._line.get()
+                if job is None:
+                    return
+                self._work(*job)
+
+    def _work(self, held: Held, run: Run, entry: Processor) -> None:
+        close_old_connections()
+        with self._lock:
+            self._current = run
+        try:
+            ending = run_sync(run, entry)
+        finally:
+            self._leave()
+        self._ended(held, ending)
+
+    def _leave(self) -> None:
+        # An interruption that arrives from here on would hit whoever comes next: take it back.
+        with self._lock:
+            self._current = None
+            _raise_in(threading.get_ident(), None)
+
+    def interrupt(self, run: Run) -> bool:
+        """Raise Interrupted in this thread while it runs `run`; False when it does not."""
+        with self._lock:
+            if self._current is not run or self.ident is None:
+                return False
+            _raise_in(self.ident, Interrupted)
+            return True
+
+
+Job = tuple[Held, Run, Processor]
+
+
+class ThreadSlots:
+    """Threads made as they are needed, never more than attempts at once."""
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended = ended
+        self._line: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._slots: list[Slot] = []
+        self._busy = 0
+        self._lock = threading.Lock()
+
+    def start(self, held: Held, run: Run, entry: Processor) -> None:
+        with self._lock:
+            self._busy += 1
+            if self._busy > len(self._slots):
+                self._add_slot()
+        self._line.put((held, run, entry))
+
+    def interrupt(self, run: Run) -> None:
+        for slot in list(self._slots):
+            if slot.interrupt(run):
+                return
+
+    def _add_slot(self) -> None:
+        slot = Slot(self._line, self._one_ended)
+        self._slots.append(slot)
+        slot.start()
+
+    def _one_ended(self, held: Held, ending: Ending) -> None:
+        with self._lock:
+            self._busy -= 1
+        self._ended(held, ending)
+
+
+class LoopSlots:
+    """One event loop in a thread of its own."""
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended = ended
+        self._loop = asyncio.new_event_loop()
+        self._tasks: dict[Run, asyncio.Task[None]] = {}
+        self._thread = threading.Thread(target=self._serve, name="plugspace-loop", daemon=True)
+        self._thread.start()
+
+    def start(self, held: Held, run: Run, entry: Processor) -> None:
+        self._loop.call_soon_threadsafe(self._launch, held, run, entry)
+
+    def interrupt(self, run: Run) -> None:
+        self._loop.call_soon_threadsafe(self._cancel, run)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _launch(self, held: Held, run: Run, entry: Processor) -> None:
+        self._tasks[run] = self._loop.create_task(self._work(held, run, entry))
+
+    async def _work(self, held: Held, run: Run, entry: Processor) -> None:
+        try:
+            ending = await run_async(run, entry)
+        finally:
+            self._tasks.pop(run, None)
+        self._ended(held, ending)
+
+    def _cancel(self, run: Run) -> None:
+        task = self._tasks.get(run)
+        if task is not None:
+            task.cancel()
+
+
+def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
+    """Set (or with None take back) the exception the interpreter raises in that thread next."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread_id), ctypes.py_object(error) if error else None
+    )

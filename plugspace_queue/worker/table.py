@@ -1,0 +1,55 @@
+"""What this process holds: every lease from the grant to the settle, with its run once started."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from plugspace_queue.engine.store import Lease
+from plugspace_queue.processing.run import Run
+
+
+@dataclass(eq=False)
+class Held:
+    """A lease in this process; `run` is there once the guard has started the attempt."""
+
+    queue: str
+    lease: Lease
+    run: Run | None = None
+    is_released: bool = False
+
+    @property
+    def task_id(self) -> str:
+        return self.lease.task_id
+
+
+class Table:
+    """The leases by task id; shared by pump, ticker and recorder."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held] = {}
+        self._lock = threading.Lock()
+
+    def add(self, held: Iterable[Held]) -> None:
+        with self._lock:
+            self._held.update({one.task_id: one for one in held})
+
+    def remove(self, held: Held) -> None:
+        """Forget a settled lease; a newer lease of the same task stays."""
+        with self._lock:
+            if self._held.get(held.task_id) is held:
+                del self._held[held.task_id]
+
+    def get(self, task_id: str) -> Held | None:
+        return self._held.get(task_id)
+
+    def all(self) -> list[Held]:
+        with self._lock:
+            return list(self._held.values())
+
+    def runs(self) -> list[tuple[Held, Run]]:
+        """Started attempts nobody has ended yet."""
+        return [(h, h.run) for h in self.all() if h.run is not None and not h.run.is_recorded]
+
+    def fences(self, queue: str) -> Mapping[str, int]:
+        """Id → token of every lease of a queue."""
+        return {h.task_id: h.lease.fence for h in self.all() if h.queue == queue}

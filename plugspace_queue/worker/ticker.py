@@ -1,0 +1,158 @@
+"""The worker's clock: renews leases, reaps those of dead workers, times attempts out."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from redis import Redis
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine.store import Tick
+from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.worker.messages import Lost, Progressed, RecorderMessage
+from plugspace_queue.worker.table import Held, Table
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+BEAT = 0.25
+"""Seconds between two looks at timeouts and progress."""
+
+TICK = 1.0
+"""Seconds between two renewals of the leases."""
+
+
+class Ticker(threading.Thread):
+    """Beats four times a second, ticks once."""
+
+    def __init__(
+        self,
+        worker_name: str,
+        queues: list[str],
+        *,
+        client: Redis,
+        table: Table,
+        record: Callable[[RecorderMessage], None],
+        interrupt: Callable[[Run], None],
+        give_up: Callable[[Held, Run], None],
+        heartbeat: Callable[[], None],
+        is_alive: Callable[[], bool],
+    ) -> None:
+        super().__init__(name="plugspace-ticker", daemon=True)
+        self._worker_name = worker_name
+        self._queues = queues
+        self._client = client
+        self._table = table
+        self._record = record
+        self._interrupt = interrupt
+        self._give_up = give_up
+        self._heartbeat = heartbeat
+        self._is_alive = is_alive
+        self._stopping = threading.Event()
+        self._dirty: set[Run] = set()
+        self._dirty_lock = threading.Lock()
+        self.ticked_at = time.monotonic()
+        self._reap_from = time.monotonic() + get_settings().lease
+        self._run_id: str | None = None
+
+    def progress(self, run: Run) -> None:
+        """An attempt reported progress; it goes out with the next beat (ProgressSink)."""
+        with self._dirty_lock:
+            self._dirty.add(run)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        tick_at = 0.0
+        while not self._stopping.wait(BEAT):
+            self._beat()
+            if time.monotonic() >= tick_at:
+                tick_at = time.monotonic() + TICK
+                self._tick()
+
+    # Each beat.
+
+    def _beat(self) -> None:
+        with self._dirty_lock:
+            dirty, self._dirty = self._dirty, set()
+        now = time.monotonic()
+        for held, run in self._table.runs():
+            if run in dirty:
+                self._record(Progressed(held, run))
+            self._watch(held, run, now)
+
+    def _watch(self, held: Held, run: Run, now: float) -> None:
+        """Tell an attempt that its time is over, then interrupt it, then give it up."""
+        hard_stop = get_settings().hard_stop
+        if run.told is None and now - run.started > run.timeout:
+            run.tell(Told.TIMEOUT)
+        if run.told in (None, Told.SHUTDOWN):
+            return
+        if not run.interrupted_at and now - run.told_at >= hard_stop:
+            run.interrupted_at = now
+            self._interrupt(run)
+        elif run.interrupted_at and now - run.interrupted_at >= TICK:
+            self._give_up(held, run)
+
+    # Each tick.
+
+    def _tick(self) -> None:
+        if not self._is_alive():
+            # A pump or loop that does not turn must not keep its leases.
+            logger.error("the pump does not turn; leases are not renewed")
+            return
+        try:
+            self._watch_server()
+            calls = [self._call(name) for name in self._queues]
+            for name, answer in zip(self._queues, scripts.run(self._client, calls), strict=True):
+                self._take_in(name, answer)
+            self._heartbeat()
+            self.ticked_at = time.monotonic()
+        except RedisError as error:
+            self._reap_from = time.monotonic() + get_settings().lease
+            self._fence_off(error)
+
+    def _call(self, name: str) -> scripts.Call[Tick]:
+        return store.tick(
+            name,
+            worker=self._worker_name,
+            held=self._table.fences(name),
+            lease_ms=round(get_settings().lease * 1000),
+            reap=time.monotonic() >= self._reap_from,
+        )
+
+    def _take_in(self, name: str, answer: Tick) -> None:
+        for task_id in answer.lost:
+            held = self._table.get(task_id)
+            if held is not None and held.run is not None and held.run.tell(Told.LOST):
+                logger.warning("the lease of %s is lost", task_id)
+                held.run.told_at -= get_settings().hard_stop
+        if answer.reaped:
+            logger.warning("took %d tasks from workers that died", len(answer.reaped))
+            self._record(Lost(name, answer.reaped))
+        for task_id in answer.foreign:
+            logger.error("refused a stock job on %s: %s", name, task_id)
+
+    def _watch_server(self) -> None:
+        """After a restart of the server nobody reaps for one lease: owners come back first."""
+        run_id = str(self._client.info("server").get("run_id"))
+        if self._run_id is not None and run_id != self._run_id:
+            self._reap_from = time.monotonic() + get_settings().lease
+        self._run_id = run_id
+
+    def _fence_off(self, error: RedisError) -> None:
+        """Time-outs may mean that this process is cut off: end own work before others start it.
+
+        A refused connection means the server is down for everybody: running work goes on.
+        """
+        silent = time.monotonic() - self.ticked_at
+        logger.warning("no tick for %.1f s: %s", silent, error)
+        lease = get_settings().lease
+        if isinstance(error, RedisTimeoutError) and silent >= max(lease - 2, lease / 2):
+            for _, run in self._table.runs():
+                if run.tell(Told.LOST):
+                    run.told_at -= get_settings().hard_stop

@@ -1,0 +1,90 @@
+"""What every worker does on the side, without a leader: each chore is idempotent.
+
+They run in a thread of their own, so that a slow query never keeps a lease from being renewed.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db import close_old_connections, connection
+from django.utils import timezone
+
+from plugspace_queue import expiring, publishing
+from plugspace_queue.cancelling import finish_requested
+from plugspace_queue.conf import get_settings
+from plugspace_queue.models import Task
+from plugspace_queue.processing.run import Told
+from plugspace_queue.worker.table import Table
+from plugspace_queue.workflows import advance
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+
+@dataclass(eq=False)
+class Chore:
+    """Something to do every `interval` seconds."""
+
+    do: Callable[[], object]
+    interval: float
+    due_at: float = 0.0
+
+
+class Upkeep(threading.Thread):
+    """Publishes what was left unpublished, ends what expired or was asked to cancel."""
+
+    BEAT = 0.5
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(name="plugspace-upkeep", daemon=True)
+        self._table = table
+        self._stopping = threading.Event()
+        relay = get_settings().relay_interval
+        self._chores = [
+            Chore(self._tell_cancelled, 1.0),
+            Chore(lambda: publishing.relay(timezone.now()), relay),
+            Chore(lambda: expiring.expire_due(timezone.now()), relay),
+            Chore(lambda: finish_requested(timezone.now()), relay),
+            Chore(lambda: advance.repair(timezone.now()), 6 * relay),
+        ]
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.wait(self.BEAT):
+                for chore in self._chores:
+                    self._do_when_due(chore)
+        finally:
+            connection.close()
+
+    def _do_when_due(self, chore: Chore) -> None:
+        if time.monotonic() < chore.due_at or self._stopping.is_set():
+            return
+        chore.due_at = time.monotonic() + chore.interval
+        try:
+            close_old_connections()
+            chore.do()
+        except Exception:
+            # The next round does it again; a chore that fails must not end the others.
+            logger.exception("an upkeep chore failed")
+            connection.close()
+
+    def _tell_cancelled(self) -> None:
+        """Stop own attempts whose row asks for it, even when the stop command was lost."""
+        runs = {run.task.pk: run for _, run in self._table.runs()}
+        asked: list[uuid.UUID] = (
+            list(
+                Task.objects.filter(
+                    pk__in=list(runs), cancel_requested_at__isnull=False
+                ).values_list("pk", flat=True)
+            )
+            if runs
+            else []
+        )
+        for task_id in asked:
+            runs[task_id].tell(Told.CANCEL)

@@ -1,0 +1,127 @@
+"""The worker class of `manage.py rqworker`: ours for our six queues, stock for every other.
+
+From RQ it keeps birth and death, heartbeats, commands over pub/sub and suspension; the loop is
+the crew's.
+"""
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from redis.exceptions import RedisError
+from rq import Worker as StockWorker
+from rq.command import parse_payload
+from rq.suspension import is_suspended
+from rq.utils import ensure_job_list
+from rq.worker import WorkerStatus
+
+from plugspace_queue.engine.connection import heal
+from plugspace_queue.engine.queue import Queue
+from plugspace_queue.rules.catalog import type_of_queue
+from plugspace_queue.worker.crew import Crew
+from plugspace_queue.worker.pump import Limits
+
+
+class Worker(StockWorker):
+    """Runs many tasks at once for our queues; behaves as RQ's worker for others."""
+
+    def __init__(self, queues: Any, *args: Any, **kwargs: Any) -> None:
+        names = [getattr(queue, "name", queue) for queue in ensure_job_list(queues)]
+        ours = [name for name in names if type_of_queue(name) is not None]
+        if ours and len(ours) != len(names):
+            strange = ", ".join(name for name in names if name not in ours)
+            raise ImproperlyConfigured(
+                f"One worker runs queues of plugspace_queue or other queues, not both: start"
+                f" another rqworker for {strange}."
+            )
+        self.is_ours = bool(ours)
+        self.crew: Crew | None = None
+        self._is_suspended = False
+        if self.is_ours:
+            queues = [_ours(queue, kwargs.get("connection")) for queue in ensure_job_list(queues)]
+            kwargs["queue_class"] = Queue
+            # The command passes pickle; our jobs are JSON and their data is never loaded.
+            kwargs["serializer"] = "rq.serializers.JSONSerializer"
+        super().__init__(queues, *args, **kwargs)
+
+    def work(
+        self,
+        burst: bool = False,
+        logging_level: str | None = None,
+        date_format: str = "%H:%M:%S",
+        log_format: str = "%(asctime)s %(message)s",
+        max_jobs: int | None = None,
+        max_idle_time: int | None = None,
+        with_scheduler: bool = False,
+        **kwargs: Any,
+    ) -> bool:
+        """Work until stopped (RQ's signature); whether anything was done."""
+        if not self.is_ours:
+            return super().work(
+                burst=burst,
+                logging_level=logging_level,
+                date_format=date_format,
+                log_format=log_format,
+                max_jobs=max_jobs,
+                max_idle_time=max_idle_time,
+                with_scheduler=with_scheduler,
+                **kwargs,
+            )
+        self.bootstrap(logging_level, date_format, log_format)
+        limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
+        self.crew = self._crew(limits)
+        self._install_signal_handlers()
+        try:
+            return self.crew.work() > 0
+        finally:
+            self._teardown_ours()
+
+    def _crew(self, limits: Limits) -> Crew:
+        return Crew(
+            self.name,
+            self.queue_names(),
+            limits=limits,
+            heartbeat=self._beat,
+            is_suspended=lambda: self._is_suspended,
+        )
+
+    def _beat(self) -> None:
+        """Called once a second by the ticker: RQ's heartbeat, state and suspension."""
+        assert self.crew is not None
+        self._is_suspended = bool(is_suspended(self.connection, self))
+        busy = WorkerStatus.BUSY if self.crew.table.all() else WorkerStatus.IDLE
+        self.set_state(WorkerStatus.SUSPENDED if self._is_suspended else busy)
+
+    def _teardown_ours(self) -> None:
+        try:
+            self.teardown()
+        except RedisError as error:
+            self.log.warning("Worker %s: could not sign off: %s", self.name, error)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM, SIGINT: warm stop; once more, later than a second: cold."""
+        if self.crew is None:
+            super().request_stop(signum, frame)
+        else:
+            self.crew.stop()
+
+    def handle_payload(self, message: dict[str, Any]) -> None:
+        """Commands over pub/sub: stop-job and shutdown mean ours."""
+        if not self.is_ours or self.crew is None:
+            super().handle_payload(message)
+            return
+        payload = parse_payload(message)
+        if payload["command"] in ("stop-job", "stop-execution"):
+            self.crew.stop_task(str(payload.get("job_id", "")))
+        elif payload["command"] == "shutdown":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def _ours(queue: Any, connection: Any) -> Queue:
+    """The queue as our class: `rqworker-pool` hands over names or stock queues."""
+    if isinstance(queue, Queue):
+        return queue
+    name = getattr(queue, "name", queue)
+    return Queue(name, connection=heal(getattr(queue, "connection", connection)))
