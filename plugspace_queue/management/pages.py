@@ -4,6 +4,7 @@ import ast
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 from plugspace_queue import conf, keys
@@ -70,7 +71,7 @@ def _told_fields() -> Iterator[tuple[str, tuple[str, str]]]:
     """Field → its annotation and the text below it, both as they stand in the source."""
     module = ast.parse(inspect.getsource(conf.AppSettings))
     body = getattr(module.body[0], "body", [])
-    for node, following in zip(body, body[1:], strict=False):
+    for node, following in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id, (ast.unparse(node.annotation), _text(following))
 

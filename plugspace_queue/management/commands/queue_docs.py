@@ -1,4 +1,4 @@
-"""`manage.py queue_docs`: write the pages of docs/ that are made from code, or say they are stale."""
+"""`manage.py queue_docs`: write the pages that are made from code, or say they are stale."""
 
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,123 @@
+"""`manage.py queue_demo`: everything up, one workflow to its end, and where to look.
+
+On a terminal it then serves until Ctrl-C. Without one, or with ONCE=1, it exits 0 when the workflow
+is complete. Whatever it started is gone when it ends.
+"""
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from plugspace_queue.management.demo import ground, report, story, web
+from plugspace_queue.management.demo.board import board_for
+from plugspace_queue.management.demo.children import ChildDied
+from plugspace_queue.management.demo.ground import Credentials
+from plugspace_queue.management.demo.interrupts import Interrupts
+from plugspace_queue.management.demo.stage import Stage
+from plugspace_queue.types import Tier
+
+POLL = 0.1
+INTERRUPTED = 130
+ORGANIZATION = ground.ORGANIZATIONS[Tier.ENTERPRISE]
+
+
+class Command(BaseCommand):
+    """Sets the stage, plays the story, prints the places."""
+
+    help = "Run web, workers and one workflow, and show where to look (ONCE=1: then exit)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """How many workers, where, and for how long."""
+        base = Path(getattr(settings, "BASE_DIR", Path.cwd()))
+        port = int(os.environ.get("PORT") or 8000)
+        parser.add_argument("--port", type=int, default=port, help="PORT, or 8000")
+        parser.add_argument("--workers", type=int, default=2, help="worker processes")
+        parser.add_argument("--timeout", type=float, default=90.0, metavar="SECONDS")
+        parser.add_argument("--logs", type=Path, default=base / "var" / "log", metavar="DIRECTORY")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Raise CommandError when the workflow does not complete."""
+        interrupts = Interrupts()
+        with interrupts.installed():
+            try:
+                self._play(Stage(interrupts, options["logs"]), options)
+            except KeyboardInterrupt:
+                self._say("\nStopped before the workflow was complete.")
+                sys.exit(INTERRUPTED)
+            except ChildDied as death:
+                raise CommandError(f"A process of the demo died: {death}") from death
+
+    def _play(self, stage: Stage, options: dict[str, Any]) -> None:
+        with stage.put_up():
+            credentials = self._prepare()
+            self._start(stage, options["port"], options["workers"])
+            ids = self._run_story(stage, options["timeout"])
+            self._conclude(stage, credentials, ids)
+            if self.stdout.isatty() and os.environ.get("ONCE", "") in ("", "0"):
+                self._serve(stage)
+            else:
+                self._say("\nStopping; on a terminal `make demo` goes on serving.")
+
+    def _prepare(self) -> Credentials:
+        self._say("Preparing the database, an admin and four organizations.")
+        ground.migrate()
+        password = ground.create_admin()
+        ground.create_organizations()
+        return Credentials(password=password, api_key=ground.issue_key(ORGANIZATION))
+
+    def _start(self, stage: Stage, port: int, workers: int) -> None:
+        stage.start(port, workers)
+        if stage.port != port:
+            self._say(f"Port {port} is taken; this run uses {stage.port}.")
+        self._say(f"Started the web process on port {stage.port} and {workers} workers.")
+
+    def _run_story(self, stage: Stage, timeout: float) -> list[uuid.UUID]:
+        self._say(f'{ORGANIZATION} submits the workflow "{story.INPUT["prompt"]}".\n')
+        ids = story.submit(ORGANIZATION)
+        steps = self._watch(stage, ids, time.monotonic() + timeout)
+        if not all(step.is_complete for step in steps):
+            states = ", ".join(f"{step.type} {step.state} {step.error}".strip() for step in steps)
+            tails = stage.children.tails()
+            raise CommandError(f"The workflow is not complete: {states}.\n{tails}")
+        return ids
+
+    def _watch(self, stage: Stage, ids: Sequence[uuid.UUID], deadline: float) -> list[story.Step]:
+        board = board_for(self.stdout)
+        while True:
+            steps = story.look(ids)
+            board.show(steps)
+            if all(step.is_final for step in steps) or time.monotonic() > deadline:
+                return steps
+            stage.children.check()
+            time.sleep(POLL)
+
+    def _conclude(self, stage: Stage, credentials: Credentials, ids: Sequence[uuid.UUID]) -> None:
+        found = report.results(ids)
+        status = web.status_of(stage.port, report.site_path(found))
+        if status != 200:
+            raise CommandError(
+                f"The finished site answers {status}, not 200.\n{stage.children.tails()}"
+            )
+        self._say("\nThe workflow is complete. Where to look:\n")
+        for line in report.where_to_look(stage.port, credentials, found, stage.logs):
+            self._say(line)
+
+    def _serve(self, stage: Stage) -> None:
+        self._say("\nServing until Ctrl-C.")
+        try:
+            while True:
+                stage.children.check()
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            self._say("\nStopping.")
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()

@@ -1,0 +1,65 @@
+"""The demo's server and processes as one thing that is put up, watched and taken down."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+from plugspace_queue import embedded
+from plugspace_queue.management.demo import ground, web
+from plugspace_queue.management.demo.children import Children
+from plugspace_queue.management.demo.interrupts import Interrupts
+from plugspace_queue.rules.catalog import QUEUE_NAMES
+
+
+class Stage:
+    """Holds the children; knows the port of the web process."""
+
+    def __init__(self, interrupts: Interrupts, logs: Path) -> None:
+        self._interrupts = interrupts
+        self.logs = logs
+        self.children = Children(logs, child_environment())
+        self.port = 0
+
+    @contextmanager
+    def put_up(self) -> Iterator[None]:
+        """The embedded server inside, nothing of ours afterwards, whatever happens."""
+        is_our_server = False
+        try:
+            with self._interrupts.held():
+                is_our_server = ground.start_embedded()
+            yield
+        finally:
+            with self._interrupts.held():
+                self.children.stop()
+                if is_our_server:
+                    embedded.stop()
+
+    def start(self, port: int, workers: int) -> None:
+        """Start the web process on `port` (or a free one) and the workers."""
+        with web.open_socket(port) as opened, self._interrupts.held():
+            self.port = int(opened.getsockname()[1])
+            descriptor = opened.fileno()
+            arguments = (web.__name__, asgi_path(), str(descriptor))
+            self.children.start("web", *arguments, pass_fds=[descriptor])
+            for number in range(1, workers + 1):
+                self.children.start(f"worker-{number}", "django", "rqworker", *QUEUE_NAMES)
+
+
+def asgi_path() -> str:
+    """The project's ASGI application as uvicorn names it: module:attribute."""
+    module, _, attribute = settings.ASGI_APPLICATION.rpartition(".")
+    return f"{module}:{attribute}"
+
+
+def child_environment() -> dict[str, str]:
+    """Ours; the children find the same modules, and ANALYZE may look at the demo's own site."""
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    return os.environ | {
+        "PYTHONPATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "ANALYZE_ALLOW_PRIVATE": "1",
+    }
