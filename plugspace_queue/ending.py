@@ -4,36 +4,28 @@ from datetime import datetime
 
 from django.db import transaction
 
-from plugspace_queue import events, quotas
+from plugspace_queue import announcing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task
-from plugspace_queue.types import EventName, State
+from plugspace_queue.types import State
 from plugspace_queue.workflows import advance
 
 
 def end(task: Task, target: State, now: datetime, code: str, message: str) -> bool:
     """End a waiting task: its row, its refund, what hangs on it, its events; False when raced."""
-    error = {"message": message, "code": code, "retryable": False}
     source = State(task.state)
+    fields = announcing.final_fields(code, message, now) | {"deadline": None}
     with transaction.atomic():
-        moved = Task.objects.move(
-            task.pk, source, target, error=error, completed_at=now, wake_at=None, deadline=None
-        )
-        if not moved:
+        if not Task.objects.move(task.pk, source, target, **fields):
             return False
-        if task.attempt_count == 0 or code in get_settings().refund_on:
+        task.state = target
+        for name, value in fields.items():
+            setattr(task, name, value)
+        if task.started_at is None or code in get_settings().refund_on:
             quotas.refund([task], now, note=code)
-    task.state, task.error, task.completed_at = target, error, now
-    advance.cascade([task.pk], now)
-    events.emit_all([(name, task, {"error": error}) for name in _EVENTS[target]])
+        advance.cancel_descendants([task.pk], now)
+        announcing.ended([task])
     return True
-
-
-_EVENTS: dict[State, tuple[EventName, ...]] = {
-    State.CANCELLED: (EventName.FAILED, EventName.CANCELLED),
-    State.EXPIRED: (EventName.FAILED, EventName.EXPIRED),
-    State.FAILED: (EventName.FAILED,),
-}
 
 
 def expired_message(task: Task) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+import django
 import pytest
 from django.conf import settings
 from redis import Redis
@@ -116,3 +117,5 @@ def redis(redis_server: Redis) -> Iterator[Redis]:
 
 
 _prepare()
+# The conftests of the rooms import models when they are read.
+django.setup()

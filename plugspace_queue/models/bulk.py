@@ -192,7 +192,7 @@ def _prepared(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
     return field.get_db_prep_save(value, connection)
 
 
-def _field(name: str) -> models.Field[Any, Any]:
+def _field(name: str) -> "models.Field[Any, Any]":
     field = Task._meta.get_field(name)
     assert isinstance(field, models.Field)
     return field

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from plugspace_queue import policies
 from plugspace_queue.errors import ProcessorConflict
 from plugspace_queue.schemas.outputs import OUTPUTS
 from plugspace_queue.types import TaskType
@@ -94,6 +95,7 @@ def register(
     adapter = TypeAdapter(OUTPUTS[kind] if output is None else output)
     made = Processor(type=kind, function=function, output=adapter, **options)
     _processors[kind] = made
+    policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
     return made
 
 

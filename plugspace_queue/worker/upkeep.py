@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from django.db import close_old_connections, connection
 from django.utils import timezone
 
-from plugspace_queue import expiring, publishing
-from plugspace_queue.cancelling import finish_requested
+from plugspace_queue import sweeping
 from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Told
+from plugspace_queue.relay import relay
 from plugspace_queue.worker.table import Table
-from plugspace_queue.workflows import advance
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -42,13 +41,13 @@ class Upkeep(threading.Thread):
         super().__init__(name="plugspace-upkeep", daemon=True)
         self._table = table
         self._stopping = threading.Event()
-        relay = get_settings().relay_interval
+        interval = get_settings().relay_interval
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
-            Chore(lambda: publishing.relay(timezone.now()), relay),
-            Chore(lambda: expiring.expire_due(timezone.now()), relay),
-            Chore(lambda: finish_requested(timezone.now()), relay),
-            Chore(lambda: advance.repair(timezone.now()), 6 * relay),
+            Chore(lambda: relay(timezone.now()), interval),
+            Chore(lambda: sweeping.expire_due(timezone.now()), interval),
+            Chore(lambda: sweeping.finish_cancels(timezone.now()), interval),
+            Chore(lambda: sweeping.free_blocked(timezone.now()), 6 * interval),
         ]
 
     def stop(self) -> None:

@@ -1,0 +1,87 @@
+"""What rows ask for and nobody has done: tasks that expired, are to be cancelled, or hang.
+
+Every worker sweeps every few seconds; doing it twice does no harm.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from plugspace_queue import ending, publishing
+from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine.connection import client
+from plugspace_queue.models import Dependency, QueueSettings, Task
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.types import State, TaskType
+from plugspace_queue.workflows import advance
+
+BATCH = 500
+"""Most tasks of one sweep of one queue; the next sweep takes the rest."""
+
+STARTABLE = sorted(lifecycle.STARTABLE)
+
+
+def expire_due(now: datetime) -> int:
+    """End what waited longer than its ttl; how many ended.
+
+    While a queue or an organization is paused its tasks do not expire: time stands still.
+    Raises Unavailable when Redis does not answer; then nothing was written.
+    """
+    paused = QueueSettings.objects.filter(is_paused=True).values("type")
+    due = Task.objects.filter(deadline__lte=now, organization__is_paused=False)
+    rows = due.exclude(type__in=paused).order_by("deadline")
+
+    def expire(task: Task) -> bool:
+        return ending.end(task, State.EXPIRED, now, "EXPIRED", ending.expired_message(task))
+
+    return _end_waiting(rows, expire)
+
+
+def finish_cancels(now: datetime) -> int:
+    """End waiting tasks whose cancellation was asked for and not finished; how many ended."""
+    rows = Task.objects.filter(cancel_requested_at__isnull=False).order_by("cancel_requested_at")
+
+    def cancel(task: Task) -> bool:
+        return ending.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
+
+    return _end_waiting(rows, cancel)
+
+
+def free_blocked(now: datetime) -> int:
+    """Settle blocked tasks whose parents have ended without telling them; how many."""
+    ended = Dependency.objects.filter(
+        task__state=State.BLOCKED, parent__state__in=sorted(lifecycle.FINAL - {State.COMPLETE})
+    )
+    failed = list(ended.values_list("parent_id", flat=True).distinct()[:BATCH])
+    cancelled = advance.cascade(failed, now)
+    open_parents = Dependency.objects.exclude(parent__state=State.COMPLETE).values("task_id")
+    blocked = Task.objects.filter(state=State.BLOCKED).exclude(pk__in=open_parents)
+    hanging = list(blocked.values_list("pk", flat=True)[:BATCH])
+    return len(cancelled) + _release(hanging, now)
+
+
+def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:
+    if not hanging:
+        return 0
+    with transaction.atomic():
+        released = advance.release(hanging, now)
+        publishing.promise_ids(released)
+    return len(released)
+
+
+def _end_waiting(rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
+    return sum(_end_in_queue(kind, rows.filter(type=kind), end) for kind in TaskType)
+
+
+def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
+    tasks = list(rows.filter(state__in=STARTABLE)[:BATCH])
+    if not tasks:
+        return 0
+    # Leaving the line wins in Redis before it is written: what runs by now is not ended here.
+    withdrawal = store.withdraw(kind.queue_name, [str(task.pk) for task in tasks])
+    (places,) = scripts.run(client(kind.queue_name), [withdrawal])
+    pairs = zip(tasks, places, strict=True)
+    return sum(end(task) for task, place in pairs if place.name != "running")
