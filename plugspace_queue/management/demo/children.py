@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,9 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
-    def has_group(self) -> bool:
-        """Whether anything of its group is still there."""
-        self.process.poll()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, 0)
-            return True
-        return False
+    def is_running(self) -> bool:
+        """Whether the program itself is still there."""
+        return self.process.poll() is None
 
 
 class Children:
@@ -81,25 +77,18 @@ class Children:
         return "\n".join(f"{child.log}:\n{child.tail()}" for child in self.running)
 
     def stop(self) -> None:
-        """SIGTERM to all, SIGKILL to those that are there after the grace time."""
+        """SIGTERM to all; after their end or the grace time SIGKILL to what is left of them."""
         self._signal(signal.SIGTERM)
-        if not _wait(lambda: not self._groups(), GRACE):
-            self._signal(signal.SIGKILL)
-            _wait(lambda: not self._groups(), GRACE)
+        self._wait()
+        self._signal(signal.SIGKILL)
+        self._wait()
         self.running.clear()
 
     def _signal(self, number: int) -> None:
-        for child in self._groups():
+        for child in self.running:
             child.signal_group(number)
 
-    def _groups(self) -> list[Child]:
-        return [child for child in self.running if child.has_group()]
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL)
-    return True
+    def _wait(self) -> None:
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline and any(child.is_running() for child in self.running):
+            time.sleep(POLL)

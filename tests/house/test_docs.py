@@ -1,0 +1,160 @@
+"""The documentation is held to the code: its examples run, its links and names exist."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command, get_commands
+from django.core.management.base import CommandError
+
+from plugspace_queue.models import ApiKey, Organization
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
+)
+MARKS = {"run", "by-hand", "picture"}
+FENCE = re.compile(r"^ *```(\w*) ?(.*?)\n(.*?)^ *```$", re.M | re.S)
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
+NAMED = re.compile(r"`([\w/]+\.(?:py|lua|md|toml|sh))(?::([\w.]+))?`")
+ADDRESS = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: language, mark, text, and where it stands."""
+
+    page: Path
+    language: str
+    mark: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}: {self.text.strip().splitlines()[0][:60]}"
+
+
+def blocks(*languages: str, mark: str | None = None) -> list[Block]:
+    return [
+        block
+        for page in PAGES
+        for block in _blocks(page)
+        if block.language in languages and mark in (None, block.mark)
+    ]
+
+
+def _blocks(page: Path) -> Iterator[Block]:
+    for language, mark, text in FENCE.findall(page.read_text(encoding="utf-8")):
+        yield Block(page, language, mark, text)
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def test_pages_made_from_code_are_up_to_date():
+    call_command("queue_docs", check=True, stdout=StringIO())
+
+
+def test_a_stale_page_is_reported_and_not_written(tmp_path: Path):
+    with pytest.raises(CommandError, match=r"Stale: settings\.md, redis\.md"):
+        call_command("queue_docs", check=True, into=tmp_path)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_block_says_whether_it_is_run():
+    unmarked = [str(block) for block in blocks("python", "sh") if block.mark not in MARKS]
+
+    assert not unmarked
+
+
+@pytest.mark.parametrize("block", blocks("python", mark="by-hand"), ids=str)
+def test_python_that_is_only_shown_compiles(block: Block):
+    compile(block.text, str(block.page), "exec")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("page", sorted({b.page for b in blocks("python", mark="run")}), ids=str)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path):
+    names: dict[str, object] = {"__name__": "docs"}
+    for block in _blocks(page):
+        if (block.language, block.mark) == ("python", "run"):
+            exec(compile(block.text, str(page), "exec"), names)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed here")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("block", blocks("sh", mark="run"), ids=str)
+def test_a_command_of_the_documentation_succeeds(block: Block, live_server):
+    acme = Organization.objects.create(id="acme")
+    _, key = ApiKey.issue(acme, ["read", "submit"])
+
+    done = subprocess.run(
+        ["sh", "-eu", "-c", block.text.replace(ADDRESS, live_server.url)],
+        cwd=ROOT,
+        env=os.environ | {"KEY": key, "no_proxy": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_files_that_exist(page: Path):
+    broken = [link for link in LINK.findall(prose(page)) if not (page.parent / link).exists()]
+
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_files_and_names_that_are_mentioned_exist(page: Path):
+    wrong = [
+        f"{path}:{name}" for path, name in NAMED.findall(prose(page)) if not _is_there(path, name)
+    ]
+
+    assert not wrong
+
+
+def _is_there(path: str, name: str) -> bool:
+    file = next(
+        (
+            base / path
+            for base in (ROOT, ROOT / "plugspace_queue", ROOT / "docs")
+            if (base / path).is_file()
+        ),
+        None,
+    )
+    # A bare file name is an example, like the host project's processors.py.
+    if file is None:
+        return "/" not in path and not name
+    return not name or name in _defined(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def _defined(tree: ast.Module | ast.ClassDef, prefix: str = "") -> set[str]:
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= _defined(node, f"{prefix}{node.name}.")
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {prefix + target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def test_every_make_target_and_command_that_is_mentioned_exists():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
+
+    assert set(re.findall(r"`?make ([a-z-]+)`", text)) <= targets
+    assert set(re.findall(r"manage\.py ([a-z_-]+)", text)) <= set(get_commands())
