@@ -1,1 +1,144 @@
-"""Copies of rows in Redis: tiers of organizations, settings of queues."""
+"""Copies of rows in Redis: tiers of organizations, gates of queues, workflows.
+
+Written after the commit that changed the row; what an outage lost comes with the next change or
+with `write_all`, which workers call at their start.
+"""
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import router, transaction
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+
+from plugspace_queue import crossing, keys, policies
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import store
+from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy, Workflow
+from plugspace_queue.models.workflow import status_of_steps
+from plugspace_queue.rules.lifecycle import FINAL, status_of
+from plugspace_queue.types import Policy, TaskType
+
+
+@receiver(post_save, sender=Organization, dispatch_uid="plugspace_queue.mirrors.organization")
+def organization_saved(instance: Organization, **kwargs: Any) -> None:
+    """The tier of a saved organization goes to Redis with the commit."""
+    promise_tiers([instance])
+
+
+@receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.mirrors.queue")
+def queue_saved(instance: QueueSettings, **kwargs: Any) -> None:
+    """The gates of a saved queue are in force from the commit on."""
+    promise_queue(TaskType(instance.type))
+
+
+@receiver(post_save, sender=TierPolicy, dispatch_uid="plugspace_queue.mirrors.tier")
+def tier_saved(**kwargs: Any) -> None:
+    """This process reads tiers again at once; others within a second."""
+    policies.forget()
+
+
+def promise_tiers(organizations: Iterable[Organization]) -> None:
+    """Write `plugspace:org:{id}:tier` of these when the transaction commits."""
+    tiers = {organization.pk: organization.tier_id for organization in organizations}
+    _on_commit(Organization, lambda: _write_tiers(tiers))
+
+
+def promise_queue(kind: TaskType) -> None:
+    """Write the gates of a queue when the transaction commits."""
+    _on_commit(QueueSettings, lambda: write_queue(kind))
+
+
+def promise_workflow(workflow_id: uuid.UUID) -> None:
+    """Write `plugspace:workflow:{id}` when the transaction commits."""
+    _on_commit(Workflow, lambda: write_workflows([workflow_id]))
+
+
+def write_queue(kind: TaskType) -> bool:
+    """Write a queue's gates as they stand now; False when Redis is away."""
+    policies.forget()
+    return crossing.tell([_configured(kind)], kind.queue_name)
+
+
+def write_all() -> bool:
+    """Write the gates of all queues and the paused organizations; False when Redis is away."""
+    paused = list(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
+    done = [write_queue(kind) for kind in TaskType]
+    return all([*done, *(write_pause(organization_id, True) for organization_id in paused)])
+
+
+def write_pause(organization_id: str, paused: bool) -> bool:
+    """Hold or let go an organization's lanes in all queues; False when Redis is away."""
+    done = [
+        crossing.tell(
+            [store.pause_organization(kind.queue_name, organization_id, paused)], kind.queue_name
+        )
+        for kind in TaskType
+    ]
+    return all(done)
+
+
+def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
+    """Write what these workflows and their steps say now; False when Redis is away."""
+    rows = Workflow.objects.filter(pk__in=workflow_ids)
+    steps: dict[uuid.UUID, list[Task]] = {workflow_id: [] for workflow_id in workflow_ids}
+    tasks = Task.objects.filter(workflow__in=workflow_ids).order_by("step")
+    for task in tasks.only("id", "workflow_id", "type", "state", "step"):
+        steps[task.workflow_id or uuid.UUID(int=0)].append(task)
+    return crossing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
+
+
+def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
+    """A workflow on the wire: its words, its status, and each step's id, type and state."""
+    return {
+        "id": str(workflow.pk),
+        "kind": workflow.kind,
+        "organizationId": workflow.organization_id,
+        "projectId": workflow.project_id,
+        "userId": workflow.user_id,
+        "status": status_of_steps(step.state for step in steps).value,
+        "createdAt": workflow.created_at.isoformat().replace("+00:00", "Z"),
+        "steps": [
+            {
+                "id": str(step.pk),
+                "type": step.type,
+                "step": step.step,
+                "state": str(step.state),
+                "status": status_of(step.state).value,
+            }
+            for step in steps
+        ],
+    }
+
+
+def _workflow_call(workflow: Workflow, steps: Sequence[Task]) -> Any:
+    text = json.dumps(workflow_wire(workflow, steps), separators=(",", ":"))
+    is_final = all(step.state in FINAL for step in steps)
+    ttl = max(get_settings().retention.values(), default=0) if is_final else 0
+    return crossing.put(keys.workflow(str(workflow.pk)), text, ttl)
+
+
+def _write_tiers(tiers: dict[str, str | None]) -> None:
+    crossing.tell(
+        crossing.put(keys.organization_tier(organization_id), slug or "")
+        for organization_id, slug in tiers.items()
+    )
+
+
+def _configured(kind: TaskType) -> Any:
+    now = policies.queue_settings(kind)
+    return store.configure(
+        kind.queue_name,
+        paused=now.is_paused,
+        concurrency=now.global_concurrency or 0,
+        limiter_max=now.limiter_max,
+        limiter_ms=int(now.limiter_duration * 1000),
+        organization_cap=now.organization_concurrency or 0,
+        weighted=now.policy is Policy.WEIGHTED,
+    )
+
+
+def _on_commit(model: type[Any], write: Any) -> None:
+    transaction.on_commit(write, using=router.db_for_write(model), robust=True)

@@ -1,0 +1,1 @@
+"""Chains of tasks: kinds become steps, results flow, failures do not leave anybody hanging."""

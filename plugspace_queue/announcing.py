@@ -1,0 +1,53 @@
+"""What the front door tells once a commit made it true: events and fresh snapshots."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db import router, transaction
+
+from plugspace_queue import events, publishing
+from plugspace_queue.models import Task
+from plugspace_queue.types import EventName, State
+
+_ENDED: dict[State, tuple[EventName, ...]] = {
+    State.CANCELLED: (EventName.CANCELLED, EventName.FAILED),
+    State.EXPIRED: (EventName.EXPIRED, EventName.FAILED),
+    State.FAILED: (EventName.FAILED,),
+}
+
+
+def added(tasks: Sequence[Task]) -> None:
+    """`taskAdded` for each, after the commit."""
+    _on_commit(partial(_tell_added, tasks))
+
+
+def ended(tasks: Sequence[Task]) -> None:
+    """For tasks that ended without a run: their own event, `taskFailed`, and the last snapshot."""
+    _on_commit(partial(_tell_ended, tasks))
+
+
+def failure(code: str, message: str) -> dict[str, Any]:
+    """The stored error of a task that ended without a run of its own failing."""
+    return {"message": message, "code": code, "retryable": False}
+
+
+def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
+    """What a row says beside its state when it ends here."""
+    return {"completed_at": now, "error": failure(code, message), "wake_at": None}
+
+
+def _tell_added(tasks: Sequence[Task]) -> None:
+    events.emit_all((EventName.ADDED, task, {}) for task in tasks)
+
+
+def _tell_ended(tasks: Sequence[Task]) -> None:
+    publishing.refresh_snapshots(tasks)
+    events.emit_all(
+        (name, task, {"error": task.error}) for task in tasks for name in _ENDED[State(task.state)]
+    )
+
+
+def _on_commit(tell: partial[None]) -> None:
+    transaction.on_commit(tell, using=router.db_for_write(Task), robust=True)

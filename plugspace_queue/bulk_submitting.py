@@ -1,0 +1,120 @@
+"""Submitting many tasks in one transaction, all or nothing; errors carry the item's index."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from plugspace_queue import dependencies, new_task, quotas, submitting
+from plugspace_queue.admission import Admitted, admit
+from plugspace_queue.errors import QueueError, QuotaExceeded
+from plugspace_queue.models import Task
+from plugspace_queue.new_task import NewTask
+from plugspace_queue.replays import Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of the call and where it stood."""
+
+    index: int
+    new: NewTask
+    admitted: Admitted
+
+
+def add_tasks(given: Iterable[Mapping[str, Any]], *, limit_requests: bool) -> list[Submitted[Task]]:
+    """Take many tasks through the gates; see `QueueManager.add_tasks`."""
+    now = timezone.now()
+    arguments = list(given)
+    admitted = _admitted(arguments, limit_requests=limit_requests)
+    items = [_checked(index, item, admitted, now) for index, item in enumerate(arguments)]
+    with transaction.atomic(using=submitting.alias()):
+        return _stored(items, now)
+
+
+def _admitted(
+    arguments: Sequence[Mapping[str, Any]], *, limit_requests: bool
+) -> dict[Any, Admitted]:
+    """The organizations of all items; each counts one request."""
+    found: dict[Any, Admitted] = {}
+    for index, item in enumerate(arguments):
+        with _at(index):
+            organization_id = new_task.complete(item)["organization_id"]
+            if not isinstance(organization_id, str) or organization_id not in found:
+                found[organization_id] = admit(organization_id, limit_requests=limit_requests)
+    return found
+
+
+def _checked(
+    index: int, item: Mapping[str, Any], admitted: Mapping[Any, Admitted], now: datetime
+) -> Item:
+    with _at(index):
+        new = new_task.checked(item, now)
+    return Item(index, new, admitted[new.organization_id])
+
+
+def _stored(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
+    """Items without a key in bulk, those with one by one; in the order given."""
+    bulk = [item for item in items if item.new.idempotency_key is None]
+    done = dict(zip((item.index for item in bulk), _store_bulk(bulk, now), strict=True))
+    for item in items:
+        if item.index not in done:
+            with _at(item.index):
+                done[item.index] = submitting.stored(item.new, item.admitted, now)
+    return [done[item.index] for item in items]
+
+
+def _store_bulk(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
+    asked = [item.new for item in items]
+    parents = dependencies.parents_of(asked)
+    tasks = [_built(item, parents, now) for item in items]
+    _reserve(items, now)
+    month = quotas.month_of(now)
+    for task in tasks:
+        task.charged_month = month
+    Task.objects.bulk_create(tasks)
+    dependencies.store_links(tasks, asked, parents)
+    submitting.keep_promises(tasks)
+    return [Submitted(task, is_replay=False) for task in tasks]
+
+
+def _built(item: Item, parents: dependencies.Parents, now: datetime) -> Task:
+    with _at(item.index):
+        task = submitting.build(item.new, item.admitted, now)
+        dependencies.follow(task, item.new, parents)
+        return task
+
+
+def _reserve(items: Sequence[Item], now: datetime) -> None:
+    """One reservation per organization, in the order in which usage rows are locked."""
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[item.new.organization_id].append(item)
+    for organization_id, group in sorted(groups.items()):
+        units = Counter(item.new.type.value for item in group)
+        with _at_first_lacking(group):
+            quotas.reserve(organization_id, units, group[0].admitted.plan.quotas, now)
+
+
+@contextmanager
+def _at(index: int) -> Iterator[None]:
+    try:
+        yield
+    except QueueError as error:
+        error.details.setdefault("index", index)
+        raise
+
+
+@contextmanager
+def _at_first_lacking(group: Sequence[Item]) -> Iterator[None]:
+    try:
+        yield
+    except QuotaExceeded as error:
+        lacking = (item.index for item in group if item.new.type == error.details["type"])
+        error.details["index"] = next(lacking)
+        raise

@@ -1,0 +1,41 @@
+"""The front door's way to Redis: ask for an answer, or tell what may be mended later."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from plugspace_queue.engine import scripts
+from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.scripts import Call
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.types import TaskType
+
+Answer = TypeVar("Answer")
+
+ANY_QUEUE = TaskType.ARCHITECT.queue_name
+"""Whose server holds what belongs to no queue: organizations, usage, workflows."""
+
+
+def ask(call: Call[Answer], queue: str = ANY_QUEUE) -> Answer:
+    """The answer of one script. Raises Unavailable."""
+    answer: Answer = scripts.run(client(queue), [call])[0]
+    return answer
+
+
+def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answer]:
+    """The answers of several scripts in one round trip. Raises Unavailable."""
+    calls = list(calls)
+    return scripts.run(client(queue), calls) if calls else []
+
+
+def tell(calls: Iterable[Call[Any]], queue: str = ANY_QUEUE) -> bool:
+    """Run scripts whose loss is mended later; False when Redis is away."""
+    try:
+        ask_all(calls, queue)
+    except Unavailable:
+        return False
+    return True
+
+
+def put(key: str, text: str, ttl: int = 0) -> Call[None]:
+    """Set a string for `ttl` seconds (0: no end)."""
+    return Call("snapshot", (key,), (text, ttl), lambda reply: None)

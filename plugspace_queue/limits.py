@@ -1,0 +1,52 @@
+"""The request limiter: calls per window and organization, counted in Redis; open without Redis."""
+
+import threading
+
+from plugspace_queue import crossing
+from plugspace_queue.engine import store
+from plugspace_queue.engine.store import Window
+from plugspace_queue.errors import RequestRateLimited, Unavailable
+from plugspace_queue.policies import Plan
+
+_lock = threading.Lock()
+_opened = 0
+
+
+def opened() -> int:
+    """Requests this process let pass uncounted since its start, because Redis was away."""
+    return _opened
+
+
+def hit(organization_id: str, plan: Plan) -> Window | None:
+    """Count one request; None when Redis is away and it passes uncounted.
+
+    Raises RequestRateLimited when the window is full; a refused call is not counted.
+    """
+    call = store.hit_request_window(
+        organization_id, plan.request_limit, int(plan.request_window * 1000)
+    )
+    try:
+        window: Window = crossing.ask(call)
+    except Unavailable:
+        _count_opened()
+        return None
+    if not window.allowed:
+        raise _limited(window, plan)
+    return window
+
+
+def _limited(window: Window, plan: Plan) -> RequestRateLimited:
+    seconds = window.reset_ms / 1000
+    return RequestRateLimited(
+        f"{window.limit} requests in {plan.request_window:g} s are the limit;"
+        f" try again in {seconds:.1f} s.",
+        retry_after=seconds,
+        used=window.used,
+        limit=window.limit,
+    )
+
+
+def _count_opened() -> None:
+    global _opened
+    with _lock:
+        _opened += 1

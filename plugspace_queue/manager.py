@@ -1,0 +1,154 @@
+"""The front door: one method for one verb. `queue_manager` serves everybody.
+
+Holds no state; every method only delegates, and tells in its docstring what it raises.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from plugspace_queue import bulk_submitting, reading, submitting
+from plugspace_queue.asynchronous import twin
+from plugspace_queue.availability import database_needed
+from plugspace_queue.models import Task, Workflow
+from plugspace_queue.replays import Submitted
+from plugspace_queue.types import Kind, Status, TaskType
+from plugspace_queue.workflows import start
+from plugspace_queue.workflows.start import WorkflowHandle
+
+Id = uuid.UUID | str
+
+
+class QueueManager:
+    """Submit, look up, steer. Every method may raise Unavailable when the database is away."""
+
+    def add_task(
+        self,
+        type: TaskType | str,
+        *,
+        project_id: str,
+        user_id: str,
+        organization_id: str,
+        input: Mapping[str, Any],
+        priority: int | None = None,
+        context: Mapping[str, Any] | None = None,
+        max_retries: int | None = None,
+        ttl: int | None = None,
+        run_at: datetime | None = None,
+        depends_on: Iterable[Id | Task] = (),
+        idempotency_key: str | None = None,
+        limit_requests: bool = True,
+    ) -> Task:
+        """Store a task and have it run as soon as a slot is free and its turn has come.
+
+        Joins the caller's transaction; nothing is published before its commit. Raises
+        OrganizationUnknown, OrganizationSuspended, RequestRateLimited, ValidationRefused,
+        PayloadTooLarge, PermissionRefused (priority), NotFound and InvalidState (parents),
+        IdempotencyConflict, QuotaExceeded; nothing is stored then.
+        """
+        return self.submit_task(
+            {
+                "type": type,
+                "project_id": project_id,
+                "user_id": user_id,
+                "organization_id": organization_id,
+                "input": input,
+                "priority": priority,
+                "context": context,
+                "max_retries": max_retries,
+                "ttl": ttl,
+                "run_at": run_at,
+                "depends_on": depends_on,
+                "idempotency_key": idempotency_key,
+            },
+            limit_requests=limit_requests,
+        ).subject
+
+    def submit_task(
+        self, arguments: Mapping[str, Any], *, limit_requests: bool = True
+    ) -> Submitted[Task]:
+        """add_task for who must know whether an idempotency key made it a replay."""
+        with database_needed():
+            return submitting.add_task(arguments, limit_requests=limit_requests)
+
+    def add_tasks(
+        self, items: Iterable[Mapping[str, Any]], *, limit_requests: bool = True
+    ) -> list[Task]:
+        """Store many tasks in one transaction, all or nothing; in the order given.
+
+        Items are mappings of add_task's arguments. One request is counted per organization.
+        Raises what add_task raises, with the item's place in `details["index"]`.
+        """
+        with database_needed():
+            done = bulk_submitting.add_tasks(items, limit_requests=limit_requests)
+        return [entry.subject for entry in done]
+
+    def add_workflow(
+        self,
+        project_id: str,
+        user_id: str,
+        organization_id: str,
+        input: Mapping[str, Any],
+        priority: int | None = None,
+        *,
+        kind: Kind | str = Kind.CREATE,
+        context: Mapping[str, Any] | None = None,
+        ttl: int | None = None,
+        idempotency_key: str | None = None,
+        limit_requests: bool = True,
+    ) -> WorkflowHandle:
+        """Store all steps of a workflow; the first may run, each other when its parent completes.
+
+        Quota is reserved for all steps or none. Raises what add_task raises.
+        """
+        with database_needed():
+            return start.add_workflow(
+                project_id=project_id,
+                user_id=user_id,
+                organization_id=organization_id,
+                input=input,
+                priority=priority,
+                kind=kind,
+                context=context,
+                ttl=ttl,
+                idempotency_key=idempotency_key,
+                limit_requests=limit_requests,
+            )
+
+    def get_task(self, id: Id, organization_id: str | None = None) -> Task:
+        """The task; NotFound when it is not there or another organization's."""
+        with database_needed():
+            return reading.task_of(id, organization_id)
+
+    def get_workflow(self, id: Id, organization_id: str | None = None) -> Workflow:
+        """The workflow with its steps; NotFound as in get_task."""
+        with database_needed():
+            return reading.workflow_of(id, organization_id)
+
+    def get_organization_tasks(
+        self,
+        organization_id: str,
+        status: Status | str | None = None,
+        type: TaskType | str | None = None,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> list[Task]:
+        """A page of an organization's tasks, the newest first; `limit` to 1000, `offset` to 10,000.
+
+        Raises ValidationRefused.
+        """
+        with database_needed():
+            return reading.tasks_of(
+                organization_id, status=status, task_type=type, limit=limit, offset=offset
+            )
+
+    aadd_task = twin(add_task)
+    aadd_tasks = twin(add_tasks)
+    aadd_workflow = twin(add_workflow)
+    aget_task = twin(get_task)
+    aget_workflow = twin(get_workflow)
+    aget_organization_tasks = twin(get_organization_tasks)
+
+
+queue_manager = QueueManager()

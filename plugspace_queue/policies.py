@@ -1,0 +1,181 @@
+"""What holds for an organization and for a queue right now: rows over code over settings over seed.
+
+Rows are read at most once a second per process, so a change takes effect within one.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.models import Organization, QueueSettings, TierPolicy
+from plugspace_queue.rules.catalog import CATALOG
+from plugspace_queue.rules.tiers import TIERS
+from plugspace_queue.types import Policy, TaskType, Tier
+
+Number = TypeVar("Number", int, float)
+
+FRESH_FOR = 1.0
+"""Seconds a read of tiers and queues is good for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an organization gets; `priority` is None when it has no tier of its own."""
+
+    slug: str
+    priority: int | None
+    quotas: Mapping[str, int]
+    request_limit: int
+    request_window: float
+
+    def quota(self, task_type: TaskType | str) -> int:
+        """Tasks of this type per month, -1 for no limit."""
+        return int(self.quotas.get(str(task_type), 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuePolicy:
+    """A queue's values in force; None is no limit, durations are seconds."""
+
+    type: TaskType
+    concurrency: int
+    global_concurrency: int | None
+    organization_concurrency: int | None
+    limiter_max: int
+    limiter_duration: float
+    default_priority: int
+    policy: Policy
+    is_paused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What the registration of a processor asks for; None: nothing."""
+
+    concurrency: int | None = None
+    limiter_max: int | None = None
+    limiter_duration: float | None = None
+
+
+_declared: dict[TaskType, Declared] = {}
+_lock = threading.Lock()
+_read_at = float("-inf")
+_queues: dict[str, QueueSettings] = {}
+_tiers: dict[str, TierPolicy] = {}
+
+
+def declare(
+    task_type: TaskType | str,
+    *,
+    concurrency: int | None = None,
+    limiter: Mapping[str, float] | None = None,
+) -> None:
+    """Take note of what a registration asks for: `limiter` is {"max": starts, "duration": s}."""
+    limiter = limiter or {}
+    _declared[TaskType(task_type)] = Declared(
+        concurrency=concurrency,
+        limiter_max=int(limiter["max"]) if "max" in limiter else None,
+        limiter_duration=limiter.get("duration"),
+    )
+
+
+def forget() -> None:
+    """Read rows again at the next question."""
+    global _read_at
+    _read_at = float("-inf")
+
+
+def tier_of(organization: Organization) -> Plan:
+    """The plan of an organization; without a tier it has free's quotas and limits."""
+    tier = organization.tier
+    if tier is not None:
+        return _plan(tier, tier.priority)
+    free = _tier_rows().get(Tier.FREE)
+    return _seed_plan(Tier.FREE) if free is None else _plan(free, None)
+
+
+def queue_settings(task_type: TaskType | str) -> QueuePolicy:
+    """The values in force for a queue."""
+    kind = TaskType(task_type)
+    row = _queue_rows().get(kind) or QueueSettings(type=kind)
+    declared = _declared.get(kind, Declared())
+    seed = CATALOG[kind]
+    return QueuePolicy(
+        type=kind,
+        concurrency=_first(
+            row.concurrency, declared.concurrency, _configured(kind), seed.concurrency
+        ),
+        global_concurrency=row.global_concurrency,
+        organization_concurrency=row.organization_concurrency,
+        limiter_max=_first(row.limiter_max, declared.limiter_max, seed.limiter_max),
+        limiter_duration=_first(
+            row.limiter_duration, declared.limiter_duration, seed.limiter_duration
+        ),
+        default_priority=_first(row.default_priority, seed.default_priority),
+        policy=Policy(row.policy),
+        is_paused=row.is_paused,
+    )
+
+
+def differing(task_type: TaskType | str) -> list[str]:
+    """Names of values that a registration asks for in vain: the operator's row differs."""
+    kind = TaskType(task_type)
+    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    if row is None:
+        return []
+    names = ("concurrency", "limiter_max", "limiter_duration")
+    pairs = {name: (getattr(asked, name), getattr(row, name)) for name in names}
+    return [name for name, (a, r) in pairs.items() if None not in (a, r) and a != r]
+
+
+def _first(*values: Number | None) -> Number:
+    return next(value for value in values if value is not None)
+
+
+def _configured(kind: TaskType) -> int | None:
+    concurrency = get_settings().concurrency
+    return concurrency if isinstance(concurrency, int) else concurrency.get(kind.value)
+
+
+def _plan(row: TierPolicy, priority: int | None) -> Plan:
+    return Plan(
+        slug=row.slug,
+        priority=priority,
+        quotas=row.quotas,
+        request_limit=row.request_limit,
+        request_window=row.request_window,
+    )
+
+
+def _seed_plan(tier: Tier) -> Plan:
+    limit = get_settings().rate_limit
+    return Plan(
+        slug=tier.value,
+        priority=None,
+        quotas=TIERS[tier].quotas,
+        request_limit=int(limit["max"]),
+        request_window=float(limit["duration"]),
+    )
+
+
+def _queue_rows() -> dict[str, QueueSettings]:
+    _refresh()
+    return _queues
+
+
+def _tier_rows() -> dict[str, TierPolicy]:
+    _refresh()
+    return _tiers
+
+
+def _refresh() -> None:
+    global _read_at, _queues, _tiers
+    with _lock:
+        if time.monotonic() - _read_at < FRESH_FOR:
+            return
+        _queues = {row.type: row for row in QueueSettings.objects.all()}
+        _tiers = {row.slug: row for row in TierPolicy.objects.all()}
+        _read_at = time.monotonic()

@@ -1,0 +1,92 @@
+"""The one crossing of tasks from the database to Redis: on commit, and again by the relay."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import partial
+
+from django.db import router, transaction
+
+from plugspace_queue import crossing
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import store
+from plugspace_queue.engine.store import Entry
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.models import Task
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.types import TaskType
+
+
+def promise(tasks: Iterable[Task]) -> None:
+    """Publish these tasks when the transaction commits; without Redis the relay does it later."""
+    held = [task for task in tasks if task.state in lifecycle.STARTABLE]
+    if held:
+        alias = router.db_for_write(Task)
+        transaction.on_commit(partial(_keep, held), using=alias, robust=True)
+
+
+def promise_ids(task_ids: Iterable[uuid.UUID]) -> None:
+    """The same for rows that other statements changed: they are read again after the commit."""
+    ids = list(task_ids)
+    if ids:
+        alias = router.db_for_write(Task)
+        transaction.on_commit(lambda: publish_ids(ids), using=alias, robust=True)
+
+
+def publish(tasks: Iterable[Task]) -> int:
+    """Put waiting, scheduled and retrying tasks in line; how many were not there before.
+
+    Raises Unavailable; doing it twice does no harm.
+    """
+    by_queue: dict[str, list[Entry]] = defaultdict(list)
+    for task in tasks:
+        if task.state in lifecycle.STARTABLE:
+            by_queue[TaskType(task.type).queue_name].append(entry_of(task))
+    return sum(_submit(queue, entries) for queue, entries in by_queue.items())
+
+
+def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
+    """Publish what the rows of these ids say now; 0 when Redis is away."""
+    return _keep(list(Task.objects.filter(pk__in=list(task_ids))))
+
+
+def refresh_snapshots(tasks: Iterable[Task]) -> None:
+    """Write `plugspace:task:{id}` of tasks that nobody will run now; lost without Redis."""
+    calls = [store.snapshot(str(t.pk), snapshot(t), retention_of(t)) for t in tasks]
+    crossing.tell(calls)
+
+
+def retention_of(task: Task) -> int:
+    """Seconds the snapshot of a task stays; 0 while it has not ended."""
+    return get_settings().retention.get(task.state, 0)
+
+
+def entry_of(task: Task) -> Entry:
+    """What the submit script needs to know of a task."""
+    return Entry(
+        task_id=str(task.pk),
+        band=task.priority,
+        organization_id=task.organization_id,
+        snapshot=snapshot(task),
+        due_ms=_milliseconds(task.wake_at),
+        timeout=int(get_settings().timeout),
+        created_at=task.queued_at.isoformat(),
+        description=f"{task.type} for {task.organization_id}",
+    )
+
+
+def _milliseconds(moment: datetime | None) -> int:
+    return int(moment.timestamp() * 1000) if moment else 0
+
+
+def _submit(queue: str, entries: Sequence[Entry]) -> int:
+    return sum(crossing.ask_all(store.submit_all(queue, entries), queue))
+
+
+def _keep(tasks: Iterable[Task]) -> int:
+    try:
+        return publish(tasks)
+    except Unavailable:
+        return 0

@@ -1,0 +1,89 @@
+"""Submitting a task: through the gates into a row, and into the line when the commit is done."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import router, transaction
+from django.utils import timezone
+
+from plugspace_queue import announcing, dependencies, lineage, new_task, publishing, quotas, replays
+from plugspace_queue.admission import Admitted, admit
+from plugspace_queue.conf import get_settings
+from plugspace_queue.ids import new_id
+from plugspace_queue.models import IdempotencyKey, Task
+from plugspace_queue.new_task import NewTask
+from plugspace_queue.replays import Submitted
+from plugspace_queue.types import State
+
+
+def add_task(arguments: Mapping[str, Any], *, limit_requests: bool) -> Submitted[Task]:
+    """Take one task through the gates and store it; see `QueueManager.add_task`."""
+    now = timezone.now()
+    admitted = admit(arguments.get("organization_id"), limit_requests=limit_requests)
+    new = new_task.checked(arguments, now)
+    with transaction.atomic(using=alias()):
+        return stored(new, admitted, now)
+
+
+def alias() -> str:
+    """The database that tasks are written to."""
+    return router.db_for_write(Task)
+
+
+def build(new: NewTask, admitted: Admitted, now: datetime) -> Task:
+    """The unsaved row of a new task that follows nothing; PermissionRefused for its priority."""
+    wake_at = new.wake_at(now)
+    return Task(
+        id=new_id(),
+        type=new.type.value,
+        organization=admitted.organization,
+        project_id=new.project_id,
+        user_id=new.user_id,
+        priority=new_task.granted_priority(new.priority, admitted.plan, new.type),
+        input=new.input,
+        context=lineage.first_context(new.context),
+        state=State.SCHEDULED if wake_at else State.WAITING,
+        queued_at=now,
+        wake_at=wake_at,
+        deadline=new.deadline(now),
+        ttl=new.seconds_to_live,
+        max_retries=get_settings().max_retries if new.max_retries is None else new.max_retries,
+    )
+
+
+def stored(new: NewTask, admitted: Admitted, now: datetime) -> Submitted[Task]:
+    """Store one task, or find the one that its idempotency key stands for."""
+    task = build(new, admitted, now)
+    if new.idempotency_key is None:
+        return Submitted(_store(task, new, admitted, now), is_replay=False)
+    key = IdempotencyKey(
+        organization=admitted.organization,
+        key=new.idempotency_key,
+        fingerprint=new.fingerprint(),
+        task_id=task.pk,
+    )
+    return replays.once(key, _task_of, lambda: _store(task, new, admitted, now))
+
+
+def keep_promises(tasks: Sequence[Task]) -> None:
+    """After the commit: `taskAdded`, then the line, so that no start is told before it."""
+    announcing.added(tasks)
+    publishing.promise(tasks)
+
+
+def _store(task: Task, new: NewTask, admitted: Admitted, now: datetime) -> Task:
+    parents = dependencies.parents_of([new])
+    dependencies.follow(task, new, parents)
+    task.charged_month = quotas.reserve(
+        new.organization_id, {new.type: 1}, admitted.plan.quotas, now, task_id=task.pk
+    )
+    task.save(force_insert=True)
+    dependencies.store_links([task], [new], parents)
+    keep_promises([task])
+    return task
+
+
+def _task_of(key: IdempotencyKey) -> Task:
+    assert key.task is not None
+    return key.task

@@ -1,0 +1,14 @@
+"""Ground of the front door's tests: rows are read afresh in each."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from plugspace_queue import policies
+
+
+@pytest.fixture(autouse=True)
+def fresh_policies() -> Iterator[None]:
+    policies.forget()
+    yield
+    policies.forget()
