@@ -37,7 +37,7 @@ class Block:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}: {self.text.strip().splitlines()[0][:60]}"
+        return f"{named(self.page)}: {self.text.strip().splitlines()[0][:60]}"
 
 
 def blocks(*languages: str, mark: str | None = None) -> list[Block]:
@@ -52,6 +52,10 @@ def blocks(*languages: str, mark: str | None = None) -> list[Block]:
 def _blocks(page: Path) -> Iterator[Block]:
     for language, mark, text in FENCE.findall(page.read_text(encoding="utf-8")):
         yield Block(page, language, mark, text)
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def prose(page: Path) -> str:
@@ -81,7 +85,7 @@ def test_python_that_is_only_shown_compiles(block: Block):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("page", sorted({b.page for b in blocks("python", mark="run")}), ids=str)
+@pytest.mark.parametrize("page", sorted({b.page for b in blocks("python", mark="run")}), ids=named)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path):
     names: dict[str, object] = {"__name__": "docs"}
     for block in _blocks(page):
@@ -108,14 +112,14 @@ def test_a_command_of_the_documentation_succeeds(block: Block, live_server):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_to_files_that_exist(page: Path):
     broken = [link for link in LINK.findall(prose(page)) if not (page.parent / link).exists()]
 
     assert not broken
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_files_and_names_that_are_mentioned_exist(page: Path):
     wrong = [
         f"{path}:{name}" for path, name in NAMED.findall(prose(page)) if not _is_there(path, name)
