@@ -173,6 +173,32 @@ def test_a_child_that_will_not_go_is_killed_with_what_it_started(tmp_path: Path,
     wait_until(lambda: not is_alive(int(grandchild)))
 
 
+def test_children_end_when_the_demo_is_killed(tmp_path: Path):
+    (tmp_path / "patient.py").write_text("import signal\nprint(1, flush=True)\nsignal.pause()\n")
+    (tmp_path / "demo.py").write_text(
+        "import os, pathlib, signal\n"
+        "from plugspace_queue.management.demo.children import Children\n"
+        f"children = Children(pathlib.Path({str(tmp_path)!r}), dict(os.environ))\n"
+        "children.start('patient', 'patient')\n"
+        "print(children.running[0].process.pid, flush=True)\n"
+        "signal.pause()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    with subprocess.Popen(
+        [sys.executable, "-m", "demo"],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout
+        pid = int(demo.stdout.readline())
+        wait_until(lambda: (tmp_path / "patient.log").read_text() == "1\n")
+
+        demo.kill()
+
+    wait_until(lambda: not is_alive(pid))
+
+
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from plugspace_queue.management.demo import lifeline
+
 GRACE = 8.0
 POLL = 0.05
 
@@ -46,6 +48,8 @@ class Children:
     def __init__(self, logs: Path, environment: dict[str, str]) -> None:
         self._logs = logs
         self._environment = environment
+        # Only this process holds the writing end: when it dies, however it dies, they notice.
+        self._lifeline, self._hold = os.pipe()
         self.running: list[Child] = []
 
     def start(self, name: str, *arguments: str, pass_fds: Sequence[int] = ()) -> None:
@@ -54,12 +58,12 @@ class Children:
         path = self._logs / f"{name}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, "-m", lifeline.__name__, str(self._lifeline), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                pass_fds=pass_fds,
+                pass_fds=[self._lifeline, *pass_fds],
                 # Ctrl-C on the terminal is for the demo, which then stops them in order.
                 start_new_session=True,
             )
