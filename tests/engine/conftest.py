@@ -1,0 +1,11 @@
+"""The line of the tests: the queue `code` on the server that this run owns."""
+
+import pytest
+from redis import Redis
+
+from tests.engine.tools import Line
+
+
+@pytest.fixture
+def line(redis: Redis) -> Line:
+    return Line(redis)
