@@ -9,7 +9,7 @@ from plugspace_queue.models import Organization
 from plugspace_queue.models.organization import ORGANIZATION_ID
 from plugspace_queue.policies import Plan, tier_of
 
-_is_organization_id = re.compile(ORGANIZATION_ID.replace("$", r"\Z")).match
+_ORGANIZATION_ID = re.compile(ORGANIZATION_ID.replace("$", r"\Z"))
 
 
 class Admitted(NamedTuple):
@@ -36,7 +36,7 @@ def admit(organization_id: object, *, limit_requests: bool) -> Admitted:
 def known(organization_id: object) -> Organization:
     """The organization with its tier; raises OrganizationUnknown."""
     found = None
-    if isinstance(organization_id, str) and _is_organization_id(organization_id):
+    if is_organization_id(organization_id):
         found = Organization.objects.select_related("tier").filter(pk=organization_id).first()
     if found is None:
         raise OrganizationUnknown(
@@ -44,3 +44,8 @@ def known(organization_id: object) -> Organization:
             " queue_manager.set_organization(id, tier=...)."
         )
     return found
+
+
+def is_organization_id(value: object) -> bool:
+    """Whether a value can be the id of an organization."""
+    return isinstance(value, str) and _ORGANIZATION_ID.match(value) is not None

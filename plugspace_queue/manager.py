@@ -3,24 +3,25 @@
 Holds no state; every method only delegates, and tells in its docstring what it raises.
 """
 
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue import bulk_submitting, reading, submitting
+from plugspace_queue import bulk_submitting, events, reading, stats, submitting
 from plugspace_queue.asynchronous import twin
 from plugspace_queue.availability import database_needed
+from plugspace_queue.engine import verbs
 from plugspace_queue.models import Task, Workflow
+from plugspace_queue.processing import registry
 from plugspace_queue.replays import Submitted
-from plugspace_queue.types import Kind, Status, TaskType
+from plugspace_queue.stats import QueueStats
+from plugspace_queue.steering import Id, Steering
+from plugspace_queue.types import EventName, Kind, Status, TaskType
 from plugspace_queue.workflows import start
 from plugspace_queue.workflows.start import WorkflowHandle
 
-Id = uuid.UUID | str
 
-
-class QueueManager:
+class QueueManager(Steering):
     """Submit, look up, steer. Every method may raise Unavailable when the database is away."""
 
     def add_task(
@@ -143,12 +144,71 @@ class QueueManager:
                 organization_id, status=status, task_type=type, limit=limit, offset=offset
             )
 
+    def get_queue_stats(self, type: TaskType | str | None = None) -> list[QueueStats]:
+        """How each queue stands, or the one of a type. Raises Unavailable without Redis."""
+        with database_needed():
+            return stats.queue_stats(type)
+
+    def register_worker(
+        self,
+        type: TaskType | str,
+        fn: Callable[..., Any],
+        *,
+        concurrency: int | None = None,
+        timeout: float | None = None,
+        limiter: Mapping[str, float] | None = None,
+        isolation: str | None = None,
+        retry_on: tuple[type[BaseException], ...] = (),
+        replace: bool = False,
+    ) -> None:
+        """Let `fn` do tasks of a type; what `@processor` does. Raises ProcessorConflict."""
+        registry.register(
+            type,
+            fn,
+            concurrency=concurrency,
+            timeout=timeout,
+            limiter=limiter,
+            isolation=isolation,
+            retry_on=retry_on,
+            replace=replace,
+        )
+
+    def on(
+        self,
+        name: EventName | str,
+        fn: Callable[[dict[str, Any]], object],
+        *,
+        since: str | None = None,
+    ) -> None:
+        """Call `fn` with each event of this name, from now on or after the cursor `since`.
+
+        In a thread of this process, whichever process the event happened in. Raises ValueError
+        for a name that nobody sends.
+        """
+        events.on(name, fn, since=since)
+
+    def close(self) -> None:
+        """Stop this process's listeners."""
+        events.close()
+
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)
     aadd_workflow = twin(add_workflow)
     aget_task = twin(get_task)
     aget_workflow = twin(get_workflow)
     aget_organization_tasks = twin(get_organization_tasks)
+    aget_queue_stats = twin(get_queue_stats)
+    aclose = twin(close)
 
 
 queue_manager = QueueManager()
+
+# RQ's own cancel and requeue on our ids do what the manager does; staff is behind them.
+verbs.install(
+    verbs.Verbs(
+        cancel=queue_manager.cancel,
+        retry=lambda task_id: queue_manager.retry(
+            task_id, charge=False, reason="requeued in RQ's pages", limit_requests=False
+        ),
+    )
+)

@@ -1,0 +1,49 @@
+"""How the queues stand: rows say what waits, Redis what runs, counters what ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count
+
+from plugspace_queue import crossing, validating
+from plugspace_queue.engine import store
+from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.types import State, TaskType
+
+_DELAYED = (State.SCHEDULED, State.RETRYING)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueStats:
+    """One queue in numbers; completed and failed count over its lifetime."""
+
+    type: TaskType
+    waiting: int
+    active: int
+    completed: int
+    failed: int
+    delayed: int
+
+
+def queue_stats(task_type: object = None) -> list[QueueStats]:
+    """A row per queue, or the one of a type. Raises ValidationRefused, Unavailable."""
+    kinds = list(TaskType) if task_type is None else [validating.word("type", task_type, TaskType)]
+    held = _held(kinds)
+    ended = {row.type: row for row in QueueSettings.objects.filter(type__in=kinds)}
+    return [
+        QueueStats(
+            type=kind,
+            waiting=held.get((kind, State.WAITING), 0),
+            active=crossing.ask(store.counts(kind.queue_name), kind.queue_name).active,
+            completed=ended[kind].completed if kind in ended else 0,
+            failed=ended[kind].failed if kind in ended else 0,
+            delayed=sum(held.get((kind, state), 0) for state in _DELAYED),
+        )
+        for kind in kinds
+    ]
+
+
+def _held(kinds: Sequence[TaskType]) -> dict[tuple[str, str], int]:
+    rows = Task.objects.filter(type__in=kinds, state__in=[State.WAITING, *_DELAYED])
+    counted = rows.order_by().values_list("type", "state").annotate(count=Count("pk"))
+    return {(kind, state): count for kind, state, count in counted}

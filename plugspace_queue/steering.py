@@ -1,0 +1,114 @@
+"""The manager's verbs that steer: cancel, retry, reorder, pause, and set organizations."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from plugspace_queue import cancelling, organizations, pausing, reordering, retrying
+from plugspace_queue.asynchronous import twin
+from plugspace_queue.availability import database_needed
+from plugspace_queue.models import Organization, Task, Workflow
+from plugspace_queue.retrying import Terms
+from plugspace_queue.types import State, TaskType
+
+Id = uuid.UUID | str
+
+
+class Steering:
+    """Half of `QueueManager`. Without an organization's id a method acts for staff, on any."""
+
+    def cancel(self, id: Id, organization_id: str | None = None) -> State:
+        """Cancel a task; its state now: cancelled, or as it was while a worker has a say yet.
+
+        A waiting task is refunded when it never started; what hangs on it is cancelled too.
+        Without Redis the state is unchanged and workers finish the cancel. Raises NotFound,
+        InvalidState when it has ended.
+        """
+        with database_needed():
+            return cancelling.cancel(id, organization_id)
+
+    def cancel_workflow(self, id: Id, organization_id: str | None = None) -> Workflow:
+        """Cancel all steps that have not ended. Raises NotFound, InvalidState when all have."""
+        with database_needed():
+            return cancelling.cancel_workflow(id, organization_id)
+
+    def retry(
+        self,
+        id: Id,
+        *,
+        charge: bool = True,
+        reason: str = "",
+        limit_requests: bool = True,
+        organization_id: str | None = None,
+    ) -> Task:
+        """Let a failed, cancelled or expired task run again with fresh retries and ttl.
+
+        Charged anew and counted as a request, unless staff gives it away with a reason. Raises
+        NotFound, InvalidState, and what the gates of add_task raise.
+        """
+        terms = Terms(charge=charge, reason=reason, limit_requests=limit_requests)
+        with database_needed():
+            return retrying.retry(id, terms, organization_id)
+
+    def retry_workflow(
+        self,
+        id: Id,
+        *,
+        charge: bool = True,
+        reason: str = "",
+        limit_requests: bool = True,
+        organization_id: str | None = None,
+    ) -> Workflow:
+        """Go on from the step that did not complete; those after it are blocked again.
+
+        One request; all of these steps are charged or none. Raises as `retry`.
+        """
+        terms = Terms(charge=charge, reason=reason, limit_requests=limit_requests)
+        with database_needed():
+            return retrying.retry_workflow(id, terms, organization_id)
+
+    def set_priority(self, id: Id, priority: int, organization_id: str | None = None) -> Task:
+        """Staff's override for one task. Raises NotFound, ValidationRefused, InvalidState."""
+        with database_needed():
+            return reordering.set_priority(id, priority, organization_id)
+
+    def pause(self, type: TaskType | str | None = None, organization_id: str | None = None) -> None:
+        """Start nothing more of a queue or an organization; running tasks go on, ttls stand still.
+
+        Raises ValidationRefused unless exactly one is named, OrganizationUnknown.
+        """
+        with database_needed():
+            pausing.pause(type, organization_id)
+
+    def resume(
+        self, type: TaskType | str | None = None, organization_id: str | None = None
+    ) -> None:
+        """Let a queue or an organization go on; raises as `pause`."""
+        with database_needed():
+            pausing.resume(type, organization_id)
+
+    def set_organization(self, id: str, *, tier: str | None = None, name: str = "") -> Organization:
+        """Create or change an organization; what is left out stays, tier "" takes it away.
+
+        Raises ValidationRefused.
+        """
+        with database_needed():
+            return organizations.set_organization(id, tier=tier, name=name)
+
+    def set_organizations(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Create or replace many (mappings with id, tier, name), all or nothing; how many.
+
+        Raises ValidationRefused with the row's place in `details["index"]`.
+        """
+        with database_needed():
+            return organizations.set_organizations(rows)
+
+    acancel = twin(cancel)
+    acancel_workflow = twin(cancel_workflow)
+    aretry = twin(retry)
+    aretry_workflow = twin(retry_workflow)
+    aset_priority = twin(set_priority)
+    apause = twin(pause)
+    aresume = twin(resume)
+    aset_organization = twin(set_organization)
+    aset_organizations = twin(set_organizations)
