@@ -110,8 +110,8 @@ class Command(BaseCommand):
             self._say(line)
 
     def _serve(self, stage: Stage) -> None:
-        self._say("\nServing until Ctrl-C.")
         try:
+            self._say("\nServing until Ctrl-C.")
             while True:
                 stage.children.check()
                 time.sleep(POLL)
@@ -119,5 +119,5 @@ class Command(BaseCommand):
             self._say("\nStopping.")
 
     def _say(self, text: str) -> None:
-        self.stdout.write(text)
+        self.stdout.write(f"{text}\n", ending="")
         self.stdout.flush()
