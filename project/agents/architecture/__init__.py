@@ -1,0 +1,1 @@
+"""From a wish in words to the plan of a site."""

@@ -1,0 +1,1 @@
+"""From a mood and a brand to a design system with proven contrast."""

@@ -1,0 +1,50 @@
+"""What a mood means for type, shape and colour."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SANS = (
+    "ui-sans-serif, system-ui, -apple-system, 'Segoe UI Variable', 'Segoe UI', Inter, Roboto,"
+    " 'Noto Sans', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+)
+HUMANIST = (
+    "Seravek, 'Gill Sans Nova', Ubuntu, Calibri, 'Source Sans 3', 'DejaVu Sans Condensed',"
+    " 'Noto Sans', sans-serif"
+)
+ROUND = (
+    "ui-rounded, 'Hiragino Maru Gothic ProN', Quicksand, Comfortaa, 'Arial Rounded MT Bold',"
+    " Nunito, 'Segoe UI', 'Noto Sans', 'Liberation Sans', sans-serif"
+)
+OLD_STYLE = (
+    "'Iowan Old Style', 'Palatino Linotype', Palatino, 'URW Palladio L', P052,"
+    " 'TeX Gyre Pagella', 'Noto Serif', serif"
+)
+TRANSITIONAL = "Charter, 'Bitstream Charter', 'Sitka Text', Cambria, 'Noto Serif', Georgia, serif"
+MONO = "ui-monospace, 'Cascadia Code', 'Source Code Pro', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+
+
+@dataclass(frozen=True)
+class Mood:
+    """Fonts, corners, how strong the colours are, how tinted the greys, how steep the type scale."""
+
+    heading: str
+    body: str
+    shape: Literal["sharp", "soft", "round"]
+    chroma: float
+    tint: float
+    ratio: float
+    weight: int
+    accent_turn: float
+
+
+MOODS = {
+    "confident": Mood(SANS, SANS, "soft", 0.19, 0.012, 1.25, 720, 150),
+    "calm": Mood(HUMANIST, HUMANIST, "round", 0.09, 0.010, 1.22, 600, 60),
+    "playful": Mood(ROUND, ROUND, "round", 0.20, 0.020, 1.27, 800, 120),
+    "elegant": Mood(OLD_STYLE, HUMANIST, "sharp", 0.08, 0.012, 1.30, 500, 200),
+    "bold": Mood(SANS, SANS, "sharp", 0.23, 0.006, 1.33, 820, 180),
+    "warm": Mood(OLD_STYLE, HUMANIST, "soft", 0.14, 0.022, 1.26, 600, 90),
+    "technical": Mood(MONO, SANS, "sharp", 0.17, 0.014, 1.20, 700, 140),
+    "editorial": Mood(TRANSITIONAL, TRANSITIONAL, "sharp", 0.16, 0.010, 1.30, 600, 210),
+}
+DEFAULT = "confident"
