@@ -54,7 +54,9 @@ docs: $(READY) ## write the pages that are made from code
 	$(BIN)/python manage.py queue_docs
 
 snapshot: $(READY) ## write the OpenAPI snapshot that the tests compare with
-	$(BIN)/python manage.py spectacular --file tests/contracts/openapi.yaml
+	$(BIN)/python manage.py spectacular --urlconf plugspace_queue.urls \
+		--custom-settings plugspace_queue.api.schema.SETTINGS --format openapi-json \
+		--validate --fail-on-warn --file tests/contracts/openapi.json
 
 clean: ## stop the embedded server; remove .venv, var and all caches
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -c "from plugspace_queue import embedded; embedded.stop()"; fi

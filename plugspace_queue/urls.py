@@ -1,7 +1,13 @@
 """URLs of the app: `path("", include("plugspace_queue.urls"))` at the project's root."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, include, path
+
+from plugspace_queue.api import health
 
 app_name = "plugspace_queue"
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/", include("plugspace_queue.api.urls")),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+]

@@ -3,12 +3,12 @@
 from django.contrib import admin
 from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import include, path
-from django.views.generic import RedirectView
+from django.views.generic import TemplateView
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("plugspace_queue.urls")),
-    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("", TemplateView.as_view(template_name="landing.html"), name="home"),
     # Under an ASGI server nobody else serves them; the list is empty when DEBUG is off.
     *staticfiles_urlpatterns(),
 ]

@@ -1,0 +1,106 @@
+"""What callers send. Organization and user are never part of it: they come from the credentials."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+from plugspace_queue.api.pages import PageQuery
+from plugspace_queue.schemas.base import WireModel
+from plugspace_queue.types import Kind, State, Status, TaskType
+
+MAX_BULK = 1_000
+
+
+def _is_text(value: Any) -> Any:
+    if not isinstance(value, str | datetime):
+        raise ValueError("must be text in the form of ISO 8601")
+    return value
+
+
+# JSON has neither enums nor times nor UUIDs: their text is taken, nothing else.
+Type = Annotated[TaskType, Field(strict=False)]
+KindName = Annotated[Kind, Field(strict=False)]
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
+TaskId = Annotated[UUID, Field(strict=False)]
+PrincipalId = Annotated[str, Field(min_length=1, max_length=128)]
+Key = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class NewTask(WireModel):
+    """A task to be added for the caller's organization."""
+
+    type: Type
+    project_id: PrincipalId
+    input: dict[str, Any] = Field(description="As the task type takes it.")
+    priority: int | None = Field(None, ge=0, le=3, description="Your tier's or a lower one (3).")
+    context: dict[str, Any] | None = Field(
+        None, description="userFeedback, maxIterations, parentTaskId."
+    )
+    max_retries: int | None = Field(None, ge=0, le=100)
+    ttl: int | None = Field(None, ge=1, description="Seconds to wait for the first start.")
+    run_at: Moment | None = Field(None, description="Not before.")
+    depends_on: list[TaskId] = Field(default_factory=list, max_length=100)
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `add_task`, but for those of the credentials."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+class BulkTask(NewTask):
+    """One task of a bulk; its key is its own."""
+
+    idempotency_key: Key | None = None
+
+
+class NewTasks(WireModel):
+    """Tasks to be added, all of them or none."""
+
+    tasks: list[BulkTask] = Field(min_length=1, max_length=MAX_BULK)
+
+
+class NewWorkflow(WireModel):
+    """A workflow to be started."""
+
+    kind: KindName = Kind.CREATE
+    project_id: PrincipalId
+    input: dict[str, Any] = Field(
+        description="prompt, url, context, options; as the kind takes it."
+    )
+    priority: int | None = Field(None, ge=0, le=3)
+    context: dict[str, Any] | None = None
+    ttl: int | None = Field(None, ge=1)
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `add_workflow`, but for those of the credentials."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+class Retry(WireModel):
+    """Why staff let a task run again."""
+
+    reason: str = Field("", max_length=200)
+
+
+class TaskQuery(PageQuery):
+    """Filters of the list of tasks."""
+
+    type: TaskType | None = None
+    status: Status | None = None
+    state: State | None = None
+    project_id: str | None = Field(None, max_length=128)
+    workflow_id: UUID | None = None
+
+
+class WorkflowQuery(PageQuery):
+    """Filters of the list of workflows."""
+
+    kind: Kind | None = None
+    project_id: str | None = Field(None, max_length=128)
+
+
+class UsageQuery(WireModel):
+    """Which month of usage is shown."""
+
+    month: str | None = Field(None, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="YYYY-MM")

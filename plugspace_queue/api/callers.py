@@ -1,0 +1,131 @@
+"""Who calls: an API key, or a session of a member or of staff. Nothing is taken from the body."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.request import Request
+
+from plugspace_queue.errors import (
+    AuthenticationRefused,
+    OrganizationUnknown,
+    PermissionRefused,
+    ValidationRefused,
+)
+from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.types import Role, Scope
+
+HEADER = "X-Organization"
+LAST_USED_STEP = timedelta(minutes=1)
+
+SCOPES_OF_ROLE: dict[Role, frozenset[Scope]] = {
+    Role.VIEWER: frozenset({Scope.READ}),
+    Role.MEMBER: frozenset({Scope.READ, Scope.SUBMIT}),
+    Role.ADMIN: frozenset(Scope),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Whose request this is and what it may do."""
+
+    organization_id: str | None
+    """None: staff, who see all organizations."""
+
+    user_id: str
+    scopes: frozenset[Scope]
+    is_staff: bool = False
+
+    def own_organization(self) -> str:
+        """The organization to act for; staff must have named one."""
+        if self.organization_id is None:
+            raise ValidationRefused(f"Name an organization in the header {HEADER}.")
+        return self.organization_id
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer psq_…`: a key acts for its organization within its scopes."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        row = self._row(key.strip())
+        self._touch(row)
+        asked = request.headers.get(HEADER, row.organization_id)
+        if asked != row.organization_id:
+            raise _not_yours()
+        return AnonymousUser(), Caller(
+            organization_id=row.organization_id,
+            user_id=f"key:{row.prefix}",
+            scopes=frozenset(Scope(scope) for scope in row.scopes),
+        )
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="plugspace"'
+
+    def _row(self, key: str) -> ApiKey:
+        row = ApiKey.objects.valid(timezone.now()).filter(digest=ApiKey.digest_of(key)).first()
+        if row is None:
+            raise AuthenticationRefused("This API key is unknown, expired or revoked.")
+        return row
+
+    def _touch(self, row: ApiKey) -> None:
+        """Note the use, at most once a minute, so that reading stays reading."""
+        now = timezone.now()
+        stale = now - LAST_USED_STEP
+        if row.last_used_at is None or row.last_used_at < stale:
+            due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale)
+            ApiKey.objects.filter(due, pk=row.pk).update(last_used_at=now)
+
+
+class MemberAuthentication(SessionAuthentication):
+    """A signed-in user: staff by Django's permissions, everybody else by membership."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
+        signed_in = super().authenticate(request)
+        if signed_in is None:
+            return None
+        user = signed_in[0]
+        asked = request.headers.get(HEADER)
+        return user, _staff(user, asked) or _member(user, asked)
+
+
+def _staff(user: Any, asked: str | None) -> Caller | None:
+    if not user.is_staff or not user.has_perm("plugspace_queue.view_task"):
+        return None
+    if asked is not None and not Organization.objects.filter(pk=asked).exists():
+        raise _not_yours()
+    may_operate = user.has_perm("plugspace_queue.operate_queue")
+    return Caller(
+        organization_id=asked,
+        user_id=str(user.pk),
+        scopes=frozenset(Scope) if may_operate else frozenset({Scope.READ}),
+        is_staff=True,
+    )
+
+
+def _member(user: AbstractBaseUser, asked: str | None) -> Caller:
+    found = Membership.objects.filter(user_id=user.pk)
+    if asked is not None:
+        found = found.filter(organization_id=asked)
+    memberships = list(found[:2])
+    if not memberships:
+        raise _not_yours() if asked else PermissionRefused("You belong to no organization.")
+    if len(memberships) > 1:
+        raise ValidationRefused(f"You belong to several organizations: name one in {HEADER}.")
+    return Caller(
+        organization_id=memberships[0].organization_id,
+        user_id=str(user.pk),
+        scopes=SCOPES_OF_ROLE[Role(memberships[0].role)],
+    )
+
+
+def _not_yours() -> OrganizationUnknown:
+    # The same words for a foreign organization and for one that does not exist.
+    return OrganizationUnknown("No such organization among yours.")

@@ -1,0 +1,128 @@
+"""Every error of the API as one shape: RFC 9457 problem details with a stable `code`."""
+
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from plugspace_queue import errors
+
+CONTENT_TYPE = "application/problem+json"
+MAX_LISTED = 50
+
+
+class MethodNotAllowed(errors.QueueError):
+    """This address does not know that method."""
+
+    code: ClassVar[str] = "METHOD_NOT_ALLOWED"
+    http_status: ClassVar[int] = 405
+
+
+class NotAcceptable(errors.QueueError):
+    """Answers are application/json only."""
+
+    code: ClassVar[str] = "NOT_ACCEPTABLE"
+    http_status: ClassVar[int] = 406
+
+
+class UnsupportedMediaType(errors.QueueError):
+    """Bodies are application/json only."""
+
+    code: ClassVar[str] = "UNSUPPORTED_MEDIA_TYPE"
+    http_status: ClassVar[int] = 415
+
+
+class InternalError(errors.QueueError):
+    """Something went wrong on our side; it was logged."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+
+def as_queue_error(error: Exception) -> errors.QueueError | None:
+    """The error in our words, or None when it is nothing a caller may be told about."""
+    if isinstance(error, errors.QueueError):
+        return error
+    for kinds, translate in _TRANSLATIONS:
+        if isinstance(error, kinds):
+            return translate(error)
+    return None
+
+
+def problem(error: errors.QueueError) -> Response:
+    """The response for an error; details become camelCase members beside the standard ones."""
+    status = error.http_status
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": error.code,
+        "detail": error.message,
+        **{to_camel(name): value for name, value in error.details.items()},
+    }
+    response = Response(body, status=status, content_type=CONTENT_TYPE)
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        response["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    if isinstance(error, errors.RequestRateLimited):
+        _tell_window(response, error)
+    return response
+
+
+def _tell_window(response: Response, error: errors.RequestRateLimited) -> None:
+    response["RateLimit-Limit"] = str(error.details.get("limit", 0))
+    response["RateLimit-Remaining"] = "0"
+    response["RateLimit-Reset"] = response["Retry-After"]
+
+
+def from_pydantic(error: ValidationError, where: str = "body") -> errors.ValidationRefused:
+    """A refusal that names each wrong field; values are not repeated."""
+    found = [
+        {
+            "loc": [str(part) for part in entry["loc"]],
+            "msg": entry["msg"],
+            "type": entry["type"],
+        }
+        for entry in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    first = found[0]
+    place = ".".join(first["loc"]) or where
+    return errors.ValidationRefused(f"{place}: {first['msg']}", errors=found[:MAX_LISTED])
+
+
+def _authentication(error: Any) -> errors.QueueError:
+    return errors.AuthenticationRefused(str(error.detail))
+
+
+def _permission(error: Any) -> errors.QueueError:
+    return errors.PermissionRefused(str(getattr(error, "detail", "")))
+
+
+def _method(error: Any) -> errors.QueueError:
+    return MethodNotAllowed(str(error.detail))
+
+
+def _malformed(error: Any) -> errors.QueueError:
+    return errors.ValidationRefused(str(error.detail))
+
+
+_TRANSLATIONS: tuple[
+    tuple[type[Exception] | tuple[type[Exception], ...], Callable[[Any], errors.QueueError]], ...
+] = (
+    (ValidationError, from_pydantic),
+    ((exceptions.NotAuthenticated, exceptions.AuthenticationFailed), _authentication),
+    ((exceptions.PermissionDenied, PermissionDenied), _permission),
+    ((exceptions.NotFound, Http404), lambda error: errors.NotFound()),
+    (exceptions.MethodNotAllowed, _method),
+    (exceptions.NotAcceptable, lambda error: NotAcceptable()),
+    (exceptions.UnsupportedMediaType, lambda error: UnsupportedMediaType()),
+    ((exceptions.ParseError, exceptions.ValidationError), _malformed),
+    ((OperationalError, InterfaceError), lambda error: errors.Unavailable()),
+)

@@ -1,0 +1,112 @@
+"""The OpenAPI document: who may call, what is asked, what is answered, errors included."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.plumbing import build_bearer_security_scheme_object
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from pydantic import BaseModel
+
+from plugspace_queue.api.shapes import Problem
+
+SETTINGS: dict[str, Any] = {
+    "TITLE": "plugspace queue",
+    "DESCRIPTION": (
+        "Tasks and workflows of an organization. Authenticate with an API key "
+        "(`Authorization: Bearer psq_…`) or with a session; who belongs to several organizations "
+        "names one in the header `X-Organization`. Errors are RFC 9457 problem details "
+        "with a stable `code`."
+    ),
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": False,
+}
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Repeat a submit with the same key: it is done once, a replay answers 200.",
+)
+_REFUSALS = {
+    400: "Not valid (VALIDATION_ERROR)",
+    401: "No valid credentials (AUTHENTICATION_ERROR)",
+    402: "Quota used up (QUOTA_EXCEEDED)",
+    403: "Not allowed (PERMISSION_DENIED, ORGANIZATION_SUSPENDED)",
+    404: "Not there, or another organization's (NOT_FOUND, ORGANIZATION_UNKNOWN)",
+    409: "Not now, or not twice (INVALID_STATE, IDEMPOTENCY_CONFLICT)",
+    413: "Too large (PAYLOAD_TOO_LARGE)",
+    429: "Too many requests (REQUEST_RATE_LIMITED)",
+    503: "Redis or the database is away (UNAVAILABLE)",
+}
+
+
+READS = (400, 401, 403, 404, 503)
+CHANGES = (*READS, 409)
+SUBMITS = tuple(_REFUSALS)
+
+
+def answers(code: Any, shape: Any, refusals: Iterable[int] = READS) -> dict[Any, Any]:
+    """The responses of an operation: the good one, and refusals as problems."""
+    return {code: shape} | {
+        (status, "application/problem+json"): OpenApiResponse(Problem, _REFUSALS[status])
+        for status in refusals
+    }
+
+
+def submitted(shape: Any) -> dict[Any, Any]:
+    """The responses of a submit: 201, or 200 for a replay with the same Idempotency-Key."""
+    return answers(201, shape, SUBMITS) | {200: OpenApiResponse(shape, "The first one's")}
+
+
+def parameters(model: type[BaseModel]) -> list[OpenApiParameter]:
+    """The fields of a query model as parameters of an operation."""
+    shape = model.model_json_schema(by_alias=True)
+    return [_parameter(name, field, shape.get("$defs", {})) for name, field in _fields(shape)]
+
+
+def _fields(shape: dict[str, Any]) -> Any:
+    return shape["properties"].items()
+
+
+def _parameter(name: str, field: dict[str, Any], defs: dict[str, Any]) -> OpenApiParameter:
+    plain = next((o for o in field.get("anyOf", []) if o.get("type") != "null"), field)
+    if "$ref" in plain:
+        plain = defs[plain["$ref"].rsplit("/", 1)[1]]
+    kept = {k: v for k, v in plain.items() if k not in ("title", "description", "default")}
+    text = field.get("description", "")
+    return OpenApiParameter(name, kept, OpenApiParameter.QUERY, description=text)
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """`Authorization: Bearer psq_…`."""
+
+    target_class = "plugspace_queue.api.callers.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return dict(build_bearer_security_scheme_object("Authorization", "Bearer"))
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Django's session cookie."""
+
+    target_class = "plugspace_queue.api.callers.MemberAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+_public: dict[str, Any] = {"authentication_classes": [], "permission_classes": [], "schema": None}
+schema_view = SpectacularAPIView.as_view(
+    urlconf="plugspace_queue.urls", custom_settings=SETTINGS, **_public
+)
+docs_view = SpectacularSwaggerView.as_view(
+    url_name="plugspace_queue:schema", title=SETTINGS["TITLE"], **_public
+)

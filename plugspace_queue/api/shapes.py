@@ -1,0 +1,172 @@
+"""What the API answers beside the task itself."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from plugspace_queue.models import Workflow
+from plugspace_queue.schemas.base import WireModel
+from plugspace_queue.schemas.task import AgentTask, agent_task
+from plugspace_queue.types import Kind, Policy, State, Status, TaskType
+
+
+class TaskPage(WireModel):
+    """One page of tasks, the newest first."""
+
+    results: list[AgentTask]
+    next: str | None
+    previous: str | None
+
+
+class TaskResults(WireModel):
+    """The added tasks in the order in which they were sent."""
+
+    results: list[AgentTask]
+
+
+class TaskState(WireModel):
+    """What became of a cancelled task; `processing` means: told to stop."""
+
+    id: UUID
+    state: State
+    status: Status
+
+
+class WorkflowStarted(WireModel):
+    """A new workflow and its steps in order."""
+
+    workflow_id: UUID
+    task_ids: list[UUID]
+
+
+class WorkflowSummary(WireModel):
+    """A workflow; its status is what its steps say."""
+
+    id: UUID
+    kind: Kind
+    organization_id: str
+    project_id: str
+    user_id: str
+    status: Status
+    input: dict[str, Any]
+    created_at: datetime
+    task_ids: list[UUID]
+
+
+class WorkflowDetail(WorkflowSummary):
+    """A workflow with its steps."""
+
+    tasks: list[AgentTask]
+
+
+class WorkflowPage(WireModel):
+    """One page of workflows, the newest first."""
+
+    results: list[WorkflowSummary]
+    next: str | None
+    previous: str | None
+
+
+class Limiter(WireModel):
+    """Starts per window of `duration` seconds, over all workers."""
+
+    max: int
+    duration: float
+
+
+class QueueShape(WireModel):
+    """One queue: its figures and how it is set."""
+
+    model_config = ConfigDict(strict=False)
+
+    type: TaskType
+    waiting: int
+    active: int
+    completed: int
+    failed: int
+    delayed: int
+    is_paused: bool
+    concurrency: int = Field(description="Slots of one worker process.")
+    global_concurrency: int | None
+    organization_concurrency: int | None
+    limiter: Limiter
+    policy: Policy
+
+
+class QueueResults(WireModel):
+    """All six queues."""
+
+    results: list[QueueShape]
+
+
+class TypeUsage(WireModel):
+    """Units of one task type; quota and remaining are null when there is no limit."""
+
+    used: int
+    quota: int | None
+    remaining: int | None
+
+
+class Usage(WireModel):
+    """What an organization used of its month (UTC)."""
+
+    organization_id: str
+    tier: str | None
+    month: str
+    period_end: datetime
+    usage: dict[TaskType, TypeUsage]
+
+
+class FieldProblem(WireModel):
+    """One wrong field."""
+
+    loc: list[str]
+    msg: str
+    type: str | None = None
+
+
+class Problem(WireModel):
+    """RFC 9457 problem details; `code` is stable, further members depend on it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldProblem] | None = None
+    retry_after: float | None = Field(None, description="Seconds; as in the header Retry-After.")
+
+
+def wire(task: Any) -> dict[str, Any]:
+    """A task as JSON data."""
+    return agent_task(task).to_wire()
+
+
+def summary(workflow: Workflow) -> dict[str, Any]:
+    """A workflow as JSON data; its tasks are prefetched (state and step are enough)."""
+    return WorkflowSummary(**_fields(workflow)).to_wire()
+
+
+def detail(workflow: Workflow, tasks: Sequence[Any]) -> dict[str, Any]:
+    """A workflow and its steps, in order, as JSON data."""
+    steps = [agent_task(task) for task in tasks]
+    return WorkflowDetail(**_fields(workflow), tasks=steps).to_wire()
+
+
+def _fields(workflow: Workflow) -> dict[str, Any]:
+    return {
+        "id": workflow.pk,
+        "kind": Kind(workflow.kind),
+        "organization_id": workflow.organization_id,
+        "project_id": workflow.project_id,
+        "user_id": workflow.user_id,
+        "status": workflow.status,
+        "input": workflow.input,
+        "created_at": workflow.created_at,
+        "task_ids": workflow.task_ids,
+    }

@@ -1,0 +1,176 @@
+"""Tasks over HTTP: add, list, look at, cancel, retry."""
+
+import json
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from plugspace_queue.api.base import ApiView
+from plugspace_queue.api.bodies import NewTask, NewTasks, Retry, TaskQuery
+from plugspace_queue.api.pages import page, query
+from plugspace_queue.api.replays import has_seen, idempotency_key
+from plugspace_queue.api.schema import (
+    CHANGES,
+    IDEMPOTENCY_KEY,
+    SUBMITS,
+    answers,
+    parameters,
+    submitted,
+)
+from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, wire
+from plugspace_queue.api.windows import with_window
+from plugspace_queue.manager import queue_manager
+from plugspace_queue.models import Task
+from plugspace_queue.models.task import TaskQuerySet
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.schemas.task import AgentTask, snapshot
+from plugspace_queue.types import Scope, State
+
+MAX_BULK_BODY = 8 * 1024 * 1024
+
+
+class TaskList(ApiView):
+    """The tasks of the caller's organization."""
+
+    @extend_schema(
+        operation_id="listTasks",
+        summary="List tasks, the newest first",
+        parameters=parameters(TaskQuery),
+        responses=answers(200, TaskPage),
+    )
+    def get(self, request: Request) -> Response:
+        asked = query(request, TaskQuery)
+        rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
+        return Response(page(request, rows, asked, _short))
+
+    @extend_schema(
+        operation_id="addTask",
+        summary="Add a task",
+        parameters=[IDEMPOTENCY_KEY],
+        request=NewTask,
+        responses=submitted(AgentTask),
+    )
+    def post(self, request: Request) -> Response:
+        new = NewTask.model_validate(request.data)
+        organization_id = self.caller.own_organization()
+        mine = {
+            "user_id": self.caller.user_id,
+            "organization_id": organization_id,
+            "idempotency_key": idempotency_key(request),
+        }
+        task, is_replay = queue_manager.submit_task(new.arguments() | mine)
+        place = {"Location": reverse("plugspace_queue:task", args=[task.pk])}
+        response = Response(wire(task), status=_created(is_replay), headers=place)
+        return with_window(response, organization_id)
+
+
+class TaskBulk(ApiView):
+    """Many tasks in one request."""
+
+    @extend_schema(
+        operation_id="addTasks",
+        summary="Add tasks, all of them or none",
+        parameters=[IDEMPOTENCY_KEY],
+        request=NewTasks,
+        responses=submitted(TaskResults),
+    )
+    def post(self, request: Request) -> Response:
+        new = NewTasks.model_validate(request.data)
+        organization_id = self.caller.own_organization()
+        items = self._items(new, organization_id, idempotency_key(request))
+        keys = [item["idempotency_key"] for item in items]
+        code = _created(has_seen(organization_id, keys))
+        tasks = queue_manager.add_tasks(items)
+        response = Response({"results": [wire(task) for task in tasks]}, status=code)
+        return with_window(response, organization_id)
+
+    def max_body(self) -> int:
+        return MAX_BULK_BODY
+
+    def _items(self, new: NewTasks, organization_id: str, key: str | None) -> list[dict[str, Any]]:
+        mine = {"user_id": self.caller.user_id, "organization_id": organization_id}
+        items = [item.arguments() | mine for item in new.tasks]
+        for index, item in enumerate(items):
+            # The header names the whole bulk: each task gets a key of its own below it.
+            item["idempotency_key"] = item["idempotency_key"] or (key and f"{key}#{index}")
+        return items
+
+
+class TaskDetail(ApiView):
+    """One task."""
+
+    @extend_schema(
+        operation_id="getTask", summary="Look at a task", responses=answers(200, AgentTask)
+    )
+    def get(self, request: Request, task_id: UUID) -> Response:
+        return Response(wire(queue_manager.get_task(task_id, self.caller.organization_id)))
+
+
+class TaskCancel(ApiView):
+    """The end of a task that has not ended."""
+
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+
+    @extend_schema(
+        operation_id="cancelTask",
+        summary="Cancel a task; 202 when it runs and was told to stop",
+        request=None,
+        responses=answers(200, TaskState, CHANGES) | {202: TaskState},
+    )
+    def post(self, request: Request, task_id: UUID) -> Response:
+        queue_manager.get_task(task_id, self.caller.organization_id)
+        state = State(queue_manager.cancel(task_id))
+        body = {"id": str(task_id), "state": state, "status": lifecycle.status_of(state)}
+        is_done = state in lifecycle.FINAL
+        return Response(body, status=status.HTTP_200_OK if is_done else status.HTTP_202_ACCEPTED)
+
+
+class TaskRetry(ApiView):
+    """Another life of a failed, cancelled or expired task."""
+
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+
+    @extend_schema(
+        operation_id="retryTask",
+        summary="Retry a failed, cancelled or expired task; one new charge, none for staff",
+        request=Retry,
+        responses=answers(200, AgentTask, SUBMITS),
+    )
+    def post(self, request: Request, task_id: UUID) -> Response:
+        asked = Retry.model_validate(request.data or {})
+        queue_manager.get_task(task_id, self.caller.organization_id)
+        is_staff = self.caller.is_staff
+        task = queue_manager.retry(
+            task_id,
+            charge=not is_staff,
+            limit_requests=not is_staff,
+            reason=asked.reason or f"over the API by {self.caller.user_id}",
+        )
+        response = Response(wire(task))
+        return response if is_staff else with_window(response, task.organization_id)
+
+
+def _filtered(rows: TaskQuerySet, asked: TaskQuery) -> TaskQuerySet:
+    exact = {
+        "type": asked.type,
+        "state": asked.state,
+        "project_id": asked.project_id,
+        "workflow_id": asked.workflow_id,
+    }
+    rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
+    return rows if asked.status is None else rows.with_status(asked.status)
+
+
+def _short(task: Task) -> dict[str, Any]:
+    """A task of a list: large inputs and results are left out, with a note."""
+    short: dict[str, Any] = json.loads(snapshot(task))
+    return short
+
+
+def _created(is_replay: bool) -> int:
+    return status.HTTP_200_OK if is_replay else status.HTTP_201_CREATED

@@ -1,0 +1,40 @@
+"""Addresses of the API: one view a resource, one view a verb."""
+
+from django.urls import path, re_path
+
+from plugspace_queue.api import exports, organizations, queues, tasks, workflows
+from plugspace_queue.api.base import NoSuchAddress
+from plugspace_queue.api.schema import docs_view, schema_view
+
+urlpatterns = [
+    path("tasks/", tasks.TaskList.as_view(), name="tasks"),
+    path("tasks/bulk/", tasks.TaskBulk.as_view(), name="tasks-bulk"),
+    path("tasks/<uuid:task_id>/", tasks.TaskDetail.as_view(), name="task"),
+    path("tasks/<uuid:task_id>/cancel/", tasks.TaskCancel.as_view(), name="task-cancel"),
+    path("tasks/<uuid:task_id>/retry/", tasks.TaskRetry.as_view(), name="task-retry"),
+    path("workflows/", workflows.WorkflowList.as_view(), name="workflows"),
+    path("workflows/<uuid:workflow_id>/", workflows.WorkflowItem.as_view(), name="workflow"),
+    path(
+        "workflows/<uuid:workflow_id>/cancel/",
+        workflows.WorkflowCancel.as_view(),
+        name="workflow-cancel",
+    ),
+    path(
+        "workflows/<uuid:workflow_id>/retry/",
+        workflows.WorkflowRetry.as_view(),
+        name="workflow-retry",
+    ),
+    path("queues/", queues.QueueList.as_view(), name="queues"),
+    path("queues/<str:type>/", queues.QueueDetail.as_view(), name="queue"),
+    path("queues/<str:type>/pause/", queues.QueuePause.as_view(), name="queue-pause"),
+    path("queues/<str:type>/resume/", queues.QueueResume.as_view(), name="queue-resume"),
+    path(
+        "organizations/<str:organization_id>/usage/",
+        organizations.OrganizationUsage.as_view(),
+        name="usage",
+    ),
+    path("exports/<str:export_id>/", exports.ExportDetail.as_view(), name="export"),
+    path("schema/", schema_view, name="schema"),
+    path("docs/", docs_view, name="docs"),
+    re_path(r"^.*$", NoSuchAddress.as_view(), name="nowhere"),
+]

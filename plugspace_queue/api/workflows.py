@@ -1,0 +1,141 @@
+"""Workflows over HTTP: start, list, look at, cancel, retry."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.db.models import Prefetch
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from plugspace_queue.api.base import ApiView
+from plugspace_queue.api.bodies import NewWorkflow, WorkflowQuery
+from plugspace_queue.api.pages import page, query
+from plugspace_queue.api.replays import idempotency_key
+from plugspace_queue.api.schema import (
+    CHANGES,
+    IDEMPOTENCY_KEY,
+    SUBMITS,
+    answers,
+    parameters,
+    submitted,
+)
+from plugspace_queue.api.shapes import (
+    WorkflowDetail,
+    WorkflowPage,
+    WorkflowStarted,
+    detail,
+    summary,
+)
+from plugspace_queue.api.windows import with_window
+from plugspace_queue.manager import queue_manager
+from plugspace_queue.models import Task, Workflow
+from plugspace_queue.types import Scope
+
+# What a summary needs of each step, and nothing large.
+STEPS = Prefetch("tasks", Task.objects.only("id", "state", "step", "workflow_id"))
+
+
+class WorkflowList(ApiView):
+    """The workflows of the caller's organization."""
+
+    @extend_schema(
+        operation_id="listWorkflows",
+        summary="List workflows, the newest first",
+        parameters=parameters(WorkflowQuery),
+        responses=answers(200, WorkflowPage),
+    )
+    def get(self, request: Request) -> Response:
+        asked = query(request, WorkflowQuery)
+        exact = {"kind": asked.kind, "project_id": asked.project_id}
+        if (organization_id := self.caller.organization_id) is not None:
+            exact["organization_id"] = organization_id
+        rows = Workflow.objects.filter(**{k: v for k, v in exact.items() if v is not None})
+        return Response(page(request, rows.prefetch_related(STEPS), asked, summary))
+
+    @extend_schema(
+        operation_id="addWorkflow",
+        summary="Start a workflow",
+        parameters=[IDEMPOTENCY_KEY],
+        request=NewWorkflow,
+        responses=submitted(WorkflowStarted),
+    )
+    def post(self, request: Request) -> Response:
+        new = NewWorkflow.model_validate(request.data)
+        organization_id = self.caller.own_organization()
+        handle = queue_manager.add_workflow(
+            **new.arguments(),
+            user_id=self.caller.user_id,
+            organization_id=organization_id,
+            idempotency_key=idempotency_key(request),
+        )
+        started = WorkflowStarted(workflow_id=handle.workflow_id, task_ids=handle.task_ids)
+        response = Response(
+            started.to_wire(),
+            status=status.HTTP_200_OK if handle.is_replay else status.HTTP_201_CREATED,
+            headers={"Location": reverse("plugspace_queue:workflow", args=[started.workflow_id])},
+        )
+        return with_window(response, organization_id)
+
+
+class _OneWorkflow(ApiView):
+    """Base of what is done with one workflow of the caller's organization."""
+
+    def _workflow(self, workflow_id: UUID) -> Workflow:
+        return queue_manager.get_workflow(workflow_id, self.caller.organization_id)
+
+
+class WorkflowItem(_OneWorkflow):
+    """One workflow with its steps."""
+
+    @extend_schema(
+        operation_id="getWorkflow",
+        summary="Look at a workflow and its steps",
+        responses=answers(200, WorkflowDetail),
+    )
+    def get(self, request: Request, workflow_id: UUID) -> Response:
+        return Response(_shown(self._workflow(workflow_id)))
+
+
+class WorkflowCancel(_OneWorkflow):
+    """The end of all steps that have not ended."""
+
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+
+    @extend_schema(
+        operation_id="cancelWorkflow",
+        summary="Cancel what is left of a workflow; 202 while a step still runs",
+        request=None,
+        responses=answers(200, WorkflowDetail, CHANGES) | {202: WorkflowDetail},
+    )
+    def post(self, request: Request, workflow_id: UUID) -> Response:
+        self._workflow(workflow_id)
+        queue_manager.cancel_workflow(workflow_id)
+        workflow = self._workflow(workflow_id)
+        is_done = all(task.is_final for task in workflow.tasks.all())
+        code = status.HTTP_200_OK if is_done else status.HTTP_202_ACCEPTED
+        return Response(_shown(workflow), status=code)
+
+
+class WorkflowRetry(_OneWorkflow):
+    """Another try from the failed step on."""
+
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+
+    @extend_schema(
+        operation_id="retryWorkflow",
+        summary="Retry a workflow from its failed step",
+        request=None,
+        responses=answers(200, WorkflowDetail, SUBMITS),
+    )
+    def post(self, request: Request, workflow_id: UUID) -> Response:
+        workflow = self._workflow(workflow_id)
+        queue_manager.retry_workflow(workflow_id)
+        response = Response(_shown(self._workflow(workflow_id)))
+        return with_window(response, workflow.organization_id)
+
+
+def _shown(workflow: Workflow) -> dict[str, object]:
+    return detail(workflow, sorted(workflow.tasks.all(), key=lambda task: task.step or 0))

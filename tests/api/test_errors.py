@@ -1,0 +1,157 @@
+"""One shape for every error, whoever raised it."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db import OperationalError
+from django.test import Client, override_settings
+
+from plugspace_queue.api.base import ApiView
+from plugspace_queue.models import TierPolicy
+from tests.api.conftest import ApiClient
+from tests.factories import make_organization
+
+pytestmark = pytest.mark.django_db
+
+NEW = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery"}}
+MEMBERS = {"type", "title", "status", "code", "detail"}
+
+
+def raw(client: ApiClient, body: bytes | str, content_type: str = "application/json"):
+    return client.post("/api/v1/tasks/", body, content_type=content_type)
+
+
+def assert_problem(response, status: int, code: str):
+    body = response.json()
+    assert (response.status_code, body["code"], body["status"]) == (status, code, status)
+    assert set(body) >= MEMBERS
+    assert response["Content-Type"] == "application/problem+json"
+    assert "no-store" in response["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{", '{"a": NaN}', b"\xff\xfe", "[" * 100_000, '{"a": 1' + "0" * 5000 + "}", "[]", "7", ""],
+)
+def test_a_body_that_is_no_json_object_is_a_validation_error(acme: ApiClient, body: bytes | str):
+    assert_problem(raw(acme, body), 400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"type": "PAINT"}, ["type"]),
+        ({"projectId": ""}, ["projectId"]),
+        ({"input": "words"}, ["input"]),
+        ({"priority": "1"}, ["priority"]),
+        ({"runAt": 17}, ["runAt"]),
+        ({"runAt": "2030-01-01T00:00:00"}, ["runAt"]),
+        ({"nonsense": 1}, ["nonsense"]),
+    ],
+)
+def test_a_wrong_field_is_named(acme: ApiClient, change: dict[str, object], place: list[str]):
+    response = acme.send("tasks/", NEW | change)
+
+    assert_problem(response, 400, "VALIDATION_ERROR")
+    assert response.json()["errors"][0]["loc"] == place
+
+
+def test_an_input_that_the_type_does_not_take_is_refused_with_its_place(acme: ApiClient):
+    response = acme.send("tasks/", NEW | {"input": {"prompt": "x", "colour": "red"}})
+
+    assert_problem(response, 400, "VALIDATION_ERROR")
+    assert "colour" in str(response.json()["errors"])
+
+
+@pytest.mark.parametrize("text", ["nul \x00", "lone \ud800"])
+def test_text_that_no_database_stores_is_refused(acme: ApiClient, text: str):
+    response = acme.send("tasks/", NEW | {"input": {"prompt": text}})
+
+    assert_problem(response, 400, "VALIDATION_ERROR")
+
+
+def test_wrong_method_media_type_and_accept_have_codes_of_their_own(acme: ApiClient):
+    assert_problem(acme.delete("/api/v1/tasks/"), 405, "METHOD_NOT_ALLOWED")
+    assert_problem(raw(acme, "a=1", "text/plain"), 415, "UNSUPPORTED_MEDIA_TYPE")
+    response = acme.get("/api/v1/tasks/", headers={"Accept": "text/csv"})
+    assert_problem(response, 406, "NOT_ACCEPTABLE")
+
+
+@pytest.mark.parametrize("path", ["nowhere/", "tasks", "tasks/7/", "queues/paint/"])
+def test_an_unknown_address_is_a_problem_too(acme: ApiClient, path: str):
+    assert_problem(acme.ask(path), 404, "NOT_FOUND")
+
+
+def test_a_body_above_the_limit_is_413_before_it_is_parsed(acme: ApiClient):
+    assert_problem(raw(acme, b"[" * 400_000), 413, "PAYLOAD_TOO_LARGE")
+
+
+def test_an_input_above_the_limit_is_413(acme: ApiClient):
+    features = ["x" * 290] * 50
+    big = {"prompt": "x" * 19_000, "context": {"features": features}}
+    with override_settings(PLUGSPACE_QUEUE={"MAX_INPUT": 20_000}):
+        response = acme.send("tasks/", NEW | {"input": big})
+
+    assert_problem(response, 413, "PAYLOAD_TOO_LARGE")
+
+
+def test_a_used_up_quota_is_402_and_tells_the_figures(acme: ApiClient):
+    make_organization("acme", tier="free")
+    told = [acme.send("tasks/", NEW | {"type": "DEPLOY", "input": {}}) for _ in range(2)]
+
+    assert told[0].status_code == 201
+    assert_problem(told[1], 402, "QUOTA_EXCEEDED")
+    assert told[1].json()["limit"] == 1
+
+
+def test_a_full_window_is_429_with_retry_after_and_headers(acme: ApiClient):
+    TierPolicy.objects.filter(slug="enterprise").update(request_limit=1)
+    first, second = acme.send("tasks/", NEW), acme.send("tasks/", NEW)
+
+    assert (first["RateLimit-Limit"], first["RateLimit-Remaining"]) == ("1", "0")
+    assert 1 <= int(first["RateLimit-Reset"]) <= 60
+    assert_problem(second, 429, "REQUEST_RATE_LIMITED")
+    assert 1 <= int(second["Retry-After"]) <= 60
+    assert second["RateLimit-Remaining"] == "0"
+
+
+def test_a_priority_above_the_tier_is_refused(acme: ApiClient):
+    make_organization("acme", tier="free")
+
+    assert_problem(acme.send("tasks/", NEW | {"priority": 0}), 403, "PERMISSION_DENIED")
+
+
+def test_a_database_that_is_away_is_503_with_retry_after(
+    acme: ApiClient, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(ApiView, "initial", fail)
+    response = acme.ask("tasks/")
+
+    assert_problem(response, 503, "UNAVAILABLE")
+    assert int(response["Retry-After"]) >= 1
+
+
+def test_an_unexpected_error_tells_nothing_and_is_logged(
+    key_of: Callable[..., ApiClient],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(ApiView, "initial", fail)
+    client = key_of("acme")
+    client.raise_request_exception = False
+    response = client.ask("tasks/")
+
+    assert_problem(response, 500, "INTERNAL_ERROR")
+    assert "secret" not in response.content.decode()
+    assert "unexpected error" in caplog.text
+
+
+def test_probes_need_no_credentials():
+    assert Client().get("/healthz").json() == {"status": "ok"}
+    assert Client().get("/readyz").json() == {"status": "ok", "database": "ok", "redis": "ok"}

@@ -1,0 +1,70 @@
+"""The OpenAPI document is part of the promise: a change of it must be seen in a review."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
+from drf_spectacular.validation import validate_schema
+
+from plugspace_queue.api.schema import SETTINGS
+from tests.api.conftest import ApiClient
+
+SNAPSHOT = Path(__file__).with_name("openapi.json")
+RENEW = "The API has changed: look at the difference, then `make snapshot`."
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    with patched_settings(SETTINGS):
+        generator = SchemaGenerator(urlconf="plugspace_queue.urls")
+        made = generator.get_schema(request=None, public=True)
+    # As JSON, for the generator's dicts and lists are classes of its own.
+    plain: dict[str, Any] = json.loads(json.dumps(made, default=str))
+    return plain
+
+
+def test_the_document_is_the_one_in_the_repository(document: dict[str, Any]):
+    assert json.loads(SNAPSHOT.read_text()) == document, RENEW
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]):
+    validate_schema(document)
+
+    assert document["openapi"] == "3.1.1"
+
+
+def test_every_operation_documents_its_refusals_as_problems(document: dict[str, Any]):
+    operations = [o for path in document["paths"].values() for o in path.values()]
+
+    assert len({o["operationId"] for o in operations}) == len(operations) == 17
+    for operation in operations:
+        refusals = {code: told for code, told in operation["responses"].items() if code >= "400"}
+        assert {"401", "403", "404", "503"} <= set(refusals)
+        assert all("application/problem+json" in told["content"] for told in refusals.values())
+
+
+@pytest.mark.django_db
+def test_the_running_site_serves_the_document_and_its_page_offline(document: dict[str, Any]):
+    served = Client().get("/api/v1/schema/", headers={"Accept": "application/json"})
+    page = Client().get("/api/v1/docs/").content.decode()
+
+    assert served.json()["paths"].keys() == document["paths"].keys()
+    assert "/api/v1/schema/" in page
+    assert "//cdn" not in page
+    assert "drf_spectacular_sidecar" in page
+
+
+@pytest.mark.django_db
+def test_a_task_has_only_the_members_that_the_document_names(
+    acme: ApiClient, document: dict[str, Any]
+):
+    new = {"type": "CODE", "projectId": "site", "input": {}}
+    told = acme.send("tasks/", new).json()
+    known = document["components"]["schemas"]["AgentTask"]
+
+    assert set(told) <= set(known["properties"])
+    assert set(known["required"]) <= set(told)

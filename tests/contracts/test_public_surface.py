@@ -1,0 +1,71 @@
+"""What a host project may import, and nothing less."""
+
+import inspect
+
+import plugspace_queue
+from plugspace_queue import TaskType, conf, errors, processor, queue_manager, urls
+
+VERBS = [
+    "add_task",
+    "add_tasks",
+    "add_workflow",
+    "get_task",
+    "get_workflow",
+    "get_queue_stats",
+    "get_organization_tasks",
+    "cancel",
+    "retry",
+    "pause",
+    "resume",
+    "set_priority",
+    "set_organization",
+    "cancel_workflow",
+    "retry_workflow",
+    "register_worker",
+    "on",
+    "close",
+]
+
+
+def test_the_package_exports_its_four_names_and_no_more():
+    assert sorted(plugspace_queue.__all__) == ["TaskType", "errors", "processor", "queue_manager"]
+    assert callable(processor)
+    assert [kind.value for kind in TaskType][:2] == ["ARCHITECT", "DESIGN"]
+
+
+def test_the_manager_has_every_documented_verb_and_its_awaitable_twin():
+    for verb in VERBS:
+        assert inspect.getdoc(getattr(queue_manager, verb)), verb
+        if verb not in ("register_worker", "on"):
+            assert inspect.iscoroutinefunction(getattr(queue_manager, f"a{verb}")), verb
+
+
+def test_codes_of_errors_are_stable():
+    refusals = [c for c in vars(errors).values() if inspect.isclass(c)]
+    codes = {c.code: c.http_status for c in refusals if issubclass(c, errors.QueueError)}
+
+    assert codes == {
+        "QUEUE_ERROR": 500,
+        "VALIDATION_ERROR": 400,
+        "AUTHENTICATION_ERROR": 401,
+        "PERMISSION_DENIED": 403,
+        "ORGANIZATION_SUSPENDED": 403,
+        "NOT_FOUND": 404,
+        "ORGANIZATION_UNKNOWN": 404,
+        "QUOTA_EXCEEDED": 402,
+        "INVALID_STATE": 409,
+        "IDEMPOTENCY_CONFLICT": 409,
+        "PAYLOAD_TOO_LARGE": 413,
+        "REQUEST_RATE_LIMITED": 429,
+        "UNAVAILABLE": 503,
+        "INVALID_TRANSITION": 500,
+        "PROCESSOR_CONFLICT": 500,
+    }
+
+
+def test_a_host_project_includes_our_urls_and_takes_rq_settings_from_us():
+    queues, rq = conf.rq_settings(url="redis://localhost/0")
+
+    assert urls.app_name == "plugspace_queue"
+    assert set(queues) == {kind.queue_name for kind in TaskType}
+    assert set(rq) == {"WORKER_CLASS", "JOB_CLASS"}
