@@ -159,6 +159,7 @@ class QueueManager(Steering):
         limiter: Mapping[str, float] | None = None,
         isolation: str | None = None,
         retry_on: tuple[type[BaseException], ...] = (),
+        output: Any = None,
         replace: bool = False,
     ) -> None:
         """Let `fn` do tasks of a type; what `@processor` does. Raises ProcessorConflict."""
@@ -170,6 +171,7 @@ class QueueManager(Steering):
             limiter=limiter,
             isolation=isolation,
             retry_on=retry_on,
+            output=output,
             replace=replace,
         )
 
