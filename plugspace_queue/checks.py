@@ -1,1 +1,203 @@
-"""System checks of the app."""
+"""System checks: settings that would lose tasks or fail late are found at `manage.py check`."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, get_origin, get_type_hints
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Warning
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+from pydantic import TypeAdapter, ValidationError
+
+from plugspace_queue.conf import SETTING, AppSettings, rq_settings
+from plugspace_queue.engine import databases, server
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.rules.catalog import QUEUE_NAMES
+from plugspace_queue.types import TaskType
+
+Apps = Sequence[AppConfig] | None
+SHORTEST_LEASE = 3
+HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
+NEEDED = ("rest_framework", "django_rq")
+
+
+@checks.register("plugspace_queue")
+def settings_are_known(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Keys and types of PLUGSPACE_QUEUE."""
+    values = getattr(settings, SETTING, {})
+    if not isinstance(values, Mapping):
+        return [Error(f"{SETTING} must be a dict.", id="psq.E002")]
+    hints = get_type_hints(AppSettings)
+    found: list[CheckMessage] = []
+    for name, value in values.items():
+        hint = hints.get(str(name).lower())
+        found += [_unknown(str(name))] if hint is None else _mistyped(name, value, hint)
+    return found or list(_ranges(AppSettings.from_mapping(values)))
+
+
+def _unknown(name: str) -> CheckMessage:
+    known = [field.name.upper() for field in fields(AppSettings)]
+    near = difflib.get_close_matches(name.upper(), known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "docs/settings.md lists all keys."
+    return Error(f"{SETTING} has no key {name!r}.", hint=hint, id="psq.E001")
+
+
+def _mistyped(name: str, value: Any, hint: Any) -> list[CheckMessage]:
+    try:
+        TypeAdapter(hint).validate_python(value, strict=get_origin(hint) is not tuple)
+    except ValidationError as error:
+        told = error.errors(include_url=False)[0]["msg"]
+        return [Error(f"{SETTING}[{name!r}]: {told}, not {value!r}.", id="psq.E002")]
+    return []
+
+
+def _ranges(conf: AppSettings) -> Iterator[CheckMessage]:
+    if conf.lease < SHORTEST_LEASE:
+        yield Error(
+            f"{SETTING}['LEASE'] is {conf.lease}: a lease shorter than {SHORTEST_LEASE} s is lost "
+            "in one slow moment.",
+            hint="10 is the default.",
+            id="psq.E003",
+        )
+    if isinstance(conf.concurrency, Mapping):
+        yield from _strangers("CONCURRENCY", conf.concurrency, {kind.value for kind in TaskType})
+    final = {state.value for state in lifecycle.FINAL}
+    yield from _strangers("RETENTION", conf.retention, final)
+    yield from _strangers("RATE_LIMIT", conf.rate_limit, {"max", "duration"})
+
+
+def _strangers(name: str, given: Mapping[str, Any], known: set[str]) -> Iterator[CheckMessage]:
+    for key in sorted(set(given) - known):
+        hint = f"It knows {', '.join(sorted(known))}."
+        yield Error(f"{SETTING}[{name!r}] has no key {key!r}.", hint=hint, id="psq.E001")
+
+
+@checks.register("plugspace_queue")
+def apps_are_installed(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """The apps that ours stands on."""
+    return [
+        Error(f"{name} is not installed.", hint=f"INSTALLED_APPS += ['{name}'].", id="psq.E009")
+        for name in NEEDED
+        if not apps.is_installed(name)
+    ]
+
+
+@checks.register("plugspace_queue")
+def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """RQ_QUEUES has our six, with our classes; RQ names our worker and job."""
+    given, rq = getattr(settings, "RQ_QUEUES", {}), getattr(settings, "RQ", {})
+    wanted, wanted_rq = rq_settings(url="redis://")
+    found: list[CheckMessage] = []
+    for name in QUEUE_NAMES:
+        config = given.get(name)
+        if config is None:
+            found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=HELPER, id="psq.E004"))
+            continue
+        found += _wrong_classes(f"RQ_QUEUES[{name!r}]", config, wanted[name], "psq.E004")
+    return found + _wrong_classes("RQ", rq, wanted_rq, "psq.E005")
+
+
+def _wrong_classes(
+    place: str, given: Mapping[str, Any], wanted: Mapping[str, Any], check_id: str
+) -> list[CheckMessage]:
+    names = [name for name in wanted if name.endswith("_CLASS") or name == "SERIALIZER"]
+    return [
+        Error(
+            f"{place}[{name!r}] is {given.get(name)!r}, not {wanted[name]!r} or a subclass.",
+            hint=HELPER,
+            id=check_id,
+        )
+        for name in names
+        if not _is_or_extends(given.get(name), wanted[name])
+    ]
+
+
+def _is_or_extends(given: Any, wanted: str) -> bool:
+    if given == wanted or given is None:
+        return bool(given == wanted)
+    try:
+        own = import_string(given) if isinstance(given, str) else given
+        return bool(issubclass(own, import_string(wanted)))
+    except (ImportError, TypeError):
+        return False
+
+
+@checks.register("plugspace_queue")
+def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """No cache shares a database with the queues: clearing it would be FLUSHDB."""
+    given = getattr(settings, "RQ_QUEUES", {})
+    ours = {name: databases.of_queue(given[name]) for name in QUEUE_NAMES if name in given}
+    found: list[CheckMessage] = []
+    for alias, config in settings.CACHES.items():
+        places = databases.of_cache(config)
+        shared = [name for name, place in ours.items() if place is None or place in places]
+        if shared and places:
+            found.append(_shared_database(alias, shared))
+    return found
+
+
+def _shared_database(alias: str, queues: list[str]) -> CheckMessage:
+    return Error(
+        f"CACHES[{alias!r}] uses the Redis database of the queues ({', '.join(queues)}): "
+        "cache.clear() would empty them.",
+        hint="Give the cache another database number, e.g. redis://host:6379/1.",
+        id="psq.E006",
+    )
+
+
+@checks.register("plugspace_queue")
+def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """PostgreSQL or SQLite."""
+    engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
+    if engine and not engine.rsplit(".", 1)[-1].startswith(("postgresql", "sqlite3", "postgis")):
+        hint = "PostgreSQL in production, SQLite in development."
+        return [Error(f"{engine} is not supported.", hint=hint, id="psq.E008")]
+    return []
+
+
+@checks.register(checks.Tags.urls)
+def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """RQ's own URLs ask for is_staff only and bypass the manager."""
+    try:
+        address = reverse("django_rq:home")
+    except NoReverseMatch:
+        return []
+    return [
+        Warning(
+            f"django_rq.urls is included at {address}: its pages ask for is_staff only, and their "
+            "buttons bypass the queue manager.",
+            hint="Remove the include; the same pages are in the admin, with permissions.",
+            id="psq.W002",
+        )
+    ]
+
+
+@checks.register("plugspace_queue", deploy=True)
+def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Asks the queues' servers (with `check --deploy`): no cluster, no eviction."""
+    given = getattr(settings, "RQ_QUEUES", {})
+    one_each = {databases.of_queue(given[n]): n for n in QUEUE_NAMES if n in given}
+    return [message for name in one_each.values() for message in _of_server(name)]
+
+
+def _of_server(name: str) -> Iterator[CheckMessage]:
+    try:
+        told = server.facts(name)
+    except Unavailable as error:
+        yield Warning(f"The server of {name!r} does not answer: {error}", id="psq.W003")
+        return
+    if told.get("cluster_enabled"):
+        hint = "One primary with replicas, with or without Sentinel."
+        yield Error(f"The server of {name!r} is a Redis Cluster.", hint=hint, id="psq.E007")
+    policy = told.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        yield Warning(
+            f"The server of {name!r} evicts keys when its memory is full ({policy}).",
+            hint="Set maxmemory-policy to noeviction: evicted queue data is lost order.",
+            id="psq.W001",
+        )

@@ -158,6 +158,8 @@ def rq_settings(
     rq = {
         "WORKER_CLASS": "plugspace_queue.worker.worker.Worker",
         "JOB_CLASS": "plugspace_queue.engine.job.Job",
+        # The pages of django-rq look here, not at the entries of RQ_QUEUES.
+        "QUEUE_CLASS": shared["QUEUE_CLASS"],
     }
     return {name: dict(shared) for name in QUEUE_NAMES}, rq
 

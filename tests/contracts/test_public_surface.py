@@ -68,4 +68,4 @@ def test_a_host_project_includes_our_urls_and_takes_rq_settings_from_us():
 
     assert urls.app_name == "plugspace_queue"
     assert set(queues) == {kind.queue_name for kind in TaskType}
-    assert set(rq) == {"WORKER_CLASS", "JOB_CLASS"}
+    assert set(rq) == {"WORKER_CLASS", "JOB_CLASS", "QUEUE_CLASS"}
