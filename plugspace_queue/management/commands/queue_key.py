@@ -1,0 +1,44 @@
+"""manage.py queue_key: issue an API key of an organization; it is printed once."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from plugspace_queue.models import ApiKey, Organization
+from plugspace_queue.types import Scope
+
+
+class Command(BaseCommand):
+    """The key alone goes to standard output, so that a script can take it."""
+
+    help = "Issue an API key of an organization and print it once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("organization", metavar="ORGANIZATION")
+        parser.add_argument(
+            "--scope",
+            action="append",
+            choices=[scope.value for scope in Scope],
+            help="what the key may do; may be repeated (default: read and submit)",
+        )
+        parser.add_argument("--name", default="", help="a name to know it by")
+        parser.add_argument("--days", type=float, metavar="N", help="valid for N days only")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        organization = Organization.objects.filter(pk=options["organization"]).first()
+        if organization is None:
+            raise CommandError(f"There is no organization {options['organization']!r}.")
+        scopes = list(dict.fromkeys(options["scope"] or [Scope.READ.value, Scope.SUBMIT.value]))
+        days = options["days"]
+        expires_at = None if days is None else timezone.now() + timedelta(days=days)
+        try:
+            row, secret = ApiKey.issue(
+                organization, scopes, name=options["name"], expires_at=expires_at
+            )
+        except ValidationError as error:
+            raise CommandError("; ".join(error.messages)) from error
+        self.stderr.write(f"{row} ({', '.join(scopes)}); it is shown only this once:")
+        self.stdout.write(secret)

@@ -1,0 +1,33 @@
+"""manage.py queue_pause: no task of a queue, or of an organization, starts any more."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from plugspace_queue.errors import QueueError
+from plugspace_queue.manager import queue_manager
+from plugspace_queue.types import TaskType
+
+
+def add_target(parser: CommandParser) -> None:
+    """The arguments of pause and resume: a task type, or an organization."""
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("type", nargs="?", type=str.upper, choices=list(TaskType), metavar="TYPE")
+    target.add_argument("--organization", metavar="ID")
+
+
+class Command(BaseCommand):
+    """Running tasks run on; waiting ones keep their place, and their ttl stands still."""
+
+    help = "Pause a queue (TYPE) or an organization."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_target(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        kind, organization_id = options["type"], options["organization"]
+        try:
+            queue_manager.pause(kind and TaskType(kind), organization_id=organization_id)
+        except QueueError as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(f"{kind or organization_id} is paused.")
