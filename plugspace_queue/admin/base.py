@@ -1,0 +1,127 @@
+"""What the admin classes share: read-only records, lists without COUNT, words for people."""
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from plugspace_queue.ids import parse_id
+
+CURSOR = "before"
+
+
+class KeysetChangeList(ChangeList):
+    """Newest first, page by page from an id on: a page costs the same at any depth, no COUNT."""
+
+    before: str | None = None
+    has_older = False
+
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
+    ) -> QuerySet[Any]:
+        # Taken out before Django takes it for a filter; a changed filter starts at the top.
+        self.filter_params.pop(CURSOR, None)
+        self.before = self.params.pop(CURSOR, None)
+        rows = super().get_queryset(request, exclude_parameters).order_by("-pk")
+        place = self._place()
+        return rows if place is None else rows.filter(pk__lt=place)
+
+    def get_results(self, request: HttpRequest) -> None:
+        rows = list(self.queryset[: self.list_per_page + 1])
+        self.has_older = len(rows) > self.list_per_page
+        self.result_list = rows[: self.list_per_page]
+        self.result_count = len(self.result_list)
+        self.full_result_count = None
+        self.show_full_result_count = False
+        self.show_admin_actions = True
+        self.can_show_all = False
+        self.multi_page = False
+        self.paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
+
+    def older_url(self) -> str | None:
+        """The address of the next page, or None on the last one."""
+        if not self.has_older:
+            return None
+        return self.get_query_string({CURSOR: str(self.result_list[-1].pk)})
+
+    def newest_url(self) -> str | None:
+        """The address of the first page, or None on it."""
+        return self.get_query_string() if self.before else None
+
+    def _place(self) -> Any:
+        if not self.before:
+            return None
+        return parse_id(self.before) or (int(self.before) if self.before.isdigit() else None)
+
+
+class OperateMixin:
+    """`permissions=["operate"]` of an action asks for plugspace_queue.operate_queue."""
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("plugspace_queue.operate_queue")
+
+
+class StyledMixin:
+    """Our style sheet on top of the stock theme; it uses the theme's own colours."""
+
+    class Media:
+        css = {"all": ["plugspace_queue/admin.css"]}
+
+
+class ReadOnlyAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
+    """Records: to be looked at, never edited."""
+
+    show_full_result_count = False
+    list_per_page = 50
+    sortable_by = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return KeysetChangeList
+
+
+class ReadOnlyInline(admin.TabularInline):
+    """Rows that hang on a record."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def badge(state: str) -> SafeString:
+    """A state as a coloured word; the colour is never the only sign."""
+    return format_html('<span class="psq-state psq-{}">{}</span>', state, state)
+
+
+def link(name: str, pk: Any, text: str | None = None) -> SafeString:
+    """A link to a record of ours."""
+    address = reverse(f"admin:plugspace_queue_{name}_change", args=[pk])
+    return format_html('<a href="{}">{}</a>', address, text or pk)
+
+
+def pretty(value: Any) -> SafeString | str:
+    """JSON for people: indented, in a box that scrolls."""
+    if value in (None, {}, []):
+        return "-"
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return format_html('<pre class="psq-json" tabindex="0">{}</pre>', text)

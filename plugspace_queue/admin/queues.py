@@ -1,0 +1,74 @@
+"""The six queues: what operators may set, pause and resume."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from plugspace_queue.admin import steering
+from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge
+from plugspace_queue.manager import queue_manager
+from plugspace_queue.models import QueueSettings
+from plugspace_queue.policies import queue_settings
+
+
+@admin.register(QueueSettings)
+class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
+    """One row a queue; an empty field means: as the code or the seed says."""
+
+    list_display = (
+        "type",
+        "shown_state",
+        "slots",
+        "global_concurrency",
+        "organization_concurrency",
+        "limiter",
+        "policy",
+        "completed",
+        "failed",
+    )
+    actions = ("pause_chosen", "resume_chosen")
+    readonly_fields = (
+        "type",
+        "shown_state",
+        "paused_at",
+        "slots",
+        "limiter",
+        "completed",
+        "failed",
+    )
+    fieldsets = (
+        (None, {"fields": (("type", "shown_state", "paused_at"), ("completed", "failed"))}),
+        ("In force", {"fields": (("slots", "limiter"),)}),
+        ("Slots", {"fields": ("concurrency", "global_concurrency", "organization_concurrency")}),
+        ("Starts", {"fields": (("limiter_max", "limiter_duration"), "policy", "default_priority")}),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.action(description="Pause", permissions=["operate"])
+    def pause_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
+        steering.each(request, queryset, lambda row: queue_manager.pause(row.type), "paused")
+
+    @admin.action(description="Resume", permissions=["operate"])
+    def resume_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
+        steering.each(request, queryset, lambda row: queue_manager.resume(row.type), "resumed")
+
+    @admin.display(description="State")
+    def shown_state(self, row: QueueSettings) -> SafeString:
+        return badge("paused" if row.is_paused else "open")
+
+    @admin.display(description="Slots per worker")
+    def slots(self, row: QueueSettings) -> int:
+        return queue_settings(row.type).concurrency
+
+    @admin.display(description="Queue limiter")
+    def limiter(self, row: QueueSettings) -> str:
+        values = queue_settings(row.type)
+        return f"{values.limiter_max} starts in {values.limiter_duration:g} s"

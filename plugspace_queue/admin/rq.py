@@ -1,0 +1,5 @@
+"""RQ's own pages below the admin: our permissions, and the manager behind their buttons."""
+
+from plugspace_queue.engine import rq_pages
+
+rq_pages.install()

@@ -1,0 +1,67 @@
+"""Tiers, with one field for each of the six quotas."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from plugspace_queue.admin.base import StyledMixin
+from plugspace_queue.models import TierPolicy
+from plugspace_queue.rules.tiers import UNLIMITED
+from plugspace_queue.types import TaskType
+
+
+def _quota_field(kind: TaskType) -> forms.IntegerField:
+    return forms.IntegerField(label=kind.value, min_value=UNLIMITED, help_text="-1: no limit")
+
+
+class TierForm(forms.ModelForm):
+    """A tier; the six quotas of its JSON column as six numbers."""
+
+    architect = _quota_field(TaskType.ARCHITECT)
+    design = _quota_field(TaskType.DESIGN)
+    code = _quota_field(TaskType.CODE)
+    analyze = _quota_field(TaskType.ANALYZE)
+    deploy = _quota_field(TaskType.DEPLOY)
+    export = _quota_field(TaskType.EXPORT)
+
+    class Meta:
+        model = TierPolicy
+        fields = ("slug", "priority", "request_limit", "request_window")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for kind in TaskType:
+            self.fields[kind.queue_name].initial = (self.instance.quotas or {}).get(kind.value)
+
+    def clean(self) -> dict[str, Any] | None:
+        told = super().clean()
+        self.instance.quotas = {
+            kind.value: self.cleaned_data.get(kind.queue_name, 0) for kind in TaskType
+        }
+        return told
+
+
+@admin.register(TierPolicy)
+class TierAdmin(StyledMixin, admin.ModelAdmin):
+    """Plans: priority, six monthly quotas, request limit."""
+
+    form = TierForm
+    list_display = ("slug", "priority", "shown_quotas", "request_limit", "request_window")
+    search_fields = ("slug",)
+    fieldsets = (
+        (None, {"fields": (("slug", "priority"),)}),
+        ("Tasks per month", {"fields": (tuple(kind.queue_name for kind in TaskType),)}),
+        ("Requests", {"fields": (("request_limit", "request_window"),)}),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("slug",) if obj else ()
+
+    @admin.display(description="Tasks per month")
+    def shown_quotas(self, tier: TierPolicy) -> str:
+        quotas = {kind: tier.quota(kind) for kind in TaskType}
+        if set(quotas.values()) == {UNLIMITED}:
+            return "no limit"
+        return ", ".join(f"{kind} {'∞' if n == UNLIMITED else n}" for kind, n in quotas.items())

@@ -1,0 +1,38 @@
+"""Counters and ledger: what was reserved, refunded and used."""
+
+from django.contrib import admin
+
+from plugspace_queue.admin.base import ReadOnlyAdmin
+from plugspace_queue.models import MonthlyUsage, UsageEntry
+
+
+@admin.register(MonthlyUsage)
+class MonthlyUsageAdmin(ReadOnlyAdmin):
+    """Units per organization, type and month."""
+
+    list_display = ("organization_id", "type", "month", "used")
+    list_filter = ("type",)
+    search_fields = ("=organization__id", "=month")
+    search_help_text = "Organization, or a month as YYYY-MM."
+
+
+@admin.register(UsageEntry)
+class UsageEntryAdmin(ReadOnlyAdmin):
+    """The append-only ledger."""
+
+    list_display = (
+        "id",
+        "created_at",
+        "organization_id",
+        "type",
+        "month",
+        "reason",
+        "units",
+        "tokens",
+        "cost",
+        "task_id",
+    )
+    list_filter = ("reason", "type")
+    search_fields = ("=organization__id",)
+    search_help_text = "Organization."
+    raw_id_fields = ("task",)

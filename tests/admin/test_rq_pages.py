@@ -1,0 +1,162 @@
+"""RQ's own pages: our permissions, and the manager behind their buttons."""
+
+from collections.abc import Callable
+
+import django_rq
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django_rq import views
+from django_rq.settings import get_queues_map
+from django_rq.urls import get_admin_urlpatterns
+from redis import Redis
+
+from plugspace_queue import queue_manager
+from plugspace_queue.engine.rq_pages import POSTS
+from plugspace_queue.models import Task
+from plugspace_queue.types import State
+from tests.factories import arguments, make_organization
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ARCHITECT = "architect"
+
+
+def index(name: str = ARCHITECT) -> int:
+    return get_queues_map()[name]
+
+
+def page(name: str, *args: object) -> str:
+    return reverse(f"admin:django_rq_{name}", args=args)
+
+
+@pytest.fixture
+def task(db: None) -> Task:
+    make_organization()
+    return queue_manager.add_task(**arguments())
+
+
+def state_of(task: Task) -> str:
+    task.refresh_from_db()
+    return task.state
+
+
+def test_every_view_that_changes_something_has_its_wrapper():
+    changing = {"confirm_action"}  # It only asks.
+    for pattern in get_admin_urlpatterns():
+        source = pattern.callback.__wrapped__
+        while hasattr(source, "__wrapped__"):
+            source = source.__wrapped__
+        if "POST" in source.__code__.co_consts or source.__name__ == "stop_job":
+            changing.add(source.__name__)
+
+    assert changing - {"confirm_action"} == set(POSTS)
+    assert all(callable(getattr(views, name)) for name in POSTS)
+
+
+PAGES = ["jobs", "queue_details", "finished_jobs", "failed_jobs", "scheduled_jobs"]
+PAGES += ["started_jobs", "deferred_jobs", "workers"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_viewers_see_the_pages_and_other_staff_do_not(
+    signed_in: Callable[[str], Client], task: Task, name: str
+):
+    assert signed_in("viewer").get(page(name, index())).status_code == 200
+    assert signed_in("").get(page(name, index())).status_code == 403
+    assert Client().get(page(name, index())).status_code == 302
+
+
+def test_the_dashboard_and_the_figures_follow_the_same_permission(
+    signed_in: Callable[[str], Client], task: Task
+):
+    viewer, clerk = signed_in("viewer"), signed_in("")
+
+    assert viewer.get(page("home")).status_code == 200
+    assert clerk.get(page("home")).status_code == 403
+    rows = {row["name"]: row for row in viewer.get(page("home_json")).json()["queues"]}
+    assert rows[ARCHITECT]["jobs"] == 1
+    assert clerk.get(page("home_json")).status_code == 403
+    assert Client().get(page("home_json")).status_code == 401
+    assert "Django-RQ" in viewer.get("/admin/").content.decode()
+    assert "Django-RQ" not in clerk.get("/admin/").content.decode()
+
+
+def test_the_page_of_a_job_shows_the_task(operator: Client, task: Task):
+    shown = operator.get(page("job_detail", index(), task.pk)).content.decode()
+
+    assert "plugspace_queue.processing.perform" in shown
+    assert str(task.pk) in shown
+
+
+def test_viewers_press_no_button(signed_in: Callable[[str], Client], task: Task):
+    viewer = signed_in("viewer")
+
+    for name in ("delete_job", "requeue_job", "enqueue_job", "stop_job"):
+        assert viewer.post(page(name, index(), task.pk)).status_code == 403
+    for name in ("clear", "requeue_all", "delete_failed_jobs", "actions", "confirm_action"):
+        assert viewer.post(page(name, index())).status_code == 403
+    assert state_of(task) == State.WAITING
+
+
+def test_delete_cancels_an_open_task_and_leaves_nothing_in_its_line(
+    operator: Client, redis: Redis, task: Task
+):
+    operator.post(page("delete_job", index(), task.pk))
+
+    assert state_of(task) == State.CANCELLED
+    assert redis.llen("plugspace:architect:wait") == 0
+    assert redis.zcard("plugspace:architect") == 0
+
+
+def test_delete_of_an_ended_task_takes_the_entry_and_leaves_the_row(
+    operator: Client, redis: Redis, task: Task
+):
+    job = redis.hgetall(f"rq:job:{task.pk}")
+    queue_manager.cancel(task.pk)
+    redis.hset(f"rq:job:{task.pk}", mapping=job | {b"status": b"failed"})
+    redis.zadd("rq:failed:architect", {str(task.pk): 9e9})
+
+    operator.post(page("delete_job", index(), task.pk))
+
+    assert not redis.exists(f"rq:job:{task.pk}")
+    assert redis.zcard("rq:failed:architect") == 0
+    assert state_of(task) == State.CANCELLED
+
+
+def test_requeue_is_the_managers_retry(operator: Client, redis: Redis, task: Task):
+    queue_manager.cancel(task.pk)
+
+    operator.post(page("requeue_job", index(), task.pk))
+
+    assert state_of(task) == State.WAITING
+    assert redis.lrange("plugspace:architect:wait", 0, -1) == [str(task.pk).encode()]
+
+
+def test_empty_cancels_what_waits(operator: Client, redis: Redis, task: Task):
+    other = queue_manager.add_task(**arguments())
+
+    response = operator.post(page("clear", index()), follow=True)
+
+    assert {state_of(task), state_of(other)} == {State.CANCELLED}
+    assert redis.llen("plugspace:architect:wait") == 0
+    assert "2 of 2 tasks cancelled" in response.content.decode()
+
+
+def test_chosen_jobs_are_cancelled_and_the_refused_one_is_named(operator: Client, task: Task):
+    ended = queue_manager.add_task(**arguments())
+    queue_manager.cancel(ended.pk)
+    body = {"action": "stop", "job_ids": [str(task.pk), str(ended.pk)]}
+
+    response = operator.post(page("actions", index()), body, follow=True)
+
+    assert state_of(task) == State.CANCELLED
+    assert f"{ended.pk}: " in response.content.decode()
+
+
+def test_a_stock_queue_beside_ours_keeps_its_stock_buttons(operator: Client):
+    job = django_rq.get_queue("default").enqueue(print, "hello")
+
+    operator.post(page("delete_job", index("default"), job.id))
+
+    assert django_rq.get_queue("default").count == 0
