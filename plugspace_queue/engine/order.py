@@ -43,7 +43,7 @@ def _merge(
         order.append(lines[lane][place])
         if place + 1 < len(lines[lane]):
             step = UNIT / WEIGHTS[int(lane[:1])] if weighted == b"1" else UNIT
-            heapq.heapreplace(heap, (-(-score // 1) + step, lane, place + 1))
+            heapq.heapreplace(heap, (score + step, lane, place + 1))
         else:
             heapq.heappop(heap)
     return order

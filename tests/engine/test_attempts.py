@@ -32,10 +32,10 @@ def test_a_token_that_no_longer_owns_the_task_writes_nothing(line: Line, outcome
     line.expire_lease("a")
     line.tick(worker="other", reap=True)
     new = line.acquire(worker="other").leases[0]
-    before = {key: line.redis.dump(key) for key in line.redis.keys()}
+    before = {key: line.redis.dump(key) for key in texts(line.redis.keys())}
 
     assert line.settle(old, outcome, result="1", snapshot="{}", event="{}") is False
-    assert {key: line.redis.dump(key) for key in line.redis.keys()} == before
+    assert {key: line.redis.dump(key) for key in texts(line.redis.keys())} == before
 
     assert line.settle(new) is True
     assert line.settle(new) is False
@@ -241,7 +241,7 @@ def test_scripts_write_while_memory_is_full_but_submit_is_refused(line: Line) ->
     lease = line.acquire().leases[0]
     line.redis.config_set("maxmemory", 1)
     try:
-        with pytest.raises(ResponseError, match="OOM|maxmemory"):
+        with pytest.raises(ResponseError, match=r"OOM|maxmemory"):
             line.submit("d")
         assert line.places("d") == ["absent"]
         assert line.settle(lease, result=json.dumps("x"))

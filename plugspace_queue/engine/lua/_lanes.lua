@@ -14,25 +14,35 @@ local function organization_of(lane) return string.sub(lane, 3) end
 local function base_of(band) return weighted and 0 or band * BAND end
 local function clock_of(band) return weighted and "all" or tostring(band) end
 
-local function virtual_time(band)
-    local clock = clock_of(band)
-    if not clocks[clock] then
-        clocks[clock] = tonumber(redis.call("HGET", clocks_key, clock) or "0")
+local function clock(name)
+    if not clocks[name] then
+        clocks[name] = tonumber(redis.call("HGET", clocks_key, name) or "0")
     end
-    return clocks[clock]
+    return clocks[name]
 end
+
+local function advance(name, tag)
+    if tag <= clock(name) then return end
+    clocks[name] = tag
+    redis.call("HSET", clocks_key, name, whole(tag))
+end
+
+local function virtual_time(band) return clock(clock_of(band)) end
 
 local function to_ring(lane, tag)
-    redis.call("ZADD", ring_key, string.format("%.1f", base_of(band_of(lane)) + tag), lane)
+    redis.call("ZADD", ring_key, whole(base_of(band_of(lane)) + tag), lane)
 end
 
--- A lane that ran empty goes on where it stopped, but wins the tie against those that stand there:
--- its first task starts after at most one of each other lane.
+-- A lane that ran empty goes on where it stopped. Whoever is served from now on comes behind it,
+-- so that its first task starts after at most one of each other lane.
 local function enter(lane)
     local band = band_of(lane)
     local tag = virtual_time(band)
     local fin = tonumber(redis.call("ZSCORE", fin_key(band), lane) or "0")
-    if fin > tag then tag = fin - 0.5 end
+    if fin > tag then
+        tag = fin
+        advance("entry" .. band, tag)
+    end
     to_ring(lane, tag)
 end
 
@@ -43,7 +53,7 @@ local function leave(lane)
     local band = band_of(lane)
     redis.call("ZREM", ring_key, lane)
     redis.call("ZREM", parked_key, lane)
-    redis.call("ZADD", fin_key(band), whole(math.ceil(tonumber(score) - base_of(band))), lane)
+    redis.call("ZADD", fin_key(band), whole(tonumber(score) - base_of(band)), lane)
 end
 
 local function park(lane, score)
@@ -78,12 +88,14 @@ end
 -- One task of the lane starts: the clock moves to its tag, the lane to the next one.
 local function charge(lane, score)
     local band = band_of(lane)
-    local tag = math.ceil(tonumber(score) - base_of(band))
-    local next_tag = tag + (weighted and UNIT / WEIGHTS[band] or UNIT)
-    if tag > virtual_time(band) then
-        clocks[clock_of(band)] = tag
-        redis.call("HSET", clocks_key, clock_of(band), whole(tag))
+    local tag = tonumber(score) - base_of(band)
+    local next_tag = tag + UNIT
+    if weighted then
+        next_tag = tag + UNIT / WEIGHTS[band]
+    else
+        next_tag = math.max(next_tag, clock("entry" .. band) + 1)
     end
+    advance(clock_of(band), tag)
     if redis.call("EXISTS", lane_key(lane)) == 1 then
         to_ring(lane, next_tag)
     else

@@ -31,7 +31,7 @@ local function tag_anew(key, start)
         local band = band_of(lanes[i])
         local ahead = math.max(tonumber(lanes[i + 1]) - base_of(band) - virtual_time(band), 0)
         local base = new_weighted and 0 or band * BAND
-        batch[#batch + 1] = string.format("%.1f", base + start + ahead)
+        batch[#batch + 1] = whole(base + start + ahead)
         batch[#batch + 1] = lanes[i]
         if #batch >= CHUNK or i + 1 >= #lanes then
             redis.call("ZADD", key, unpack(batch))
