@@ -123,7 +123,8 @@ class Crew:
         self._waker.stop()
         self.recorder.stop()
         self._children.stop()
-        for thread in self._helpers():
+        # The waker may sit in a blocking read for two seconds more; it holds nothing.
+        for thread in (self._upkeep, self.ticker, self.recorder):
             thread.join(timeout=5.0)
 
     # Running attempts.

@@ -40,6 +40,7 @@ class Slot(threading.Thread):
         self._ended = ended
         self._lock = threading.Lock()
         self._current: Run | None = None
+        self._is_interrupted = False
 
     def run(self) -> None:
         while True:
@@ -60,17 +61,19 @@ class Slot(threading.Thread):
         self._ended(held, ending)
 
     def _leave(self) -> None:
-        # An interruption that arrives from here on would hit whoever comes next: take it back.
         with self._lock:
             self._current = None
-            _raise_in(threading.get_ident(), None)
+            interrupted, self._is_interrupted = self._is_interrupted, False
+        if interrupted:
+            _absorb()
 
     def interrupt(self, run: Run) -> bool:
         """Raise Interrupted in this thread while it runs `run`; False when it does not."""
         with self._lock:
             if self._current is not run or self.ident is None:
                 return False
-            _raise_in(self.ident, Interrupted)
+            self._is_interrupted = True
+            _raise_in(self.ident)
             return True
 
 
@@ -146,8 +149,20 @@ class LoopSlots:
             task.cancel()
 
 
-def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
-    """Set (or with None take back) the exception the interpreter raises in that thread next."""
+def _raise_in(thread_id: int) -> None:
+    """Have the interpreter raise Interrupted in that thread at its next step."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread_id), ctypes.py_object(error) if error else None
+        ctypes.c_ulong(thread_id), ctypes.py_object(Interrupted)
     )
+
+
+def _absorb() -> None:
+    """Take an interruption that may still be on its way, so that it does not hit the next run.
+
+    Setting it once more replaces a pending one. Taking it back with NULL would leave CPython
+    3.11's eval breaker on for good, which slows every thread (and hangs one that is profiled).
+    """
+    with contextlib.suppress(Interrupted):
+        _raise_in(threading.get_ident())
+        while True:
+            pass
