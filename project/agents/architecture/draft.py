@@ -54,7 +54,7 @@ class Draft:
     def _covers(self, feature: Feature, page: PagePlan) -> bool:
         # A menu page with prices needs no second page of prices.
         return page.layout == "site" and any(
-            self.section(name).kind in feature.kinds
+            self.section(name).kind in feature.kinds or name == page.sections[0]
             for other in self.pages
             if other.slug != "index"
             for name in other.sections

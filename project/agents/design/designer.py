@@ -17,7 +17,7 @@ from project.agents.architecture import library
 from project.agents.architecture.understanding import HEX, find_brief, find_colors, find_mood
 from project.agents.chance import seeded
 from project.agents.design import palette
-from project.agents.design.moods import DEFAULT, MOODS, MONO, Mood
+from project.agents.design.moods import MONO, MOODS, Mood
 
 Scheme = Literal["auto", "light", "dark"]
 Shape = Literal["sharp", "soft", "round"]
@@ -70,8 +70,9 @@ def _decide(
     style = f"{context.style or ''} {context.mood or ''}"
     industry = context.industry or (planned.industry if planned else "")
     brief = find_brief(industry, style)
-    asked = find_mood(said) or find_mood(style) or _known(context.mood) or _known(direction.mood)
-    mood = asked if planned or asked != DEFAULT or find_mood(style) else brief.mood
+    planned_mood = planned.direction.mood if planned else None
+    asked = find_mood(said) or find_mood(style) or _known(context.mood) or _known(planned_mood)
+    mood = asked or brief.mood
     return Decided(
         mood=mood,
         scheme=_scheme(said, style, direction),
@@ -83,7 +84,7 @@ def _decide(
 
 
 def _known(mood: str | None) -> str:
-    return mood.lower() if mood and mood.lower() in MOODS else DEFAULT if mood is not None else ""
+    return mood.lower() if mood and mood.lower() in MOODS else ""
 
 
 def _hex(colors: list[str]) -> list[str]:

@@ -47,4 +47,3 @@ MOODS = {
     "technical": Mood(MONO, SANS, "sharp", 0.17, 0.014, 1.20, 700, 140),
     "editorial": Mood(TRANSITIONAL, TRANSITIONAL, "sharp", 0.16, 0.010, 1.30, 600, 210),
 }
-DEFAULT = "confident"

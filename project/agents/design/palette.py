@@ -61,12 +61,17 @@ def palette(scheme: SchemeName, brand: Oklch, accent: Oklch, tint: float) -> Pal
 
 
 def _button(brand: Oklch, is_dark: bool) -> tuple[str, str]:
-    """The brand colour as it is when black or white can be read on it, else the nearest one."""
-    shown = to_hex(brand.at(max(brand.lightness, 0.58)) if is_dark else brand)
-    for ink in ("#ffffff", to_hex(Oklch(0.18, 0.02, brand.hue))):
-        if contrast(ink, shown) >= TEXT:
-            return shown, ink
-    return readable(brand, ["#ffffff"], TEXT), "#ffffff"
+    """The shade nearest to the brand that can be seen on the page and be written on."""
+    least, most = (0.58, 0.90) if is_dark else (0.0, 0.90)
+    start = min(max(brand.lightness, least), most)
+    inks = ("#ffffff", to_hex(Oklch(0.18, 0.02, brand.hue)))
+    for distance in range(60):
+        for lightness in (start - distance / 100, start + distance / 100):
+            shown = to_hex(brand if lightness == brand.lightness else brand.at(lightness))
+            for ink in inks:
+                if least <= lightness <= most and contrast(ink, shown) >= TEXT:
+                    return shown, ink
+    return "#ffffff", "#000000"
 
 
 def _signal(hue: float, is_dark: bool, grounds: list[str]) -> str:
