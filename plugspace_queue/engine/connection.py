@@ -168,10 +168,20 @@ def _build(config: dict[str, Any], purpose: Purpose) -> Client:
         # django-rq made this pool a moment ago: nothing is connected yet.
         stock.auto_close_connection_pool = False
         pool.connection_kwargs |= _options(purpose)
+        _hurry_sentinels(pool)
     made = Client(connection_pool=pool)
     made.purpose = purpose
     made.breaker = Breaker()
     return made
+
+
+def _hurry_sentinels(pool: Any) -> None:
+    """A silent Sentinel must not be asked ten times before the next one is."""
+    for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+        sentinel.connection_pool.connection_kwargs |= {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": CONNECT_TIMEOUT,
+        }
 
 
 def _options(purpose: Purpose) -> dict[str, Any]:

@@ -77,8 +77,10 @@ def test_sentinels_give_a_client_that_asks_again_after_each_break(settings) -> N
     made = client()
 
     assert made.connection_pool.connection_class is SafeSentinelConnection
+    began = time.monotonic()
     with pytest.raises(Unavailable):
         scripts.run(made, [store.counts(QUEUE)])
+    assert time.monotonic() - began < 1
     with pytest.raises(ConnectionError):
         scripts.run(client(purpose="pump"), [store.counts(QUEUE)])
 
