@@ -5,12 +5,13 @@ Every worker sweeps every few seconds; doing it twice does no harm.
 
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import QuerySet
 
-from plugspace_queue import ending, publishing
+from plugspace_queue import ending, publishing, quotas
+from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import scripts, store
 from plugspace_queue.engine.connection import client
 from plugspace_queue.models import Dependency, QueueSettings, Task
@@ -61,6 +62,20 @@ def free_blocked(now: datetime) -> int:
     blocked = Task.objects.filter(state=State.BLOCKED).exclude(pk__in=open_parents)
     hanging = list(blocked.values_list("pk", flat=True)[:BATCH])
     return len(cancelled) + _release(hanging, now)
+
+
+def refund_owed(now: datetime) -> int:
+    """Refund system failures of the last day that were recorded but not refunded; how many."""
+    owed = Task.objects.filter(
+        state=State.FAILED,
+        completed_at__gte=now - timedelta(days=1),
+        refunded_at__isnull=True,
+        error__code__in=get_settings().refund_on,
+    ).exclude(charged_month="")
+    tasks = list(owed[:BATCH])
+    if tasks:
+        quotas.refund(tasks, now, note="system failure")
+    return len(tasks)
 
 
 def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:

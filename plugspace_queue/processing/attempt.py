@@ -60,9 +60,10 @@ def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
     try:
         # A model returned as it is was validated when it was made; JSON shapes are validated here.
         plain = returned.model_dump(mode="json", by_alias=True) if _is_model(returned) else returned
+        # Before the schema, which would make a list of a set and null of NaN.
+        text = json.dumps(plain, allow_nan=False)
         valid = output.validate_python(plain)
         dumped = output.dump_python(valid, mode="json", by_alias=True)
-        text = json.dumps(dumped, allow_nan=False)
     except ValidationError as error:
         raise InvalidResult(_told(error)) from error
     except (TypeError, ValueError, RecursionError) as error:

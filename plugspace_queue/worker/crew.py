@@ -122,7 +122,9 @@ class Crew:
         self.ticker.stop()
         self._waker.stop()
         self.recorder.stop()
-        self._children.stop()
+        for slots in (self._threads, self._loop, self._children):
+            if slots is not None:
+                slots.stop()
         # The waker may sit in a blocking read for two seconds more; it holds nothing.
         for thread in (self._upkeep, self.ticker, self.recorder):
             thread.join(timeout=5.0)

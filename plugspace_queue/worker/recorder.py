@@ -12,12 +12,13 @@ from collections.abc import Callable
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
-from plugspace_queue import events, publishing
+from plugspace_queue import events, publishing, quotas
+from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.schemas.task import snapshot
-from plugspace_queue.types import EventName, State
+from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, judge
 from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.messages import (
@@ -114,7 +115,7 @@ class Recorder(threading.Thread):
         self._start(batch)
         self._settle(batch)
         self._announce_progress(batch)
-        for step in (self._publish_released, self._cascade, self._judge):
+        for step in (self._publish_released, self._cascade, self._refund, self._judge):
             try:
                 step(batch)
             except (DatabaseError, InterfaceError):
@@ -130,6 +131,12 @@ class Recorder(threading.Thread):
         failed = [one.finish.id for one in batch.recorded if one.ending.state in _CASCADES]
         if failed:
             advance.cascade(failed, batch.now)
+
+    def _refund(self, batch: Batch) -> None:
+        # Outside the group commit: a busy usage row must not hold up everybody's endings.
+        owed = [one.run.task for one in batch.recorded if _is_system_failure(one)]
+        if owed:
+            quotas.refund(owed, batch.now, note="system failure")
 
     def _start(self, batch: Batch) -> None:
         by_id = {str(task.pk): task for task in batch.started}
@@ -201,6 +208,12 @@ class Recorder(threading.Thread):
             logger.exception("a row could not be judged; its task goes back")
             connection.close()
             return judge.Verdict(judge.hand_back(held))
+
+
+def _is_system_failure(one: closing.Closing) -> bool:
+    failure = one.ending.failure
+    is_failed = one.ending.outcome is Outcome.FAILED
+    return is_failed and failure is not None and failure.code in get_settings().refund_on
 
 
 _CASCADES = frozenset({State.FAILED, State.CANCELLED})

@@ -102,6 +102,11 @@ class ThreadSlots:
             if slot.interrupt(run):
                 return
 
+    def stop(self) -> None:
+        """End the idle threads; one whose call does not return ends with the process."""
+        for _ in self._slots:
+            self._line.put(None)
+
     def _add_slot(self) -> None:
         slot = Slot(self._line, self._one_ended)
         self._slots.append(slot)
@@ -129,9 +134,18 @@ class LoopSlots:
     def interrupt(self, run: Run) -> None:
         self._loop.call_soon_threadsafe(self._cancel, run)
 
+    def stop(self) -> None:
+        """End the loop; attempts still on it were handed back before."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=1.0)
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
 
     def _launch(self, held: Held, run: Run, entry: Processor) -> None:
         self._tasks[run] = self._loop.create_task(self._work(held, run, entry))

@@ -48,6 +48,7 @@ class Upkeep(threading.Thread):
             Chore(lambda: sweeping.expire_due(timezone.now()), interval),
             Chore(lambda: sweeping.finish_cancels(timezone.now()), interval),
             Chore(lambda: sweeping.free_blocked(timezone.now()), 6 * interval),
+            Chore(lambda: sweeping.refund_owed(timezone.now()), 6 * interval),
         ]
 
     def stop(self) -> None:

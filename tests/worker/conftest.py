@@ -1,34 +1,37 @@
 """A crew in this process: the worker's threads without the process around them."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from plugspace_queue.models import Organization
+from plugspace_queue import queue_manager
+from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.types import TaskType
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.pump import Limits
+from tests.support import wait_until
 
 Work = Callable[..., int]
+Register = Callable[..., None]
 
 
 @pytest.fixture
 def acme(transactional_db: None) -> Organization:
     """An organization without quotas in its way."""
-    return Organization.objects.create(id="acme", tier_id="enterprise")
+    queue_manager.set_organization("acme", tier="enterprise")
+    return Organization.objects.get(pk="acme")
 
 
 @pytest.fixture
-def processors() -> Iterator[Callable[..., Any]]:
-    """Register processors for one test: `processors("CODE", fn, output=dict)`."""
+def processors() -> Iterator[Register]:
+    """Register processors for one test: `processors("CODE", fn)`; any result is valid."""
     before = {kind: registry.processor_of(kind) for kind in TaskType}
 
     def register(task_type: str, function: Callable[..., Any], **options: Any) -> None:
-        registry.register(
-            task_type, function, replace=True, **({"output": Any} | options)
-        )
+        registry.register(task_type, function, replace=True, **({"output": Any} | options))
 
     yield register
     for kind, entry in before.items():
@@ -37,10 +40,10 @@ def processors() -> Iterator[Callable[..., Any]]:
             registry._processors[kind] = entry
 
 
-def make_crew(*names: str, **limits: Any) -> Crew:
+def make_crew(*names: str, worker_name: str = "w1", **limits: Any) -> Crew:
     """A crew for these queues; ends by itself as `limits` say."""
     return Crew(
-        "w1",
+        worker_name,
         names or ("architect",),
         limits=Limits(**limits),
         heartbeat=lambda: None,
@@ -56,3 +59,64 @@ def work(transactional_db: None) -> Work:
         return make_crew(*names, **({"burst": True} | limits)).work()
 
     return run
+
+
+@pytest.fixture
+def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
+    """Start crews that run in threads until the test ends."""
+    started: list[tuple[Crew, threading.Thread]] = []
+
+    def start(*names: str, **options: Any) -> Crew:
+        made = make_crew(*names, **options)
+        thread = threading.Thread(target=made.work, daemon=True)
+        thread.start()
+        started.append((made, thread))
+        return made
+
+    yield start
+    for made, thread in started:
+        made.stop()
+        made.pump.is_stopping = True
+        made._stop_at = 0.0
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def submit(task_type: str = "ARCHITECT", **arguments: Any) -> Task:
+    """One task of acme, with an input that is valid for its type."""
+    inputs: dict[str, Any] = {"ARCHITECT": {"prompt": "a site"}}
+    given: dict[str, Any] = {
+        "project_id": "p1",
+        "user_id": "u1",
+        "organization_id": "acme",
+        "input": inputs.get(task_type, {}),
+        "limit_requests": False,
+    }
+    return queue_manager.add_task(task_type, **(given | arguments))
+
+
+def fresh(task: Task) -> Task:
+    """The task as its row is now."""
+    return Task.objects.get(pk=task.pk)
+
+
+@pytest.fixture
+def until_final() -> Callable[[Task], Task]:
+    """Wait until a task has ended; its row."""
+
+    def wait(task: Task, timeout: float = 15.0) -> Task:
+        wait_until(lambda: fresh(task).is_final, timeout, f"{task} did not end")
+        return fresh(task)
+
+    return wait
+
+
+@pytest.fixture
+def until_running() -> Callable[[Task], Task]:
+    """Wait until a task is processing; its row."""
+
+    def wait(task: Task) -> Task:
+        wait_until(lambda: fresh(task).state == "processing", 10.0, f"{task} did not start")
+        return fresh(task)
+
+    return wait

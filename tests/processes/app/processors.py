@@ -1,0 +1,70 @@
+"""One processor whose prompt says what to do: `sleep 0.5`, `kill`, `fail`, `hold`, `pid`."""
+
+import asyncio
+import os
+import signal
+import threading
+from typing import Any
+
+from plugspace_queue import errors, processor
+
+
+@processor("ARCHITECT", output=Any, replace=True)
+def architect(context: Any) -> Any:
+    word, _, rest = context.input.prompt.partition(" ")
+    return STEPS[word](context, rest)
+
+
+@processor("DESIGN", output=Any, replace=True)
+async def design(context: Any) -> Any:
+    context.report_progress(50, stage="half")
+    await asyncio.sleep(0.05)
+    return {"pid": os.getpid()}
+
+
+@processor("CODE", output=Any, replace=True, isolation="process")
+def code(context: Any) -> Any:
+    context.report_progress(10)
+    context.log("in a child")
+    context.record_usage(tokens=5)
+    return {"pid": os.getpid(), "parent": os.getppid(), "results": sorted(context.results)}
+
+
+def sleep(context: Any, rest: str) -> Any:
+    threading.Event().wait(float(rest))
+    return {"slept": float(rest), "attempt": context.attempt}
+
+
+def hold(context: Any, rest: str) -> Any:
+    """Work until told to stop."""
+    while True:
+        context.check_cancelled()
+        threading.Event().wait(0.02)
+
+
+def kill(context: Any, rest: str) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_once(context: Any, rest: str) -> Any:
+    if context.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"attempt": context.attempt, "pid": os.getpid()}
+
+
+def fail(context: Any, rest: str) -> Any:
+    raise errors.ValidationFailed(rest or "as asked")
+
+
+def pid(context: Any, rest: str) -> Any:
+    return {"pid": os.getpid()}
+
+
+STEPS = {
+    "sleep": sleep,
+    "hold": hold,
+    "kill": kill,
+    "kill-once": kill_once,
+    "fail": fail,
+    "pid": pid,
+}

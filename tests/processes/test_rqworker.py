@@ -1,0 +1,147 @@
+"""`manage.py rqworker architect` as a user runs it, and as the world ends it."""
+
+import os
+import signal
+
+import pytest
+
+from plugspace_queue import keys, queue_manager
+from plugspace_queue.models import Attempt
+from tests.support import wait_until
+from tests.worker.conftest import fresh, submit, until_final, until_running  # noqa: F401
+
+pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+
+
+def prompt(text, **arguments):
+    return submit(input={"prompt": text}, **arguments)
+
+
+def test_a_burst_works_off_what_waits_and_ends(rqworker):
+    tasks = [prompt("sleep 0.05") for _ in range(12)]
+
+    worker = rqworker("architect", "--burst", wait=False)
+
+    assert worker.wait(timeout=30) == 0
+    assert {fresh(task).state for task in tasks} == {"complete"}
+
+
+def test_max_jobs_ends_the_worker_with_exactly_so_many_done(rqworker):
+    tasks = [prompt("sleep 0") for _ in range(12)]
+
+    worker = rqworker("architect", "--max-jobs", "7", wait=False)
+
+    assert worker.wait(timeout=30) == 0
+    assert [fresh(task).state for task in tasks].count("complete") == 7
+    for task in tasks:
+        if fresh(task).state == "waiting":
+            queue_manager.cancel(task.pk)
+
+
+def test_an_idle_worker_ends_after_its_idle_time(rqworker):
+    worker = rqworker("architect", "--max-idle-time", "1", wait=False)
+
+    assert worker.wait(timeout=20) == 0
+
+
+def test_one_worker_runs_several_of_our_queues(rqworker, until_final):  # noqa: F811
+    one, two = prompt("sleep 0"), submit("DESIGN")
+    three = submit("CODE", context=None)
+
+    rqworker("architect", "design", "code")
+
+    assert until_final(one).state == until_final(two).state == until_final(three).state == "complete"
+
+
+def test_the_redis_lines_of_the_seed_tell_the_truth(rqworker, redis, until_running, until_final):  # noqa: F811
+    tasks = [prompt("hold") for _ in range(7)]
+    assert redis.llen(keys.wait("architect")) == 7
+
+    rqworker("architect")
+    wait_until(lambda: redis.llen(keys.active("architect")) == 5, 10)
+    assert redis.llen(keys.wait("architect")) == 2
+    for task in tasks:
+        queue_manager.cancel(task.pk)
+
+    assert {until_final(task).state for task in tasks} == {"cancelled"}
+
+
+def test_tasks_of_a_killed_worker_run_elsewhere_within_two_leases(
+    rqworker, until_running, until_final  # noqa: F811
+):
+    first = rqworker("architect")
+    task = prompt("sleep 1.5")
+    until_running(task)
+    rqworker("architect")
+    os.killpg(first.pid, signal.SIGKILL)
+
+    row = until_final(task, timeout=2 * 3.0 + 5)
+    assert (row.state, row.recovery_count, row.retry_count) == ("complete", 1, 0)
+    assert [a.outcome for a in Attempt.objects.filter(task=task)] == ["lost", "complete"]
+
+
+def test_a_task_that_kills_its_process_fails_alone_after_three_runs(rqworker, until_final):  # noqa: F811
+    rqworker("architect")
+    poison = prompt("kill")
+    survivor = rqworker  # a supervisor would start the next one
+    wait_until(lambda: fresh(poison).attempt_count == 1, 10)
+    survivor("architect")
+
+    row = until_final(poison, timeout=40)
+    assert (row.state, row.error["code"], row.attempt_count) == ("failed", "WORKER_LOST", 3)
+    assert row.refunded_at is not None
+
+
+def test_sigterm_lets_running_tasks_finish(rqworker, until_running):  # noqa: F811
+    worker = rqworker("architect")
+    task = prompt("sleep 1")
+    until_running(task)
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(timeout=15) == 0
+    assert fresh(task).state == "complete"
+
+
+def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(
+    rqworker, until_running, redis  # noqa: F811
+):
+    worker = rqworker("architect")
+    long, polite = prompt("sleep 60"), prompt("hold")
+    until_running(long), until_running(polite)
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(timeout=15) == 0
+    for task in (fresh(long), fresh(polite)):
+        assert (task.state, task.retry_count, task.recovery_count) == ("waiting", 0, 0)
+    assert redis.llen(keys.wait("architect")) == 2
+    for task in (long, polite):
+        queue_manager.cancel(task.pk)
+
+
+def test_a_processor_in_a_process_of_its_own(rqworker, until_final):  # noqa: F811
+    worker = rqworker("code")
+    task = submit("CODE")
+
+    row = until_final(task, timeout=30)
+    assert row.state == "complete", row.error
+    assert row.result["pid"] != worker.pid
+    assert (row.tokens_used, row.progress["percent"]) == (5, 10.0)
+    assert row.attempts.get().log == ["in a child"]
+
+
+def test_queues_of_both_kinds_in_one_worker_are_refused(rqworker):
+    worker = rqworker("architect", "default", "--burst", wait=False)
+
+    assert worker.wait(timeout=20) != 0
+
+
+def test_a_stock_queue_of_the_project_keeps_working(rqworker, redis):
+    import django_rq
+
+    job = django_rq.get_queue("default").enqueue("operator.add", 2, 3)
+    worker = rqworker("default", "--burst", wait=False)
+
+    assert worker.wait(timeout=30) == 0
+    assert job.return_value(refresh=True) == 5
