@@ -14,6 +14,7 @@ from plugspace_queue import dependencies, new_task, quotas, submitting
 from plugspace_queue.admission import Admitted, admit
 from plugspace_queue.errors import QueueError, QuotaExceeded
 from plugspace_queue.models import Task
+from plugspace_queue.models.insert import insert_tasks
 from plugspace_queue.new_task import NewTask
 from plugspace_queue.replays import Submitted
 
@@ -73,13 +74,13 @@ def _store_bulk(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
     asked = [item.new for item in items]
     parents = dependencies.parents_of(asked)
     tasks = [_built(item, parents, now) for item in items]
-    _reserve(items, now)
+    counters = _reserve(items, now)
     month = quotas.month_of(now)
     for task in tasks:
         task.charged_month = month
-    Task.objects.bulk_create(tasks)
+    insert_tasks(tasks, using=submitting.alias())
     dependencies.store_links(tasks, asked, parents)
-    submitting.keep_promises(tasks)
+    submitting.keep_promises(tasks, counters)
     return [Submitted(task, is_replay=False) for task in tasks]
 
 
@@ -90,15 +91,18 @@ def _built(item: Item, parents: dependencies.Parents, now: datetime) -> Task:
         return task
 
 
-def _reserve(items: Sequence[Item], now: datetime) -> None:
+def _reserve(items: Sequence[Item], now: datetime) -> list[quotas.Counter]:
     """One reservation per organization, in the order in which usage rows are locked."""
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         groups[item.new.organization_id].append(item)
+    counters: list[quotas.Counter] = []
     for organization_id, group in sorted(groups.items()):
         units = Counter(item.new.type.value for item in group)
         with _at_first_lacking(group):
-            quotas.reserve(organization_id, units, group[0].admitted.plan.quotas, now)
+            plan = group[0].admitted.plan
+            counters += quotas.reserve(organization_id, units, plan.quotas, now).counters
+    return counters
 
 
 @contextmanager

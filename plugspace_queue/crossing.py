@@ -1,10 +1,10 @@
 """The front door's way to Redis: ask for an answer, or tell what may be mended later."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from plugspace_queue.engine import scripts
-from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.connection import Client, client
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.types import TaskType
@@ -25,6 +25,20 @@ def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answe
     """The answers of several scripts in one round trip. Raises Unavailable."""
     calls = list(calls)
     return scripts.run(client(queue), calls) if calls else []
+
+
+def ask_everywhere(
+    calls: Mapping[str, Sequence[Call[Answer]]], extra: Sequence[Call[Any]] = ()
+) -> list[Answer]:
+    """The answers of scripts by queue, in one round trip per server. Raises Unavailable.
+
+    `extra` calls belong to no queue; their answers are dropped.
+    """
+    servers: dict[Client, list[Call[Any]]] = {client(ANY_QUEUE): list(extra)}
+    for queue, of_queue in calls.items():
+        servers.setdefault(client(queue), []).extend(of_queue)
+    told = [scripts.run(server, batch) for server, batch in servers.items() if batch]
+    return [answer for answers in told for answer in answers][len(extra) :]
 
 
 def tell(calls: Iterable[Call[Any]], queue: str = ANY_QUEUE) -> bool:

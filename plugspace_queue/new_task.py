@@ -120,10 +120,11 @@ def checked_key(value: object) -> str | None:
 
 def granted_priority(asked: int | None, plan: Plan, task_type: TaskType) -> int:
     """The priority fixed at acceptance; PermissionRefused when asked above what the tier gives."""
-    default = queue_settings(task_type).default_priority
-    granted = accepted_priority(plan.priority, default, asked)
+    highest = plan.priority
+    if highest is None:
+        highest = queue_settings(task_type).default_priority
+    granted = accepted_priority(plan.priority, highest, asked)
     if granted is None:
-        highest = default if plan.priority is None else plan.priority
         raise PermissionRefused(
             f"priority: {asked} is above what this organization's tier gives; {highest} is its"
             " highest.",

@@ -90,7 +90,11 @@ def forget() -> None:
 
 def tier_of(organization: Organization) -> Plan:
     """The plan of an organization; without a tier it has free's quotas and limits."""
-    tier = organization.tier
+    return plan_of(organization.tier)
+
+
+def plan_of(tier: TierPolicy | None) -> Plan:
+    """The plan of a tier's row; without one free's quotas and limits, and no priority."""
     if tier is not None:
         return _plan(tier, tier.priority)
     free = _tier_rows().get(Tier.FREE)

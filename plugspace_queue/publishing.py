@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db import router, transaction
 
 from plugspace_queue import crossing
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import store
+from plugspace_queue.engine.scripts import Call
 from plugspace_queue.engine.store import Entry
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
@@ -19,12 +21,13 @@ from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import TaskType
 
 
-def promise(tasks: Iterable[Task]) -> None:
-    """Publish these tasks when the transaction commits; without Redis the relay does it later."""
-    held = [task for task in tasks if task.state in lifecycle.STARTABLE]
-    if held:
-        alias = router.db_for_write(Task)
-        transaction.on_commit(partial(_keep, held), using=alias, robust=True)
+def promise(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> None:
+    """Publish these tasks when the transaction commits; without Redis the relay does it later.
+
+    `extra` calls, whose loss is mended too, go along in the same round trip.
+    """
+    keep = partial(_keep, list(tasks), extra)
+    transaction.on_commit(keep, using=router.db_for_write(Task), robust=True)
 
 
 def promise_ids(task_ids: Iterable[uuid.UUID]) -> None:
@@ -35,16 +38,24 @@ def promise_ids(task_ids: Iterable[uuid.UUID]) -> None:
         transaction.on_commit(lambda: publish_ids(ids), using=alias, robust=True)
 
 
-def publish(tasks: Iterable[Task]) -> int:
+def publish(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> int:
     """Put waiting, scheduled and retrying tasks in line; how many were not there before.
 
     Raises Unavailable; doing it twice does no harm.
     """
+    calls: dict[str, list[Call[int]]] = {
+        queue: store.submit_all(queue, entries) for queue, entries in _by_queue(tasks).items()
+    }
+    answers = crossing.ask_everywhere(calls, extra)
+    return sum(answers)
+
+
+def _by_queue(tasks: Iterable[Task]) -> dict[str, list[Entry]]:
     by_queue: dict[str, list[Entry]] = defaultdict(list)
     for task in tasks:
         if task.state in lifecycle.STARTABLE:
             by_queue[TaskType(task.type).queue_name].append(entry_of(task))
-    return sum(_submit(queue, entries) for queue, entries in by_queue.items())
+    return by_queue
 
 
 def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
@@ -81,12 +92,8 @@ def _milliseconds(moment: datetime | None) -> int:
     return int(moment.timestamp() * 1000) if moment else 0
 
 
-def _submit(queue: str, entries: Sequence[Entry]) -> int:
-    return sum(crossing.ask_all(store.submit_all(queue, entries), queue))
-
-
-def _keep(tasks: Iterable[Task]) -> int:
+def _keep(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> int:
     try:
-        return publish(tasks)
+        return publish(tasks, extra)
     except Unavailable:
         return 0

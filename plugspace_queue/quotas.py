@@ -14,8 +14,10 @@ from django.db import connections, router, transaction
 
 from plugspace_queue import crossing, keys
 from plugspace_queue.engine import store
+from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import QuotaExceeded
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
+from plugspace_queue.models.insert import insert_row
 from plugspace_queue.rules.tiers import UNLIMITED, admits
 
 _TABLE = MonthlyUsage._meta.db_table
@@ -53,6 +55,13 @@ class Counter(NamedTuple):
     version: int
 
 
+class Reservation(NamedTuple):
+    """The month units were taken from, and the counters as they are now."""
+
+    month: str
+    counters: list[Counter]
+
+
 def month_of(now: datetime) -> str:
     """The month a moment counts for.
 
@@ -80,10 +89,11 @@ def reserve(
     *,
     task_id: uuid.UUID | None = None,
     note: str = "",
-) -> str:
-    """Take units per type from this month's quotas, all or none; the month they are taken from.
+) -> Reservation:
+    """Take units per type from this month's quotas, all or none.
 
     `quotas` are tasks per month and type. Raises QuotaExceeded naming the type that lacks units.
+    The caller has Redis hear of `counters` after the commit (`mirrored`).
     """
     month = month_of(now)
     wanted = {
@@ -93,8 +103,7 @@ def reserve(
     with transaction.atomic(using=_alias(), savepoint=False):
         counters = [_take(a, count, quotas.get(a.type, 0)) for a, count in wanted.items()]
         _store([_entry(a, reason, count, now, note, task_id) for a, count in wanted.items()])
-        _mirror_on_commit(counters)
-    return month
+    return Reservation(month, counters)
 
 
 def refund(tasks: Iterable[Task], now: datetime, note: str) -> int:
@@ -108,7 +117,7 @@ def refund(tasks: Iterable[Task], now: datetime, note: str) -> int:
         returned = {account: count for account, count in marked.items() if count}
         counters = [_give_back(account, count) for account, count in returned.items()]
         _store([_entry(a, reason, -count, now, note, None) for a, count in returned.items()])
-        _mirror_on_commit(counters)
+        mirror_on_commit(counters)
     return sum(returned.values())
 
 
@@ -139,17 +148,19 @@ def _returned(sql: str, params: Sequence[str | int]) -> tuple[int, int] | None:
         return row
 
 
-def _mirror_on_commit(counters: Sequence[Counter]) -> None:
-    """Redis hears of the new counts once they are true."""
-    if counters:
-        transaction.on_commit(lambda: _mirror(counters), using=_alias(), robust=True)
-
-
-def _mirror(counters: Sequence[Counter]) -> None:
-    crossing.tell(
+def mirrored(counters: Iterable[Counter]) -> list[Call[bool]]:
+    """The calls that write these counts to Redis, unless a newer one is there."""
+    return [
         store.mirror_usage(keys.usage(*entry.account), entry.used, entry.version)
         for entry in counters
-    )
+    ]
+
+
+def mirror_on_commit(counters: Sequence[Counter]) -> None:
+    """Redis hears of the new counts once they are true."""
+    if counters:
+        calls = mirrored(counters)
+        transaction.on_commit(lambda: crossing.tell(calls), using=_alias(), robust=True)
 
 
 def _exceeded(account: Account, wanted: int, quota: int) -> QuotaExceeded:
@@ -196,7 +207,10 @@ def _entry(
 
 
 def _store(entries: Sequence[UsageEntry]) -> None:
-    UsageEntry.objects.bulk_create(entries)
+    if len(entries) == 1:
+        insert_row(entries[0], using=_alias())
+    else:
+        UsageEntry.objects.bulk_create(entries)
 
 
 def _alias() -> str:

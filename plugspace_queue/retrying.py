@@ -98,23 +98,26 @@ def _open_again(
     for task in tasks:
         _move(task, open_parents.get(task.pk, 0), month, now)
     if terms.charge:
-        _charge(tasks, terms, admitted, now)
+        counters = _charge(tasks, terms, admitted, now)
     else:
+        counters = []
         for task in tasks:
             quotas.note_free_run(task, now, terms.reason)
     again = Task.objects.filter(pk__in=[task.pk for task in tasks])
-    submitting.keep_promises(list(again.order_by("pk")))
+    submitting.keep_promises(list(again.order_by("pk")), counters)
 
 
-def _charge(tasks: Sequence[Task], terms: Terms, admitted: Admitted, now: datetime) -> None:
-    quotas.reserve(
-        admitted.organization.pk,
+def _charge(
+    tasks: Sequence[Task], terms: Terms, admitted: Admitted, now: datetime
+) -> list[quotas.Counter]:
+    return quotas.reserve(
+        admitted.organization_id,
         Counter(task.type for task in tasks),
         admitted.plan.quotas,
         now,
         task_id=tasks[0].pk if len(tasks) == 1 else None,
         note=terms.reason or "retry by hand",
-    )
+    ).counters
 
 
 def _move(task: Task, open_deps: int, month: str, now: datetime) -> None:

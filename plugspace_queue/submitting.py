@@ -12,7 +12,9 @@ from plugspace_queue.admission import Admitted, admit
 from plugspace_queue.conf import get_settings
 from plugspace_queue.ids import new_id
 from plugspace_queue.models import IdempotencyKey, Task
+from plugspace_queue.models.insert import insert_row
 from plugspace_queue.new_task import NewTask
+from plugspace_queue.quotas import Counter
 from plugspace_queue.replays import Submitted
 from plugspace_queue.types import State
 
@@ -37,7 +39,7 @@ def build(new: NewTask, admitted: Admitted, now: datetime) -> Task:
     return Task(
         id=new_id(),
         type=new.type.value,
-        organization=admitted.organization,
+        organization_id=admitted.organization_id,
         project_id=new.project_id,
         user_id=new.user_id,
         priority=new_task.granted_priority(new.priority, admitted.plan, new.type),
@@ -58,7 +60,7 @@ def stored(new: NewTask, admitted: Admitted, now: datetime) -> Submitted[Task]:
     if new.idempotency_key is None:
         return Submitted(_store(task, new, admitted, now), is_replay=False)
     key = IdempotencyKey(
-        organization=admitted.organization,
+        organization_id=admitted.organization_id,
         key=new.idempotency_key,
         fingerprint=new.fingerprint(),
         task_id=task.pk,
@@ -66,21 +68,21 @@ def stored(new: NewTask, admitted: Admitted, now: datetime) -> Submitted[Task]:
     return replays.once(key, _task_of, lambda: _store(task, new, admitted, now))
 
 
-def keep_promises(tasks: Sequence[Task]) -> None:
+def keep_promises(tasks: Sequence[Task], counters: Sequence[Counter] = ()) -> None:
     """After the commit: `taskAdded`, then the line, so that no start is told before it."""
     announcing.added(tasks)
-    publishing.promise(tasks)
+    publishing.promise(tasks, quotas.mirrored(counters))
 
 
 def _store(task: Task, new: NewTask, admitted: Admitted, now: datetime) -> Task:
     parents = dependencies.parents_of([new])
     dependencies.follow(task, new, parents)
-    task.charged_month = quotas.reserve(
+    task.charged_month, counters = quotas.reserve(
         new.organization_id, {new.type: 1}, admitted.plan.quotas, now, task_id=task.pk
     )
-    task.save(force_insert=True)
+    insert_row(task, using=alias())
     dependencies.store_links([task], [new], parents)
-    keep_promises([task])
+    keep_promises([task], counters)
     return task
 
 

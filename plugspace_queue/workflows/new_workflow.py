@@ -71,7 +71,7 @@ def checked(
     steps = _steps(which, given.get("options", {}))
     return NewWorkflow(
         kind=which,
-        organization_id=admitted.organization.pk,
+        organization_id=admitted.organization_id,
         project_id=validating.name("project_id", project_id),
         user_id=validating.name("user_id", user_id),
         input=given,
@@ -103,7 +103,7 @@ def _parent(kind: Kind, context: CallerContext, admitted: Admitted) -> Task | No
         if kind is Kind.REFINE:
             validating.refuse("context.parentTaskId", "is needed to refine")
         return None
-    rows = Task.objects.of_organization(admitted.organization.pk).select_related("workflow")
+    rows = Task.objects.of_organization(admitted.organization_id).select_related("workflow")
     found = rows.filter(pk=task_id).first()
     if found is None:
         raise NotFound(f"No task {task_id} in this organization.", task_id=str(task_id))

@@ -41,7 +41,7 @@ def _stored(new: NewWorkflow, admitted: Admitted, now: datetime) -> WorkflowHand
     workflow = Workflow(
         id=new_id(),
         kind=new.kind.value,
-        organization=admitted.organization,
+        organization_id=admitted.organization_id,
         project_id=new.project_id,
         user_id=new.user_id,
         input=new.input,
@@ -50,7 +50,7 @@ def _stored(new: NewWorkflow, admitted: Admitted, now: datetime) -> WorkflowHand
     if new.idempotency_key is None:
         return _store(workflow, new, admitted, now)
     key = IdempotencyKey(
-        organization=admitted.organization,
+        organization_id=admitted.organization_id,
         key=new.idempotency_key,
         fingerprint=new.fingerprint(),
         workflow_id=workflow.pk,
@@ -62,7 +62,7 @@ def _store(
     workflow: Workflow, new: NewWorkflow, admitted: Admitted, now: datetime
 ) -> WorkflowHandle:
     tasks = build_steps(workflow, new, admitted, now)
-    month = quotas.reserve(
+    month, counters = quotas.reserve(
         new.organization_id,
         Counter(step.value for step in new.steps),
         admitted.plan.quotas,
@@ -76,7 +76,7 @@ def _store(
     Dependency.objects.bulk_create(
         [Dependency(task=after, parent=before) for before, after in pairwise(tasks)]
     )
-    submitting.keep_promises(tasks)
+    submitting.keep_promises(tasks, counters)
     mirrors.promise_workflow(workflow.pk)
     return WorkflowHandle(workflow_id=workflow.pk, task_ids=[task.pk for task in tasks])
 
@@ -92,7 +92,7 @@ def build_steps(
         Task(
             id=ids[at],
             type=step.value,
-            organization=workflow.organization,
+            organization_id=workflow.organization_id,
             project_id=workflow.project_id,
             user_id=workflow.user_id,
             priority=_priority(new, admitted),
