@@ -13,7 +13,7 @@ end
 local function refuse(id, refusal)
     foreign[#foreign + 1] = id
     if redis.call("EXISTS", job_key(id)) == 0 then return end
-    redis.call("HSET", job_key(id), "status", "failed", "ended_at", utc_text(now_us))
+    redis.call("HSET", job_key(id), "status", "failed", "ended_at", utc_now())
     redis.call("ZADD", failed_key, tonumber(now_s) + 31536000, id)
     redis.call(
         "XADD", results_key(id), "MAXLEN", "10", "*",
@@ -29,7 +29,7 @@ local function arrive(id, refusal)
     if not lane then return refuse(id, refusal) end
     local front = redis.call("HGET", job_key(id), "psq_front") == "1"
     redis.call("PERSIST", job_key(id))
-    redis.call("HSET", job_key(id), "status", "queued", "enqueued_at", utc_text(now_us))
+    redis.call("HSET", job_key(id), "status", "queued", "enqueued_at", utc_now())
     put(id, lane, front)
 end
 

@@ -74,8 +74,9 @@ local function is_capped(organization)
     return tonumber(redis.call("HGET", running_key, organization) or "0") >= org_cap
 end
 
+local some_parked = redis.call("EXISTS", parked_key) == 1
 local function unpark_organization(organization)
-    if redis.call("ZCARD", parked_key) == 0 then return end
+    if not some_parked then return end
     if is_capped(organization) then return end
     if redis.call("SISMEMBER", paused_key, organization) == 1 then return end
     for band = 0, 3 do
@@ -111,6 +112,30 @@ local function put(id, lane, front)
     local index = redis.call("RPUSH", wait_key, id) - 1
     redis.call("HSET", idx_key, id, index .. "|" .. lane)
     if length == 1 then enter(lane) end
+end
+
+-- Many at once: entries with id, band, organization and front.
+local function put_all(entries)
+    if #entries == 0 then return end
+    local ids, places, lines = {}, {}, {}
+    local length = redis.call("LLEN", wait_key)
+    for i, entry in ipairs(entries) do
+        local lane = entry.band .. ":" .. entry.organization
+        ids[i] = entry.id
+        places[#places + 1] = entry.id
+        places[#places + 1] = (length + i - 1) .. "|" .. lane
+        if entry.front then
+            if redis.call("LPUSH", lane_key(lane), entry.id) == 1 then enter(lane) end
+        else
+            lines[lane] = lines[lane] or {}
+            table.insert(lines[lane], entry.id)
+        end
+    end
+    redis.call("RPUSH", wait_key, unpack(ids))
+    redis.call("HSET", idx_key, unpack(places))
+    for lane, line in pairs(lines) do
+        if redis.call("RPUSH", lane_key(lane), unpack(line)) == #line then enter(lane) end
+    end
 end
 
 -- Somebody changed `wait` behind our back (RQ's own code does a plain LREM): write it anew from

@@ -69,11 +69,13 @@ local function mark()
     if not paused then redis.call("ZADD", marker_key, 0, "work") end
 end
 
--- A time of this clock in RQ's text form, in UTC (days to date after Howard Hinnant).
-local function utc_text(us)
-    local seconds = math.floor(us / 1000000)
+local now_text
+
+-- The time of this call in RQ's text form, in UTC (days to date after Howard Hinnant).
+local function utc_now()
+    if now_text then return now_text end
+    local seconds = tonumber(time[1])
     local days = math.floor(seconds / 86400)
-    local rest = seconds - days * 86400
     local z = days + 719468
     local era = math.floor(z / 146097)
     local doe = z - era * 146097
@@ -83,9 +85,11 @@ local function utc_text(us)
     local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
     local mp = math.floor((5 * doy + 2) / 153)
     local month = mp < 10 and mp + 3 or mp - 9
-    return string.format(
+    local rest = seconds - days * 86400
+    now_text = string.format(
         "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
         yoe + era * 400 + (month <= 2 and 1 or 0), month, doy - math.floor((153 * mp + 2) / 5) + 1,
-        math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, us - seconds * 1000000
+        math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, tonumber(time[2])
     )
+    return now_text
 end

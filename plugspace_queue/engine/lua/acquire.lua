@@ -78,8 +78,8 @@ end
 local function write_records(id, execution)
     local record = execution_key(id, execution)
     redis.call(
-        "HSET", job_key(id), "status", "started", "started_at", utc_text(now_us),
-        "last_heartbeat", utc_text(now_us), "worker_name", worker
+        "HSET", job_key(id), "status", "started", "started_at", utc_now(),
+        "last_heartbeat", utc_now(), "worker_name", worker
     )
     redis.call(
         "HSET", record, "id", execution, "job_id", id, "created_at", now_s,

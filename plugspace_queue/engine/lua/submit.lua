@@ -32,51 +32,78 @@ for i = 7, #ARGV, FIELDS do
     entries[#entries + 1] = entry
 end
 
-local function write_job(entry, status)
-    local key = job_key(entry.id)
-    -- Left over from an earlier end: it has a time to live, and RQ's registries still list it.
-    if redis.call("DEL", key) == 1 then
-        redis.call("ZREM", finished_key, entry.id)
-        redis.call("ZREM", failed_key, entry.id)
-        redis.call("ZREM", canceled_key, entry.id)
+local function keys_of(key, some)
+    local found = {}
+    for i, entry in ipairs(some) do found[i] = key(entry.id) end
+    return found
+end
+
+local function ids_of(some)
+    return keys_of(function(id) return id end, some)
+end
+
+-- The new ones, each once. The snapshot of one that is here already is renewed unless it runs.
+local function sift()
+    local ids = ids_of(entries)
+    local owned = redis.call("HMGET", own_key, unpack(ids))
+    local waiting = redis.call("HMGET", idx_key, unpack(ids))
+    local delayed = redis.call("ZMSCORE", delayed_key, unpack(ids))
+    local new, seen, snapshots = {}, {}, {}
+    for i, entry in ipairs(entries) do
+        if not owned[i] then
+            snapshots[#snapshots + 1] = task_key(entry.id)
+            snapshots[#snapshots + 1] = entry.snapshot
+            if not (waiting[i] or delayed[i] or seen[entry.id]) then new[#new + 1] = entry end
+            seen[entry.id] = true
+        end
     end
+    if #snapshots > 0 then redis.call("MSET", unpack(snapshots)) end
+    return new
+end
+
+-- Left over from an earlier end: a job with a time to live, and its places in RQ's registries.
+local function clear(new)
+    if redis.call("DEL", unpack(keys_of(job_key, new))) == 0 then return end
+    local ids = ids_of(new)
+    for _, key in ipairs({finished_key, failed_key, canceled_key}) do
+        redis.call("ZREM", key, unpack(ids))
+    end
+end
+
+local function write_job(entry)
     redis.call(
-        "HSET", key, "data", '["' .. perform .. '", null, ["' .. entry.id .. '"], {}]',
-        "origin", queue, "status", status, "description", entry.description,
-        "created_at", entry.created, "enqueued_at", utc_text(now_us), "timeout", entry.timeout,
-        "result_ttl", result_ttl, "psq_org", entry.organization, "psq_prio", entry.band
+        "HSET", job_key(entry.id), "data", '["' .. perform .. '", null, ["' .. entry.id .. '"], {}]',
+        "origin", queue, "status", entry.due > now and "scheduled" or "queued",
+        "description", entry.description, "created_at", entry.created, "enqueued_at", utc_now(),
+        "timeout", entry.timeout, "result_ttl", result_ttl,
+        "psq_org", entry.organization, "psq_prio", entry.band
     )
 end
 
-local newest_of = {}
-local function remember(entry)
-    local ids = newest_of[entry.organization] or {}
-    newest_of[entry.organization] = ids
-    ids[#ids + 1] = entry.created_ms
-    ids[#ids + 1] = entry.id
-end
-
-local function accept(entry)
-    if redis.call("HEXISTS", own_key, entry.id) == 1 then return 0 end
-    redis.call("SET", task_key(entry.id), entry.snapshot)
-    if is_waiting(entry.id) or redis.call("ZSCORE", delayed_key, entry.id) then return 0 end
-    remember(entry)
-    if entry.due > now then
-        write_job(entry, "scheduled")
-        delay(entry.id, entry.due)
-    else
-        write_job(entry, "queued")
-        put(entry.id, entry.band .. ":" .. entry.organization, entry.front)
+local function remember(new)
+    local newest_of = {}
+    for _, entry in ipairs(new) do
+        local ids = newest_of[entry.organization] or {}
+        newest_of[entry.organization] = ids
+        ids[#ids + 1] = entry.created_ms
+        ids[#ids + 1] = entry.id
     end
-    return 1
+    for organization, ids in pairs(newest_of) do
+        local key = ours .. ":org:" .. organization .. ":tasks"
+        redis.call("ZADD", key, unpack(ids))
+        redis.call("ZREMRANGEBYRANK", key, 0, -newest - 1)
+    end
 end
 
-local accepted = 0
-for _, entry in ipairs(entries) do accepted = accepted + accept(entry) end
-for organization, ids in pairs(newest_of) do
-    local key = ours .. ":org:" .. organization .. ":tasks"
-    redis.call("ZADD", key, unpack(ids))
-    redis.call("ZREMRANGEBYRANK", key, 0, -newest - 1)
+local new = sift()
+if #new == 0 then return 0 end
+clear(new)
+remember(new)
+local due = {}
+for _, entry in ipairs(new) do
+    write_job(entry)
+    if entry.due > now then delay(entry.id, entry.due) else due[#due + 1] = entry end
 end
-if accepted > 0 and redis.call("EXISTS", ring_key) == 1 then mark() end
-return accepted
+put_all(due)
+if #due > 0 and redis.call("EXISTS", ring_key) == 1 then mark() end
+return #new
