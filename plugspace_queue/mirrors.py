@@ -1,7 +1,7 @@
 """Copies of rows in Redis: tiers of organizations, gates of queues, workflows.
 
-Written after the commit that changed the row; what an outage lost comes with the next change or
-with `write_all`, which workers call at their start.
+Written after the commit that changed the row. Gates that an outage lost are written again by
+`mending`; the other copies come with the next change.
 """
 
 import json
@@ -62,22 +62,16 @@ def write_queue(kind: TaskType) -> bool:
     return crossing.tell([_configured(kind)], kind.queue_name)
 
 
-def write_all() -> bool:
-    """Write the gates of all queues and the paused organizations; False when Redis is away."""
-    paused = list(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
-    done = [write_queue(kind) for kind in TaskType]
-    return all([*done, *(write_pause(organization_id, True) for organization_id in paused)])
+def write_pause(organization_id: str, paused: bool) -> None:
+    """Hold or let go an organization's lanes in all queues; lost without Redis."""
+    for kind in TaskType:
+        write_pause_in(kind, organization_id, paused)
 
 
-def write_pause(organization_id: str, paused: bool) -> bool:
-    """Hold or let go an organization's lanes in all queues; False when Redis is away."""
-    done = [
-        crossing.tell(
-            [store.pause_organization(kind.queue_name, organization_id, paused)], kind.queue_name
-        )
-        for kind in TaskType
-    ]
-    return all(done)
+def write_pause_in(kind: TaskType, organization_id: str, paused: bool) -> bool:
+    """The same in one queue; False when Redis is away."""
+    call = store.pause_organization(kind.queue_name, organization_id, paused)
+    return crossing.tell([call], kind.queue_name)
 
 
 def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:

@@ -11,6 +11,7 @@ from itertools import product
 
 from plugspace_queue import crossing, publishing
 from plugspace_queue.engine import store
+from plugspace_queue.mending import mend
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State, TaskType
@@ -58,10 +59,12 @@ _rotation = Rotation()
 
 
 def relay(now: datetime, rotation: Rotation = _rotation) -> int:
-    """Publish one slice of unpublished tasks, the newest minute first; how many were missing.
+    """Mend gates, publish a slice of unpublished tasks, newest minute first; how many were missing.
 
     Raises Unavailable when Redis is away.
     """
+    # Gates first: nothing is published into a queue that should be paused and is not.
+    mend(now)
     newest = _newest(now)
     return _publish_missing(newest) + _publish_missing(rotation.next_slice(SLICE - len(newest)))
 
