@@ -295,3 +295,13 @@ def test_a_stop_is_told_to_the_worker(redis: Redis) -> None:
 def test_a_client_that_is_not_ours_is_not_guarded() -> None:
     assert not isinstance(Redis(), Client)
     assert issubclass(EmbeddedConnection, UnixDomainSocketConnection)
+
+
+def test_a_child_process_makes_clients_of_its_own(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_parent = client()
+
+    monkeypatch.setattr(connection.os, "getpid", lambda: -1)
+
+    assert client() is not of_parent
