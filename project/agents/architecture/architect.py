@@ -1,4 +1,4 @@
-"""The ARCHITECT agent: a wish, what is known beside it and what was said since, made into a plan."""
+"""The ARCHITECT agent: a wish, what is known beside it and what was said since become a plan."""
 
 from plugspace_queue.schemas.analysis import AnalysisOutput
 from plugspace_queue.schemas.architecture import ArchitectureOutput

@@ -53,7 +53,9 @@ def _take_page(draft: Draft, page: PageReport) -> None:
     slug = slug_of(urlsplit(page.url).path.rsplit("/", 1)[-1].split(".")[0] or title, "")
     if not title or not slug or draft.page(slug):
         return
-    headings = [heading.text for heading in page.headings if heading.level > 1 and heading.text.strip()]
+    headings = [
+        heading.text for heading in page.headings if heading.level > 1 and heading.text.strip()
+    ]
     draft.own[slug] = Section(
         id=slug,
         kind="cards",
@@ -61,7 +63,9 @@ def _take_page(draft: Draft, page: PageReport) -> None:
         text=_plain(page.description, 400),
         items=[Item(title=_plain(text, 120)) for text in headings[:9]],
     )
-    draft.add_page(PagePlan(slug=slug, title=title, purpose=f"As on {page.url}"[:300], sections=[slug, "cta"]))
+    draft.add_page(
+        PagePlan(slug=slug, title=title, purpose=f"As on {page.url}"[:300], sections=[slug, "cta"])
+    )
 
 
 def _plain(text: str, limit: int) -> str:

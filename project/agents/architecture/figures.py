@@ -43,8 +43,14 @@ class Figures:
         self.chance = seeded(seed, "figures")
         self.average = self.chance.randint(38, 128)
         self.counts = _growth(self.chance, self.chance.randint(240, 520))
-        self.revenue = [round(count * self.average / 100) * 100 for count in self.counts]
-        self.last_year = [round(value * 0.74 / 100) * 100 for value in self.revenue]
+        averages = [self.average * (1 + 0.006 * month) for month in range(12)]
+        self.revenue = [
+            round(count * average / 100) * 100
+            for count, average in zip(self.counts, averages, strict=True)
+        ]
+        self.last_year = [
+            round(value * (0.68 + self.chance.random() * 0.1) / 100) * 100 for value in self.revenue
+        ]
         self.rates = [round(2.9 - 0.1 * month + self.chance.random() / 4, 1) for month in range(12)]
         self.shares = _shares(self.chance, len(words.segments))
 
@@ -71,12 +77,12 @@ def sections(words: DashboardWords, seed: str) -> dict[str, Section]:
 def _growth(chance: random.Random, start: int) -> list[int]:
     values = [start]
     for _ in MONTHS[1:]:
-        values.append(round(values[-1] * (1.015 + chance.random() * 0.06)))
+        values.append(round(values[-1] * (0.985 + chance.random() * 0.1)))
     return values
 
 
 def _shares(chance: random.Random, count: int) -> list[float]:
-    weights = sorted((1 + chance.random() * 2 for _ in range(count)), reverse=True)
+    weights = [0.58**place * (0.9 + chance.random() / 4) for place in range(count)]
     shares = [round(100 * weight / sum(weights)) for weight in weights]
     shares[0] += 100 - sum(shares)
     return [float(share) for share in shares]
@@ -89,6 +95,8 @@ def money(value: float) -> str:
 
 def _change(now: float, before: float, unit: str = "%") -> str:
     delta = (now - before) / before * 100 if unit == "%" else now - before
+    if abs(delta) < 0.05:
+        return "unchanged"
     return f"{'+' if delta >= 0 else '−'}{abs(delta):.1f} {unit}"  # noqa: RUF001
 
 
@@ -175,11 +183,11 @@ def _activity(figures: Figures) -> Section:
 
 
 def _table(figures: Figures) -> Section:
-    chance, segments = figures.chance, figures.words.segments
+    chance, segments = figures.chance, figures.words.segments * 8
     names = chance.sample(_names(figures), 8)
     values = sorted((chance.randint(2, 48) * figures.average for _ in names), reverse=True)
     rows = [
-        [name, chance.choice(segments), STATUSES[at], money(value), _drift(chance)]
+        [name, segments[at * 2 // 3], STATUSES[at], money(value), _drift(chance)]
         for at, (name, value) in enumerate(zip(names, values, strict=True))
     ]
     columns = ["Name", "Segment", "Status", figures.words.revenue, "Change"]
@@ -202,7 +210,10 @@ def _quarters(figures: Figures) -> list[int]:
 
 def _report(figures: Figures) -> Section:
     series = [
-        Series(label=segment, values=[round(total * share / 100_000, 1) for total in _quarters(figures)])
+        Series(
+            label=segment,
+            values=[round(total * share / 100_000, 1) for total in _quarters(figures)],
+        )
         for segment, share in zip(figures.words.segments, figures.shares, strict=True)
     ]
     return Section(

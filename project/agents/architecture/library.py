@@ -86,7 +86,9 @@ def briefs() -> dict[str, Brief]:
 @functools.cache
 def features() -> dict[str, Feature]:
     """Every feature by its key."""
-    found = [Feature.model_validate(entry) for entry in _read(CONTENT / "features.toml")["features"]]
+    found = [
+        Feature.model_validate(entry) for entry in _read(CONTENT / "features.toml")["features"]
+    ]
     return {feature.key: feature for feature in found}
 
 

@@ -1,4 +1,4 @@
-"""Writes a draft out as the plan: words filled in, links that lead somewhere, data, work, reasons."""
+"""Writes a draft out as the plan: words filled in, links that lead somewhere, data, work."""
 
 import re
 from typing import Any
@@ -56,7 +56,7 @@ def write(draft: Draft, context: ArchitectContext, *, iteration: int) -> Archite
     return ArchitectureOutput(
         summary=_summary(draft, pages, iteration),
         name=words["name"],
-        tagline=_fill(draft.tagline, words),
+        tagline=_sentence(_fill(draft.tagline, words)),
         description=_fill(draft.description, words),
         industry=draft.brief.industry,
         audience=draft.audience,
@@ -79,12 +79,16 @@ def write(draft: Draft, context: ArchitectContext, *, iteration: int) -> Archite
     )
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _words(draft: Draft) -> dict[str, str]:
     subject = draft.subject or draft.brief.subject
     return {
         "name": draft.name,
         "subject": subject,
-        "Subject": subject[:1].upper() + subject[1:],
+        "Subject": _sentence(subject),
         "audience": draft.audience,
         "email": f"hello@{slug_of(draft.name, 'site')}.example",
     }

@@ -27,7 +27,8 @@ HEADLINE = re.compile(
     re.IGNORECASE,
 )
 NEW_PAGE = re.compile(
-    r"\b(?:add|include|need|want)\s+(?:an?\s+|the\s+|another\s+)?([\w' -]{2,40}?)\s+(?:page|section)\b",
+    r"\b(?:add|include|need|want)\s+(?:an?\s+|the\s+|another\s+)?"
+    r"([\w' -]{2,40}?)\s+(?:page|section)\b",
     re.IGNORECASE,
 )
 AUDIENCE = re.compile(r"\b(?:aim(?:ed)? at|target(?:ing)?|audience (?:is|should be))\s+(.{3,60})")
@@ -79,7 +80,7 @@ def _rename(draft: Draft, piece: str) -> str:
 def _headline(draft: Draft, piece: str) -> str:
     if not (found := HEADLINE.search(piece)):
         return ""
-    hero = draft.section("hero").model_copy(update={"heading": found[1].strip(" .”\"")})
+    hero = draft.section("hero").model_copy(update={"heading": found[1].strip(' .”"')})
     draft.own["hero"] = hero
     return f"The headline reads: {hero.heading}."
 
@@ -96,14 +97,19 @@ def _remove(draft: Draft, piece: str) -> str:
         return ""
     named = _named(piece)
     removed = [feature.title.lower() for feature in named if _take_out(draft, feature)]
-    removed += [page.title.lower() for page in list(draft.pages) if _says(piece, page) and draft.remove_page(page.slug)]
+    removed += [
+        page.title.lower()
+        for page in list(draft.pages)
+        if _says(piece, page) and draft.remove_page(page.slug)
+    ]
     draft.features = [feature for feature in draft.features if feature not in named]
     return f"Removed: {', '.join(dict.fromkeys(removed))}." if removed else ""
 
 
 def _take_out(draft: Draft, feature: library.Feature) -> bool:
     gone = draft.remove_kind(set(feature.kinds), set(feature.sections))
-    return any([draft.remove_page(page.slug) for page in feature.pages]) or gone
+    pages = [draft.remove_page(page.slug) for page in feature.pages]
+    return gone or any(pages)
 
 
 def _says(piece: str, page: PagePlan) -> bool:

@@ -36,9 +36,9 @@ HEX = re.compile(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b")
 QUOTED = re.compile(r"[\"“«]([^\"“”«»\n]{2,40})[\"”»]")
 NAMED = re.compile(
     r"\b(?:called|named|titled|brand(?:ed)? as)\s+[\"“«']?"
-    r"([^\W_][\w&'’.-]*(?: [A-Z0-9&][\w&'’.-]*){0,4})"
+    r"([^\W_][\w&'\u2019.-]*(?: [A-Z0-9&][\w&'\u2019.-]*){0,4})"
 )
-OWNED = re.compile(r"\bfor ([A-Z][\w'’-]+(?: (?:&|and|of|the|[A-Z][\w'’-]*))*(?: ?[A-Z][\w'’-]*)?)")
+OWNED = re.compile(r"\bfor ([A-Z][\w'\u2019-]+(?: (?:(?:&|and|of|the) )*[A-Z][\w'\u2019-]*){0,4})")
 PEOPLE = re.compile(
     r"\b(?:for|aimed at|targeting) ((?!a |an |the |my |our |me\b)[a-z][a-z' -]{2,50}?)"
     r"(?=[,.;!?\n]|$| with\b| who\b| that\b| in\b| to\b| including\b)"
@@ -110,7 +110,7 @@ def find_name(prompt: str) -> str:
     """The site's name when the prompt gives one, else empty."""
     for pattern in (NAMED, QUOTED, OWNED):
         if (found := pattern.search(prompt)) and not _is_common(found[1]):
-            return found[1].strip(" .,'’-")[:40]
+            return found[1].strip(" .,'\u2019-")[:40]
     return ""
 
 

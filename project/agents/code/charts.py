@@ -6,6 +6,7 @@ readable on a phone.
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from plugspace_queue.schemas.architecture import Chart
 
@@ -77,8 +78,10 @@ def _ceiling(largest: float) -> float:
     """A round number a little above the largest, that four steps divide well."""
     if largest <= 0:
         return 4.0
-    unit = 10 ** math.floor(math.log10(largest))
-    return next(unit * step for step in (1, 1.2, 1.6, 2, 3.2, 4, 6, 8, 10) if unit * step >= largest)
+    unit = 10.0 ** math.floor(math.log10(largest))
+    return next(
+        unit * step for step in (1, 1.2, 1.6, 2, 3.2, 4, 6, 8, 10) if unit * step >= largest
+    )
 
 
 def _number(value: float) -> str:
@@ -120,7 +123,7 @@ def _smooth(points: list[tuple[float, float]]) -> str:
     if not points:
         return ""
     parts = [f"M{points[0][0]:.2f} {points[0][1]:.2f}"]
-    for (ax, ay), (bx, by) in zip(points, points[1:], strict=False):
+    for (ax, ay), (bx, by) in pairwise(points):
         middle = (ax + bx) / 2
         parts.append(f"C{middle:.2f} {ay:.2f} {middle:.2f} {by:.2f} {bx:.2f} {by:.2f}")
     return "".join(parts)

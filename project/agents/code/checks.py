@@ -171,7 +171,9 @@ def _loads(pages: dict[str, Document], files: dict[str, str]) -> list[str]:
         if not _leads(path, source, pages, files)
     ]
     sheets = [text for path, text in files.items() if path.endswith(".css")]
-    return wrong + [found for sheet in sheets for found in re.findall(r"@import|url\([^)]*\)", sheet)]
+    return wrong + [
+        found for sheet in sheets for found in re.findall(r"@import|url\([^)]*\)", sheet)
+    ]
 
 
 def _contrast(sheet: str) -> list[str]:

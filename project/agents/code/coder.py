@@ -110,7 +110,9 @@ def _tests() -> dict[str, str]:
 
 
 def _report(found: list[checks.Result]) -> CheckReport:
-    made = [Check(name=name, passed=not wrong, detail="; ".join(wrong)[:2_000]) for name, wrong in found]
+    made = [
+        Check(name=name, passed=not wrong, detail="; ".join(wrong)[:2_000]) for name, wrong in found
+    ]
     passed = sum(check.passed for check in made)
     return CheckReport(ran=len(made), passed=passed, failed=len(made) - passed, checks=made)
 

@@ -131,7 +131,9 @@ class Site:
 
     def _linked(self, section: Section) -> Section:
         items = [
-            item if item.link is None or self._is_alive(item.link) else item.model_copy(update={"link": None})
+            item
+            if item.link is None or self._is_alive(item.link)
+            else item.model_copy(update={"link": None})
             for item in section.items
         ]
         return section.model_copy(update={"items": items, "actions": self._alive(section.actions)})

@@ -10,6 +10,8 @@ from project.agents.code import art, charts, icons
 
 register = template.Library()
 
+CHANGE = re.compile(r"(?P<sign>[+−-])(?P<size>\d{1,6}(?:\.\d{1,3})?) ?(?P<unit>%|pts)?")  # noqa: RUF001
+
 TONES = {
     "active": "good",
     "paid": "good",
@@ -51,12 +53,16 @@ def tone(cell: str) -> str:
 
 @register.filter
 def trend(cell: str) -> str:
-    """Whether a change goes up or down, or empty when it is none."""
-    if re.fullmatch(r"\+[\d.,]+ ?(?:%|pts)?", cell):
-        return "up"
-    if re.fullmatch(r"[-−][\d.,]+ ?(?:%|pts)?", cell):  # noqa: RUF001
-        return "down"
-    return ""
+    """How a change is felt: its direction, and whether that is good; empty when it is none.
+
+    Percents measure what should grow; points ("pts") measure rates that should fall.
+    """
+    found = CHANGE.fullmatch(cell)
+    if not found or not float(found["size"]):
+        return ""
+    is_up = found["sign"] == "+"
+    is_good = is_up != (found["unit"] == "pts")
+    return f"{'up' if is_up else 'down'} {'good' if is_good else 'bad'}"
 
 
 @register.filter

@@ -13,7 +13,6 @@ from plugspace_queue.schemas.design import (
     TypeStep,
 )
 from plugspace_queue.schemas.inputs import DesignContext, DesignInput
-from project.agents.architecture import library
 from project.agents.architecture.understanding import HEX, find_brief, find_colors, find_mood
 from project.agents.chance import seeded
 from project.agents.design import palette
@@ -103,7 +102,12 @@ def _scheme(said: str, style: str, direction: Direction) -> Scheme:
 def _shape(text: str, otherwise: Shape) -> Shape:
     found = re.findall(r"\b(round|sharp|square|soft)(?:er|ed)?\b", text, re.IGNORECASE)
     last = found[-1].lower() if found else ""
-    shapes: dict[str, Shape] = {"round": "round", "sharp": "sharp", "square": "sharp", "soft": "soft"}
+    shapes: dict[str, Shape] = {
+        "round": "round",
+        "sharp": "sharp",
+        "square": "sharp",
+        "soft": "soft",
+    }
     return shapes.get(last, otherwise)
 
 
@@ -160,7 +164,8 @@ def _type_step(name: str, exponent: int, mood: Mood) -> TypeStep:
     largest = 1.0625 * mood.ratio ** (exponent * 0.94)
     smallest = min(largest, 1.0 * 1.17**exponent)
     slope = (largest - smallest) * 1.6
-    size = f"clamp({smallest:.3f}rem, {smallest - slope * 0.25:.3f}rem + {slope:.2f}vw, {largest:.3f}rem)"
+    growing = f"{smallest - slope * 0.25:.3f}rem + {slope:.2f}vw"
+    size = f"clamp({smallest:.3f}rem, {growing}, {largest:.3f}rem)"
     return TypeStep(
         name=name,
         size=size if largest > smallest else f"{largest:.3f}rem",

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 SANS = (
-    "ui-sans-serif, system-ui, -apple-system, 'Segoe UI Variable', 'Segoe UI', Inter, Roboto,"
-    " 'Noto Sans', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+    "Inter, 'Segoe UI Variable', 'Segoe UI', -apple-system, BlinkMacSystemFont, Roboto,"
+    " 'Noto Sans', 'Helvetica Neue', 'Liberation Sans', Arial, system-ui, sans-serif"
 )
 HUMANIST = (
-    "Seravek, 'Gill Sans Nova', Ubuntu, Calibri, 'Source Sans 3', 'DejaVu Sans Condensed',"
-    " 'Noto Sans', sans-serif"
+    "Seravek, 'Gill Sans Nova', Ubuntu, Calibri, 'Source Sans 3', 'Noto Sans',"
+    " 'Liberation Sans', sans-serif"
 )
 ROUND = (
     "ui-rounded, 'Hiragino Maru Gothic ProN', Quicksand, Comfortaa, 'Arial Rounded MT Bold',"
@@ -20,12 +20,15 @@ OLD_STYLE = (
     " 'TeX Gyre Pagella', 'Noto Serif', serif"
 )
 TRANSITIONAL = "Charter, 'Bitstream Charter', 'Sitka Text', Cambria, 'Noto Serif', Georgia, serif"
-MONO = "ui-monospace, 'Cascadia Code', 'Source Code Pro', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+MONO = (
+    "ui-monospace, 'Cascadia Code', 'Source Code Pro', Menlo, Consolas, 'DejaVu Sans Mono',"
+    " monospace"
+)
 
 
 @dataclass(frozen=True)
 class Mood:
-    """Fonts, corners, how strong the colours are, how tinted the greys, how steep the type scale."""
+    """Fonts, corners, strength of colours, tint of greys, steepness of the type scale."""
 
     heading: str
     body: str

@@ -1,4 +1,4 @@
-"""Colours in OKLCH, where equal steps look equal, and WCAG contrast of what they become on screen."""
+"""Colours in OKLCH, where equal steps look equal, and the WCAG contrast of what is shown."""
 
 import math
 from dataclasses import dataclass, replace

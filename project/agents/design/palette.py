@@ -39,14 +39,18 @@ def palette(scheme: SchemeName, brand: Oklch, accent: Oklch, tint: float) -> Pal
     )
     grounds = [background, surface, strong]
     primary, on_primary = _button(brand, is_dark)
-    soft = to_hex(Oklch(0.30, brand.chroma * 0.35, brand.hue) if is_dark else Oklch(0.94, 0.035, brand.hue))
+    soft = to_hex(
+        Oklch(0.30, brand.chroma * 0.35, brand.hue) if is_dark else Oklch(0.94, 0.035, brand.hue)
+    )
     return Palette(
         background=background,
         surface=surface,
         surface_strong=strong,
         border=grey(0.32 if is_dark else 0.90),
         text=readable(Oklch(0.95 if is_dark else 0.21, tint, brand.hue), grounds, 12),
-        text_muted=readable(Oklch(0.72 if is_dark else 0.50, tint * 1.5, brand.hue), grounds, TEXT + 0.3),
+        text_muted=readable(
+            Oklch(0.72 if is_dark else 0.50, tint * 1.5, brand.hue), grounds, TEXT + 0.3
+        ),
         primary=primary,
         on_primary=on_primary,
         primary_soft=soft,

@@ -1,0 +1,1 @@
+"""What becomes of finished files: published in a folder, or packed for download."""
