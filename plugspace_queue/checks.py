@@ -163,6 +163,8 @@ def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
 @checks.register(checks.Tags.urls)
 def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """RQ's own URLs ask for is_staff only and bypass the manager."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
     try:
         address = reverse("django_rq:home")
     except NoReverseMatch:

@@ -3,20 +3,19 @@
 from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from plugspace_queue import exports
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.schema import answers
+from plugspace_queue.api.schema import answers, operation
 from plugspace_queue.errors import NotFound
 
 
 class ExportDetail(ApiView):
     """The bytes of an export, as long as they are kept."""
 
-    @extend_schema(
-        operation_id="getExport",
+    @operation(
+        "getExport",
         summary="Download an export",
         responses=answers((200, "application/octet-stream"), OpenApiTypes.BINARY),
     )

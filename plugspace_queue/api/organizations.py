@@ -1,14 +1,13 @@
 """What an organization used of its month."""
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import UsageQuery
 from plugspace_queue.api.pages import query
-from plugspace_queue.api.schema import answers, parameters
+from plugspace_queue.api.schema import answers, operation, parameters
 from plugspace_queue.api.shapes import TypeUsage, Usage
 from plugspace_queue.errors import OrganizationUnknown
 from plugspace_queue.models import MonthlyUsage, Organization
@@ -21,8 +20,8 @@ from plugspace_queue.types import TaskType
 class OrganizationUsage(ApiView):
     """Reserved units per task type of one month."""
 
-    @extend_schema(
-        operation_id="getUsage",
+    @operation(
+        "getUsage",
         summary="Usage and quotas of a month (UTC)",
         parameters=parameters(UsageQuery),
         responses=answers(200, Usage),

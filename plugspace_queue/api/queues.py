@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.schema import answers
+from plugspace_queue.api.schema import answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
 from plugspace_queue.errors import NotFound
 from plugspace_queue.manager import queue_manager
@@ -23,9 +22,7 @@ STAFF_POST: Any = frozenset({"POST"})
 class QueueList(ApiView):
     """All queues."""
 
-    @extend_schema(
-        operation_id="listQueues", summary="All six queues", responses=answers(200, QueueResults)
-    )
+    @operation("listQueues", summary="All six queues", responses=answers(200, QueueResults))
     def get(self, request: Request) -> Response:
         return Response({"results": _shown(queue_manager.get_queue_stats())})
 
@@ -33,7 +30,7 @@ class QueueList(ApiView):
 class QueueDetail(ApiView):
     """One queue."""
 
-    @extend_schema(operation_id="getQueue", summary="One queue", responses=answers(200, QueueShape))
+    @operation("getQueue", summary="One queue", responses=answers(200, QueueShape))
     def get(self, request: Request, type: str) -> Response:
         return Response(_one(_type(type)))
 
@@ -44,8 +41,8 @@ class QueuePause(ApiView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
     staff_methods: ClassVar = STAFF_POST
 
-    @extend_schema(
-        operation_id="pauseQueue",
+    @operation(
+        "pauseQueue",
         summary="Pause a queue (staff)",
         request=None,
         responses=answers(200, QueueShape),
@@ -61,8 +58,8 @@ class QueueResume(ApiView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
     staff_methods: ClassVar = STAFF_POST
 
-    @extend_schema(
-        operation_id="resumeQueue",
+    @operation(
+        "resumeQueue",
         summary="Resume a queue (staff)",
         request=None,
         responses=answers(200, QueueShape),

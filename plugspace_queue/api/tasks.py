@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,6 +18,7 @@ from plugspace_queue.api.schema import (
     IDEMPOTENCY_KEY,
     SUBMITS,
     answers,
+    operation,
     parameters,
     submitted,
 )
@@ -37,8 +37,8 @@ MAX_BULK_BODY = 8 * 1024 * 1024
 class TaskList(ApiView):
     """The tasks of the caller's organization."""
 
-    @extend_schema(
-        operation_id="listTasks",
+    @operation(
+        "listTasks",
         summary="List tasks, the newest first",
         parameters=parameters(TaskQuery),
         responses=answers(200, TaskPage),
@@ -48,8 +48,8 @@ class TaskList(ApiView):
         rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
         return Response(page(request, rows, asked, _short))
 
-    @extend_schema(
-        operation_id="addTask",
+    @operation(
+        "addTask",
         summary="Add a task",
         parameters=[IDEMPOTENCY_KEY],
         request=NewTask,
@@ -72,8 +72,8 @@ class TaskList(ApiView):
 class TaskBulk(ApiView):
     """Many tasks in one request."""
 
-    @extend_schema(
-        operation_id="addTasks",
+    @operation(
+        "addTasks",
         summary="Add tasks, all of them or none",
         parameters=[IDEMPOTENCY_KEY],
         request=NewTasks,
@@ -104,9 +104,7 @@ class TaskBulk(ApiView):
 class TaskDetail(ApiView):
     """One task."""
 
-    @extend_schema(
-        operation_id="getTask", summary="Look at a task", responses=answers(200, AgentTask)
-    )
+    @operation("getTask", summary="Look at a task", responses=answers(200, AgentTask))
     def get(self, request: Request, task_id: UUID) -> Response:
         return Response(wire(queue_manager.get_task(task_id, self.caller.organization_id)))
 
@@ -116,8 +114,8 @@ class TaskCancel(ApiView):
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
 
-    @extend_schema(
-        operation_id="cancelTask",
+    @operation(
+        "cancelTask",
         summary="Cancel a task; 202 when it runs and was told to stop",
         request=None,
         responses=answers(200, TaskState, CHANGES) | {202: TaskState},
@@ -135,8 +133,8 @@ class TaskRetry(ApiView):
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
 
-    @extend_schema(
-        operation_id="retryTask",
+    @operation(
+        "retryTask",
         summary="Retry a failed, cancelled or expired task; one new charge, none for staff",
         request=Retry,
         responses=answers(200, AgentTask, SUBMITS),

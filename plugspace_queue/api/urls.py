@@ -1,10 +1,14 @@
 """Addresses of the API: one view a resource, one view a verb."""
 
+from django.apps import apps
 from django.urls import path, re_path
 
 from plugspace_queue.api import exports, organizations, queues, tasks, workflows
 from plugspace_queue.api.base import NoSuchAddress
-from plugspace_queue.api.schema import docs_view, schema_view
+from plugspace_queue.api.schema import DocsView, SchemaView
+
+# The page's own files come with these two; the document itself needs neither.
+has_page = all(map(apps.is_installed, ("drf_spectacular", "drf_spectacular_sidecar")))
 
 urlpatterns = [
     path("tasks/", tasks.TaskList.as_view(), name="tasks"),
@@ -34,7 +38,7 @@ urlpatterns = [
         name="usage",
     ),
     path("exports/<str:export_id>/", exports.ExportDetail.as_view(), name="export"),
-    path("schema/", schema_view, name="schema"),
-    path("docs/", docs_view, name="docs"),
+    path("schema/", SchemaView.as_view(), name="schema"),
+    *([path("docs/", DocsView.as_view(), name="docs")] if has_page else []),
     re_path(r"^.*$", NoSuchAddress.as_view(), name="nowhere"),
 ]

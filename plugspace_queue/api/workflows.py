@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.db.models import Prefetch
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,6 +18,7 @@ from plugspace_queue.api.schema import (
     IDEMPOTENCY_KEY,
     SUBMITS,
     answers,
+    operation,
     parameters,
     submitted,
 )
@@ -41,8 +41,8 @@ STEPS = Prefetch("tasks", Task.objects.only("id", "state", "step", "workflow_id"
 class WorkflowList(ApiView):
     """The workflows of the caller's organization."""
 
-    @extend_schema(
-        operation_id="listWorkflows",
+    @operation(
+        "listWorkflows",
         summary="List workflows, the newest first",
         parameters=parameters(WorkflowQuery),
         responses=answers(200, WorkflowPage),
@@ -55,8 +55,8 @@ class WorkflowList(ApiView):
         rows = Workflow.objects.filter(**{k: v for k, v in exact.items() if v is not None})
         return Response(page(request, rows.prefetch_related(STEPS), asked, summary))
 
-    @extend_schema(
-        operation_id="addWorkflow",
+    @operation(
+        "addWorkflow",
         summary="Start a workflow",
         parameters=[IDEMPOTENCY_KEY],
         request=NewWorkflow,
@@ -90,8 +90,8 @@ class _OneWorkflow(ApiView):
 class WorkflowItem(_OneWorkflow):
     """One workflow with its steps."""
 
-    @extend_schema(
-        operation_id="getWorkflow",
+    @operation(
+        "getWorkflow",
         summary="Look at a workflow and its steps",
         responses=answers(200, WorkflowDetail),
     )
@@ -104,8 +104,8 @@ class WorkflowCancel(_OneWorkflow):
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
 
-    @extend_schema(
-        operation_id="cancelWorkflow",
+    @operation(
+        "cancelWorkflow",
         summary="Cancel what is left of a workflow; 202 while a step still runs",
         request=None,
         responses=answers(200, WorkflowDetail, CHANGES) | {202: WorkflowDetail},
@@ -124,8 +124,8 @@ class WorkflowRetry(_OneWorkflow):
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
 
-    @extend_schema(
-        operation_id="retryWorkflow",
+    @operation(
+        "retryWorkflow",
         summary="Retry a workflow from its failed step",
         request=None,
         responses=answers(200, WorkflowDetail, SUBMITS),

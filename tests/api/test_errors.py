@@ -1,11 +1,13 @@
 """One shape for every error, whoever raised it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import OperationalError
 from django.test import Client, override_settings
 
+from plugspace_queue import conf
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.models import TierPolicy
 from tests.api.conftest import ApiClient
@@ -155,3 +157,20 @@ def test_an_unexpected_error_tells_nothing_and_is_logged(
 def test_probes_need_no_credentials():
     assert Client().get("/healthz").json() == {"status": "ok"}
     assert Client().get("/readyz").json() == {"status": "ok", "database": "ok", "redis": "ok"}
+
+
+def test_without_redis_tasks_are_accepted_and_only_live_reads_are_503(
+    acme: ApiClient, settings: Any
+):
+    settings.RQ_QUEUES, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
+
+    told = acme.send("tasks/", NEW)
+    cancelled = acme.send(f"tasks/{told.json()['id']}/cancel/")
+
+    assert told.status_code == 201
+    assert "RateLimit-Limit" not in told
+    assert acme.ask("tasks/").status_code == 200
+    assert (cancelled.status_code, cancelled.json()["state"]) == (202, "waiting")
+    assert_problem(acme.ask("queues/"), 503, "UNAVAILABLE")
+    probe = acme.get("/readyz")
+    assert (probe.status_code, probe.json()["status"]) == (200, "degraded")
