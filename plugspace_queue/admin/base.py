@@ -37,7 +37,8 @@ class KeysetChangeList(ChangeList):
         self.has_older = len(rows) > self.list_per_page
         self.result_list = rows[: self.list_per_page]
         self.result_count = len(self.result_list)
-        self.full_result_count = None
+        # Equal to the one above, so that no page pretends to know how many there are.
+        self.full_result_count = self.result_count
         self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all = False
@@ -78,6 +79,8 @@ class ReadOnlyAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
     """Records: to be looked at, never edited."""
 
     show_full_result_count = False
+    # Facets would count every row once a choice.
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     sortable_by = ()
 

@@ -3,15 +3,29 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
+from plugspace_queue.stats import QueueStats
+
+
+class QueueList(ChangeList):
+    """The rows with their live figures, asked for once a page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        figures = _figures()
+        self.result_list = list(self.result_list)
+        for row in self.result_list:
+            row.figures = figures.get(row.type)
 
 
 @admin.register(QueueSettings)
@@ -21,13 +35,14 @@ class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
     list_display = (
         "type",
         "shown_state",
-        "slots",
-        "global_concurrency",
-        "organization_concurrency",
-        "limiter",
-        "policy",
+        "waiting",
+        "active",
+        "delayed",
         "completed",
         "failed",
+        "slots",
+        "limiter",
+        "policy",
     )
     actions = ("pause_chosen", "resume_chosen")
     readonly_fields = (
@@ -52,6 +67,21 @@ class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return QueueList
+
+    @admin.display(empty_value="-")
+    def waiting(self, row: QueueSettings) -> int | None:
+        return _figure(row, "waiting")
+
+    @admin.display(empty_value="-")
+    def active(self, row: QueueSettings) -> int | None:
+        return _figure(row, "active")
+
+    @admin.display(empty_value="-")
+    def delayed(self, row: QueueSettings) -> int | None:
+        return _figure(row, "delayed")
+
     @admin.action(description="Pause", permissions=["operate"])
     def pause_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
         steering.each(request, queryset, lambda row: queue_manager.pause(row.type), "paused")
@@ -72,3 +102,16 @@ class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
     def limiter(self, row: QueueSettings) -> str:
         values = queue_settings(row.type)
         return f"{values.limiter_max} starts in {values.limiter_duration:g} s"
+
+
+def _figures() -> dict[str, QueueStats]:
+    """The figures of each queue; none while Redis is away, for the settings must still open."""
+    try:
+        return {stats.type: stats for stats in queue_manager.get_queue_stats()}
+    except Unavailable:
+        return {}
+
+
+def _figure(row: Any, name: str) -> int | None:
+    figures = getattr(row, "figures", None)
+    return None if figures is None else getattr(figures, name)

@@ -8,8 +8,9 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
 from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, badge, link, pretty
@@ -17,6 +18,7 @@ from plugspace_queue.ids import parse_id
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Attempt, Dependency, Task
 from plugspace_queue.rules import lifecycle
+from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.types import State
 
 LARGE = ("input", "context", "result", "progress")
@@ -33,6 +35,20 @@ class AttemptInline(ReadOnlyInline):
     fields = ("number", "outcome", "worker_name", "started_at", "ended_at", "tokens_used", "cost")
 
 
+class PriorityFilter(admin.SimpleListFilter):
+    """The four priorities, without asking the table which there are."""
+
+    title = "priority"
+    parameter_name = "priority"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(n), str(n)) for n in range(LOWEST_PRIORITY + 1)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        value = self.value()
+        return queryset.filter(priority=value) if value in set("0123") else queryset
+
+
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
     """Every task, the newest first; cancel and retry go through the manager."""
@@ -40,15 +56,14 @@ class TaskAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
         "type",
-        "organization_id",
         "shown_state",
-        "priority",
-        "project_id",
-        "queued_at",
+        "organization_id",
+        "queued",
         "took",
-        "retry_count",
+        "project_id",
+        "priority",
     )
-    list_filter = ("state", "type", "priority")
+    list_filter = ("state", "type", PriorityFilter)
     search_fields = ("id",)
     search_help_text = "Id of a task or workflow, project, organization; user:ID for a user."
     actions = ("retry_chosen", "cancel_chosen")
@@ -180,20 +195,25 @@ class TaskAdmin(ReadOnlyAdmin):
     def shown_state(self, task: Task) -> SafeString:
         return badge(task.state)
 
+    @admin.display(description="Queued")
+    def queued(self, task: Task) -> SafeString:
+        since = timesince(task.queued_at, depth=1)
+        return format_html('<time title="{}">{} ago</time>', task.queued_at.isoformat(), since)
+
     @admin.display(description="Duration")
-    def took(self, task: Task) -> str | None:
-        return None if task.duration is None else f"{task.duration / 1000:.1f} s"
+    def took(self, task: Task) -> str:
+        return "-" if task.duration is None else f"{task.duration / 1000:.1f} s"
 
     @admin.display(description="Workflow")
-    def shown_workflow(self, task: Task) -> SafeString | None:
-        return link("workflow", task.workflow_id) if task.workflow_id else None
+    def shown_workflow(self, task: Task) -> SafeString | str:
+        return link("workflow", task.workflow_id) if task.workflow_id else "-"
 
     @admin.display(description="Waits for")
-    def shown_parents(self, task: Task) -> SafeString | None:
+    def shown_parents(self, task: Task) -> SafeString | str:
         return _tasks([dependency.parent for dependency in task.dependencies.all()])
 
     @admin.display(description="Is waited for by")
-    def shown_children(self, task: Task) -> SafeString | None:
+    def shown_children(self, task: Task) -> SafeString | str:
         return _tasks([dependency.task for dependency in task.dependents.all()])
 
     @admin.display(description="Input")
@@ -252,9 +272,9 @@ def _verbs(state: State) -> list[str]:
     return [] if state in lifecycle.FINAL else ["cancel"]
 
 
-def _tasks(tasks: list[Task]) -> SafeString | None:
+def _tasks(tasks: list[Task]) -> SafeString | str:
     rows = ((link("task", task.pk, f"{task.type} {task.pk}"), task.state) for task in tasks)
-    return format_html_join(", ", "{} ({})", rows) or None
+    return format_html_join(", ", "{} ({})", rows) or "-"
 
 
 def _is_list(request: HttpRequest) -> bool:

@@ -6,10 +6,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from plugspace_queue import queue_manager
 from plugspace_queue.models import ApiKey, Membership, Organization, QueueSettings, TierPolicy
 from plugspace_queue.types import TaskType
 from tests.api.conftest import ApiClient
-from tests.factories import make_organization
+from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db
 
@@ -126,3 +127,14 @@ def test_a_membership_is_made(root: Client, admin_user):
     root.post(add, {"organization": "acme", "user": admin_user.pk, "role": "viewer"})
 
     assert Membership.objects.get().role == "viewer"
+
+
+def test_the_list_of_queues_shows_what_waits_and_runs(root: Client):
+    make_organization("acme")
+    for _ in range(3):
+        queue_manager.add_task(**arguments(type="EXPORT"))
+
+    page = root.get(reverse("admin:plugspace_queue_queuesettings_changelist")).content.decode()
+
+    row = page[page.index(">EXPORT<") :]
+    assert re.search(r'field-waiting">3<.*?field-active">0<.*?field-delayed">0<', row, re.DOTALL)
