@@ -95,6 +95,8 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
+# Where DEPLOY tasks publish and /sites/ looks.
+PLUGSPACE_SITES_ROOT = os.environ.get("PLUGSPACE_SITES_ROOT") or str(VAR_DIR / "sites")
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

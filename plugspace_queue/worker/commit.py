@@ -10,7 +10,7 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models import F
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.models import Dependency, QueueSettings, Task, UsageEntry, bulk
+from plugspace_queue.models import QueueSettings, Task, UsageEntry, bulk
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
 from plugspace_queue.worker import closing, judge
@@ -18,6 +18,7 @@ from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, RecorderMessage
 from plugspace_queue.worker.table import Held
 from plugspace_queue.workflows import advance
+from plugspace_queue.workflows.inputs import results_of
 
 
 class Batch:
@@ -68,7 +69,7 @@ def _write_all(batch: Batch, worker_name: str) -> None:
     _finish(batch)
     bulk.progress_all(_progress_rows(batch))
     batch.started = _start(batch, worker_name)
-    batch.results = results_of_parents([task.pk for task in batch.started])
+    batch.results = results_of(batch.started)
     judge.recover_all(batch.lost, batch.now)
     _count(batch.recorded)
 
@@ -135,18 +136,3 @@ def _proved(one: Closing, now: datetime) -> Closing:
     except (DataError, IntegrityError) as error:
         return closing.invalid(one, f"The database refuses this result: {error}", now)
     return one
-
-
-def results_of_parents(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
-    """For each task: its parents' results by TYPE within a workflow, else by id."""
-    found: dict[uuid.UUID, dict[str, Any]] = {}
-    if not task_ids:
-        return found
-    links = Dependency.objects.filter(task_id__in=task_ids).values_list(
-        "task_id", "task__workflow_id", "parent_id", "parent__type", "parent__workflow_id",
-        "parent__result",
-    )  # fmt: skip
-    for task_id, workflow, parent_id, kind, parent_workflow, result in links:
-        is_step = workflow is not None and workflow == parent_workflow
-        found.setdefault(task_id, {})[kind if is_step else str(parent_id)] = result
-    return found

@@ -31,7 +31,8 @@ def where_to_look(
     base = f"http://{HOST}:{port}"
     deployed, export = found[TaskType.DEPLOY], found[TaskType.EXPORT]
     yield f"  Site     {base}{site_path(found)}"
-    yield f"           {_shown(Path(deployed['path']))}"
+    root = Path(getattr(settings, "PLUGSPACE_SITES_ROOT", ""))
+    yield f"           {_shown(root / deployed['path'] / found[TaskType.CODE]['entry'])}"
     login = f"user {ADMIN}, password {credentials.password}"
     yield f"  Admin    {base}{reverse('admin:index')}   {login}"
     yield f"  API      {base}/api/v1/   its pages: {base}/api/v1/docs/"
