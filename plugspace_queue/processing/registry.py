@@ -21,7 +21,7 @@ ISOLATIONS = (None, "thread", "process")
 class Processor:
     """A registered function and what its author asked for; None means: as configured."""
 
-    type: TaskType
+    task_type: TaskType
     function: Callable[..., Any]
     output: TypeAdapter[Any]
     concurrency: int | None = None
@@ -93,7 +93,7 @@ def register(
     if options.get("isolation") not in ISOLATIONS:
         raise ValueError(f"isolation is one of {ISOLATIONS}, not {options['isolation']!r}.")
     adapter = TypeAdapter(OUTPUTS[kind] if output is None else output)
-    made = Processor(type=kind, function=function, output=adapter, **options)
+    made = Processor(task_type=kind, function=function, output=adapter, **options)
     _processors[kind] = made
     policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
     return made

@@ -11,7 +11,7 @@ def delay_for(retry: int, *, base: float = 2.0, jitter: float = 0.0, chance: flo
     >>> delay_for(1, jitter=0.5, chance=1.0)
     3.0
     """
-    return base * 2 ** (retry - 1) * (1 + jitter * chance)
+    return base * float(2 ** (retry - 1)) * (1 + jitter * chance)
 
 
 def provider_wait(retry_after: float | None, fallback: float) -> float:

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Collection
+from typing import cast
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -57,7 +58,7 @@ class Waker(threading.Thread):
             threading.Event().wait(1.0)
             return
         if popped is not None:
-            self._report(popped[0].decode(), names)
+            self._report(cast(bytes, popped[0]).decode(), names)
 
     def _report(self, key: str, names: Collection[str]) -> None:
         name = next((name for name in names if keys.marker(name) == key), None)

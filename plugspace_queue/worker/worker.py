@@ -13,11 +13,12 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 from rq import Worker as StockWorker
 from rq.command import parse_payload
+from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.suspension import is_suspended
 from rq.utils import ensure_job_list
 from rq.worker import WorkerStatus
+from rq.worker.base import DequeueStrategy
 
-from plugspace_queue.engine.connection import heal
 from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.crew import Crew
@@ -28,7 +29,7 @@ class Worker(StockWorker):
     """Runs many tasks at once for our queues; behaves as RQ's worker for others."""
 
     def __init__(self, queues: Any, *args: Any, **kwargs: Any) -> None:
-        names = [getattr(queue, "name", queue) for queue in ensure_job_list(queues)]
+        names = [str(getattr(queue, "name", queue)) for queue in ensure_job_list(queues)]
         ours = [name for name in names if type_of_queue(name) is not None]
         if ours and len(ours) != len(names):
             strange = ", ".join(name for name in names if name not in ours)
@@ -50,29 +51,32 @@ class Worker(StockWorker):
         self,
         burst: bool = False,
         logging_level: str | None = None,
-        date_format: str = "%H:%M:%S",
-        log_format: str = "%(asctime)s %(message)s",
+        date_format: str = DEFAULT_LOGGING_DATE_FORMAT,
+        log_format: str = DEFAULT_LOGGING_FORMAT,
         max_jobs: int | None = None,
         max_idle_time: int | None = None,
         with_scheduler: bool = False,
-        **kwargs: Any,
+        dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
     ) -> bool:
-        """Work until stopped (RQ's signature); whether anything was done."""
+        """Work until stopped (RQ's signature); whether anything was done.
+
+        Our queues need no scheduler and have an order of their own: the last two are stock's.
+        """
         if not self.is_ours:
             return super().work(
-                burst=burst,
-                logging_level=logging_level,
-                date_format=date_format,
-                log_format=log_format,
-                max_jobs=max_jobs,
-                max_idle_time=max_idle_time,
-                with_scheduler=with_scheduler,
-                **kwargs,
+                burst,
+                logging_level,
+                date_format,
+                log_format,
+                max_jobs,
+                max_idle_time,
+                with_scheduler,
+                dequeue_strategy,
             )
         self.bootstrap(logging_level, date_format, log_format)
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
         self.crew = self._crew(limits)
-        self._install_signal_handlers()
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
         try:
             return self.crew.work() > 0
         finally:
@@ -96,21 +100,21 @@ class Worker(StockWorker):
 
     def _teardown_ours(self) -> None:
         try:
-            self.teardown()
+            self.teardown()  # type: ignore[no-untyped-call]
         except RedisError as error:
             self.log.warning("Worker %s: could not sign off: %s", self.name, error)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM, SIGINT: warm stop; once more, later than a second: cold."""
         if self.crew is None:
-            super().request_stop(signum, frame)
+            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
         else:
             self.crew.stop()
 
     def handle_payload(self, message: dict[str, Any]) -> None:
         """Commands over pub/sub: stop-job and shutdown mean ours."""
         if not self.is_ours or self.crew is None:
-            super().handle_payload(message)
+            super().handle_payload(message)  # type: ignore[no-untyped-call]
             return
         payload = parse_payload(message)
         if payload["command"] in ("stop-job", "stop-execution"):
@@ -123,5 +127,5 @@ def _ours(queue: Any, connection: Any) -> Queue:
     """The queue as our class: `rqworker-pool` hands over names or stock queues."""
     if isinstance(queue, Queue):
         return queue
-    name = getattr(queue, "name", queue)
-    return Queue(name, connection=heal(getattr(queue, "connection", connection)))
+    name = str(getattr(queue, "name", queue))
+    return Queue(name, connection=getattr(queue, "connection", connection))

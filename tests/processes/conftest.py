@@ -10,6 +10,9 @@ from redis import Redis
 
 from plugspace_queue import keys, queue_manager
 from tests.support import child_environment, wait_until
+from tests.worker.conftest import until_final, until_running
+
+__all__ = ["until_final", "until_running"]
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 

@@ -8,7 +8,7 @@ import pytest
 from plugspace_queue import keys, queue_manager
 from plugspace_queue.models import Attempt
 from tests.support import wait_until
-from tests.worker.conftest import fresh, submit, until_final, until_running  # noqa: F401
+from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
 
@@ -44,16 +44,16 @@ def test_an_idle_worker_ends_after_its_idle_time(rqworker):
     assert worker.wait(timeout=20) == 0
 
 
-def test_one_worker_runs_several_of_our_queues(rqworker, until_final):  # noqa: F811
+def test_one_worker_runs_several_of_our_queues(rqworker, until_final):
     one, two = prompt("sleep 0"), submit("DESIGN")
-    three = submit("CODE", context=None)
+    three = submit("CODE")
 
     rqworker("architect", "design", "code")
 
-    assert until_final(one).state == until_final(two).state == until_final(three).state == "complete"
+    assert {until_final(task).state for task in (one, two, three)} == {"complete"}
 
 
-def test_the_redis_lines_of_the_seed_tell_the_truth(rqworker, redis, until_running, until_final):  # noqa: F811
+def test_the_redis_lines_of_the_seed_tell_the_truth(rqworker, redis, until_running, until_final):
     tasks = [prompt("hold") for _ in range(7)]
     assert redis.llen(keys.wait("architect")) == 7
 
@@ -67,10 +67,10 @@ def test_the_redis_lines_of_the_seed_tell_the_truth(rqworker, redis, until_runni
 
 
 def test_tasks_of_a_killed_worker_run_elsewhere_within_two_leases(
-    rqworker, until_running, until_final  # noqa: F811
+    rqworker, until_running, until_final
 ):
     first = rqworker("architect")
-    task = prompt("sleep 1.5")
+    task = prompt("stall-once")
     until_running(task)
     rqworker("architect")
     os.killpg(first.pid, signal.SIGKILL)
@@ -80,7 +80,7 @@ def test_tasks_of_a_killed_worker_run_elsewhere_within_two_leases(
     assert [a.outcome for a in Attempt.objects.filter(task=task)] == ["lost", "complete"]
 
 
-def test_a_task_that_kills_its_process_fails_alone_after_three_runs(rqworker, until_final):  # noqa: F811
+def test_a_task_that_kills_its_process_fails_alone_after_three_runs(rqworker, until_final):
     rqworker("architect")
     poison = prompt("kill")
     survivor = rqworker  # a supervisor would start the next one
@@ -92,10 +92,11 @@ def test_a_task_that_kills_its_process_fails_alone_after_three_runs(rqworker, un
     assert row.refunded_at is not None
 
 
-def test_sigterm_lets_running_tasks_finish(rqworker, until_running):  # noqa: F811
+def test_sigterm_lets_running_tasks_finish(rqworker):
     worker = rqworker("architect")
     task = prompt("sleep 1")
-    until_running(task)
+    # Not only granted: a task that no slot has begun yet is handed back instead.
+    wait_until(lambda: fresh(task).progress, 10)
 
     worker.send_signal(signal.SIGTERM)
 
@@ -103,12 +104,11 @@ def test_sigterm_lets_running_tasks_finish(rqworker, until_running):  # noqa: F8
     assert fresh(task).state == "complete"
 
 
-def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(
-    rqworker, until_running, redis  # noqa: F811
-):
+def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(rqworker, until_running, redis):
     worker = rqworker("architect")
     long, polite = prompt("sleep 60"), prompt("hold")
-    until_running(long), until_running(polite)
+    until_running(long)
+    until_running(polite)
 
     worker.send_signal(signal.SIGTERM)
 
@@ -120,7 +120,7 @@ def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(
         queue_manager.cancel(task.pk)
 
 
-def test_a_processor_in_a_process_of_its_own(rqworker, until_final):  # noqa: F811
+def test_a_processor_in_a_process_of_its_own(rqworker, until_final):
     worker = rqworker("code")
     task = submit("CODE")
 

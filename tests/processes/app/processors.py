@@ -31,6 +31,7 @@ def code(context: Any) -> Any:
 
 
 def sleep(context: Any, rest: str) -> Any:
+    context.report_progress(1)
     threading.Event().wait(float(rest))
     return {"slept": float(rest), "attempt": context.attempt}
 
@@ -52,6 +53,11 @@ def kill_once(context: Any, rest: str) -> Any:
     return {"attempt": context.attempt, "pid": os.getpid()}
 
 
+def stall_once(context: Any, rest: str) -> Any:
+    """The first attempt works until its process ends."""
+    return hold(context, rest) if context.attempt == 1 else {"attempt": context.attempt}
+
+
 def fail(context: Any, rest: str) -> Any:
     raise errors.ValidationFailed(rest or "as asked")
 
@@ -65,6 +71,7 @@ STEPS = {
     "hold": hold,
     "kill": kill,
     "kill-once": kill_once,
+    "stall-once": stall_once,
     "fail": fail,
     "pid": pid,
 }
