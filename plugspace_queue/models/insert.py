@@ -19,19 +19,22 @@ _encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
 
 def insert_row(row: models.Model, *, using: str) -> None:
     """Store an unsaved row; IntegrityError as usual. An automatic id stays unknown."""
-    connection = connections[using]
-    fields = _fields(type(row))
-    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
-    with connection.cursor() as cursor:
-        cursor.execute(_insert(type(row), using), values)
+    with connections[using].cursor() as cursor:
+        cursor.execute(_insert(type(row), using), _prepared(row, using))
     _mark_stored([row], using)
 
 
 def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
     """Store unsaved tasks in the caller's transaction; IntegrityError as usual."""
-    if connections[using].vendor != "postgresql":
-        Task.objects.using(using).bulk_create(tasks)
-        return
+    if connections[using].vendor == "postgresql":
+        _copy(tasks, using)
+    else:
+        with connections[using].cursor() as cursor:
+            cursor.executemany(_insert(Task, using), [_prepared(task, using) for task in tasks])
+    _mark_stored(tasks, using)
+
+
+def _copy(tasks: Sequence[Task], using: str) -> None:
     fields = _fields(Task)
     encoded = [at for at, field in enumerate(fields) if isinstance(field, models.JSONField)]
     values_of = attrgetter(*(field.attname for field in fields))
@@ -45,7 +48,11 @@ def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
             for at in encoded:
                 row[at] = None if row[at] is None else _encode(row[at])
             lines.write_row(row)
-    _mark_stored(tasks, using)
+
+
+def _prepared(row: models.Model, using: str) -> list[Any]:
+    connection, fields = connections[using], _fields(type(row))
+    return [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
 
 
 def _mark_stored(rows: Sequence[models.Model], using: str) -> None:
