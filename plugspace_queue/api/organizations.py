@@ -4,12 +4,12 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from plugspace_queue.api import callers
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import UsageQuery
 from plugspace_queue.api.pages import query
 from plugspace_queue.api.schema import answers, operation, parameters
 from plugspace_queue.api.shapes import TypeUsage, Usage
-from plugspace_queue.errors import OrganizationUnknown
 from plugspace_queue.models import MonthlyUsage, Organization
 from plugspace_queue.policies import tier_of
 from plugspace_queue.quotas import end_of_month, month_of
@@ -28,7 +28,9 @@ class OrganizationUsage(ApiView):
     )
     def get(self, request: Request, organization_id: str) -> Response:
         asked = query(request, UsageQuery)
-        organization = self._organization(organization_id)
+        if self.caller.organization_id not in (None, organization_id):
+            raise callers.not_yours()
+        organization = callers.organization(organization_id)
         month = asked.month or month_of(timezone.now())
         usage = Usage(
             organization_id=organization.pk,
@@ -38,14 +40,6 @@ class OrganizationUsage(ApiView):
             usage=_usage(organization, month),
         )
         return Response(usage.model_dump(mode="json", by_alias=True))
-
-    def _organization(self, organization_id: str) -> Organization:
-        mine = self.caller.organization_id
-        if mine is None or mine == organization_id:
-            row = Organization.objects.select_related("tier").filter(pk=organization_id).first()
-            if row is not None:
-                return row
-        raise OrganizationUnknown("No such organization among yours.")
 
 
 def _usage(organization: Organization, month: str) -> dict[TaskType, TypeUsage]:

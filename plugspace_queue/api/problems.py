@@ -67,8 +67,10 @@ def problem(error: errors.QueueError) -> Response:
         "detail": error.message,
         **{to_camel(name): value for name, value in error.details.items()},
     }
-    response = Response(body, status=status, content_type=CONTENT_TYPE)
     retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        body["retryAfter"] = retry_after
+    response = Response(body, status=status, content_type=CONTENT_TYPE)
     if retry_after is not None:
         response["Retry-After"] = str(max(1, math.ceil(retry_after)))
     if isinstance(error, errors.RequestRateLimited):

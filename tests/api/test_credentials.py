@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -162,3 +163,20 @@ def test_a_suspended_organization_reads_and_does_not_submit(acme: ApiClient):
 
     assert acme.ask("tasks/").status_code == 200
     assert acme.send("tasks/", NEW).json()["code"] == "ORGANIZATION_SUSPENDED"
+
+
+@pytest.mark.parametrize("name", ["nobody", "a%00", "%ED%A0%80", "x" * 300])
+def test_an_organization_id_that_cannot_be_one_is_unknown(staff: ApiClient, name: str):
+    told = staff.ask(f"organizations/{name}/usage/")
+    header = staff.send("tasks/", NEW, **{"X-Organization": unquote(name, errors="replace")})
+
+    assert [(r.status_code, r.json()["code"]) for r in (told, header)] == [
+        (404, "ORGANIZATION_UNKNOWN")
+    ] * 2
+
+
+def test_a_session_of_an_inactive_user_opens_nothing(member_of: Callable[..., ApiClient]):
+    client = member_of("acme")
+    get_user_model().objects.update(is_active=False)
+
+    assert client.ask("tasks/").status_code == 401
