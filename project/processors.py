@@ -1,7 +1,6 @@
 """The processors of the six queues: each takes its context apart and lets an agent do the work."""
 
 import os
-from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -22,6 +21,7 @@ from project.agents.code.coder import code
 from project.agents.delivery.archive import pack
 from project.agents.delivery.publish import publish
 from project.agents.design.designer import design
+from project.sites import sites_root
 
 M = TypeVar("M", bound=WireModel)
 
@@ -115,12 +115,6 @@ def export_site(context: Context) -> ExportOutput:
     )
     context.log(archive.output.summary)
     return _done(context, archive.output)
-
-
-def sites_root() -> Path:
-    """The folder of all published sites: PLUGSPACE_SITES_ROOT, else var/sites."""
-    given = getattr(settings, "PLUGSPACE_SITES_ROOT", None)
-    return Path(given) if given else Path(settings.BASE_DIR) / "var" / "sites"
 
 
 def _allows_private() -> bool:

@@ -3,12 +3,12 @@
 import mimetypes
 from pathlib import Path, PurePosixPath
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import conditional_page, require_safe
 
 from project.agents.delivery.publish import LINKS, PREVIEW
-from project.processors import sites_root
 
 # The sites of tenants share an origin with the admin: the sandbox takes that origin from them.
 POLICY = (
@@ -16,7 +16,15 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'self'; "
     "sandbox allow-forms allow-popups allow-top-navigation-by-user-activation"
 )
+LONGEST_NAME = 200
+LONGEST_PATH = 1_000
 TEXTS = {".html", ".css", ".svg", ".txt", ".md", ".py"}
+
+
+def sites_root() -> Path:
+    """The folder of all published sites: PLUGSPACE_SITES_ROOT, else var/sites."""
+    given = getattr(settings, "PLUGSPACE_SITES_ROOT", None)
+    return Path(given) if given else Path(settings.BASE_DIR) / "var" / "sites"
 
 
 @require_safe
@@ -37,19 +45,20 @@ def serve(request: HttpRequest, path: str) -> HttpResponseBase:
 def _find(path: str) -> Path:
     """The file a path means. Raises Http404 for everything outside the published version."""
     parts = PurePosixPath(path).parts
-    if len(parts) < 2 or any(part in ("..", ".") or "\\" in part or "\0" in part for part in parts):
+    if len(path) > LONGEST_PATH or len(parts) < 2 or not all(map(_is_plain, parts)):
         raise Http404("There is no such site.")
     organization, site, *rest = parts
     link = LINKS["preview" if rest[:1] == [PREVIEW] else "production"]
     base = (sites_root() / organization / site / link).resolve()
     inside = rest[1:] if rest[:1] == [PREVIEW] else rest
-    try:
-        found = base.joinpath(*inside).resolve()
-    except (OSError, ValueError) as error:
-        raise Http404("There is no such page.") from error
+    found = base.joinpath(*inside).resolve()
     if not base.is_relative_to(sites_root().resolve()) or not found.is_relative_to(base):
         raise Http404("There is no such page.")
     return found
+
+
+def _is_plain(part: str) -> bool:
+    return part not in ("..", ".") and len(part) <= LONGEST_NAME and not set(part) & {"\\", "\0"}
 
 
 def _answer(file: Path) -> HttpResponse:

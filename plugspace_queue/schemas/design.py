@@ -1,14 +1,26 @@
 """The face of a site: palettes with proven contrast, type, space, and the tokens made of them."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from plugspace_queue.schemas.base import HexColor, Text, WireModel, Word
 
+LOADS_OR_HIDES = re.compile(r"(?:url|src|image|image-set|expression)\s*\(|/\*", re.IGNORECASE)
+
+
+def _harmless(value: str) -> str:
+    if LOADS_OR_HIDES.search(value):
+        raise ValueError("must not load anything or open a comment")
+    return value
+
+
 #: Values that are safe inside a declaration: no braces, semicolons, escapes, at-rules or urls.
 TokenValue = Annotated[
-    str, Field(pattern=r"^(?:[A-Za-z0-9#%.,()' +*/\"-])+$", min_length=1, max_length=400)
+    str,
+    Field(pattern=r"^(?:[A-Za-z0-9#%.,()' +*/\"-])+$", min_length=1, max_length=400),
+    AfterValidator(_harmless),
 ]
 TokenName = Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*$", max_length=64)]
 Tokens = dict[TokenName, TokenValue]

@@ -1,8 +1,10 @@
 """Fetches one address with the standard library, within limits of size, time and redirects."""
 
+import contextlib
 import http.client
 import socket
 import ssl
+import threading
 import time
 import zlib
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from plugspace_queue.errors import (
     TaskTimeout,
     ValidationFailed,
 )
+from plugspace_queue.rules.text import clean
 from project.agents.analysis.guard import Target, target_of
 
 MAX_BYTES = 2 * 1024 * 1024
@@ -49,7 +52,7 @@ class Answer:
         charset = given.split(";")[0].strip(" \"'") or "utf-8"
         try:
             return self.body.decode(charset, "replace")
-        except LookupError:
+        except (LookupError, ValueError):
             return self.body.decode("utf-8", "replace")
 
 
@@ -59,12 +62,19 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, target: Target, deadline: float) -> None:
         super().__init__(target.host, target.port, timeout=_left(deadline))
         self._target = target
+        self._wire: socket.socket | None = None
 
     def connect(self) -> None:
         sock = socket.create_connection((self._target.address, self._target.port), self.timeout)
         if self._target.scheme == "https":
             sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
-        self.sock = sock
+        self.sock = self._wire = sock
+
+    def abort(self) -> None:
+        """End all reading and writing, from another thread."""
+        if self._wire:
+            with contextlib.suppress(OSError):
+                self._wire.shutdown(socket.SHUT_RDWR)
 
 
 def fetch(url: str, *, allow_private: bool = False, seconds: float = SECONDS) -> Answer:
@@ -100,13 +110,18 @@ def _wait(headers: dict[str, str]) -> float | None:
 
 def _get(target: Target, deadline: float) -> Answer:
     connection = _Connection(target, deadline)
+    # A server that sends a byte a second must not keep us longer than one that is silent.
+    watch = threading.Timer(_left(deadline), connection.abort)
+    watch.daemon = True
+    watch.start()
     try:
         return _exchange(connection, target, deadline)
-    except TimeoutError as error:
-        raise TaskTimeout(f"{target.host} did not answer in time.") from error
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
+            raise TaskTimeout(f"{target.host} did not answer in time.") from error
         raise ExternalServiceError(f"{target.host}: {error or type(error).__name__}") from error
     finally:
+        watch.cancel()
         connection.close()
 
 
@@ -116,13 +131,13 @@ def _exchange(connection: _Connection, target: Target, deadline: float) -> Answe
     connection.request("GET", _ascii(target.path), headers=headers)
     response = connection.getresponse()
     first = time.monotonic()
-    raw, is_truncated = _read(connection, response, deadline)
-    given = {name.lower(): value for name, value in response.getheaders()}
+    raw, is_truncated = _read(response, deadline)
+    given = {name.lower(): clean(value) for name, value in response.getheaders()}
     return Answer(
         url=target.url,
         status=response.status,
         headers=given,
-        cookies=response.msg.get_all("set-cookie") or [],
+        cookies=[clean(cookie) for cookie in response.msg.get_all("set-cookie") or []],
         body=_plain(raw, given.get("content-encoding", "")),
         sent=len(raw),
         ttfb_ms=round((first - started) * 1000, 1),
@@ -135,17 +150,12 @@ def _ascii(path: str) -> str:
     return "".join(c if "!" <= c <= "~" else "".join(f"%{b:02X}" for b in c.encode()) for c in path)
 
 
-def _read(
-    connection: _Connection, response: http.client.HTTPResponse, deadline: float
-) -> tuple[bytes, bool]:
+def _read(response: http.client.HTTPResponse, deadline: float) -> tuple[bytes, bool]:
     parts: list[bytes] = []
     size = 0
     while size <= MAX_BYTES:
-        # A server that sends a byte a second must not keep us longer than one that is silent.
-        if connection.sock:
-            connection.sock.settimeout(_left(deadline))
-        _left(deadline)
         part = response.read1(64 * 1024)
+        _left(deadline)
         if not part:
             break
         parts.append(part)

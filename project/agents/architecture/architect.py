@@ -30,8 +30,7 @@ def architect(
 
 
 def _draft(prompt: str, context: ArchitectContext, analysis: AnalysisOutput | None) -> Draft:
-    heard = f"{prompt}\n{clone.words_of(analysis)}" if analysis else prompt
-    understood = understand(heard, context)
+    understood = understand(prompt, context, clone.words_of(analysis) if analysis else "")
     draft = _first_draft(prompt, context, understood)
     _size(draft, context)
     for feature in understood.features:

@@ -43,11 +43,15 @@ class Draft:
                 return shelf[name]
         raise KeyError(name)
 
-    def add_feature(self, feature: Feature) -> bool:
-        """Bring in what the feature brings; False when all of it was there already."""
+    def add_feature(self, feature: Feature, *, as_page: bool = False) -> bool:
+        """Bring in what the feature brings; False when all of it was there already.
+
+        `as_page` asks for its page even where another page shows the same kind of thing.
+        """
         if feature not in self.features:
             self.features.append(feature)
-        pages = [self.add_page(page) for page in feature.pages if not self._covers(feature, page)]
+        wanted = [page for page in feature.pages if as_page or not self._covers(feature, page)]
+        pages = [self.add_page(page) for page in wanted]
         sections = [self.add_section(name) for name in feature.sections]
         return any(pages) or any(sections)
 

@@ -103,7 +103,9 @@ def _remove(draft: Draft, piece: str) -> str:
         if _says(piece, page) and draft.remove_page(page.slug)
     ]
     draft.features = [feature for feature in draft.features if feature not in named]
-    return f"Removed: {', '.join(dict.fromkeys(removed))}." if removed else ""
+    if removed:
+        return f"Removed: {', '.join(dict.fromkeys(removed))}."
+    return f"There was no {named[0].title.lower()} to remove." if named else ""
 
 
 def _take_out(draft: Draft, feature: library.Feature) -> bool:
@@ -125,7 +127,10 @@ def _add(draft: Draft, piece: str) -> str:
     if not ADD.search(piece):
         return ""
     named = _named(piece)
-    added = [feature.title.lower() for feature in named if draft.add_feature(feature)]
+    as_page = re.search(r"\bpages?\b", piece, re.IGNORECASE) is not None
+    added = [
+        feature.title.lower() for feature in named if draft.add_feature(feature, as_page=as_page)
+    ]
     if added:
         return f"Added: {', '.join(added)}."
     return "It is there already." if named else _add_page(draft, piece)

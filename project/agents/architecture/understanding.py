@@ -72,9 +72,12 @@ class Wish:
     features: list[Feature] = field(default_factory=list)
 
 
-def understand(prompt: str, context: ArchitectContext) -> Wish:
-    """Read the prompt in the light of its context; an explicit context wins over the prompt."""
-    brief = find_brief(context.industry or "", prompt)
+def understand(prompt: str, context: ArchitectContext, beside: str = "") -> Wish:
+    """Read the prompt in the light of its context; an explicit context wins over the prompt.
+
+    `beside` are words that only help to find the industry.
+    """
+    brief = find_brief(context.industry or "", f"{prompt}\n{beside}")
     style = f"{context.style or ''} {prompt}"
     return Wish(
         brief=brief,

@@ -1,0 +1,286 @@
+"""An address of the web is read within limits, and never one behind our own walls."""
+
+import gzip
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from plugspace_queue.errors import (
+    ExternalServiceError,
+    RateLimited,
+    TaskTimeout,
+    ValidationFailed,
+)
+from plugspace_queue.schemas.analysis import AnalysisOutput
+from plugspace_queue.schemas.inputs import AnalyzeInput
+from project.agents.analysis import styles, technologies
+from project.agents.analysis.analyst import analyze
+from project.agents.analysis.fetch import MAX_BYTES, fetch
+from project.agents.analysis.guard import is_public, target_of
+from tests.agents.making import make_code, make_plan
+from tests.agents.web import Web, running_web, text
+
+PAGE = """<!doctype html><html lang="en"><head><title>Tulip &amp; Co</title>
+<meta name="description" content="Flowers"><meta name="generator" content="WordPress 6.5">
+<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/a.css">
+<script src="/js/jquery-3.7.min.js"></script><style>p { color: #b3123a }</style></head>
+<body><header><nav><a href="/two">Two</a> <a href="https://elsewhere.example/">E</a></nav></header>
+<main><h1>We grow <em>tulips</em></h1><h3>Skipped</h3><img src="a.png"><img src="b.png" alt="b">
+<form action="/go" method="post"><label for="m">Mail</label><input id="m" name="mail">
+<input name="lost"><input type="hidden" name="t"></form></main></body></html>"""
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with running_web() as running:
+        yield running
+
+
+def look(url: str, **options: Any) -> AnalysisOutput:
+    wish = AnalyzeInput.from_wire({"url": url, "options": options})
+    return analyze(wish, allow_private=True)
+
+
+def test_a_page_is_reported_as_it_is(web: Web) -> None:
+    web.pages["/"] = text(PAGE, Server="nginx", Set_Cookie="_ga=1; Path=/")
+    web.pages["/a.css"] = text("a { color: #B3123B; font-family: 'Lora', serif }", kind="text/css")
+
+    report = look(f"{web.url}/")
+
+    page = report.pages[0]
+    assert (report.title, page.language, page.description) == ("Tulip & Co", "en", "Flowers")
+    assert [(h.level, h.text) for h in page.headings] == [(1, "We grow tulips"), (3, "Skipped")]
+    assert (page.links.internal, page.links.external) == (1, 1)
+    assert (page.images.total, page.images.without_alt) == (2, 1)
+    assert page.forms[0].fields == ["mail", "lost"]
+    assert page.forms[0].unlabelled == 1
+    assert {"header", "nav", "main"} <= set(page.landmarks)
+    assert report.technologies is not None
+    names = {tech.name for tech in report.technologies}
+    assert {"WordPress", "jQuery", "nginx", "Google Analytics"} <= names
+    assert report.design is not None
+    assert [(use.color, use.uses) for use in report.design.colors] == [("#b3123a", 2)]
+    assert report.design.fonts == ["Lora"]
+    assert report.performance is not None
+    assert (report.performance.requests, report.performance.scripts) == (5, 1)
+    messages = {issue.message for issue in report.issues}
+    assert {"1 images have no alt text.", "The headings skip a level."} <= messages
+    assert report.to_wire() == AnalysisOutput.from_wire(report.to_wire()).to_wire()
+
+
+def test_parts_that_are_not_asked_for_are_left_out(web: Web) -> None:
+    web.pages["/"] = text(PAGE)
+
+    report = look(f"{web.url}/", analyzeTech=False, analyzeDesign=False, analyzePerformance=False)
+
+    assert (report.technologies, report.design, report.performance) == (None, None, None)
+    assert web.asked == ["/"]
+
+
+def test_depth_follows_links_of_the_same_site_and_each_once(web: Web) -> None:
+    web.pages["/"] = text('<a href="/b">b</a><a href="/b#x">b</a><a href="/gone">g</a>')
+    web.pages["/b"] = text('<a href="/c">c</a><a href="/">home</a>')
+    web.pages["/c"] = text('<a href="/d">d</a>')
+
+    flat, two = look(f"{web.url}/"), look(f"{web.url}/", depth=2)
+
+    assert len(flat.pages) == 1
+    assert [page.url.removeprefix(web.url) for page in two.pages] == ["/", "/b", "/c"]
+    assert any("404" in note for note in two.notes)
+    assert web.asked.count("/c") == 1
+
+
+def test_a_screenshot_that_was_asked_for_is_refused_in_words(web: Web) -> None:
+    web.pages["/"] = text(PAGE)
+
+    assert any("browser" in note for note in look(f"{web.url}/", includeScreenshots=True).notes)
+
+
+def test_a_site_we_made_has_little_to_mend(web: Web) -> None:
+    for file in make_code(make_plan()).files:
+        web.pages[f"/{file.path}"] = text(file.content, kind=file.media_type)
+
+    report = look(f"{web.url}/index.html", depth=1)
+
+    assert len(report.pages) >= 6
+    assert {issue.message for issue in report.issues} == {"The page is not encrypted."}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (429, RateLimited),
+        (500, ExternalServiceError),
+        (503, ExternalServiceError),
+        (404, ValidationFailed),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error_of_its_kind(
+    web: Web, status: int, error: type[Exception]
+) -> None:
+    web.pages["/"] = text("no", status=status, Retry_After="7")
+
+    with pytest.raises(error) as raised:
+        look(f"{web.url}/")
+
+    assert getattr(raised.value, "retry_after", 7.0) == 7.0
+
+
+def test_what_is_not_a_page_is_refused(web: Web) -> None:
+    web.pages["/"] = text(b"%PDF", kind="application/pdf")
+
+    with pytest.raises(ValidationFailed, match="not a web page"):
+        look(f"{web.url}/")
+
+
+def test_a_closed_port_is_a_fault_of_the_other_side() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ExternalServiceError):
+        fetch(f"http://127.0.0.1:{port}/", allow_private=True)
+
+
+def test_redirects_are_followed_a_few_times_and_each_is_checked(web: Web) -> None:
+    web.pages["/"] = text("", status=302, Location="/b")
+    web.pages["/b"] = text("there")
+    web.pages["/loop"] = text("", status=301, Location="/loop")
+    web.pages["/file"] = text("", status=301, Location="file:///etc/passwd")
+
+    assert fetch(f"{web.url}/", allow_private=True).url == f"{web.url}/b"
+    with pytest.raises(ValidationFailed, match="redirects more than 5"):
+        fetch(f"{web.url}/loop", allow_private=True)
+    with pytest.raises(ValidationFailed, match="Only http"):
+        fetch(f"{web.url}/file", allow_private=True)
+
+
+def test_a_redirect_to_a_private_address_is_refused(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.pages["/"] = text("", status=302, Location="http://169.254.169.254/latest/meta-data/")
+    port = web.server.server_port
+
+    def resolve(host: str, *args: Any, **kwargs: Any) -> list[Any]:
+        address = "127.0.0.1" if host == "public.example" else host
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr("project.agents.analysis.guard.socket.getaddrinfo", resolve)
+    monkeypatch.setattr(
+        "project.agents.analysis.guard.is_public", lambda address: address == "127.0.0.1"
+    )
+    with pytest.raises(ValidationFailed, match=r"169\.254\.169\.254 is not on the public"):
+        fetch(f"http://public.example:{port}/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1%eth0",
+        "fd00::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+    ],
+)
+def test_private_addresses_are_known_in_every_dress(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"])
+def test_public_addresses_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://localhost/",
+        "http://[::1]/",
+        "http://0x7f.1/",
+        "http://2130706433/",
+    ],
+)
+def test_a_private_address_is_refused_unless_it_is_allowed(url: str) -> None:
+    with pytest.raises(ValidationFailed, match="not on the public internet"):
+        target_of(url, allow_private=False)
+
+
+def test_a_large_answer_is_read_only_so_far(web: Web) -> None:
+    web.pages["/"] = text(b"<title>x</title>" + b"a" * (MAX_BYTES + 500_000))
+
+    report = look(f"{web.url}/")
+
+    assert report.pages[0].bytes == MAX_BYTES
+    assert any("larger than 2 MiB" in note for note in report.notes)
+
+
+def test_an_answer_that_unpacks_to_much_more_is_cut(web: Web) -> None:
+    packed = gzip.compress(b"<title>x</title>" + b"a" * 50_000_000)
+    web.pages["/"] = text(packed, Content_Encoding="gzip")
+
+    answer = fetch(f"{web.url}/", allow_private=True)
+
+    assert len(answer.body) == MAX_BYTES
+    assert answer.sent == len(packed)
+
+
+def test_a_server_that_drips_is_left_when_the_time_is_over(web: Web) -> None:
+    over = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+        while not over.wait(0.05):
+            try:
+                handler.wfile.write(b"a")
+            except OSError:
+                return
+
+    web.pages["/"] = drip
+    start = time.monotonic()
+    try:
+        with pytest.raises(TaskTimeout):
+            fetch(f"{web.url}/", allow_private=True, seconds=0.4)
+    finally:
+        over.set()
+
+    assert time.monotonic() - start < 2
+
+
+def test_bytes_that_are_no_text_do_no_harm(web: Web) -> None:
+    web.pages["/"] = text(
+        b"<title>\x00\xff\xfe&#xD800;&#0;</title>", kind="text/html; charset=utf-7"
+    )
+    web.pages["/b"] = text(b"<h1>\xed\xa0\x80</h1>", kind="text/html; charset=nonsense")
+
+    assert look(f"{web.url}/").to_wire()
+    assert look(f"{web.url}/b").to_wire()
+
+
+def test_the_table_of_technologies_is_large_and_sound() -> None:
+    assert len(technologies.rules()) >= 40
+    assert len({rule.name for rule in technologies.rules()}) == len(technologies.rules())
+
+
+def test_colours_are_found_in_every_notation_and_like_ones_are_one() -> None:
+    report = styles.read(
+        ["a{color:#f00;b:#FF0000;c:rgb(255, 0, 0);d:hsl(0 100% 50%);e:red;f:#fe0000aa}#abc{x:#00f}"]
+    )
+
+    assert [(use.color, use.uses) for use in report.colors] == [("#ff0000", 6), ("#0000ff", 1)]
