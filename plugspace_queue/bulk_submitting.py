@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import dependencies, new_task, quotas, submitting
+from plugspace_queue import dependencies, new_task, quotas, replays, submitting
 from plugspace_queue.admission import Admitted, admit
 from plugspace_queue.errors import QueueError, QuotaExceeded
 from plugspace_queue.models import Task
@@ -60,9 +60,8 @@ def _checked(
 
 
 def _stored(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
-    """Items without a key in bulk, those with one by one; in the order given."""
-    bulk = [item for item in items if item.new.idempotency_key is None]
-    done = dict(zip((item.index for item in bulk), _store_bulk(bulk, now), strict=True))
+    """What is new in bulk, replays one by one; in the order given."""
+    done = _store_new(items, now)
     for item in items:
         if item.index not in done:
             with _at(item.index):
@@ -70,10 +69,35 @@ def _stored(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
     return [done[item.index] for item in items]
 
 
-def _store_bulk(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
+def _store_new(items: Sequence[Item], now: datetime) -> dict[int, Submitted[Task]]:
+    """Store what no key tells to be a replay, by index."""
+    keyless = [item for item in items if item.new.idempotency_key is None]
+    if len(keyless) == len(items):
+        return _store_bulk(items, now)
+    try:
+        with transaction.atomic(using=submitting.alias()):
+            return _store_bulk([*keyless, *_first_uses(items)], now)
+    except replays.KeyTaken:
+        # Somebody used one of the keys meanwhile: all that have one go one by one.
+        return _store_bulk(keyless, now)
+
+
+def _first_uses(items: Sequence[Item]) -> list[Item]:
+    """The first item of each key that nobody has used."""
+    first: dict[tuple[str, str], Item] = {}
+    for item in items:
+        if item.new.idempotency_key is not None:
+            first.setdefault((item.new.organization_id, item.new.idempotency_key), item)
+    used = replays.used(first)
+    return [item for key, item in first.items() if key not in used]
+
+
+def _store_bulk(items: Sequence[Item], now: datetime) -> dict[int, Submitted[Task]]:
+    items = sorted(items, key=lambda item: item.index)
     asked = [item.new for item in items]
     parents = dependencies.parents_of(asked)
     tasks = [_built(item, parents, now) for item in items]
+    _take_keys(items, tasks)
     counters = _reserve(items, now)
     month = quotas.month_of(now)
     for task in tasks:
@@ -81,7 +105,18 @@ def _store_bulk(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
     insert_tasks(tasks, using=submitting.alias())
     dependencies.store_links(tasks, asked, parents)
     submitting.keep_promises(tasks, counters)
-    return [Submitted(task, is_replay=False) for task in tasks]
+    return {
+        item.index: Submitted(task, is_replay=False)
+        for item, task in zip(items, tasks, strict=True)
+    }
+
+
+def _take_keys(items: Sequence[Item], tasks: Sequence[Task]) -> None:
+    """Before anything is reserved: who races with the same key waits here."""
+    pairs = zip(items, tasks, strict=True)
+    rows = [submitting.key_of(item.new, task) for item, task in pairs if item.new.idempotency_key]
+    if rows:
+        replays.take(rows)
 
 
 def _built(item: Item, parents: dependencies.Parents, now: datetime) -> Task:

@@ -1,7 +1,7 @@
 """Idempotency keys: the first submit with a key is done, equal ones later get its outcome."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from django.db import IntegrityError, router, transaction
@@ -10,6 +10,9 @@ from plugspace_queue.errors import IdempotencyConflict, Unavailable
 from plugspace_queue.models import IdempotencyKey
 
 Subject = TypeVar("Subject")
+
+BATCH = 500
+"""Keys looked up in one statement."""
 
 
 class Submitted(NamedTuple, Generic[Subject]):
@@ -34,10 +37,9 @@ def once(
         try:
             # The key goes first: who races waits here, before anything is reserved.
             with transaction.atomic(using=router.db_for_write(IdempotencyKey)):
-                with _taken_key():
-                    row.save(force_insert=True)
+                take([row])
                 return Submitted(store(), is_replay=False)
-        except _KeyTaken as error:
+        except KeyTaken as error:
             known = _known(row)
             if known is None:
                 raise Unavailable("A submit with the same key is under way.") from error
@@ -45,16 +47,33 @@ def once(
     return Submitted(find(known), is_replay=True)
 
 
-class _KeyTaken(Exception):
-    """Somebody else was first."""
+class KeyTaken(Exception):
+    """Somebody else was first; the savepoint around `take` must be rolled back."""
 
 
-@contextmanager
-def _taken_key() -> Iterator[None]:
+def take(rows: Sequence[IdempotencyKey]) -> None:
+    """Store unused keys, in one order everywhere; raises KeyTaken, after waiting who was first."""
     try:
-        yield
+        IdempotencyKey.objects.bulk_create(
+            sorted(rows, key=lambda row: (row.organization_id, row.key))
+        )
     except IntegrityError as error:
-        raise _KeyTaken from error
+        raise KeyTaken from error
+
+
+def used(keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these (organization, key) that are used already."""
+    by_organization: dict[str, list[str]] = defaultdict(list)
+    for organization_id, key in keys:
+        by_organization[organization_id].append(key)
+    return {
+        (organization_id, key)
+        for organization_id, asked in by_organization.items()
+        for at in range(0, len(asked), BATCH)
+        for key in IdempotencyKey.objects.filter(
+            organization_id=organization_id, key__in=asked[at : at + BATCH]
+        ).values_list("key", flat=True)
+    }
 
 
 def _known(row: IdempotencyKey) -> IdempotencyKey | None:

@@ -59,13 +59,18 @@ def stored(new: NewTask, admitted: Admitted, now: datetime) -> Submitted[Task]:
     task = build(new, admitted, now)
     if new.idempotency_key is None:
         return Submitted(_store(task, new, admitted, now), is_replay=False)
-    key = IdempotencyKey(
-        organization_id=admitted.organization_id,
-        key=new.idempotency_key,
+    key = key_of(new, task)
+    return replays.once(key, _task_of, lambda: _store(task, new, admitted, now))
+
+
+def key_of(new: NewTask, task: Task) -> IdempotencyKey:
+    """The unsaved key that stands for a new task."""
+    return IdempotencyKey(
+        organization_id=new.organization_id,
+        key=new.idempotency_key or "",
         fingerprint=new.fingerprint(),
         task_id=task.pk,
     )
-    return replays.once(key, _task_of, lambda: _store(task, new, admitted, now))
 
 
 def keep_promises(tasks: Sequence[Task], counters: Sequence[Counter] = ()) -> None:

@@ -5,6 +5,7 @@ import pytest
 from plugspace_queue import errors, keys, queue_manager
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
 from tests.factories import arguments, make_organization
+from tests.front_door.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -102,6 +103,52 @@ def test_keys_in_a_bulk_submit_are_honoured():
 
     assert tasks[0].pk == first.pk
     assert Task.objects.count() == 3
+
+
+def test_many_keys_cost_no_more_queries_than_none(django_assert_max_num_queries):
+    make_organization()
+    items = [arguments(idempotency_key=f"k{n}") for n in range(40)]
+
+    with django_assert_max_num_queries(16):
+        tasks = queue_manager.add_tasks(items)
+
+    assert [task.pk for task in queue_manager.add_tasks(items)] == [task.pk for task in tasks]
+    assert MonthlyUsage.objects.get().used == 40
+
+
+def test_one_key_twice_in_a_call_is_one_task():
+    make_organization()
+
+    tasks = queue_manager.add_tasks(
+        [arguments(idempotency_key="k"), arguments(idempotency_key="k")]
+    )
+
+    assert tasks[0].pk == tasks[1].pk
+    assert Task.objects.count() == 1
+
+
+def test_one_conflicting_key_refuses_all():
+    make_organization()
+    queue_manager.add_task(**arguments(idempotency_key="k"))
+
+    with pytest.raises(errors.IdempotencyConflict) as refused:
+        queue_manager.add_tasks([arguments(), arguments(idempotency_key="k", user_id="bob")])
+
+    assert refused.value.details["index"] == 1
+    assert Task.objects.count() == 1
+
+
+def test_racing_bulks_with_the_same_keys_store_each_once():
+    make_organization()
+    items = [arguments(idempotency_key=f"k{n}") for n in range(5)]
+
+    got = race(4, lambda n: queue_manager.add_tasks(items if n % 2 else items[::-1]))
+
+    assert {task.pk for tasks in got for task in tasks} == set(
+        Task.objects.values_list("pk", flat=True)
+    )
+    assert Task.objects.count() == 5
+    assert MonthlyUsage.objects.get().used == 5
 
 
 def test_nothing_is_a_bulk_too():
