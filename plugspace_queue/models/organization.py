@@ -100,6 +100,7 @@ class ApiKey(models.Model):
     objects = ApiKeyQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "API key"
         ordering = ["organization_id", "-created_at"]
 
     def __str__(self) -> str:

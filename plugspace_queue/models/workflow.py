@@ -32,7 +32,7 @@ class Workflow(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=16, choices=KIND_CHOICES)
     organization = models.ForeignKey(
-        Organization, on_delete=models.PROTECT, related_name="workflows"
+        Organization, on_delete=models.PROTECT, related_name="workflows", db_index=False
     )
     project_id = models.CharField(max_length=128)
     user_id = models.CharField(max_length=128)
