@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
             # An answer that got lost: the worker forgets, and two seconds pass.
             task_id = sorted(held)[0]
             del held[task_id]
-            self.redis.zincrby(keys.lease(QUEUE), -3000, task_id)
+            self.redis.zadd(keys.lease(QUEUE), {task_id: -3000}, incr=True, xx=True)
         tick = self.line.tick(held.values(), worker=worker, lease_ms=LONG)
         assert set(tick.lost) == {lease.task_id for lease in gone} & set(held)
         for task_id in tick.lost:
