@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from plugspace_queue import policies
+from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import ProcessorConflict
 from plugspace_queue.schemas.outputs import OUTPUTS
 from plugspace_queue.types import TaskType
@@ -107,6 +108,23 @@ def unregister(task_type: TaskType | str) -> None:
 def processor_of(task_type: TaskType | str) -> Processor | None:
     """The processor of a type, or None."""
     return _processors.get(TaskType(task_type))
+
+
+def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
+    """Have what `processor_of` returned earlier do a type again; None: nobody."""
+    if entry is None:
+        unregister(task_type)
+        policies.declare(task_type)
+        return
+    _processors[entry.task_type] = entry
+    policies.declare(entry.task_type, concurrency=entry.concurrency, limiter=entry.limiter)
+
+
+def timeout_of(task_type: TaskType | str) -> float:
+    """Seconds an attempt may take: the registration's, else as configured."""
+    entry = processor_of(task_type)
+    chosen = entry.timeout if entry else None
+    return get_settings().timeout if chosen is None else chosen
 
 
 def _name(entry: Processor) -> str:

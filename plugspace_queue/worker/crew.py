@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 from django.utils import timezone
 
-from plugspace_queue import policies
+from plugspace_queue import mending, policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.connection import client
-from plugspace_queue.models import Task
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending
-from plugspace_queue.processing.registry import Processor, processor_of
+from plugspace_queue.processing.registry import Processor, processor_of, timeout_of
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.isolation import ProcessSlots
@@ -66,7 +66,7 @@ class Crew:
             tell=lambda m: self.pump.inbox.put(m),
             dispatch=self._dispatch,
             sink=self.ticker,
-            timeout_of=_timeout_of,
+            timeout_of=lambda task: timeout_of(task.type),
         )
         self.pump = Pump(
             worker_name,
@@ -87,6 +87,7 @@ class Crew:
 
     def work(self) -> int:
         """Run to the end; how many attempts were settled."""
+        _mend_gates()
         for thread in self._helpers():
             thread.start()
         try:
@@ -197,6 +198,14 @@ class Crew:
         return time.monotonic() - self.pump.turned_at < get_settings().lease
 
 
+def _mend_gates() -> None:
+    """Nothing is taken from a queue whose limits and pauses Redis has lost."""
+    try:
+        mending.mend(timezone.now())
+    except Unavailable:
+        logger.warning("Redis is away; upkeep writes the gates when it is back")
+
+
 def _desk(name: str) -> Desk:
     kind = type_of_queue(name)
     assert kind is not None
@@ -209,9 +218,3 @@ def _has_processor(name: str) -> bool:
         return True
     logger.warning("no processor for %s in this worker: its tasks wait", name)
     return False
-
-
-def _timeout_of(task: Task) -> float:
-    entry = processor_of(task.type)
-    chosen = entry.timeout if entry else None
-    return get_settings().timeout if chosen is None else chosen

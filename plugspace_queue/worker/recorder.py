@@ -12,9 +12,10 @@ from collections.abc import Callable
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
-from plugspace_queue import events, publishing, quotas
+from plugspace_queue import events, mirrors, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.schemas.task import snapshot
@@ -97,7 +98,7 @@ class Recorder(threading.Thread):
             # Leases are renewed meanwhile and nothing new is taken; nothing is lost.
             self._stopping.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-        self._follow_up(batch)
+        self.follow_up(batch)
 
     def _is_written(self, batch: Batch) -> bool:
         try:
@@ -110,22 +111,32 @@ class Recorder(threading.Thread):
         self.is_healthy = True
         return True
 
-    def _follow_up(self, batch: Batch) -> None:
+    def follow_up(self, batch: Batch) -> None:
         """After the commit: start what was granted, settle what ended, tell who listens."""
         self._start(batch)
+        self._tolerate(self._publish_released, batch)
         self._settle(batch)
         self._announce_progress(batch)
-        for step in (self._publish_released, self._cascade, self._refund, self._judge):
-            try:
-                step(batch)
-            except (DatabaseError, InterfaceError):
-                # The rows say what is still to do; upkeep does it.
-                logger.exception("%s failed after a group commit", step.__name__)
-                connection.close()
+        for step in (self._cascade, self._refund, self._judge, self._mirror_workflows):
+            self._tolerate(step, batch)
+
+    def _tolerate(self, step: Callable[[Batch], None], batch: Batch) -> None:
+        try:
+            step(batch)
+        except (DatabaseError, InterfaceError, Unavailable):
+            # The rows say what is still to do; upkeep does it.
+            logger.exception("%s failed after a group commit", step.__name__)
+            connection.close()
 
     def _publish_released(self, batch: Batch) -> None:
         if batch.released:
-            publishing.publish(list(Task.objects.filter(pk__in=batch.released)))
+            publishing.publish_ids(batch.released)
+
+    def _mirror_workflows(self, batch: Batch) -> None:
+        tasks = [*batch.started, *(one.run.task for one in batch.recorded)]
+        touched = {task.workflow_id for task in tasks if task.workflow_id is not None}
+        if touched:
+            mirrors.write_workflows(sorted(touched))
 
     def _cascade(self, batch: Batch) -> None:
         failed = [one.finish.id for one in batch.recorded if one.ending.state in _CASCADES]
@@ -204,10 +215,15 @@ class Recorder(threading.Thread):
     def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
         try:
             return judge.judge(held, batch.now)
-        except (DatabaseError, InterfaceError):
+        except Exception as error:
             logger.exception("a row could not be judged; its task goes back")
-            connection.close()
+            _reconnect_after(error)
             return judge.Verdict(judge.hand_back(held))
+
+
+def _reconnect_after(error: Exception) -> None:
+    if isinstance(error, DatabaseError | InterfaceError):
+        connection.close()
 
 
 def _is_system_failure(one: closing.Closing) -> bool:
