@@ -11,7 +11,9 @@ def put(client: Redis, export_id: str, data: bytes, *, ttl: int, meta: dict[str,
     """Store data and its description for `ttl` seconds. Raises Unavailable."""
     with client.pipeline(transaction=True) as pipe:
         pipe.set(keys.export(export_id), data, ex=ttl)
-        pipe.hset(keys.export_meta(export_id), items=[word for pair in meta.items() for word in pair])
+        pipe.hset(
+            keys.export_meta(export_id), items=[word for pair in meta.items() for word in pair]
+        )
         pipe.expire(keys.export_meta(export_id), ttl)
         pipe.execute()
 

@@ -1,12 +1,13 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
+from django.conf import settings
+from django.db import migrations, models
+
 import plugspace_queue.ids
 import plugspace_queue.models.organization
 import plugspace_queue.models.tier
 import plugspace_queue.types
-from django.conf import settings
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):

@@ -95,8 +95,8 @@ def start_all(
     return list(Task.objects.using(using).raw(sql, [*params, *rest]))
 
 
-def finish_all(rows: Sequence[Finish], *, using: str = "default") -> set[uuid.UUID]:
-    """End attempts whose token still owns the task; the ids that were written."""
+def finish_all(rows: Sequence[Finish], *, using: str = "default") -> set[tuple[uuid.UUID, int]]:
+    """End attempts whose token still owns the task; id and fence of those written."""
     if not rows:
         return set()
     for target in {row.state for row in rows}:
@@ -112,12 +112,12 @@ def finish_all(rows: Sequence[Finish], *, using: str = "default") -> set[uuid.UU
         WITH ended ({", ".join(names)}) AS (VALUES {values})
         UPDATE {_table()} SET {assignments}
         FROM ended WHERE id = v_id AND fence = v_fence AND state = %s
-        RETURNING id
+        RETURNING id, fence
     """
     to_python = _field("id").to_python
     with connection.cursor() as cursor:
         cursor.execute(sql, [*params, State.PROCESSING.value])
-        return {to_python(pk) for (pk,) in cursor.fetchall()}
+        return {(to_python(pk), fence) for pk, fence in cursor.fetchall()}
 
 
 def progress_all(

@@ -38,7 +38,7 @@ class Batch:
 
     def reset(self) -> None:
         """Forget what an attempt to commit that failed had found out."""
-        self.written: set[uuid.UUID] = set()
+        self.written: set[tuple[uuid.UUID, int]] = set()
         self.released: list[uuid.UUID] = []
         self.started: list[Task] = []
         self.results: dict[uuid.UUID, dict[str, Any]] = {}
@@ -46,7 +46,11 @@ class Batch:
     @property
     def recorded(self) -> list[Closing]:
         """Endings whose token still owned the task."""
-        return [one for one in self.closings if one.finish.id in self.written]
+        return [one for one in self.closings if self.is_recorded(one)]
+
+    def is_recorded(self, one: Closing) -> bool:
+        """By token, not by id: a batch may hold two attempts of one task."""
+        return (one.finish.id, one.finish.fence) in self.written
 
 
 def write(batch: Batch, worker_name: str) -> None:

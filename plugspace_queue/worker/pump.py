@@ -179,6 +179,10 @@ class Pump:
             del desk.settles[: len(settles)]
             for settle in settles:
                 self._release(desk, settle.held)
+            if self._limits.burst:
+                # What was settled may have put something in line: ask once more before the end.
+                for other in self._desks.values():
+                    other.is_ready = True
 
         return store.settle(desk.name, [settle.settlement for settle in settles]), settled
 

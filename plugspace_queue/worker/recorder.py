@@ -15,7 +15,6 @@ from django.utils import timezone
 from plugspace_queue import events, mirrors, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
-from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.schemas.task import snapshot
@@ -123,10 +122,10 @@ class Recorder(threading.Thread):
     def _tolerate(self, step: Callable[[Batch], None], batch: Batch) -> None:
         try:
             step(batch)
-        except (DatabaseError, InterfaceError, Unavailable):
-            # The rows say what is still to do; upkeep does it.
+        except Exception as error:
+            # The rows say what is still to do; upkeep does it. A dead recorder does nothing.
             logger.exception("%s failed after a group commit", step.__name__)
-            connection.close()
+            _reconnect_after(error)
 
     def _publish_released(self, batch: Batch) -> None:
         if batch.released:
@@ -180,7 +179,7 @@ class Recorder(threading.Thread):
     def _settle(self, batch: Batch) -> None:
         for one in batch.closings:
             held = batch.held[one.run]
-            if one.finish.id not in batch.written:
+            if not batch.is_recorded(one):
                 self._tell(Settle(held, judge.forget(held)))
                 continue
             settlement = closing.settlement_of(one)
