@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import events as stream
-from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.connection import client, is_cut_off
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.signals import SIGNALS
@@ -64,7 +64,8 @@ def broadcast(bodies: Iterable[Payload]) -> None:
     try:
         stream.append(client(), texts)
     except Unavailable:
-        logger.warning("%d events were not broadcast: Redis is away", len(texts))
+        if not is_cut_off():
+            logger.warning("%d events were not broadcast: Redis is away", len(texts))
 
 
 def emit(name: EventName, task: Task, **data: Any) -> None:

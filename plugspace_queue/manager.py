@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue import bulk_submitting, events, reading, stats, submitting
-from plugspace_queue.asynchronous import twin
-from plugspace_queue.availability import database_needed
+from plugspace_queue import events
+from plugspace_queue.door import bulk_submitting, reading, starting, stats, submitting
+from plugspace_queue.door.asynchronous import twin
+from plugspace_queue.door.availability import database_needed
+from plugspace_queue.door.replays import Submitted
+from plugspace_queue.door.starting import WorkflowHandle
+from plugspace_queue.door.stats import QueueStats
+from plugspace_queue.door.steering import Id, Steering
 from plugspace_queue.engine import verbs
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.processing import registry
-from plugspace_queue.replays import Submitted
-from plugspace_queue.stats import QueueStats
-from plugspace_queue.steering import Id, Steering
 from plugspace_queue.types import EventName, Kind, Status, TaskType
-from plugspace_queue.workflows import start
-from plugspace_queue.workflows.start import WorkflowHandle
 
 
 class QueueManager(Steering):
@@ -104,7 +104,7 @@ class QueueManager(Steering):
         Quota is reserved for all steps or none. Raises what add_task raises.
         """
         with database_needed():
-            return start.add_workflow(
+            return starting.add_workflow(
                 project_id=project_id,
                 user_id=user_id,
                 organization_id=organization_id,

@@ -10,11 +10,11 @@ from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge
+from plugspace_queue.door.stats import QueueStats
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
-from plugspace_queue.stats import QueueStats
 
 
 class QueueList(ChangeList):

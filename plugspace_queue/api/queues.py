@@ -9,11 +9,11 @@ from rest_framework.response import Response
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.schema import answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
+from plugspace_queue.door.stats import QueueStats
 from plugspace_queue.errors import NotFound
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
-from plugspace_queue.stats import QueueStats
 from plugspace_queue.types import Scope, TaskType
 
 STAFF_POST: Any = frozenset({"POST"})

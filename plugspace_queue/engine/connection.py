@@ -3,11 +3,13 @@
 The front door fails fast and speaks of Unavailable; the worker's pump sees redis's own errors.
 """
 
+import contextlib
 import functools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -120,6 +122,8 @@ def guarded(
     def wrapper(connection: Redis, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if not isinstance(connection, Client) or connection.purpose == "pump":
             return function(connection, *args, **kwargs)
+        if is_cut_off():
+            raise Unavailable
         connection.breaker.check()
         try:
             return function(connection, *args, **kwargs)
@@ -131,6 +135,24 @@ def guarded(
             raise Unavailable from error
 
     return wrapper
+
+
+_cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)
+
+
+@contextlib.contextmanager
+def cut_off() -> Iterator[None]:
+    """Redis is away for this thread and what it awaits: it must not hear of uncommitted rows."""
+    token = _cut_off.set(True)
+    try:
+        yield
+    finally:
+        _cut_off.reset(token)
+
+
+def is_cut_off() -> bool:
+    """Whether Redis is away on purpose."""
+    return _cut_off.get()
 
 
 def client(name: str = "architect", *, purpose: Purpose = "front") -> Client:

@@ -6,8 +6,8 @@ import pytest
 from django.utils import timezone
 
 from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue.door.pausing import stand_still
 from plugspace_queue.models import Organization, QueueSettings, Task
-from plugspace_queue.pausing import stand_still
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)

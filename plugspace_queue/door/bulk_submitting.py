@@ -10,13 +10,14 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import dependencies, new_task, quotas, replays, submitting
-from plugspace_queue.admission import Admitted, admit
+from plugspace_queue import quotas
+from plugspace_queue.door import dependencies, new_task, replays, submitting
+from plugspace_queue.door.admission import Admitted, admit
+from plugspace_queue.door.new_task import NewTask
+from plugspace_queue.door.replays import Submitted
 from plugspace_queue.errors import QueueError, QuotaExceeded
 from plugspace_queue.models import Task
 from plugspace_queue.models.insert import insert_tasks
-from plugspace_queue.new_task import NewTask
-from plugspace_queue.replays import Submitted
 
 
 @dataclass(frozen=True, slots=True)

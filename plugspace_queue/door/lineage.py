@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plugspace_queue import validating
+from plugspace_queue.door import validating
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.models import Task
 

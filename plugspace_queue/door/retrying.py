@@ -10,8 +10,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import mirrors, quotas, reading, submitting, validating
-from plugspace_queue.admission import Admitted, admit
+from plugspace_queue import mirrors, quotas
+from plugspace_queue.door import reading, submitting, validating
+from plugspace_queue.door.admission import Admitted, admit
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.models import Dependency, Task, Workflow
 from plugspace_queue.rules import lifecycle

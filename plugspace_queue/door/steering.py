@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from plugspace_queue import cancelling, organizations, pausing, reordering, retrying
-from plugspace_queue.asynchronous import twin
-from plugspace_queue.availability import database_needed
+from plugspace_queue.door import cancelling, organizations, pausing, reordering, retrying
+from plugspace_queue.door.asynchronous import twin
+from plugspace_queue.door.availability import database_needed
+from plugspace_queue.door.retrying import Terms
 from plugspace_queue.models import Organization, Task, Workflow
-from plugspace_queue.retrying import Terms
 from plugspace_queue.types import State, TaskType
 
 Id = uuid.UUID | str

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plugspace_queue import validating
+from plugspace_queue.door import validating
 from plugspace_queue.schemas.architecture import ArchitectureOutput
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.design import DesignOutput

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from plugspace_queue import validating
+from plugspace_queue.door import validating
 from plugspace_queue.errors import NotFound
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task, Workflow

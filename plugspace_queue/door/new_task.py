@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugspace_queue import validating
 from plugspace_queue.conf import get_settings
+from plugspace_queue.door import validating
+from plugspace_queue.door.lineage import CallerContext
 from plugspace_queue.errors import PermissionRefused, ValidationRefused
-from plugspace_queue.lineage import CallerContext
 from plugspace_queue.policies import Plan, queue_settings
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY, accepted_priority
 from plugspace_queue.types import TaskType

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
-from plugspace_queue import crossing, validating
+from plugspace_queue import crossing
+from plugspace_queue.door import validating
 from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.types import State, TaskType

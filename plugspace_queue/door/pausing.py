@@ -7,7 +7,8 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from plugspace_queue import admission, mirrors, submitting, validating
+from plugspace_queue import mirrors
+from plugspace_queue.door import admission, submitting, validating
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.types import TaskType
 

@@ -6,7 +6,8 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import crossing, ending, reading
+from plugspace_queue import crossing, ending
+from plugspace_queue.door import reading
 from plugspace_queue.engine import commands, store
 from plugspace_queue.engine.shapes import Place
 from plugspace_queue.errors import InvalidState, Unavailable

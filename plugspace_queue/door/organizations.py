@@ -5,7 +5,8 @@ from typing import Any
 
 from django.db import transaction
 
-from plugspace_queue import admission, mirrors, submitting, validating
+from plugspace_queue import mirrors
+from plugspace_queue.door import admission, submitting, validating
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.models import Organization, TierPolicy
 

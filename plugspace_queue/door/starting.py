@@ -10,13 +10,14 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import lineage, mirrors, new_task, quotas, replays, submitting
-from plugspace_queue.admission import Admitted, admit
+from plugspace_queue import mirrors, quotas
 from plugspace_queue.conf import get_settings
+from plugspace_queue.door import lineage, new_task, replays, submitting
+from plugspace_queue.door.admission import Admitted, admit
+from plugspace_queue.door.new_workflow import NewWorkflow, checked
 from plugspace_queue.ids import new_id
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
 from plugspace_queue.types import Kind, State
-from plugspace_queue.workflows.new_workflow import NewWorkflow, checked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from django.db import transaction
 
-from plugspace_queue import crossing, publishing, reading, validating
+from plugspace_queue import crossing, publishing
+from plugspace_queue.door import reading, validating
 from plugspace_queue.engine import store
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task
