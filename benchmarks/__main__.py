@@ -1,0 +1,97 @@
+"""`python -m benchmarks`: measures, prints a table, writes latest.json and a chart.
+
+A full run replaces the published figures; a quick or partial one writes below var/benchmarks.
+"""
+
+import argparse
+import dataclasses
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import chart, machine, results, running, servers, sizes, table
+from benchmarks.measures import MEASURES, Measure
+from benchmarks.processes import ROOT
+from benchmarks.results import Row
+
+PUBLISHED = (ROOT / "benchmarks" / "latest.json", ROOT / "docs" / "images" / "benchmarks.svg")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, measure, report."""
+    given = _parser().parse_args(arguments)
+    # A terminated run takes its servers with it, as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    chosen = _chosen(given.only, given.system)
+    if not chosen:
+        sys.exit("Nothing to measure: no measure has such a system.")
+    about = machine.describe()
+    rows = running.run(chosen, _size(given))
+    about["load_after"] = machine.load()
+    sys.stdout.write("\n".join(table.lines(rows)) + "\n")
+    _write(rows, about, chosen, _targets(given))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    keys = [measure.key for measure in MEASURES]
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="once, with fewer tasks")
+    size.add_argument("--smoke", action="store_true", help="a few tasks: does it run at all")
+    parser.add_argument("--only", action="append", choices=keys, help="this measure; repeatable")
+    parser.add_argument(
+        "--system", action="append", metavar="WORDS", help="names with these words; repeatable"
+    )
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="write JSON and chart there")
+    return parser
+
+
+def _size(given: argparse.Namespace) -> sizes.Size:
+    if given.smoke:
+        return sizes.SMOKE
+    return sizes.QUICK if given.quick else sizes.FULL
+
+
+def _chosen(keys: Sequence[str] | None, words: Sequence[str] | None) -> list[Measure]:
+    """The measures asked for, with the systems asked for that can run here."""
+    has_postgres = servers.postgres_binaries() is not None
+    if not has_postgres:
+        sys.stderr.write("PostgreSQL is not here: its systems are left out.\n")
+    picked = []
+    for measure in MEASURES:
+        systems = tuple(
+            system
+            for system in measure.systems
+            if (has_postgres or not system.needs_postgres)
+            and (not words or any(word in system.name for word in words))
+        )
+        if systems and (not keys or measure.key in keys):
+            picked.append(dataclasses.replace(measure, systems=systems))
+    return picked
+
+
+def _targets(given: argparse.Namespace) -> tuple[Path, Path]:
+    is_whole = not (given.quick or given.smoke or given.only or given.system)
+    if given.into is None and is_whole:
+        return PUBLISHED
+    folder = given.into or ROOT / "var" / "benchmarks"
+    return folder / "latest.json", folder / "benchmarks.svg"
+
+
+def _write(
+    rows: Sequence[Row],
+    about: dict[str, object],
+    measures: Sequence[Measure],
+    to: tuple[Path, Path],
+) -> None:
+    data, image = to
+    results.write(data, about, rows)
+    ours = {system.name for measure in measures for system in measure.systems if system.is_ours}
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_text(chart.svg(rows, ours))
+    sys.stdout.write(f"Wrote {data} and {image}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The producer of our own queue, see `producing`."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.management import BaseCommand, CommandParser
+from django.db import transaction
+
+from benchmarks import job, producing
+from plugspace_queue import TaskType, mirrors, queue_manager
+from plugspace_queue.models import Task
+
+
+class Command(BaseCommand):
+    """`manage.py bench_produce VERB COUNT JOB`."""
+
+    help = "Submit tasks for the benchmarks."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Verb, count and job."""
+        parser.add_argument("arguments", nargs=3)
+
+    def handle(self, *args: Any, arguments: Sequence[str], **options: Any) -> None:
+        """Give the emptied Redis the queue's gates, then do the verb."""
+        mirrors.write_queue(TaskType.ARCHITECT)
+        producing.main(Producer(), arguments)
+
+
+class Producer:
+    """`add_task` and `add_tasks`; through all gates when BENCH_GATES says so."""
+
+    def __init__(self) -> None:
+        self._has_gates = os.environ.get("BENCH_GATES") == "all"
+
+    def add(self, kind: str, number: int) -> None:
+        """One task."""
+        queue_manager.add_task(**self._given(kind, number), limit_requests=self._has_gates)
+
+    def add_stamped(self, kind: str, number: int) -> int:
+        """One task in a transaction of the caller's; its commit's return."""
+        stamps: list[int] = []
+        with transaction.atomic():
+            # The first to be called after the commit, before the task is published.
+            transaction.on_commit(lambda: stamps.append(time.monotonic_ns()))
+            self.add(kind, number)
+        return stamps[0]
+
+    def add_many(self, kind: str, numbers: Sequence[int]) -> None:
+        """Many tasks in one transaction."""
+        items = [self._given(kind, number) for number in numbers]
+        queue_manager.add_tasks(items, limit_requests=self._has_gates)
+
+    def completed(self) -> int:
+        """Rows that are complete."""
+        return Task.objects.filter(state="complete").count()
+
+    def _given(self, kind: str, number: int) -> dict[str, Any]:
+        return {
+            "type": "ARCHITECT",
+            "project_id": "p1",
+            "user_id": "u1",
+            "organization_id": "metered" if self._has_gates else "acme",
+            "input": job.payload(kind, number),
+        }

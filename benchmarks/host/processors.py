@@ -1,0 +1,26 @@
+"""The processor that is measured: a plain function, or a coroutine when BENCH_STYLE says async."""
+
+import os
+import time
+from typing import Any
+
+from benchmarks import job
+from plugspace_queue import processor
+
+SLOTS = 50
+
+
+def in_a_thread(context: Any) -> Any:
+    """A plain function: it runs in a thread of the worker."""
+    started = time.monotonic_ns()
+    return job.run(context.input.prompt, started)
+
+
+async def on_the_loop(context: Any) -> Any:
+    """A coroutine: it runs on the worker's event loop."""
+    started = time.monotonic_ns()
+    return await job.run_async(context.input.prompt, started)
+
+
+is_async = os.environ.get("BENCH_STYLE") == "async"
+processor("ARCHITECT", output=Any, replace=True)(on_the_loop if is_async else in_a_thread)

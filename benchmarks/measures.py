@@ -1,0 +1,147 @@
+"""What is measured, in which unit, on which systems."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks import job
+from benchmarks.systems.base import System
+from benchmarks.systems.ours import Ours
+from benchmarks.systems.rq_simple import SimpleWorker
+from benchmarks.trial import Trial
+
+RATE, MS, SECONDS, MIB, BYTES = "tasks/s", "ms", "s", "MiB", "bytes"
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A procedure, the figures that it gives (name to unit), and who takes part.
+
+    Ratios are against the first system.
+    """
+
+    key: str
+    figures: Mapping[str, str]
+    systems: tuple[System, ...]
+    run: Callable[[Trial], Values]
+
+
+def drain(trial: Trial) -> Values:
+    """Tasks wait, one worker starts: tasks per second from the first start to the last end."""
+    count = trial.size.drain // (5 if trial.system.is_slow else 1)
+    trial.produce("load", count)
+    with trial.worker() as worker:
+        worker.await_tasks(count)
+        trial.assert_completed(count)
+    done = trial.records()
+    return {DRAIN: (len(done) - 1) * 1e9 / (done[-1].ended - min(r.started for r in done))}
+
+
+def pickup(trial: Trial) -> Values:
+    """An idle worker gets one task at a time: from the commit's return to its first line."""
+    with trial.worker() as worker:
+        trial.produce("warm", 3)
+        worker.await_tasks(3)
+        time.sleep(trial.size.rest)
+        stamps = trial.produce("paced", trial.size.pickups)["stamps"]
+        worker.await_tasks(3 + len(stamps))
+    waits = sorted((record.started - stamps[record.number]) / 1e6 for record in trial.records())
+    last = max(round(len(waits) * 0.99) - 1, 0)
+    return {PICKUP_HALF: statistics.median(waits), PICKUP_MOST: waits[last]}
+
+
+def sleepers(trial: Trial) -> Values:
+    """Tasks of 100 ms at 50 slots, from the first start to the last end."""
+    trial.produce("load", trial.size.sleepers, job.SLEEP)
+    with trial.worker() as worker:
+        worker.await_tasks(trial.size.sleepers)
+    done = trial.records()
+    return {SLEEPERS: (done[-1].ended - min(record.started for record in done)) / 1e9}
+
+
+def bulk(trial: Trial) -> Values:
+    """One producer, calls of 500."""
+    return {BULK: trial.size.bulk / trial.produce("bulk", trial.size.bulk)["seconds"]}
+
+
+def single(trial: Trial) -> Values:
+    """One producer, one task after the other."""
+    return {SINGLE: trial.size.single / trial.produce("single", trial.size.single)["seconds"]}
+
+
+def memory(trial: Trial) -> Values:
+    """Resident memory of a worker with all slots busy, forked helpers included."""
+    base = trial.resident_when_idle()
+    count = 10 if trial.system.is_slow else trial.size.sleepers
+    trial.produce("load", count, job.SLEEP)
+    with trial.worker() as worker:
+        peak = worker.peak_until(count)
+    return {MEMORY: peak, MEMORY_OVER: peak - base}
+
+
+def waiting(trial: Trial) -> Values:
+    """Redis memory per task that waits, with all that is kept about it."""
+    before = _used(trial)
+    trial.produce("load", trial.size.waiting)
+    return {WAITING: (_used(trial) - before) / trial.size.waiting}
+
+
+def _used(trial: Trial) -> int:
+    return int(trial.redis.info("memory")["used_memory"])
+
+
+DRAIN = "drain of no-op tasks"
+PICKUP_HALF = "pickup by an idle worker, p50"
+PICKUP_MOST = "pickup by an idle worker, p99"
+SLEEPERS = "400 tasks of 100 ms at 50 slots"
+BULK = "bulk submit, calls of 500"
+SINGLE = "single submit"
+MEMORY = "worker's memory at 50 slots"
+MEMORY_OVER = "the same over loaded code"
+WAITING = "Redis memory per waiting task"
+
+THREADS = Ours()
+ASYNC = Ours(style="async")
+SQLITE = Ours(database="SQLite")
+SQLITE_ASYNC = Ours(database="SQLite", style="async")
+KEEPING = Ours(keeps=True, detail="threads, Redis appendonly")
+GATED = Ours(has_gates=True, detail="all gates")
+UNLIMITED = Ours(detail="no request limit")
+SQLITE_GATED = Ours(database="SQLite", has_gates=True, detail="all gates")
+SQLITE_UNLIMITED = Ours(database="SQLite", detail="no request limit")
+RQ = SimpleWorker()
+
+SUBMITTING = (GATED, UNLIMITED, SQLITE_GATED, SQLITE_UNLIMITED, RQ)
+
+MEASURES = (
+    Measure(
+        key="drain",
+        figures={DRAIN: RATE},
+        systems=(THREADS, ASYNC, SQLITE, SQLITE_ASYNC, KEEPING, RQ),
+        run=drain,
+    ),
+    Measure(
+        key="pickup",
+        figures={PICKUP_HALF: MS, PICKUP_MOST: MS},
+        systems=(THREADS, ASYNC, SQLITE, RQ),
+        run=pickup,
+    ),
+    Measure(
+        key="sleepers",
+        figures={SLEEPERS: SECONDS},
+        systems=(THREADS, ASYNC, SQLITE),
+        run=sleepers,
+    ),
+    Measure(key="bulk", figures={BULK: RATE}, systems=SUBMITTING, run=bulk),
+    Measure(key="single", figures={SINGLE: RATE}, systems=SUBMITTING, run=single),
+    Measure(
+        key="memory",
+        figures={MEMORY: MIB, MEMORY_OVER: MIB},
+        systems=(THREADS, ASYNC, RQ),
+        run=memory,
+    ),
+    Measure(key="waiting", figures={WAITING: BYTES}, systems=(SQLITE, RQ), run=waiting),
+)

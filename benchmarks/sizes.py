@@ -1,0 +1,28 @@
+"""How much of everything a run does."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Numbers of tasks, and how often each measurement is repeated."""
+
+    runs: int
+    drain: int
+    """Tasks to drain; a fifth of it for slow systems."""
+    pickups: int
+    sleepers: int
+    bulk: int
+    single: int
+    waiting: int
+    rest: float
+    """Seconds of rest for an idle worker before pickups."""
+
+
+FULL = Size(
+    runs=5, drain=5000, pickups=100, sleepers=400, bulk=5000, single=2000, waiting=5000, rest=1.0
+)
+QUICK = Size(
+    runs=1, drain=2000, pickups=30, sleepers=400, bulk=2000, single=500, waiting=1000, rest=0.5
+)
+SMOKE = Size(runs=1, drain=20, pickups=3, sleepers=4, bulk=20, single=5, waiting=20, rest=0.0)
