@@ -25,6 +25,7 @@ MARKS = {"run", "by-hand", "picture"}
 FENCE = re.compile(r"^ *```(\w*) ?(.*?)\n(.*?)^ *```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
 NAMED = re.compile(r"`([\w/]+\.(?:py|lua|md|toml|sh))(?::([\w.]+))?`")
+OF_HOSTS = {"processors.py"}
 ADDRESS = "http://127.0.0.1:8000"
 
 
@@ -140,9 +141,8 @@ def _is_there(path: str, name: str) -> bool:
         ),
         None,
     )
-    # A bare file name is an example, like the host project's processors.py.
     if file is None:
-        return "/" not in path and not name
+        return path in OF_HOSTS
     return not name or name in _defined(ast.parse(file.read_text(encoding="utf-8")))
 
 
