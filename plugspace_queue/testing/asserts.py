@@ -8,9 +8,7 @@ from plugspace_queue.models import Task
 from plugspace_queue.types import State, TaskType
 
 
-def assert_submitted(
-    type: TaskType | str, count: int | None = None, **fields: Any
-) -> list[Task]:
+def assert_submitted(type: TaskType | str, count: int | None = None, **fields: Any) -> list[Task]:
     """There are `count` tasks (None: at least one) of the type with these fields; the oldest first.
 
     `fields` are a task's (`organization_id="acme"`, `input={…}`) or Django's look-ups
@@ -37,9 +35,7 @@ def assert_no_tasks(*types: TaskType | str) -> None:
         raise AssertionError(f"Expected no tasks. {_told(rows)}")
 
 
-def assert_state(
-    task: Task | uuid.UUID | str, state: State | str, code: str | None = None
-) -> Task:
+def assert_state(task: Task | uuid.UUID | str, state: State | str, code: str | None = None) -> Task:
     """The row is in this state, its error has this code; the task as its row is now.
 
     Raises AssertionError with the task's error, Task.DoesNotExist.

@@ -6,7 +6,8 @@ Inside a transaction (a `TestCase`, or a caller's `atomic`) what the product reg
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.db import DatabaseError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -36,7 +37,8 @@ def committed() -> Iterator[None]:
     yield
     with cut_off():
         while len(connection.run_on_commit) > start:
-            _, callback, is_robust = connection.run_on_commit.pop(start)
+            entry: Any = connection.run_on_commit.pop(start)
+            _, callback, is_robust = entry
             _call(callback, is_robust)
 
 
@@ -59,13 +61,12 @@ def contained() -> Iterator[None]:
         return
     block = transaction.atomic(using=connection.alias)
     # As around a test: `atomic(durable=True)` inside is not refused.
-    block._from_testcase = True
+    block._from_testcase = True  # type: ignore[attr-defined]
     with contextlib.suppress(DatabaseError), block:
         yield
 
 
-def _call(callback: object, is_robust: bool) -> None:
-    assert callable(callback)
+def _call(callback: Callable[[], object], is_robust: bool) -> None:
     try:
         callback()
     except Exception:

@@ -8,19 +8,18 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from plugspace_queue import bulk_submitting, retrying, submitting
+from plugspace_queue.door import bulk_submitting, retrying, starting, submitting
+from plugspace_queue.door.replays import Submitted
+from plugspace_queue.door.starting import WorkflowHandle
 from plugspace_queue.models import Task, Workflow
-from plugspace_queue.replays import Submitted
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.running import run_these
-from plugspace_queue.workflows import start
-from plugspace_queue.workflows.start import WorkflowHandle
 
 # Behind the manager's methods, so that its awaitable twins and the API are eager too.
 _SUBMITS: tuple[tuple[ModuleType, str], ...] = (
     (submitting, "add_task"),
     (bulk_submitting, "add_tasks"),
-    (start, "add_workflow"),
+    (starting, "add_workflow"),
     (retrying, "retry"),
     (retrying, "retry_workflow"),
 )

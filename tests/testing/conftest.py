@@ -1,0 +1,26 @@
+"""Ground of the host's tools: rows are read afresh, and two processors say what they did."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from plugspace_queue import policies
+from plugspace_queue.testing import processors
+from tests.front_door.conftest import redis_away
+from tests.testing.host import FAKES
+
+__all__ = ["redis_away"]
+
+
+@pytest.fixture(autouse=True)
+def fresh_policies() -> Iterator[None]:
+    policies.forget()
+    yield
+    policies.forget()
+
+
+@pytest.fixture
+def fakes() -> Iterator[None]:
+    """Processors of all types that return what they were called with."""
+    with processors(FAKES):
+        yield
