@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from plugspace_queue.processing.attempt import run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
@@ -43,6 +43,12 @@ class Slot(threading.Thread):
         self._is_interrupted = False
 
     def run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            connections.close_all()
+
+    def _serve(self) -> None:
         while True:
             with contextlib.suppress(Interrupted):
                 job = self._line.get()

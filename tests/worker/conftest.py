@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from plugspace_queue import queue_manager
 from plugspace_queue.models import Organization, Task
@@ -68,7 +69,7 @@ def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
 
     def start(*names: str, **options: Any) -> Crew:
         made = make_crew(*names, **options)
-        thread = threading.Thread(target=made.work, daemon=True)
+        thread = threading.Thread(target=_work, args=(made,), daemon=True)
         thread.start()
         started.append((made, thread))
         return made
@@ -80,6 +81,13 @@ def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
         made._stop_at = 0.0
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+def _work(made: Crew) -> None:
+    try:
+        made.work()
+    finally:
+        connections.close_all()
 
 
 def submit(task_type: str = "ARCHITECT", **arguments: Any) -> Task:
