@@ -1,19 +1,21 @@
 """State changes of many tasks in one statement: the group commit's half of `TaskQuerySet.move`.
 
-`UPDATE … FROM (VALUES …)` is the same on PostgreSQL and SQLite, and five to eight times as fast
-as `bulk_update`, which builds a CASE per row and column.
+`UPDATE … FROM` one relation is five to eight times as fast as `bulk_update`, which builds a CASE
+per row and column.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
-from django.db import connections, models
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from plugspace_queue.models.rowset import instances, prepared, relation, run
 from plugspace_queue.models.task import Attempt, Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State
@@ -22,6 +24,13 @@ STARTABLE = sorted(state.value for state in lifecycle.STARTABLE)
 
 CLOCK_SKEW = timedelta(seconds=1)
 """Redis' clock decides when a task is due; the worker's own may be this far behind."""
+
+STATE = "COALESCE(state, '')"
+"""The state, hidden from the planner: with the index on it PostgreSQL looks through everything
+that waits instead of looking up the ids (measured: 38 ms against 0.6 ms at 6,000 waiting)."""
+
+TABLE = Task._meta.db_table
+COLUMNS = ", ".join(str(field.column) for field in Task._meta.concrete_fields)
 
 FINISH_COLUMNS = (
     "state",
@@ -74,25 +83,23 @@ def start_all(
     """
     if not granted:
         return []
-    for source in lifecycle.STARTABLE:
-        lifecycle.require(source, State.PROCESSING)
+    for state in lifecycle.STARTABLE:
+        lifecycle.require(state, State.PROCESSING)
     connection = connections[using]
-    pk, fence = _field("id"), _field("fence")
-    values, params = _values(connection, [pk, fence], granted)
-    moment = _prepared(connection, _field("started_at"), now)
+    source, params = relation(connection, _fields("id", "fence"), granted)
     sql = f"""
-        WITH granted (v_id, v_fence) AS (VALUES {values})
-        UPDATE {_table()} SET state = %s, fence = v_fence, worker_name = %s, started_at = %s,
+        WITH granted (v_id, v_fence) AS ({source})
+        UPDATE {TABLE} SET state = %s, fence = v_fence, worker_name = %s, started_at = %s,
             attempt_count = attempt_count + 1, wake_at = NULL, deadline = NULL
         FROM granted
-        WHERE id = v_id AND fence < v_fence AND state IN ({", ".join(["%s"] * len(STARTABLE))})
+        WHERE id = v_id AND fence < v_fence AND {STATE} IN (%s, %s, %s)
             AND cancel_requested_at IS NULL AND recovery_count <= %s
             AND (wake_at IS NULL OR wake_at <= %s) AND (deadline IS NULL OR deadline > %s)
-        RETURNING {_columns()}
+        RETURNING {COLUMNS}
     """
-    due = _prepared(connection, _field("wake_at"), now + CLOCK_SKEW)
+    moment, due = _moments(connection, now, now + CLOCK_SKEW)
     rest = [State.PROCESSING.value, worker_name, moment, *STARTABLE, max_recoveries, due, moment]
-    return list(Task.objects.using(using).raw(sql, [*params, *rest]))
+    return instances(Task, run(connection, sql, [*params, *rest]), using=using)
 
 
 def finish_all(rows: Sequence[Finish], *, using: str = "default") -> set[tuple[uuid.UUID, int]]:
@@ -102,22 +109,17 @@ def finish_all(rows: Sequence[Finish], *, using: str = "default") -> set[tuple[u
     for target in {row.state for row in rows}:
         lifecycle.require(State.PROCESSING, target)
     connection = connections[using]
-    fields = [_field(name) for name in ("id", "fence", *FINISH_COLUMNS)]
-    names = [f"v_{field.name}" for field in fields]
-    values, params = _values(
-        connection, fields, [[getattr(row, field.name) for field in fields] for row in rows]
-    )
-    assignments = ", ".join(f"{name} = v_{name}" for name in FINISH_COLUMNS)
+    names = ("id", "fence", *FINISH_COLUMNS)
+    source, params = relation(connection, _fields(*names), list(map(attrgetter(*names), rows)))
     sql = f"""
-        WITH ended ({", ".join(names)}) AS (VALUES {values})
-        UPDATE {_table()} SET {assignments}
-        FROM ended WHERE id = v_id AND fence = v_fence AND state = %s
+        WITH ended ({", ".join(f"v_{name}" for name in names)}) AS ({source})
+        UPDATE {TABLE} SET {", ".join(f"{name} = v_{name}" for name in FINISH_COLUMNS)}
+        FROM ended WHERE id = v_id AND fence = v_fence AND {STATE} = %s
         RETURNING id, fence
     """
-    to_python = _field("id").to_python
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*params, State.PROCESSING.value])
-        return {(to_python(pk), fence) for pk, fence in cursor.fetchall()}
+    written = run(connection, sql, [*params, State.PROCESSING.value])
+    (pk,) = _fields("id")
+    return {(pk.to_python(task_id), fence) for task_id, fence in written}
 
 
 def progress_all(
@@ -127,14 +129,13 @@ def progress_all(
     if not rows:
         return
     connection = connections[using]
-    values, params = _values(connection, [_field(n) for n in ("id", "fence", "progress")], rows)
+    source, params = relation(connection, _fields("id", "fence", "progress"), rows)
     sql = f"""
-        WITH told (v_id, v_fence, v_progress) AS (VALUES {values})
-        UPDATE {_table()} SET progress = v_progress
-        FROM told WHERE id = v_id AND fence = v_fence AND state = %s
+        WITH told (v_id, v_fence, v_progress) AS ({source})
+        UPDATE {TABLE} SET progress = v_progress
+        FROM told WHERE id = v_id AND fence = v_fence AND {STATE} = %s
     """
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*params, State.PROCESSING.value])
+    run(connection, sql, [*params, State.PROCESSING.value])
 
 
 ATTEMPT_COLUMNS = (
@@ -158,49 +159,20 @@ def add_attempts(attempts: Sequence[Attempt], *, using: str = "default") -> None
         return
     connection = connections[using]
     fields = [Attempt._meta.get_field(name.removesuffix("_id")) for name in ATTEMPT_COLUMNS]
-    values, params = _values(
-        connection, fields, [[getattr(row, name) for name in ATTEMPT_COLUMNS] for row in attempts]
-    )
+    values = list(map(attrgetter(*ATTEMPT_COLUMNS), attempts))
+    source, params = relation(connection, fields, values)
+    # WHERE true: without it SQLite takes ON CONFLICT for a join's ON.
     sql = f"""
-        INSERT INTO {Attempt._meta.db_table} ({", ".join(ATTEMPT_COLUMNS)}) VALUES {values}
-        ON CONFLICT DO NOTHING
+        INSERT INTO {Attempt._meta.db_table} ({", ".join(ATTEMPT_COLUMNS)})
+        SELECT * FROM ({source}) AS ended WHERE true ON CONFLICT DO NOTHING
     """
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+    run(connection, sql, params)
 
 
-def _values(
-    connection: BaseDatabaseWrapper, fields: Sequence[Any], rows: Iterable[Sequence[Any]]
-) -> tuple[str, list[Any]]:
-    """The rows as a VALUES list; on PostgreSQL the first row carries the types."""
-    plain = f"({', '.join(['%s'] * len(fields))})"
-    lines: list[str] = []
-    params: list[Any] = []
-    for row in rows:
-        lines.append(plain)
-        params += [_prepared(connection, f, value) for f, value in zip(fields, row, strict=True)]
-    if connection.vendor == "postgresql":
-        lines[0] = f"({', '.join(f'%s::{_cast(f, connection)}' for f in fields)})"
-    return ", ".join(lines), params
+def _fields(*names: str) -> list[Any]:
+    return [Task._meta.get_field(name) for name in names]
 
 
-def _cast(field: Any, connection: BaseDatabaseWrapper) -> str:
-    return str(field.rel_db_type(connection) if field.is_relation else field.db_type(connection))
-
-
-def _prepared(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
-    return field.get_db_prep_save(value, connection)
-
-
-def _field(name: str) -> "models.Field[Any, Any]":
-    field = Task._meta.get_field(name)
-    assert isinstance(field, models.Field)
-    return field
-
-
-def _table() -> str:
-    return Task._meta.db_table
-
-
-def _columns() -> str:
-    return ", ".join(str(field.column) for field in Task._meta.concrete_fields)
+def _moments(connection: BaseDatabaseWrapper, *moments: datetime) -> list[Any]:
+    (field,) = _fields("started_at")
+    return [prepared(connection, field, moment) for moment in moments]

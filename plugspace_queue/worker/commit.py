@@ -13,7 +13,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.models import QueueSettings, Task, UsageEntry, bulk
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
-from plugspace_queue.worker import closing, judge
+from plugspace_queue.worker import closing, recovering
 from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, RecorderMessage
 from plugspace_queue.worker.table import Held
@@ -74,7 +74,7 @@ def _write_all(batch: Batch, worker_name: str) -> None:
     bulk.progress_all(_progress_rows(batch))
     batch.started = _start(batch, worker_name)
     batch.results = results_of(batch.started)
-    judge.recover_all(batch.lost, batch.now)
+    recovering.recover_all(batch.lost, batch.now)
     _count(batch.recorded)
 
 

@@ -4,16 +4,14 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
-
 from plugspace_queue import ending
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine.store import Reaped, Settlement
-from plugspace_queue.models import Attempt, Task
-from plugspace_queue.processing.outcome import resting_state
+from plugspace_queue.engine.store import Settlement
+from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import snapshot
-from plugspace_queue.types import Outcome, State
+from plugspace_queue.types import State
+from plugspace_queue.worker import recovering
 from plugspace_queue.worker.table import Held
 
 
@@ -34,7 +32,7 @@ def judge(held: Held, now: datetime) -> Verdict:
     if task.fence >= lease.fence:
         return Verdict(_settlement(held, "back", task), raise_fence=task.fence)
     if task.state == State.PROCESSING:
-        recover(task.pk, task.fence, now)
+        recovering.recover(task.pk, task.fence, now)
         return Verdict(_settlement(held, "back", task))
     return _judge_waiting(held, task, now)
 
@@ -56,52 +54,6 @@ def _judge_waiting(held: Held, task: Task, now: datetime) -> Verdict:
 
 
 _LOST = "The workers that ran this task died {} times; see the worker's log."
-
-
-def recover_all(reaped: list[Reaped], now: datetime) -> None:
-    """Write down which tasks lost their worker."""
-    for one in reaped:
-        recover(uuid.UUID(one.task_id), one.fence, now)
-
-
-def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
-    """Take a task back from a worker that died; only if the guard had made it processing."""
-    with transaction.atomic():
-        task = Task.objects.filter(pk=task_id, fence=fence, state=State.PROCESSING).first()
-        if task is None:
-            return False
-        moved = Task.objects.filter(fence=fence).move(
-            task_id,
-            State.PROCESSING,
-            resting_state(task),
-            recovery_count=task.recovery_count + _counts(task),
-        )
-        if moved:
-            Attempt.objects.bulk_create([_lost_attempt(task, now)], ignore_conflicts=True)
-        return moved
-
-
-MOST_UNCOUNTED = 10
-"""Leases lost while alone that count nothing: then the child's parent died, not the child."""
-
-
-def _counts(task: Task) -> bool:
-    """A shared process's death counts once; afterwards only the death of the task's own child."""
-    if task.recovery_count == 0:
-        return True
-    return Attempt.objects.filter(task=task, outcome=Outcome.LOST).count() > MOST_UNCOUNTED
-
-
-def _lost_attempt(task: Task, now: datetime) -> Attempt:
-    return Attempt(
-        task=task,
-        number=task.attempt_count,
-        fence=task.fence,
-        worker_name=task.worker_name,
-        started_at=task.started_at or now,
-        ended_at=now,
-        outcome=Outcome.LOST,
-    )
 
 
 def forget(held: Held) -> Settlement:

@@ -128,9 +128,11 @@ class Ticker(threading.Thread):
     def _take_in(self, name: str, answer: Tick) -> None:
         for task_id in answer.lost:
             held = self._table.get(task_id)
-            if held is not None and held.run is not None and held.run.tell(Told.LOST):
+            run = held.run if held is not None else None
+            # One that has ended may have been settled since the ids were collected.
+            if run is not None and not run.is_recorded and run.tell(Told.LOST):
                 logger.warning("the lease of %s is lost", task_id)
-                held.run.told_at -= get_settings().hard_stop
+                run.told_at -= get_settings().hard_stop
         if answer.reaped:
             logger.warning("took %d tasks from workers that died", len(answer.reaped))
             self._record(Lost(name, answer.reaped))

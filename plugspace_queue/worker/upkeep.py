@@ -18,6 +18,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Told
 from plugspace_queue.relay import relay
+from plugspace_queue.worker.recovering import Suspects
 from plugspace_queue.worker.table import Table
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -42,12 +43,14 @@ class Upkeep(threading.Thread):
         self._table = table
         self._stopping = threading.Event()
         interval = get_settings().relay_interval
+        suspects = Suspects()
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
             Chore(lambda: relay(timezone.now()), interval),
             Chore(lambda: sweeping.expire_due(timezone.now()), interval),
             Chore(lambda: sweeping.finish_cancels(timezone.now()), interval),
             Chore(lambda: sweeping.free_blocked(timezone.now()), 6 * interval),
+            Chore(lambda: suspects.look(timezone.now()), get_settings().lease / 2),
             Chore(lambda: sweeping.refund_owed(timezone.now()), 6 * interval),
         ]
 

@@ -62,7 +62,8 @@ def _add_steps(found: dict[uuid.UUID, Results], tasks: Sequence[Task]) -> None:
 
 def _add_parents(found: dict[uuid.UUID, Results], tasks: Sequence[Task]) -> None:
     # A workflow's own links are steps, which are found already.
-    followers = [task.pk for task in tasks if task.workflow_id is None]
+    alone = (task for task in tasks if task.workflow_id is None)
+    followers = [task.pk for task in alone if task.context.get("previousTasks")]
     if not followers:
         return
     links = Dependency.objects.filter(task__in=followers, parent__state=State.COMPLETE)

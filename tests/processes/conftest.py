@@ -1,5 +1,8 @@
 """Real worker processes: started as a user starts them, killed as the world kills them."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,14 +29,19 @@ def acme(transactional_db: None) -> str:
 
 @pytest.fixture
 def rqworker(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[Start]:
-    """`manage.py rqworker …` as a process; whatever still lives is killed at the end."""
+    """`manage.py rqworker …` as a process; whatever still lives of it is killed at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: str, wait: bool = True) -> "subprocess.Popen[bytes]":
+    def start(
+        *arguments: str,
+        wait: bool = True,
+        command: str = "rqworker",
+        settings: str = "tests.processes.settings",
+    ) -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "manage.py", "rqworker", *arguments],
-                env=child_environment(DJANGO_SETTINGS_MODULE="tests.processes.settings"),
+                [sys.executable, "manage.py", command, *arguments],
+                env=child_environment(DJANGO_SETTINGS_MODULE=settings),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -45,7 +53,9 @@ def rqworker(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[S
 
     yield start
     for process in started:
-        process.kill()
+        # With its children: each has a process group of its own.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
     for log in sorted(tmp_path.glob("worker-*.log")):
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-6000:]}")

@@ -145,3 +145,17 @@ def test_a_stock_queue_of_the_project_keeps_working(rqworker, redis):
 
     assert worker.wait(timeout=30) == 0
     assert job.return_value(refresh=True) == 5
+
+
+def test_a_task_runs_again_when_redis_lost_its_data_and_its_worker_died(
+    rqworker, until_running, until_final, redis
+):
+    first = rqworker("architect")
+    task = prompt("stall-once")
+    until_running(task)
+    os.killpg(first.pid, signal.SIGKILL)
+    redis.flushall()
+    rqworker("architect")
+
+    row = until_final(task, timeout=40)
+    assert (row.state, row.recovery_count) == ("complete", 1)

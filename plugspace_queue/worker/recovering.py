@@ -1,0 +1,99 @@
+"""Tasks whose worker died: taken back once, counted in SQL, by whoever notices first."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from plugspace_queue import crossing, publishing
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import store
+from plugspace_queue.engine.store import Reaped
+from plugspace_queue.models import Attempt, Task
+from plugspace_queue.processing.outcome import resting_state
+from plugspace_queue.types import Outcome, State, TaskType
+
+
+def recover_all(reaped: list[Reaped], now: datetime) -> None:
+    """Write down which tasks lost their worker."""
+    for one in reaped:
+        recover(uuid.UUID(one.task_id), one.fence, now)
+
+
+def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
+    """Take a task back from a worker that died; only if the guard had made it processing."""
+    with transaction.atomic():
+        task = Task.objects.filter(pk=task_id, fence=fence, state=State.PROCESSING).first()
+        if task is None:
+            return False
+        moved = Task.objects.filter(fence=fence).move(
+            task_id,
+            State.PROCESSING,
+            resting_state(task),
+            recovery_count=task.recovery_count + _counts(task),
+        )
+        if moved:
+            Attempt.objects.bulk_create([_lost_attempt(task, now)], ignore_conflicts=True)
+        return moved
+
+
+MOST_UNCOUNTED = 10
+"""Leases lost while alone that count nothing: then the child's parent died, not the child."""
+
+
+def _counts(task: Task) -> bool:
+    """A shared process's death counts once; afterwards only the death of the task's own child."""
+    if task.recovery_count == 0:
+        return True
+    return Attempt.objects.filter(task=task, outcome=Outcome.LOST).count() > MOST_UNCOUNTED
+
+
+def _lost_attempt(task: Task, now: datetime) -> Attempt:
+    return Attempt(
+        task=task,
+        number=task.attempt_count,
+        fence=task.fence,
+        worker_name=task.worker_name,
+        started_at=task.started_at or now,
+        ended_at=now,
+        outcome=Outcome.LOST,
+    )
+
+
+MOST_LOOKED_AT = 1000
+"""Processing rows of one look; there are never more than slots in the fleet."""
+
+
+class Suspects:
+    """Finds processing rows that Redis knows nothing of: its data went, and their worker too.
+
+    A row is taken back when a second look, at least one lease later, sees the same attempt still
+    absent: a worker that lives hears from its tick that the lease is lost and hands it back.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[uuid.UUID, int], float] = {}
+
+    def look(self, now: datetime) -> int:
+        """One look over all processing rows; how many were taken back. Raises Unavailable."""
+        absent = [key for kind in TaskType for key in _absent(kind)]
+        moment = time.monotonic()
+        self._seen = {key: self._seen.get(key, moment) for key in absent}
+        ripe = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
+        recovered = [pk for pk, fence in ripe if recover(pk, fence, now)]
+        publishing.publish_ids(recovered)
+        return len(recovered)
+
+
+def _absent(kind: TaskType) -> list[tuple[uuid.UUID, int]]:
+    rows = Task.objects.filter(type=kind, state=State.PROCESSING).order_by("pk")
+    running: Sequence[tuple[uuid.UUID, int]] = list(
+        rows.values_list("pk", "fence")[:MOST_LOOKED_AT]
+    )
+    if not running:
+        return []
+    queue = kind.queue_name
+    places = crossing.ask(store.places(queue, [str(pk) for pk, _ in running]), queue)
+    return [key for key, place in zip(running, places, strict=True) if place == "absent"]
