@@ -1,6 +1,6 @@
 """`python -m benchmarks`: measures, prints a table, writes latest.json and a chart.
 
-A full run replaces the published figures; a quick or partial one writes below var/benchmarks.
+A full run without failures replaces the published figures; others write to var/benchmarks.
 """
 
 import argparse
@@ -27,10 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not chosen:
         sys.exit("Nothing to measure: no measure has such a system.")
     about = machine.describe()
-    rows = running.run(chosen, _size(given))
+    rows, failed = running.run(chosen, _size(given))
     about["load_after"] = machine.load()
     sys.stdout.write("\n".join(table.lines(rows)) + "\n")
-    _write(rows, about, chosen, _targets(given))
+    _write(rows, about, chosen, _targets(given, is_whole=not failed))
+    if failed:
+        sys.exit(f"{len(failed)} measurements failed: {'; '.join(failed)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,9 +73,9 @@ def _chosen(keys: Sequence[str] | None, words: Sequence[str] | None) -> list[Mea
     return picked
 
 
-def _targets(given: argparse.Namespace) -> tuple[Path, Path]:
-    is_whole = not (given.quick or given.smoke or given.only or given.system)
-    if given.into is None and is_whole:
+def _targets(given: argparse.Namespace, *, is_whole: bool) -> tuple[Path, Path]:
+    is_part = given.quick or given.smoke or given.only or given.system
+    if given.into is None and is_whole and not is_part:
         return PUBLISHED
     folder = given.into or ROOT / "var" / "benchmarks"
     return folder / "latest.json", folder / "benchmarks.svg"

@@ -7,7 +7,7 @@ from html import escape
 from benchmarks.results import Row
 from benchmarks.table import number
 
-WIDTH, LABELS, FIGURES = 860, 300, 110
+WIDTH, LABELS, FIGURES = 900, 370, 80
 LINE, BAR, TITLE, GAP = 22, 13, 30, 14
 STYLE = """
     text { font: 13px system-ui, sans-serif; fill: #1f2937 }

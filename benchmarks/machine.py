@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import servers
+from benchmarks.processes import ROOT
 
 
 def describe() -> dict[str, Any]:
@@ -24,6 +25,7 @@ def describe() -> dict[str, Any]:
         "django": version("django"),
         "redis": _said(servers.redis_binary(), "--version"),
         "postgres": _said(str(folder / "postgres"), "--version") if folder else None,
+        "revision": _revision(),
         "load_before": load(),
     }
 
@@ -31,6 +33,13 @@ def describe() -> dict[str, Any]:
 def load() -> list[float]:
     """Processes that wanted a core, averaged over 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]
+
+
+def _revision() -> str | None:
+    """The commit that was measured; None outside of a repository."""
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
 
 
 def _said(*command: str) -> str:

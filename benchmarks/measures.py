@@ -36,8 +36,7 @@ def drain(trial: Trial) -> Values:
     with trial.worker() as worker:
         worker.await_tasks(count)
         trial.assert_completed(count)
-    done = trial.records()
-    return {DRAIN: (len(done) - 1) * 1e9 / (done[-1].ended - min(r.started for r in done))}
+    return {DRAIN: (count - 1) / _span(trial)}
 
 
 def pickup(trial: Trial) -> Values:
@@ -58,8 +57,7 @@ def sleepers(trial: Trial) -> Values:
     trial.produce("load", trial.size.sleepers, job.SLEEP)
     with trial.worker() as worker:
         worker.await_tasks(trial.size.sleepers)
-    done = trial.records()
-    return {SLEEPERS: (done[-1].ended - min(record.started for record in done)) / 1e9}
+    return {SLEEPERS: _span(trial)}
 
 
 def bulk(trial: Trial) -> Values:
@@ -89,6 +87,12 @@ def waiting(trial: Trial) -> Values:
     return {WAITING: (_used(trial) - before) / trial.size.waiting}
 
 
+def _span(trial: Trial) -> float:
+    """Seconds from the first start to the last end."""
+    done = trial.records()
+    return (max(one.ended for one in done) - min(one.started for one in done)) / 1e9
+
+
 def _used(trial: Trial) -> int:
     return int(trial.redis.info("memory")["used_memory"])
 
@@ -99,15 +103,15 @@ PICKUP_MOST = "pickup by an idle worker, p99"
 SLEEPERS = "400 tasks of 100 ms at 50 slots"
 BULK = "bulk submit, calls of 500"
 SINGLE = "single submit"
-MEMORY = "worker's memory at 50 slots"
-MEMORY_OVER = "the same over loaded code"
+MEMORY = "worker's memory, all slots busy"
+MEMORY_OVER = "the same, over the loaded code"
 WAITING = "Redis memory per waiting task"
 
 THREADS = Ours()
 ASYNC = Ours(style="async")
 SQLITE = Ours(database="SQLite")
 SQLITE_ASYNC = Ours(database="SQLite", style="async")
-KEEPING = Ours(keeps=True, detail="threads, Redis appendonly")
+KEEPING = Ours(keeps=True, detail="threads, appendonly")
 GATED = Ours(has_gates=True, detail="all gates")
 UNLIMITED = Ours(detail="no request limit")
 SQLITE_GATED = Ours(database="SQLite", has_gates=True, detail="all gates")

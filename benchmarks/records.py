@@ -42,7 +42,7 @@ def count(path: Path) -> int:
 
 
 def read(path: Path) -> list[Record]:
-    """All records, in the order of their ends."""
+    """All records."""
     return [Record(*map(int, line.split())) for line in path.read_text().splitlines()]
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from benchmarks import results
 from benchmarks.ground import Ground
 from benchmarks.measures import Measure
+from benchmarks.processes import ChildFailed
+from benchmarks.records import TooSlow
 from benchmarks.results import Row
 from benchmarks.sizes import Size
 from benchmarks.systems.base import System
-from benchmarks.trial import Trial
+from benchmarks.trial import Incomplete, Trial
 
 Taken = dict[tuple[str, str], list[float]]
 """(system, figure) to the values of its repetitions."""
@@ -27,19 +29,29 @@ class Step:
     system: System
     run: int
 
+    def __str__(self) -> str:
+        return f"{self.measure.key}, {self.system.name}, run {self.run}"
 
-def run(measures: Sequence[Measure], size: Size) -> list[Row]:
-    """Measure everything, telling on stderr how far it is; the rows."""
+
+def run(measures: Sequence[Measure], size: Size) -> tuple[list[Row], list[str]]:
+    """Measure everything, telling on stderr how far it is; rows, and measurements that failed."""
     steps = list(_steps(measures, size))
     taken: Taken = defaultdict(list)
+    failed: list[str] = []
     begun = time.monotonic()
     with Ground() as ground:
         for number, step in enumerate(steps, 1):
-            values = step.measure.run(Trial(step.system, ground, size))
+            place = f"[{number:>3}/{len(steps)}] {time.monotonic() - begun:5.0f} s"
+            try:
+                values = step.measure.run(Trial(step.system, ground, size))
+            except (ChildFailed, Incomplete, TooSlow) as error:
+                failed.append(str(step))
+                sys.stderr.write(f"{place}  {step} failed: {error}\n")
+                continue
             for name, value in values.items():
                 taken[step.system.name, name].append(value)
-            _tell(step, f"{number}/{len(steps)}", time.monotonic() - begun, values)
-    return [row for measure in measures for row in _rows(measure, taken)]
+            sys.stderr.write(f"{place}  {step}: {_shown(step, values)}\n")
+    return [row for measure in measures for row in _rows(measure, taken)], failed
 
 
 def _steps(measures: Sequence[Measure], size: Size) -> Iterator[Step]:
@@ -49,22 +61,19 @@ def _steps(measures: Sequence[Measure], size: Size) -> Iterator[Step]:
                 yield Step(measure, system, number)
 
 
-def _tell(step: Step, place: str, seconds: float, values: dict[str, float]) -> None:
-    shown = ", ".join(
-        f"{value:,.4g} {step.measure.figures[name]}" for name, value in values.items()
-    )
-    sys.stderr.write(
-        f"[{place:>7}] {seconds:5.0f} s  {step.measure.key}, {step.system.name},"
-        f" run {step.run}: {shown}\n"
-    )
+def _shown(step: Step, values: dict[str, float]) -> str:
+    figures = step.measure.figures
+    return ", ".join(f"{value:,.4g} {figures[name]}" for name, value in values.items())
 
 
 def _rows(measure: Measure, taken: Taken) -> Iterator[Row]:
+    first = measure.systems[0]
     for figure, unit in measure.figures.items():
-        rows = [
-            results.row(system.name, system.version, figure, unit, taken[system.name, figure])
+        rows = {
+            system: results.row(system.name, system.version, figure, unit, values)
             for system in measure.systems
-        ]
-        reference = rows[0] if measure.systems[0].is_ours else None
-        for row in rows:
+            if (values := taken.get((system.name, figure)))
+        }
+        reference = rows.get(first) if first.is_ours else None
+        for row in rows.values():
             yield dataclasses.replace(row, ratio_ours=results.ratio(reference, row))

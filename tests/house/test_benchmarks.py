@@ -10,9 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, results, table
-from benchmarks.measures import MEASURES
+from benchmarks import chart, results, running, sizes, table
+from benchmarks.measures import MEASURES, RQ, Measure
+from benchmarks.records import TooSlow
 from benchmarks.results import Row
+from benchmarks.trial import Trial
 
 ROOT = Path(__file__).parents[2]
 KEYS = {field.name for field in fields(Row)}
@@ -65,6 +67,23 @@ def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     assert written["machine"]["cores"] and written["machine"]["load_before"]
     assert "drain of no-op tasks (tasks/s, more is better)" in told
     assert (tmp_path / "benchmarks.svg").exists()
+
+
+def test_a_measurement_that_fails_is_told_and_stops_no_other():
+    def fails_once(trial: Trial) -> dict[str, float]:
+        runs.append(trial)
+        if len(runs) == 1:
+            raise TooSlow("no task ended")
+        return {"a figure": 7.0}
+
+    runs: list[Trial] = []
+    twice = replace(sizes.SMOKE, runs=2)
+    measure = Measure(key="odd", figures={"a figure": "s"}, systems=(RQ,), run=fails_once)
+
+    found, failed = running.run([measure], twice)
+
+    assert failed == ["odd, RQ SimpleWorker, run 1"]
+    assert [(row.median, row.runs) for row in found] == [(7.0, 1)]
 
 
 def test_the_ratio_is_ours_over_theirs():
