@@ -71,8 +71,8 @@ def is_registered(redis: Redis, process: "subprocess.Popen[bytes]") -> bool:
 
 
 @pytest.fixture
-def nothing_is_left(redis: Redis) -> Iterator[None]:
-    """At the end no slot is taken, no lease and no waiting id is left."""
+def nothing_is_left(redis: Redis, rqworker: Start) -> Iterator[None]:
+    """At the end, while the workers still live, no slot is taken, no lease and no id is left."""
     yield
     # The row is final first; the lease is settled right after.
     wait_until(lambda: not held_places(redis), 5, f"left behind: {held_places(redis)}")

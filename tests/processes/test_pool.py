@@ -1,0 +1,171 @@
+"""RQ's own tools on our queues: the pool, suspension, the stop command, `rq info`."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from redis import Redis
+from rq.command import send_stop_job_command
+from rq.suspension import is_suspended
+
+from plugspace_queue import embedded, keys, queue_manager
+from plugspace_queue.models import Task
+from tests.support import child_environment, wait_until
+from tests.worker.conftest import fresh, submit
+
+pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+
+
+def prompt(text: str) -> Task:
+    return submit(input={"prompt": text})
+
+
+def workers(redis: Redis) -> dict[bytes, int]:
+    """RQ's living workers and their processes."""
+    found = {key: redis.hmget(key, "pid", "state") for key in redis.smembers("rq:workers")}
+    return {key: int(pid) for key, (pid, state) in found.items() if pid and state}
+
+
+@pytest.fixture
+def pool(rqworker, redis: Redis) -> Iterator["subprocess.Popen[bytes]"]:
+    """`rqworker-pool architect` with two workers that are there."""
+    process = rqworker("architect", "--num-workers", "2", wait=False, command="rqworker-pool")
+    wait_until(lambda: len(workers(redis)) == 2, 30, "the pool did not start")
+    return process
+
+
+def test_the_workers_of_a_pool_share_the_work_and_end_with_it(pool, redis, until_final):
+    # Five slots each: with seven running both have some.
+    tasks = [prompt("sleep 1") for _ in range(10)]
+    wait_until(lambda: redis.llen(keys.active("architect")) > 5, 20)
+
+    rows = [until_final(task) for task in tasks]
+    assert {row.state for row in rows} == {"complete"}
+    names = {row.attempts.get().worker_name for row in rows}
+    assert {f"rq:worker:{name}".encode() for name in names} == set(workers(redis))
+
+    pids = workers(redis).values()
+    pool.send_signal(signal.SIGTERM)
+    assert pool.wait(timeout=30) == 0
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not workers(redis)
+
+
+def test_a_stopped_pool_hands_back_what_does_not_finish(pool, until_running, redis):
+    tasks = [prompt("hold") for _ in range(3)]
+    for task in tasks:
+        until_running(task)
+
+    pool.send_signal(signal.SIGTERM)
+
+    assert pool.wait(timeout=30) == 0
+    for task in tasks:
+        row = fresh(task)
+        assert (row.state, row.retry_count, row.recovery_count) == ("waiting", 0, 0)
+        queue_manager.cancel(task.pk)
+
+
+def test_a_worker_of_the_pool_that_is_killed_is_replaced_and_its_tasks_run(
+    pool, redis, until_running, until_final
+):
+    before = workers(redis)
+    task = until_running(prompt("stall-once"))
+    os.kill(before[f"rq:worker:{task.worker_name}".encode()], signal.SIGKILL)
+
+    row = until_final(task, timeout=30)
+    assert (row.state, row.recovery_count, row.retry_count) == ("complete", 1, 0)
+    wait_until(lambda: set(workers(redis).values()) - set(before.values()), 20)
+
+
+def test_a_suspended_worker_takes_nothing_until_it_is_resumed(rqworker, redis, until_final):
+    rqworker("architect")
+    running = prompt("sleep 0.5")
+    wait_until(lambda: fresh(running).progress, 10)
+    try:
+        call_command("rqsuspend")
+        assert is_suspended(redis)
+        wait_until(lambda: states(redis) == {b"suspended"}, 10)
+        assert until_final(running).state == "complete"
+        held = prompt("sleep 0")
+        # The worker has looked at the suspension and at the line since.
+        beat = heartbeats(redis)
+        wait_until(lambda: heartbeats(redis) > beat, 10)
+        assert fresh(held).state == "waiting"
+        assert redis.llen(keys.wait("architect")) == 1
+    finally:
+        call_command("rqresume")
+
+    assert until_final(held).state == "complete"
+
+
+def states(redis: Redis) -> set[bytes | None]:
+    return {redis.hget(key, "state") for key in redis.smembers("rq:workers")}
+
+
+def heartbeats(redis: Redis) -> list[bytes | None]:
+    return sorted(redis.hget(key, "last_heartbeat") for key in redis.smembers("rq:workers"))
+
+
+def test_rqs_stop_command_cancels_a_running_task(rqworker, redis, until_running, until_final):
+    rqworker("architect")
+    task = prompt("hold")
+    until_running(task)
+
+    send_stop_job_command(redis, str(task.pk))
+
+    row = until_final(task)
+    assert (row.state, row.error["code"]) == ("cancelled", "CANCELLED")
+    assert row.attempts.get().outcome == "cancelled"
+    # As RQ has it: what was stopped stands with the failed ones, and says so.
+    wait_until(lambda: redis.hget(f"rq:job:{task.pk}", "status") == b"stopped")
+
+
+def test_rq_info_shows_what_waits_and_runs(rqworker, redis, until_final):
+    tasks = [prompt("hold") for _ in range(7)]
+    rqworker("architect")
+    wait_until(lambda: redis.llen(keys.active("architect")) == 5, 10)
+
+    told = rq("info", "--raw", "--only-queues", "architect")
+
+    assert told.splitlines()[0] == "queue architect 2, 5 executing, 0 finished, 0 failed"
+    for task in reversed(tasks):
+        queue_manager.cancel(task.pk)
+    for task in tasks:
+        until_final(task)
+
+
+def test_rq_info_knows_our_queues_and_workers(rqworker, redis):
+    task = prompt("sleep 0")
+    rqworker("design")
+
+    told = rq("info")
+
+    assert "6 queues, 1 jobs total" in told
+    assert "1 workers, 6 queues" in told
+    queue_manager.cancel(task.pk)
+
+
+def rq(*arguments: str) -> str:
+    """What RQ's own command prints about our server."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("rq")),
+            *arguments,
+            "--url",
+            f"unix://{embedded.socket_path()}",
+            "--queue-class",
+            "plugspace_queue.engine.queue.Queue",
+        ],
+        env=child_environment(DJANGO_SETTINGS_MODULE="tests.processes.settings"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
