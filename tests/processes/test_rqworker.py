@@ -89,7 +89,7 @@ def test_a_task_that_kills_its_process_fails_alone_after_three_runs(rqworker, un
 
     row = until_final(poison, timeout=40)
     assert (row.state, row.error["code"], row.attempt_count) == ("failed", "WORKER_LOST", 3)
-    assert row.refunded_at is not None
+    wait_until(lambda: fresh(poison).refunded_at)
 
 
 def test_sigterm_lets_running_tasks_finish(rqworker):
