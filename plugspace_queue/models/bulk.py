@@ -5,18 +5,20 @@ per row and column.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from plugspace_queue.models.rowset import instances, prepared, relation, run
-from plugspace_queue.models.task import Attempt, Task
+from plugspace_queue.models.queue import QueueSettings
+from plugspace_queue.models.rowset import Answer, instances, prepared, relation, send
+from plugspace_queue.models.task import Attempt, Dependency, Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State
 
@@ -75,14 +77,12 @@ def start_all(
     now: datetime,
     max_recoveries: int,
     using: str = "default",
-) -> list[Task]:
+) -> Answer[list[Task]]:
     """Compare-and-set to `processing` with the granted fences; the tasks that started.
 
     A task does not start that is final, asked to cancel, not due, past its deadline, has a newer
     fence already, or was on too many workers that died.
     """
-    if not granted:
-        return []
     for state in lifecycle.STARTABLE:
         lifecycle.require(state, State.PROCESSING)
     connection = connections[using]
@@ -99,13 +99,13 @@ def start_all(
     """
     moment, due = _moments(connection, now, now + CLOCK_SKEW)
     rest = [State.PROCESSING.value, worker_name, moment, *STARTABLE, max_recoveries, due, moment]
-    return instances(Task, run(connection, sql, [*params, *rest]), using=using)
+    return send(connection, sql, [*params, *rest], partial(instances, Task, using=using))
 
 
-def finish_all(rows: Sequence[Finish], *, using: str = "default") -> set[tuple[uuid.UUID, int]]:
+def finish_all(
+    rows: Sequence[Finish], *, using: str = "default"
+) -> Answer[set[tuple[uuid.UUID, int]]]:
     """End attempts whose token still owns the task; id and fence of those written."""
-    if not rows:
-        return set()
     for target in {row.state for row in rows}:
         lifecycle.require(State.PROCESSING, target)
     connection = connections[using]
@@ -117,25 +117,45 @@ def finish_all(rows: Sequence[Finish], *, using: str = "default") -> set[tuple[u
         FROM ended WHERE id = v_id AND fence = v_fence AND {STATE} = %s
         RETURNING id, fence
     """
-    written = run(connection, sql, [*params, State.PROCESSING.value])
-    (pk,) = _fields("id")
-    return {(pk.to_python(task_id), fence) for task_id, fence in written}
+    return send(connection, sql, [*params, State.PROCESSING.value], _keys)
 
 
 def progress_all(
     rows: Sequence[tuple[uuid.UUID, int, dict[str, Any]]], *, using: str = "default"
-) -> None:
+) -> Answer[int]:
     """Write the progress of running attempts; one that lost its token writes nothing."""
-    if not rows:
-        return
     connection = connections[using]
     source, params = relation(connection, _fields("id", "fence", "progress"), rows)
     sql = f"""
         WITH told (v_id, v_fence, v_progress) AS ({source})
         UPDATE {TABLE} SET progress = v_progress
-        FROM told WHERE id = v_id AND fence = v_fence AND {STATE} = %s
+        FROM told WHERE id = v_id AND fence = v_fence AND {STATE} = %s RETURNING id
     """
-    run(connection, sql, [*params, State.PROCESSING.value])
+    return send(connection, sql, [*params, State.PROCESSING.value], len)
+
+
+def links_from(
+    parents: Sequence[uuid.UUID], *, using: str = "default"
+) -> Answer[list[tuple[uuid.UUID, uuid.UUID]]]:
+    """Pairs of parent and child of every task that waits for one of these."""
+    connection = connections[using]
+    source, params = relation(connection, _fields("id"), [(pk,) for pk in parents])
+    sql = f"""
+        WITH parents (v_id) AS ({source})
+        SELECT parent_id, task_id FROM {Dependency._meta.db_table} JOIN parents ON parent_id = v_id
+    """
+    return send(connection, sql, params, _pairs)
+
+
+def count_endings(
+    counts: Mapping[str, tuple[int, int]], *, using: str = "default"
+) -> list[Answer[int]]:
+    """Add (completed, failed) per task type to the lifetime counts, in the order of types."""
+    sql = f"""
+        UPDATE {QueueSettings._meta.db_table}
+        SET completed = completed + %s, failed = failed + %s WHERE type = %s RETURNING 1
+    """
+    return [send(connections[using], sql, [*counts[kind], kind], len) for kind in sorted(counts)]
 
 
 ATTEMPT_COLUMNS = (
@@ -153,20 +173,33 @@ ATTEMPT_COLUMNS = (
 )
 
 
-def add_attempts(attempts: Sequence[Attempt], *, using: str = "default") -> None:
-    """Insert ended attempts; one that is there already (same task and fence) stays as it is."""
-    if not attempts:
-        return
+def add_attempts(attempts: Sequence[Attempt], *, using: str = "default") -> Answer[int]:
+    """Insert attempts whose ending was written before in this transaction, each once."""
     connection = connections[using]
     fields = [Attempt._meta.get_field(name.removesuffix("_id")) for name in ATTEMPT_COLUMNS]
     values = list(map(attrgetter(*ATTEMPT_COLUMNS), attempts))
     source, params = relation(connection, fields, values)
-    # WHERE true: without it SQLite takes ON CONFLICT for a join's ON.
+    # By the task's fence, not by an answer, so that it can be sent before there is one.
     sql = f"""
+        WITH ended ({", ".join(f"v_{name}" for name in ATTEMPT_COLUMNS)}) AS ({source})
         INSERT INTO {Attempt._meta.db_table} ({", ".join(ATTEMPT_COLUMNS)})
-        SELECT * FROM ({source}) AS ended WHERE true ON CONFLICT DO NOTHING
+        SELECT ended.* FROM ended JOIN {TABLE} AS task ON task.id = v_task_id
+        WHERE task.fence = v_fence AND task.state <> %s ON CONFLICT DO NOTHING RETURNING 1
     """
-    run(connection, sql, params)
+    return send(connection, sql, [*params, State.PROCESSING.value], len)
+
+
+def _keys(rows: Sequence[Any]) -> set[tuple[uuid.UUID, int]]:
+    return {(_uuid(task_id), fence) for task_id, fence in rows}
+
+
+def _pairs(rows: Sequence[Any]) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    return [(_uuid(parent), _uuid(child)) for parent, child in rows]
+
+
+def _uuid(value: Any) -> uuid.UUID:
+    # SQLite keeps ids as 32 hexadecimal digits.
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
 def _fields(*names: str) -> list[Any]:

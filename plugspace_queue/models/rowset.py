@@ -4,15 +4,17 @@ With arrays the statement's text is always the same and its values are bound by 
 the client's work of a VALUES list, which psycopg takes apart and puts together anew each time.
 """
 
+import contextlib
 import functools
 import json
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 Model = TypeVar("Model", bound=models.Model)
+T = TypeVar("T")
 Row = Sequence[Any]
 
 
@@ -46,21 +48,43 @@ def _plain(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
     return json.dumps(value, separators=(",", ":"))
 
 
-def run(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> list[Row]:
-    """Execute and fetch all rows; nothing for a statement that returns none."""
+class Answer(Generic[T]):
+    """What a statement answers; on PostgreSQL it is fetched when it is asked for."""
+
+    def __init__(self, cursor: Any, rows: Sequence[Row] | None, read: Callable[[Any], T]) -> None:
+        self._cursor = cursor
+        self._rows = rows
+        self._read = read
+
+    def take(self) -> T:
+        """The answer; raises the database's error if the statement failed."""
+        return self._read(self._cursor.fetchall() if self._rows is None else self._rows)
+
+
+@contextlib.contextmanager
+def pipeline(connection: Any) -> Iterator[None]:
+    """Send the statements within without waiting for each answer (PostgreSQL's pipeline mode).
+
+    Within a transaction, and with `send` only. Elsewhere it changes nothing.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
     connection.ensure_connection()
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
+
+
+def send(connection: Any, sql: str, params: Sequence[Any], read: Callable[[Any], T]) -> Answer[T]:
+    """Execute a statement that returns rows; `read` makes the answer of them."""
     if connection.vendor == "postgresql":
         # Parameters bound by the server: Django's cursor would write them into the text.
-        cursor: Any = _server_side(connection)
-    else:
-        cursor = connection.cursor()
-    with connection.wrap_database_errors, cursor:
+        cursor = connection.Database.Cursor(connection.connection)
         cursor.execute(sql, params)
-        return list(cursor.fetchall()) if cursor.description else []
-
-
-def _server_side(connection: Any) -> Any:
-    return connection.Database.Cursor(connection.connection)
+        return Answer(cursor, None, read)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return Answer(None, list(cursor.fetchall()), read)
 
 
 def instances(model: type[Model], rows: Sequence[Row], *, using: str) -> list[Model]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import DataError, IntegrityError, transaction
-from django.db.models import F
+from django.db import DataError, IntegrityError, connection, transaction
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.models import QueueSettings, Task, UsageEntry, bulk
+from plugspace_queue.models import Task, UsageEntry, bulk
+from plugspace_queue.models.rowset import Answer, pipeline
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
 from plugspace_queue.worker import closing, recovering
@@ -70,26 +70,63 @@ def write(batch: Batch, worker_name: str) -> None:
 
 
 def _write_all(batch: Batch, worker_name: str) -> None:
-    _finish(batch)
-    bulk.progress_all(_progress_rows(batch))
-    batch.started = _start(batch, worker_name)
-    batch.results = results_of(batch.started)
+    _send_all(batch, worker_name)
     recovering.recover_all(batch.lost, batch.now)
-    _count(batch.recorded)
+    UsageEntry.objects.bulk_create(_usage_entries(batch.recorded, batch.now))
+    batch.results = results_of(batch.started)
+    # Last, so that the rows of the counts are locked shortly.
+    for answer in bulk.count_endings(_counts(batch.recorded)):
+        answer.take()
 
 
-def _finish(batch: Batch) -> None:
-    if not batch.closings:
-        return
-    batch.written = bulk.finish_all([one.finish for one in batch.closings])
-    recorded = batch.recorded
-    bulk.add_attempts([one.attempt for one in recorded])
-    UsageEntry.objects.bulk_create(_usage_entries(recorded, batch.now))
-    completed = [one.finish.id for one in recorded if one.ending.outcome is Outcome.COMPLETE]
-    batch.released = advance.release_children(completed, batch.now) if completed else []
+def _send_all(batch: Batch, worker_name: str) -> None:
+    """What every turn writes, in one go: none of it waits for the answer before."""
+    answers = Answers()
+    with pipeline(connection):
+        if batch.closings:
+            answers.written = bulk.finish_all([one.finish for one in batch.closings])
+            answers.others.append(bulk.add_attempts([one.attempt for one in batch.closings]))
+        if completed := _completed(batch.closings):
+            answers.links = bulk.links_from(completed)
+        if rows := _progress_rows(batch):
+            answers.others.append(bulk.progress_all(rows))
+        if batch.guarded:
+            answers.started = _start(batch, worker_name)
+        answers.take_into(batch)
+    if ended := _ended_parents(batch, answers):
+        batch.released = advance.release_counted(ended, batch.now)
 
 
-def _start(batch: Batch, worker_name: str) -> list[Task]:
+class Answers:
+    """What is still to come of the statements that were sent."""
+
+    def __init__(self) -> None:
+        self.written: Answer[set[tuple[uuid.UUID, int]]] | None = None
+        self.links: Answer[list[tuple[uuid.UUID, uuid.UUID]]] | None = None
+        self.started: Answer[list[Task]] | None = None
+        self.others: list[Answer[int]] = []
+        self.pairs: list[tuple[uuid.UUID, uuid.UUID]] = []
+
+    def take_into(self, batch: Batch) -> None:
+        """Take all of them; the first that failed raises."""
+        batch.written = self.written.take() if self.written else set()
+        for answer in self.others:
+            answer.take()
+        self.pairs = self.links.take() if self.links else []
+        batch.started = self.started.take() if self.started else []
+
+
+def _completed(closings: Sequence[Closing]) -> list[uuid.UUID]:
+    return [one.finish.id for one in closings if one.ending.outcome is Outcome.COMPLETE]
+
+
+def _ended_parents(batch: Batch, answers: Answers) -> dict[uuid.UUID, int]:
+    """For each waiting child, how many of its parents completed in this batch."""
+    completed = set(_completed(batch.recorded))
+    return Counter(child for parent, child in answers.pairs if parent in completed)
+
+
+def _start(batch: Batch, worker_name: str) -> Answer[list[Task]]:
     granted = [(uuid.UUID(held.task_id), held.lease.fence) for held in batch.guarded]
     return bulk.start_all(
         granted,
@@ -120,22 +157,19 @@ def _usage_entries(recorded: Sequence[Closing], now: datetime) -> list[UsageEntr
     ]
 
 
-def _count(recorded: Sequence[Closing]) -> None:
-    """Lifetime counts; last in the transaction, so that their rows are locked shortly."""
+def _counts(recorded: Sequence[Closing]) -> dict[str, tuple[int, int]]:
+    """(completed, failed) per task type."""
     completed = Counter(o.run.task.type for o in recorded if o.ending.outcome is Outcome.COMPLETE)
     failed = Counter(o.run.task.type for o in recorded if o.ending.outcome is Outcome.FAILED)
-    for kind in sorted(completed.keys() | failed.keys()):
-        QueueSettings.objects.filter(type=kind).update(
-            completed=F("completed") + completed[kind], failed=F("failed") + failed[kind]
-        )
+    return {kind: (completed[kind], failed[kind]) for kind in completed.keys() | failed.keys()}
 
 
 def _proved(one: Closing, now: datetime) -> Closing:
     """The closing as it is, or failed as INVALID_RESULT when the database refuses its data."""
     try:
         with transaction.atomic():
-            bulk.finish_all([one.finish])
-            bulk.add_attempts([one.attempt])
+            bulk.finish_all([one.finish]).take()
+            bulk.add_attempts([one.attempt]).take()
             transaction.set_rollback(True)
     except (DataError, IntegrityError) as error:
         return closing.invalid(one, f"The database refuses this result: {error}", now)

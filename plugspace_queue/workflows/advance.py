@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import router, transaction
@@ -22,7 +22,11 @@ def release_children(completed: Sequence[uuid.UUID], now: datetime) -> list[uuid
     Those that wait for nothing more become waiting, or scheduled when their time is ahead, with
     a deadline counted from now. Their ids are returned, to be published after the commit.
     """
-    ended = _ended_parents(completed)
+    return release_counted(_ended_parents(completed), now)
+
+
+def release_counted(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid.UUID]:
+    """The same when it is known how many parents of each child completed."""
     if not ended:
         return []
     free: list[Task] = []

@@ -11,6 +11,7 @@ from django.test import override_settings
 from plugspace_queue import errors, keys, queue_manager
 from plugspace_queue.models import Attempt, QueueSettings, UsageEntry
 from plugspace_queue.processing import registry
+from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = pytest.mark.usefixtures("acme")
@@ -207,7 +208,7 @@ def test_a_call_that_cannot_be_interrupted_costs_its_slot_until_it_returns(
 
     row = until_final(task)
     assert row.error["code"] == "TIMEOUT"
-    assert redis.llen(keys.active("architect")) == 0
+    wait_until(lambda: redis.llen(keys.active("architect")) == 0)
     second = submit()
     assert fresh(second).state == "waiting"
     assert running.pump._desks["architect"].busy == 1
