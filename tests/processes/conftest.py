@@ -37,11 +37,12 @@ def rqworker(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[S
         wait: bool = True,
         command: str = "rqworker",
         settings: str = "tests.processes.settings",
+        **environment: str,
     ) -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "manage.py", command, *arguments],
-                env=child_environment(DJANGO_SETTINGS_MODULE=settings),
+                env=child_environment(DJANGO_SETTINGS_MODULE=settings, **environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

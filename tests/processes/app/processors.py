@@ -1,4 +1,4 @@
-"""One processor whose prompt says what to do: `sleep 0.5`, `kill`, `fail`, `hold`, `pid`."""
+"""One processor whose prompt says what to do: `sleep 0.5`, `kill`, `fail`, `hold`, `pid`, …"""
 
 import asyncio
 import os
@@ -7,6 +7,9 @@ import threading
 from typing import Any
 
 from plugspace_queue import errors, processor
+from tests.processes.app import receivers
+
+receivers.connect()
 
 
 @processor("ARCHITECT", output=Any, replace=True)
@@ -62,6 +65,13 @@ def fail(context: Any, rest: str) -> Any:
     raise errors.ValidationFailed(rest or "as asked")
 
 
+def busy_once(context: Any, rest: str) -> Any:
+    """The first attempt fails, so that a retry follows after the backoff."""
+    if context.attempt == 1:
+        raise errors.ExternalServiceError("busy")
+    return {"attempt": context.attempt}
+
+
 def pid(context: Any, rest: str) -> Any:
     return {"pid": os.getpid()}
 
@@ -73,5 +83,6 @@ STEPS = {
     "kill-once": kill_once,
     "stall-once": stall_once,
     "fail": fail,
+    "busy-once": busy_once,
     "pid": pid,
 }
