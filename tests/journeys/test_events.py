@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import embedded, events, queue_manager
+from plugspace_queue import embedded, errors, events, queue_manager
 from plugspace_queue.models import Task
 from tests.processes.app.receivers import HEARD
 from tests.support import wait_until
@@ -200,9 +200,17 @@ def test_an_expired_task_fires_task_failed_with_its_code_and_its_own_event(rqwor
 def test_a_listener_goes_on_where_it_was_after_redis_was_away(hear):
     heard = hear("taskAdded")
     embedded.stop()
+    wait_until(answers)
 
-    # The submit starts the embedded server again, and the listener finds it.
     task = prompt("pid")
 
     wait_until(lambda: names(heard, task) == ["taskAdded"], 10)
     queue_manager.cancel(task.pk)
+
+
+def answers() -> bool:
+    """Whether Redis is back: whoever asks starts the embedded server again."""
+    try:
+        return bool(queue_manager.get_queue_stats())
+    except errors.Unavailable:
+        return False
