@@ -157,7 +157,7 @@ class Crew:
         assert run is not None
         run.is_returned = True
         if not self._record_end(held, run, ending):
-            self.pump.inbox.put(Returned(held))
+            self.pump.inbox.put(Returned([held]))
 
     def _give_up(self, held: Held, run: Run) -> None:
         """End an attempt that does not come back; its slot stays taken until it does."""

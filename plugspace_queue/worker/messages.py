@@ -37,9 +37,9 @@ class Woken:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The call of an attempt that was given up on came back: its slot is free again."""
+    """The calls of these attempts came back: their slots are free, their endings unwritten."""
 
-    held: Held
+    held: Sequence[Held]
 
 
 @dataclass(frozen=True, slots=True)

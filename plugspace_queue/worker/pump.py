@@ -48,6 +48,9 @@ class Desk:
     name: str
     slots: int
     busy: int = 0
+    """Slots taken: leases whose call has not come back."""
+    held: int = 0
+    """Leases not settled; at most twice the slots, so that a slow database stops the taking."""
     is_ready: bool = True
     ask_at: float = 0.0
     notes: list[Note] = field(default_factory=list)
@@ -146,8 +149,9 @@ class Pump:
                 self._desks[name].notes.extend(notes)
             case Woken(queue=name):
                 self._desks[name].is_ready = True
-            case Returned(held=held):
-                self._desks[held.queue].busy -= 1
+            case Returned(held=returned):
+                for one in returned:
+                    self._free(one)
             case Stop(cold=cold):
                 self.is_stopping = True
                 self.is_cold = self.is_cold or cold
@@ -189,10 +193,16 @@ class Pump:
     def _release(self, desk: Desk, held: Held) -> None:
         self._table.remove(held)
         self.ended += 1
+        desk.held -= 1
         self._active_at = time.monotonic()
         if held.run is None or held.run.is_returned:
-            desk.busy -= 1
-        held.is_released = True
+            self._free(held)
+
+    def _free(self, held: Held) -> None:
+        """The slot is free for another task while this one's ending is still being written."""
+        if held.has_slot:
+            held.has_slot = False
+            self._desks[held.queue].busy -= 1
 
     def _requests(self) -> list[Step]:
         """One acquire per sixteen free slots; the queue that goes first rotates."""
@@ -204,11 +214,16 @@ class Pump:
         now = time.monotonic()
         steps: list[Step] = []
         for desk in desks[first:] + desks[:first]:
-            # Slots of what is settled in this same pipeline are free by the time it acquires.
-            free = desk.slots - desk.busy + sum(_frees_slot(s.held) for s in desk.settles)
+            free = self._room(desk)
             if free > 0 and (desk.is_ready or (desk.ask_at and now >= desk.ask_at)):
                 steps += self._acquires(desk, free)
         return steps
+
+    def _room(self, desk: Desk) -> int:
+        """Leases to ask for; what is settled in this same pipeline is gone by then."""
+        frees = sum(settle.held.has_slot and _is_over(settle.held) for settle in desk.settles)
+        unsettled = desk.held - len(desk.settles)
+        return min(desk.slots - desk.busy + frees, 2 * desk.slots - unsettled)
 
     def _acquires(self, desk: Desk, free: int) -> list[Step]:
         wanted = min(free, self._budget())
@@ -231,6 +246,7 @@ class Pump:
             desk.ask_at = time.monotonic() + grant.retry_ms / 1000 if grant.retry_ms else 0.0
             if held:
                 desk.busy += len(held)
+                desk.held += len(held)
                 self._taken += len(held)
                 self._active_at = time.monotonic()
                 self._table.add(held)
@@ -280,5 +296,5 @@ class Pump:
         return patience is not None and time.monotonic() - self._active_at >= patience
 
 
-def _frees_slot(held: Held) -> bool:
+def _is_over(held: Held) -> bool:
     return held.run is None or held.run.is_returned

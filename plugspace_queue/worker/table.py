@@ -15,7 +15,8 @@ class Held:
     queue: str
     lease: Lease
     run: Run | None = None
-    is_released: bool = False
+    has_slot: bool = True
+    """Whether it keeps a slot: from the grant until its call has come back."""
 
     @property
     def task_id(self) -> str:
