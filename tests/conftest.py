@@ -66,6 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
     assert settings.DATABASES
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Each worker of `pytest -n` makes a ground of its own before it reads the settings."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
 def _end_run(owner: int, signum: int, frame: FrameType | None) -> None:
     # A terminated run still cleans up; a child that was forked from it just dies.
     if os.getpid() == owner:
