@@ -66,13 +66,13 @@ def test_a_task_is_added_started_reported_and_completed_in_this_order(rqworker, 
     heard = hear()
     rqworker("architect")
 
-    tasks = [prompt("sleep 0.6") for _ in range(3)]
+    tasks = [prompt("report") for _ in range(3)]
 
     wait_until(lambda: [event["name"] for event in heard].count("taskCompleted") == 3, 15)
     for task in tasks:
         assert names(heard, task) == ["taskAdded", "taskStarted", "taskProgress", "taskCompleted"]
     progress = next(event for event in heard if event["name"] == "taskProgress")
-    assert progress["progress"] == {"percent": 1.0, "stage": None}
+    assert progress["progress"] == {"percent": 50.0, "stage": "half"}
     cursors = [tuple(map(int, event["id"].split("-"))) for event in heard]
     assert cursors == sorted(cursors)
     keys = [event["key"] for event in heard]
@@ -126,7 +126,7 @@ def test_signals_fire_in_the_process_that_settles_and_a_receiver_that_raises_cha
 ):
     worker = rqworker("architect")
 
-    task = prompt("sleep 0.6")
+    task = prompt("report")
 
     assert until_final(task).state == "complete"
     place = HEARD.format(task.pk)

@@ -39,6 +39,12 @@ def sleep(context: Any, rest: str) -> Any:
     return {"slept": float(rest), "attempt": context.attempt}
 
 
+def report(context: Any, rest: str) -> Any:
+    """Report progress and end when the worker has told it."""
+    context.report_progress(50, stage="half")
+    receivers.wait_for("taskProgress", context.task_id)
+
+
 def hold(context: Any, rest: str) -> Any:
     """Work until told to stop."""
     while True:
@@ -78,6 +84,7 @@ def pid(context: Any, rest: str) -> Any:
 
 STEPS = {
     "sleep": sleep,
+    "report": report,
     "hold": hold,
     "kill": kill,
     "kill-once": kill_once,

@@ -1,6 +1,7 @@
 """Receivers of our Django signals in the worker's process: one keeps what it heard, one raises."""
 
 import os
+import threading
 from typing import Any
 
 from django_rq import get_connection
@@ -16,6 +17,13 @@ def connect() -> None:
     for signal in signals.SIGNALS.values():
         signal.connect(fall_over)
         signal.connect(keep)
+
+
+def wait_for(name: str, task_id: str) -> None:
+    """Return when this process has told the event of the task."""
+    heard = f"{name} {os.getpid()}".encode()
+    while heard not in get_connection("architect").lrange(HEARD.format(task_id), 0, -1):
+        threading.Event().wait(0.01)
 
 
 def keep(task: Any, payload: dict[str, Any], **kwargs: Any) -> None:
