@@ -1,10 +1,10 @@
 """What callers send. Organization and user are never part of it: they come from the credentials."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from plugspace_queue.api.pages import PageQuery
 from plugspace_queue.schemas.base import WireModel
@@ -19,10 +19,19 @@ def _is_text(value: Any) -> Any:
     return value
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time that there is in UTC") from None
+
+
 # JSON has neither enums nor times nor UUIDs: their text is taken, nothing else.
 Type = Annotated[TaskType, Field(strict=False)]
 KindName = Annotated[Kind, Field(strict=False)]
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
+Moment = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_is_text), AfterValidator(_in_utc)
+]
 TaskId = Annotated[UUID, Field(strict=False)]
 PrincipalId = Annotated[str, Field(min_length=1, max_length=128)]
 Key = Annotated[str, Field(min_length=1, max_length=255)]
@@ -103,4 +112,4 @@ class WorkflowQuery(PageQuery):
 class UsageQuery(WireModel):
     """Which month of usage is shown."""
 
-    month: str | None = Field(None, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="YYYY-MM")
+    month: str | None = Field(None, pattern=r"^2[0-9]{3}-(0[1-9]|1[0-2])$", description="YYYY-MM")

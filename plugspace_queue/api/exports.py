@@ -10,6 +10,9 @@ from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.schema import answers, operation
 from plugspace_queue.errors import NotFound
 
+# `x:meta` would name the description of the export x: a key of another type.
+NEVER_AN_ID = ":meta"
+
 
 class ExportDetail(ApiView):
     """The bytes of an export, as long as they are kept."""
@@ -20,6 +23,8 @@ class ExportDetail(ApiView):
         responses=answers((200, "application/octet-stream"), OpenApiTypes.BINARY),
     )
     def get(self, request: Request, export_id: str) -> HttpResponse:
+        if export_id.endswith(NEVER_AN_ID):
+            raise NotFound
         found = exports.get(export_id, self.caller.organization_id)
         if found is None:
             raise NotFound

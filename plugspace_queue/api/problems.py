@@ -59,13 +59,14 @@ def as_queue_error(error: Exception) -> errors.QueueError | None:
 def problem(error: errors.QueueError) -> Response:
     """The response for an error; details become camelCase members beside the standard ones."""
     status = error.http_status
+    message, details = _as_sent(error)
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": error.code,
-        "detail": error.message,
-        **{to_camel(name): value for name, value in error.details.items()},
+        "detail": message,
+        **{to_camel(name): value for name, value in details.items()},
     }
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
@@ -76,6 +77,17 @@ def problem(error: errors.QueueError) -> Response:
     if isinstance(error, errors.RequestRateLimited):
         _tell_window(response, error)
     return response
+
+
+def _as_sent(error: errors.QueueError) -> tuple[str, dict[str, Any]]:
+    """Message and details with the argument named as callers send it: `projectId`."""
+    field = error.details.get("field", "")
+    if "_" not in field.partition(".")[0]:
+        return error.message, error.details
+    sent = to_camel(field)
+    told = [entry | {"loc": [sent]} for entry in error.details.get("errors", [])]
+    details = error.details | {"field": sent, "errors": told}
+    return error.message.replace(field, sent, 1), details
 
 
 def _tell_window(response: Response, error: errors.RequestRateLimited) -> None:

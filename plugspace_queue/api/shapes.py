@@ -142,9 +142,16 @@ class Problem(WireModel):
     retry_after: float | None = Field(None, description="Seconds; as in the header Retry-After.")
 
 
-def wire(task: Any) -> dict[str, Any]:
+def wire(task: Any, *, is_staff: bool = False) -> dict[str, Any]:
     """A task as JSON data."""
-    return agent_task(task).to_wire()
+    return for_caller(agent_task(task).to_wire(), is_staff=is_staff)
+
+
+def for_caller(told: dict[str, Any], *, is_staff: bool) -> dict[str, Any]:
+    """The wire form of a task; stacks show our code and our paths, so only staff see them."""
+    if not is_staff and "error" in told:
+        told["error"].pop("stack", None)
+    return told
 
 
 def summary(workflow: Workflow) -> dict[str, Any]:
@@ -152,10 +159,12 @@ def summary(workflow: Workflow) -> dict[str, Any]:
     return WorkflowSummary(**_fields(workflow)).to_wire()
 
 
-def detail(workflow: Workflow, tasks: Sequence[Any]) -> dict[str, Any]:
+def detail(workflow: Workflow, tasks: Sequence[Any], *, is_staff: bool) -> dict[str, Any]:
     """A workflow and its steps, in order, as JSON data."""
-    steps = [agent_task(task) for task in tasks]
-    return WorkflowDetail(**_fields(workflow), tasks=steps).to_wire()
+    told = WorkflowDetail(**_fields(workflow), tasks=[agent_task(task) for task in tasks]).to_wire()
+    for step in told["tasks"]:
+        for_caller(step, is_staff=is_staff)
+    return told
 
 
 def _fields(workflow: Workflow) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from plugspace_queue.api.schema import (
     parameters,
     submitted,
 )
-from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, wire
+from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, for_caller, wire
 from plugspace_queue.api.windows import with_window
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
@@ -46,7 +46,7 @@ class TaskList(ApiView):
     def get(self, request: Request) -> Response:
         asked = query(request, TaskQuery)
         rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
-        return Response(page(request, rows, asked, _short))
+        return Response(page(request, rows, asked, self._short))
 
     @operation(
         "addTask",
@@ -67,6 +67,10 @@ class TaskList(ApiView):
         place = {"Location": reverse("plugspace_queue:task", args=[task.pk])}
         response = Response(wire(task), status=_created(is_replay), headers=place)
         return with_window(response, organization_id)
+
+    def _short(self, task: Task) -> dict[str, Any]:
+        """A task of a list: large inputs and results are left out, with a note."""
+        return for_caller(json.loads(snapshot(task)), is_staff=self.caller.is_staff)
 
 
 class TaskBulk(ApiView):
@@ -106,7 +110,8 @@ class TaskDetail(ApiView):
 
     @operation("getTask", summary="Look at a task", responses=answers(200, AgentTask))
     def get(self, request: Request, task_id: UUID) -> Response:
-        return Response(wire(queue_manager.get_task(task_id, self.caller.organization_id)))
+        task = queue_manager.get_task(task_id, self.caller.organization_id)
+        return Response(wire(task, is_staff=self.caller.is_staff))
 
 
 class TaskCancel(ApiView):
@@ -162,12 +167,6 @@ def _filtered(rows: TaskQuerySet, asked: TaskQuery) -> TaskQuerySet:
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
     return rows if asked.status is None else rows.with_status(asked.status)
-
-
-def _short(task: Task) -> dict[str, Any]:
-    """A task of a list: large inputs and results are left out, with a note."""
-    short: dict[str, Any] = json.loads(snapshot(task))
-    return short
 
 
 def _created(is_replay: bool) -> int:

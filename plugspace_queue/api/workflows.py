@@ -86,6 +86,10 @@ class _OneWorkflow(ApiView):
     def _workflow(self, workflow_id: UUID) -> Workflow:
         return queue_manager.get_workflow(workflow_id, self.caller.organization_id)
 
+    def _shown(self, workflow: Workflow) -> dict[str, object]:
+        steps = sorted(workflow.tasks.all(), key=lambda task: task.step or 0)
+        return detail(workflow, steps, is_staff=self.caller.is_staff)
+
 
 class WorkflowItem(_OneWorkflow):
     """One workflow with its steps."""
@@ -96,7 +100,7 @@ class WorkflowItem(_OneWorkflow):
         responses=answers(200, WorkflowDetail),
     )
     def get(self, request: Request, workflow_id: UUID) -> Response:
-        return Response(_shown(self._workflow(workflow_id)))
+        return Response(self._shown(self._workflow(workflow_id)))
 
 
 class WorkflowCancel(_OneWorkflow):
@@ -116,7 +120,7 @@ class WorkflowCancel(_OneWorkflow):
         workflow = self._workflow(workflow_id)
         is_done = all(task.is_final for task in workflow.tasks.all())
         code = status.HTTP_200_OK if is_done else status.HTTP_202_ACCEPTED
-        return Response(_shown(workflow), status=code)
+        return Response(self._shown(workflow), status=code)
 
 
 class WorkflowRetry(_OneWorkflow):
@@ -126,16 +130,18 @@ class WorkflowRetry(_OneWorkflow):
 
     @operation(
         "retryWorkflow",
-        summary="Retry a workflow from its failed step",
+        summary="Retry a workflow from its failed step; charged anew, not for staff",
         request=None,
         responses=answers(200, WorkflowDetail, SUBMITS),
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
         workflow = self._workflow(workflow_id)
-        queue_manager.retry_workflow(workflow_id)
-        response = Response(_shown(self._workflow(workflow_id)))
-        return with_window(response, workflow.organization_id)
-
-
-def _shown(workflow: Workflow) -> dict[str, object]:
-    return detail(workflow, sorted(workflow.tasks.all(), key=lambda task: task.step or 0))
+        is_staff = self.caller.is_staff
+        queue_manager.retry_workflow(
+            workflow_id,
+            charge=not is_staff,
+            limit_requests=not is_staff,
+            reason=f"over the API by {self.caller.user_id}",
+        )
+        response = Response(self._shown(self._workflow(workflow_id)))
+        return response if is_staff else with_window(response, workflow.organization_id)

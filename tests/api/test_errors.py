@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import Client, override_settings
 
 from plugspace_queue import conf
+from plugspace_queue.api import health
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.models import TierPolicy
 from tests.api.conftest import ApiClient
@@ -174,3 +175,29 @@ def test_without_redis_tasks_are_accepted_and_only_live_reads_are_503(
     assert_problem(acme.ask("queues/"), 503, "UNAVAILABLE")
     probe = acme.get("/readyz")
     assert (probe.status_code, probe.json()["status"]) == (200, "degraded")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"projectId": "a\u0085b"}, "projectId"),
+        ({"runAt": "2999-01-01T00:00:00Z"}, "runAt"),
+        ({"runAt": "0001-01-01T00:00:00+23:59"}, "runAt"),
+    ],
+)
+def test_a_field_is_named_as_it_was_sent(acme: ApiClient, change: dict[str, str], place: str):
+    response = acme.send("tasks/", NEW | change)
+
+    assert_problem(response, 400, "VALIDATION_ERROR")
+    assert response.json()["errors"][0]["loc"] == [place]
+    assert response.json()["detail"].startswith(f"{place}: ")
+
+
+def test_a_broken_connection_to_the_database_is_told_by_the_probe(monkeypatch: pytest.MonkeyPatch):
+    def fail() -> None:
+        raise InterfaceError("connection already closed")
+
+    monkeypatch.setattr(health.connection, "cursor", fail)
+    response = Client().get("/readyz")
+
+    assert (response.status_code, response.json()["database"]) == (503, "down")

@@ -203,3 +203,23 @@ def test_usage_tells_used_quota_and_what_remains(key_of: Callable[..., ApiClient
     make_organization("acme", tier="enterprise")
     unlimited = client.ask("organizations/acme/usage/", month="2020-01").json()["usage"]["CODE"]
     assert unlimited == {"used": 0, "quota": None, "remaining": None}
+
+
+def test_only_staff_see_the_stack_of_a_failure(acme: ApiClient, staff: ApiClient):
+    error = {"code": "INTERNAL_ERROR", "message": "broken", "retryable": False, "stack": "File …"}
+    task = make_task(state=State.FAILED, error=error)
+
+    def stacks(client: ApiClient) -> list[str | None]:
+        told = [client.ask(f"tasks/{task.pk}/").json(), *client.ask("tasks/").json()["results"]]
+        assert {row["error"]["message"] for row in told} == {"broken"}
+        return [row["error"].get("stack") for row in told]
+
+    assert stacks(acme) == [None, None]
+    assert stacks(staff) == ["File …", "File …"]
+
+
+@pytest.mark.parametrize("month", ["0000-01", "9999-12", "2026-13", "2026-1"])
+def test_a_month_that_is_none_is_refused(acme: ApiClient, month: str):
+    response = acme.ask("organizations/acme/usage/", month=month)
+
+    assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")

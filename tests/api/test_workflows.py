@@ -109,3 +109,39 @@ def test_an_export_is_downloaded_by_its_organization_only(acme: ApiClient, key_o
     assert response["X-Content-Type-Options"] == "nosniff"
     assert key_of("rival").ask("exports/e1/").json()["code"] == "NOT_FOUND"
     assert acme.ask("exports/none/").json()["code"] == "NOT_FOUND"
+
+
+def test_the_address_of_an_exports_description_is_nothing(acme: ApiClient, key_of):
+    exports.put("e1", b"PK bytes", filename="site.zip", organization_id="acme")
+
+    for client in (acme, key_of("rival")):
+        assert client.ask("exports/e1:meta/").json()["code"] == "NOT_FOUND"
+
+
+def test_only_staff_see_the_stacks_of_steps(acme: ApiClient, staff: ApiClient):
+    workflow_id = acme.send("workflows/", NEW).json()["workflowId"]
+    error = {"code": "CANCELLED", "message": "stopped", "retryable": False, "stack": "File …"}
+    Task.objects.filter(workflow=workflow_id).update(error=error)
+
+    def stacks(client: ApiClient) -> set[str | None]:
+        steps = client.ask(f"workflows/{workflow_id}/").json()["tasks"]
+        return {step["error"].get("stack") for step in steps}
+
+    assert (stacks(acme), stacks(staff)) == ({None}, {"File …"})
+
+
+def test_a_workflow_is_retried_by_its_organization_for_a_charge_and_by_staff_for_none(
+    acme: ApiClient, staff: ApiClient
+):
+    def used() -> int:
+        usage = acme.ask("organizations/acme/usage/").json()["usage"]
+        return sum(row["used"] for row in usage.values())
+
+    workflow_id = acme.send("workflows/", NEW).json()["workflowId"]
+    for client, charge in ((staff, 0), (acme, 3)):
+        acme.send(f"workflows/{workflow_id}/cancel/")
+        before = used()
+        response = client.send(f"workflows/{workflow_id}/retry/")
+        assert response.status_code == 200
+        assert ("RateLimit-Limit" in response) == (charge > 0)
+        assert used() - before == charge
