@@ -1,11 +1,12 @@
 """What the admin classes share: read-only records, lists without COUNT, words for people."""
 
 import json
+import re
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import QuerySet, UUIDField
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -14,6 +15,8 @@ from django.utils.safestring import SafeString
 from plugspace_queue.ids import parse_id
 
 CURSOR = "before"
+# No longer than a column of numbers is wide.
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class KeysetChangeList(ChangeList):
@@ -58,7 +61,10 @@ class KeysetChangeList(ChangeList):
     def _place(self) -> Any:
         if not self.before:
             return None
-        return parse_id(self.before) or (int(self.before) if self.before.isdigit() else None)
+        # By the key's own kind: what is neither means the first page.
+        if isinstance(self.model._meta.pk, UUIDField):
+            return parse_id(self.before)
+        return int(self.before) if NUMBER.fullmatch(self.before) else None
 
 
 class OperateMixin:
@@ -96,6 +102,11 @@ class ReadOnlyAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeysetChangeList
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """By the filters of the list only: any other lookup would read every row."""
+        known = {getattr(entry, "parameter_name", entry) for entry in self.list_filter}
+        return lookup.partition("__")[0] in known
+
 
 class ReadOnlyInline(admin.TabularInline):
     """Rows that hang on a record."""
@@ -109,6 +120,12 @@ class ReadOnlyInline(admin.TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def is_list(request: HttpRequest) -> bool:
+    """Whether a list is asked for, which shows none of the large columns."""
+    match = request.resolver_match
+    return bool(match and match.url_name and match.url_name.endswith("_changelist"))
 
 
 def badge(state: str) -> SafeString:

@@ -13,7 +13,14 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, badge, link, pretty
+from plugspace_queue.admin.base import (
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    badge,
+    is_list,
+    link,
+    pretty,
+)
 from plugspace_queue.ids import parse_id
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Attempt, Dependency, Task
@@ -33,6 +40,10 @@ class AttemptInline(ReadOnlyInline):
 
     model = Attempt
     fields = ("number", "outcome", "worker_name", "started_at", "ended_at", "tokens_used", "cost")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        rows: QuerySet[Attempt] = super().get_queryset(request)
+        return rows.defer("error", "log")
 
 
 class PriorityFilter(admin.SimpleListFilter):
@@ -109,7 +120,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         rows: QuerySet[Task] = super().get_queryset(request)
-        return rows.defer(*LARGE) if _is_list(request) else rows
+        return rows.defer(*LARGE) if is_list(request) else rows
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         rows = self.get_queryset(request).select_related("organization", "workflow")
@@ -249,6 +260,10 @@ class AttemptAdmin(ReadOnlyAdmin):
     exclude = ("error", "log")
     readonly_fields = ("shown_error", "shown_log")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        rows: QuerySet[Attempt] = super().get_queryset(request)
+        return rows.defer("error", "log") if is_list(request) else rows
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Attempt], search_term: str
     ) -> tuple[QuerySet[Attempt], bool]:
@@ -275,8 +290,3 @@ def _verbs(state: State) -> list[str]:
 def _tasks(tasks: list[Task]) -> SafeString | str:
     rows = ((link("task", task.pk, f"{task.type} {task.pk}"), task.state) for task in tasks)
     return format_html_join(", ", "{} ({})", rows) or "-"
-
-
-def _is_list(request: HttpRequest) -> bool:
-    match = request.resolver_match
-    return bool(match and match.url_name and match.url_name.endswith("_changelist"))

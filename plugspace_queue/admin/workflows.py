@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, badge, pretty
+from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, badge, is_list, pretty
 from plugspace_queue.ids import parse_id
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
@@ -64,7 +64,8 @@ class WorkflowAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workflow]:
         rows: QuerySet[Workflow] = super().get_queryset(request)
-        return rows.select_related("organization").prefetch_related(STEPS)
+        rows = rows.select_related("organization").prefetch_related(STEPS)
+        return rows.defer("input") if is_list(request) else rows
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Workflow], search_term: str
@@ -76,11 +77,14 @@ class WorkflowAdmin(ReadOnlyAdmin):
             return queryset.filter(pk=workflow_id), False
         return queryset.filter(Q(project_id=term) | Q(organization_id=term)), False
 
-    @admin.action(description="Retry from the failed step", permissions=["operate"])
+    @admin.action(description="Retry from the failed step (no charge)", permissions=["operate"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:
-        steering.each(
-            request, queryset, lambda row: queue_manager.retry_workflow(row.pk), "go again"
-        )
+        def retry(row: Workflow) -> None:
+            queue_manager.retry_workflow(
+                row.pk, charge=False, reason=steering.reason(request), limit_requests=False
+            )
+
+        steering.each(request, queryset, retry, "go again")
 
     @admin.action(description="Cancel what is left", permissions=["operate"])
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from plugspace_queue import queue_manager
-from plugspace_queue.models import Attempt, Task, Workflow
+from plugspace_queue.models import Attempt, MonthlyUsage, Task, Workflow
 from plugspace_queue.types import State
 from tests.factories import arguments, make_organization, make_task
 
@@ -228,3 +228,51 @@ def test_the_filter_of_priorities_knows_all_four_without_asking(
 
     assert page.count(f">{task.pk}<") == rows
     assert not [q for q in queries if "DISTINCT" in q["sql"]]
+
+
+@pytest.mark.parametrize("place", ["²", "9" * 5000, "9" * 60, "-1", "x"])
+@pytest.mark.parametrize("name", ["task", "attempt"])
+def test_a_place_that_is_none_shows_the_first_page(root: Client, name: str, place: str):
+    with_data()
+    row = {"task": Task, "attempt": Attempt}[name].objects.order_by("-pk").first()
+
+    page = reverse(f"admin:plugspace_queue_{name}_changelist")
+    response = root.get(page, {"before": place})
+
+    assert response.status_code == 200
+    assert row is not None
+    assert f">{row.pk}<" in response.content.decode()
+
+
+def test_records_are_looked_up_by_the_filters_of_their_list_only(root: Client):
+    assert root.get(f"{TASKS}?state__exact=failed").status_code == 200
+    for lookup in ("input__prompt__contains", "user_id__icontains", "organization__name"):
+        assert root.get(f"{TASKS}?{lookup}=x").status_code == 400
+
+
+def test_lists_and_histories_leave_large_columns_where_they_are(root: Client):
+    workflow = with_data()
+    task = Task.objects.get(state=State.FAILED)
+    pages = {
+        reverse("admin:plugspace_queue_attempt_changelist"): '_attempt"."log"',
+        reverse("admin:plugspace_queue_workflow_changelist"): '_workflow"."input"',
+        f"{TASKS}{task.pk}/change/": '_attempt"."log"',
+    }
+
+    for address, column in pages.items():
+        with CaptureQueriesContext(connection) as queries:
+            rows_of(root, address)
+        assert not [q for q in queries if column in q["sql"]], address
+    assert "A bakery" in rows_of(root, f"/admin/plugspace_queue/workflow/{workflow.pk}/change/")
+
+
+def test_staff_retry_a_workflow_without_a_charge(operator: Client):
+    workflow = with_data()
+    queue_manager.cancel_workflow(workflow.pk)
+    before = list(MonthlyUsage.objects.values_list("type", "used"))
+
+    address = reverse("admin:plugspace_queue_workflow_changelist")
+    operator.post(address, {"action": "retry_chosen", "_selected_action": [str(workflow.pk)]})
+
+    assert set(workflow.tasks.values_list("state", flat=True)) == {State.WAITING, State.BLOCKED}
+    assert list(MonthlyUsage.objects.values_list("type", "used")) == before

@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from django.test import Client
-from django.urls import reverse
+from django.contrib import admin
+from django.test import Client, override_settings
+from django.urls import path, reverse
 
 from plugspace_queue import queue_manager
 from plugspace_queue.models import ApiKey, Membership, Organization, QueueSettings, TierPolicy
@@ -13,6 +14,9 @@ from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db
+
+# A service that has the admin and not the API.
+urlpatterns = [path("admin/", admin.site.urls)]
 
 NO_MEMBERS = {
     f"memberships-{name}": value
@@ -109,6 +113,17 @@ def test_a_key_is_shown_once_when_it_is_issued_and_works(root: Client):
         page = root.get(address).content.decode()
         assert secret not in page
         assert key.digest not in page
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_a_new_key_is_shown_where_the_api_is_served_elsewhere(root: Client):
+    make_organization("acme")
+
+    add = reverse("admin:plugspace_queue_apikey_add")
+    response = root.post(add, {"organization": "acme", "scopes": ["read"]})
+
+    assert response.status_code == 200
+    assert re.search(r"psq_[\w-]{30,}", response.content.decode())
 
 
 def test_a_revoked_key_opens_nothing_any_more(root: Client):
