@@ -1,6 +1,7 @@
 """Serves published sites: only what lies below their folder, and nothing in them may run."""
 
 import mimetypes
+import os
 from pathlib import Path, PurePosixPath
 
 from django.conf import settings
@@ -16,7 +17,7 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'self'; "
     "sandbox allow-forms allow-popups allow-top-navigation-by-user-activation"
 )
-LONGEST_NAME = 200
+LONGEST_NAME = 255
 LONGEST_PATH = 1_000
 TEXTS = {".html", ".css", ".svg", ".txt", ".md", ".py"}
 
@@ -45,7 +46,7 @@ def serve(request: HttpRequest, path: str) -> HttpResponseBase:
 def _find(path: str) -> Path:
     """The file a path means. Raises Http404 for everything outside the published version."""
     parts = PurePosixPath(path).parts
-    if len(path) > LONGEST_PATH or len(parts) < 2 or not all(map(_is_plain, parts)):
+    if _size(path) > LONGEST_PATH or len(parts) < 2 or not all(map(_is_plain, parts)):
         raise Http404("There is no such site.")
     organization, site, *rest = parts
     link = LINKS["preview" if rest[:1] == [PREVIEW] else "production"]
@@ -58,7 +59,13 @@ def _find(path: str) -> Path:
 
 
 def _is_plain(part: str) -> bool:
-    return part not in ("..", ".") and len(part) <= LONGEST_NAME and not set(part) & {"\\", "\0"}
+    is_short = _size(part) <= LONGEST_NAME
+    return part not in ("..", ".") and is_short and not set(part) & {"\\", "\0"}
+
+
+def _size(text: str) -> int:
+    """In bytes, as file systems count: to them a longer name is an error, not a missing file."""
+    return len(os.fsencode(text))
 
 
 def _answer(file: Path) -> HttpResponse:

@@ -94,6 +94,8 @@ def test_a_folder_without_its_slash_leads_to_the_one_with_it(root: Path) -> None
         "acme/p1/gone.html",
         "acme/p1/" + "a" * 5_000,
         "acme/p1/" + "a/" * 3_000,
+        "acme/p1/" + "é" * 180,
+        "acme/p1/" + "/".join(["é" * 90] * 10),
         "acme/gone/",
         "acme",
         "",
