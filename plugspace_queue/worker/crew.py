@@ -17,7 +17,7 @@ from plugspace_queue.processing.registry import Processor, processor_of, timeout
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.isolation import ProcessSlots
-from plugspace_queue.worker.messages import Ended, Returned, Stop
+from plugspace_queue.worker.messages import Ended, Stop
 from plugspace_queue.worker.pump import Desk, Limits, Pump
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.slots import LoopSlots, Slots, ThreadSlots
@@ -156,8 +156,8 @@ class Crew:
         run = held.run
         assert run is not None
         run.is_returned = True
-        if not self._record_end(held, run, ending):
-            self.pump.inbox.put(Returned([held]))
+        self._record_end(held, run, ending)
+        self.pump.returned(held)
 
     def _give_up(self, held: Held, run: Run) -> None:
         """End an attempt that does not come back; its slot stays taken until it does."""

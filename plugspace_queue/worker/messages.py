@@ -37,9 +37,7 @@ class Woken:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The calls of these attempts came back: their slots are free, their endings unwritten."""
-
-    held: Sequence[Held]
+    """Calls of attempts came back: look at the list of those whose slots are free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ which talk to the pump through its inbox.
 import logging
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +107,18 @@ class Pump:
         self._active_at = time.monotonic()
         self._trouble = 0.0
         self._turn = 0
+        self._returned: deque[Held] = deque()
+        self._is_told_of_returned = False
+
+    def returned(self, held: Held) -> None:
+        """An attempt's call came back (any thread): its slot is free, its ending unwritten.
+
+        One message stands for all that come back until the pump looks.
+        """
+        self._returned.append(held)
+        if not self._is_told_of_returned:
+            self._is_told_of_returned = True
+            self.inbox.put(Returned())
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Turn until `is_over()` or the limits say so; leaves nothing of its own unsettled."""
@@ -149,9 +162,8 @@ class Pump:
                 self._desks[name].notes.extend(notes)
             case Woken(queue=name):
                 self._desks[name].is_ready = True
-            case Returned(held=returned):
-                for one in returned:
-                    self._free(one)
+            case Returned():
+                self._free_returned()
             case Stop(cold=cold):
                 self.is_stopping = True
                 self.is_cold = self.is_cold or cold
@@ -197,6 +209,12 @@ class Pump:
         self._active_at = time.monotonic()
         if held.run is None or held.run.is_returned:
             self._free(held)
+
+    def _free_returned(self) -> None:
+        # The flag first: who comes back from here on tells again.
+        self._is_told_of_returned = False
+        while self._returned:
+            self._free(self._returned.popleft())
 
     def _free(self, held: Held) -> None:
         """The slot is free for another task while this one's ending is still being written."""

@@ -7,7 +7,7 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
@@ -23,10 +23,8 @@ from plugspace_queue.worker import closing, judge
 from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.messages import (
     Announce,
-    Ended,
     PumpMessage,
     RecorderMessage,
-    Returned,
     Settle,
 )
 from plugspace_queue.worker.table import Held
@@ -77,7 +75,6 @@ class Recorder(threading.Thread):
             while not (self._stopping.is_set() and self._inbox.empty()):
                 messages = self._collect()
                 if messages:
-                    self._tell_returned(messages)
                     self._record(Batch(messages, timezone.now()))
         finally:
             connection.close()
@@ -93,12 +90,6 @@ class Recorder(threading.Thread):
             if message is not None:
                 messages.append(message)
         return messages
-
-    def _tell_returned(self, messages: Sequence[RecorderMessage]) -> None:
-        """Let the pump take the next tasks while the endings of these are being written."""
-        ended = [m.held for m in messages if isinstance(m, Ended) and m.run.is_returned]
-        if ended:
-            self._tell(Returned(ended))
 
     def _record(self, batch: Batch) -> None:
         pause = 0.1
