@@ -3,7 +3,7 @@
 import inspect
 
 import plugspace_queue
-from plugspace_queue import TaskType, conf, errors, processor, queue_manager, urls
+from plugspace_queue import TaskType, conf, errors, processor, queue_manager, testing, urls
 
 VERBS = [
     "add_task",
@@ -69,3 +69,15 @@ def test_a_host_project_includes_our_urls_and_takes_rq_settings_from_us():
     assert urls.app_name == "plugspace_queue"
     assert set(queues) == {kind.queue_name for kind in TaskType}
     assert set(rq) == {"WORKER_CLASS", "JOB_CLASS", "QUEUE_CLASS"}
+
+
+def test_a_host_project_has_tools_for_its_tests():
+    assert testing.__all__ == [
+        "assert_no_tasks",
+        "assert_state",
+        "assert_submitted",
+        "eager",
+        "processors",
+        "run_pending",
+    ]
+    assert all(inspect.getdoc(getattr(testing, name)) for name in testing.__all__)

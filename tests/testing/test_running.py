@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from plugspace_queue import errors, keys, queue_manager, signals
 from plugspace_queue.models import Task
+from plugspace_queue.processing import registry
 from plugspace_queue.testing import assert_state, processors, run_pending, running
 from tests.testing.host import submit
 from tests.worker.conftest import crew, until_final, until_running
@@ -77,6 +78,18 @@ def test_a_scheduled_task_runs_when_its_time_has_come_and_expires_after_its_ttl(
     run_pending(now=later + timedelta(seconds=61))
 
     assert assert_state(late, "expired", "EXPIRED").refunded_at
+
+
+def test_a_backoff_counts_from_the_time_that_is_gone_by():
+    later = timezone.now() + timedelta(days=1)
+    task = submit(run_at=later)
+
+    with processors({"ARCHITECT": always_busy}):
+        run_pending(now=later)
+
+    row = assert_state(task, "retrying")
+    assert row.retry_count == 1
+    assert row.wake_at >= later + timedelta(seconds=2)
 
 
 def test_what_is_paused_stays_waiting():
@@ -195,22 +208,16 @@ def test_a_task_that_a_worker_runs_is_left_to_it(crew, until_running, until_fina
 
 
 def test_a_named_type_needs_a_processor_and_others_wait():
-    with processors({}):
-        task = submit("DEPLOY")
-        without_processor("DEPLOY")
-        assert run_pending() == []
-        with pytest.raises(LookupError, match="DEPLOY"):
-            run_pending("DEPLOY")
+    task = submit("DEPLOY")
+    # The fixture of the fakes puts it back.
+    registry.unregister("DEPLOY")
+
+    assert run_pending() == []
+    with pytest.raises(LookupError, match="DEPLOY"):
+        run_pending("DEPLOY")
     assert_state(task, "waiting")
 
 
 def test_until_knows_two_words():
     with pytest.raises(ValueError, match="until"):
         run_pending(until="twice")
-
-
-def without_processor(kind):
-    """The fixture of the fakes puts it back."""
-    from plugspace_queue.processing import registry
-
-    registry.unregister(kind)
