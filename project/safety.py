@@ -4,15 +4,29 @@ from collections.abc import Mapping
 
 from django.core.exceptions import ImproperlyConfigured
 
+from project.environment import words
+
 DEVELOPMENT_KEY = "only-for-development-and-tests-production-sets-SECRET_KEY"
 DEVELOPMENT_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
 
 
 def refuse_unsafe(environ: Mapping[str, str], *, debug: bool) -> None:
-    """Raise ImproperlyConfigured when DEBUG is off and a value of production is missing."""
+    """Raise ImproperlyConfigured when DEBUG is off and a value of production is missing.
+
+    Also when other hosts are served and nobody said whether DEBUG is on: then it was forgotten.
+    """
+    if debug and "DEBUG" not in environ and _serves_others(environ):
+        raise ImproperlyConfigured(
+            "ALLOWED_HOSTS names other hosts than this one, so: set DEBUG=0 (or DEBUG=1 if you "
+            "mean to show tracebacks to them)."
+        )
     missing = [] if debug else list(_missing(environ))
     if missing:
         raise ImproperlyConfigured("DEBUG is off, so: " + " ".join(missing))
+
+
+def _serves_others(environ: Mapping[str, str]) -> bool:
+    return bool(set(words(environ, "ALLOWED_HOSTS")) - set(DEVELOPMENT_HOSTS))
 
 
 def _missing(environ: Mapping[str, str]) -> list[str]:

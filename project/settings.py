@@ -78,6 +78,14 @@ RQ_QUEUES, RQ = rq_settings(url=REDIS_URL, sentinels=SENTINELS)
 RQ_QUEUES["default"] = connection_config(url=REDIS_URL, sentinels=SENTINELS)
 CACHES = caching.caches(url=REDIS_URL, sentinels=SENTINELS)
 
+# Django's own default says nothing of a broken page when DEBUG is off and nobody gets mail.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django": {"handlers": ["console"], "level": "INFO"}},
+}
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

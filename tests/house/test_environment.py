@@ -13,8 +13,12 @@ OURS = ("DATABASE_URL", "REDIS_URL", "SENTINELS", "SECRET_KEY", "DEBUG", "ALLOWE
 
 
 def read_settings(**variables: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in OURS}
     code = "import project.settings as s; print(s.DATABASES['default']['NAME'], s.RQ_QUEUES)"
+    return run_python(code, **variables)
+
+
+def run_python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in OURS}
     return subprocess.run(
         [sys.executable, "-c", code],
         env=inherited | variables,
@@ -131,3 +135,22 @@ def test_the_embedded_server_can_be_forced_in_production():
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_other_hosts_are_not_served_with_a_forgotten_debug():
+    forgotten = read_settings(ALLOWED_HOSTS="example.org")
+    meant = read_settings(ALLOWED_HOSTS="example.org", DEBUG="1")
+    alone = read_settings(ALLOWED_HOSTS="localhost,127.0.0.1")
+
+    assert forgotten.returncode == 1
+    assert "set DEBUG=0" in forgotten.stderr
+    assert (meant.returncode, alone.returncode) == (0, 0)
+
+
+def test_what_breaks_in_production_is_told_to_the_console():
+    code = "import django, logging; django.setup(); logging.getLogger('django').error('it broke')"
+    done = run_python(
+        code, DEBUG="0", SECRET_KEY="k", ALLOWED_HOSTS="example.org", PLUGSPACE_EMBEDDED="force"
+    )
+
+    assert done.stderr.count("it broke") == 1
