@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet, UUIDField
@@ -15,6 +16,7 @@ from django.utils.safestring import SafeString
 from plugspace_queue.ids import parse_id
 
 CURSOR = "before"
+LONGEST_WINDOW = 31 * 86_400.0
 # No longer than a column of numbers is wide.
 NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -120,6 +122,11 @@ class ReadOnlyInline(admin.TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def window_field(**told: Any) -> forms.FloatField:
+    """Seconds of a limiter's window; Redis could not keep one that never ends."""
+    return forms.FloatField(min_value=0.1, max_value=LONGEST_WINDOW, **told)
 
 
 def is_list(request: HttpRequest) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
@@ -9,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge
+from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge, window_field
 from plugspace_queue.door.stats import QueueStats
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager
@@ -28,10 +29,21 @@ class QueueList(ChangeList):
             row.figures = figures.get(row.type)
 
 
+class QueueForm(forms.ModelForm):
+    """A queue, with a window that Redis can keep."""
+
+    limiter_duration = window_field(required=False, help_text="Window in seconds.")
+
+    class Meta:
+        model = QueueSettings
+        fields = "__all__"  # noqa: DJ007
+
+
 @admin.register(QueueSettings)
 class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
     """One row a queue; an empty field means: as the code or the seed says."""
 
+    form = QueueForm
     list_display = (
         "type",
         "shown_state",

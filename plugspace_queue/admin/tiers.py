@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from plugspace_queue.admin.base import StyledMixin
+from plugspace_queue.admin.base import StyledMixin, window_field
 from plugspace_queue.models import TierPolicy
 from plugspace_queue.rules.tiers import UNLIMITED
 from plugspace_queue.types import TaskType
@@ -25,6 +25,7 @@ class TierForm(forms.ModelForm):
     analyze = _quota_field(TaskType.ANALYZE)
     deploy = _quota_field(TaskType.DEPLOY)
     export = _quota_field(TaskType.EXPORT)
+    request_window = window_field(initial=60.0, help_text="Seconds.")
 
     class Meta:
         model = TierPolicy

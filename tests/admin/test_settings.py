@@ -55,6 +55,21 @@ def test_a_quota_below_no_limit_is_refused(root: Client):
     assert TierPolicy.objects.get(pk="free").quota("ARCHITECT") == 10
 
 
+@pytest.mark.parametrize("window", ["1e300", "0", "inf"])
+def test_a_window_that_redis_cannot_keep_is_refused(root: Client, window: str):
+    quotas = {kind.queue_name: 7 for kind in TaskType}
+    rest = {"priority": 3, "request_limit": 100, "request_window": window}
+
+    tier = root.post(change("tierpolicy", "free"), quotas | rest)
+    queue = root.post(
+        change("queuesettings", "CODE"), {"policy": "strict", "limiter_duration": window}
+    )
+
+    assert (tier.status_code, queue.status_code) == (200, 200)
+    assert TierPolicy.objects.get(pk="free").request_window == 60
+    assert QueueSettings.objects.get(pk="CODE").limiter_duration is None
+
+
 def test_a_new_tier_can_be_made(root: Client):
     quotas = {kind.queue_name: 7 for kind in TaskType}
     rest = {"slug": "team", "priority": 2, "request_limit": 10, "request_window": 1}
