@@ -27,6 +27,7 @@ def test_submitted_tasks_are_found_by_type_count_and_fields():
         "ARCHITECT", input={"context": {"industry": "b", "style": "a"}, "prompt": "one"}
     )
     assert assert_submitted("CODE", 0) == []
+    assert assert_submitted("ARCHITECT", 0, input={"prompt": "three"}) == []
 
 
 def test_a_wrong_expectation_is_told_with_what_is_there():

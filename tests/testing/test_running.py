@@ -155,16 +155,22 @@ def test_progress_is_written_and_told_while_it_runs():
 
 
 def test_an_async_processor_sees_the_rows_of_the_test():
+    told = []
+
     async def work(context):
         context.report_progress(50)
         return await sync_to_async(Task.objects.count)()
 
+    def hear(payload, **kwargs):
+        told.append(payload["progress"]["percent"])
+
+    signals.task_progress.connect(hear)
     task = submit()
     with processors({"ARCHITECT": work}):
         run_pending()
 
     row = assert_state(task, "complete")
-    assert (row.result, row.progress["percent"]) == (1, 50.0)
+    assert (row.result, row.progress["percent"], told) == (1, 50.0, [50.0])
 
 
 def test_what_a_processor_submits_runs_too():
@@ -201,7 +207,8 @@ def test_a_task_that_a_worker_runs_is_left_to_it(crew, until_running, until_fina
         until_running(task)
         # As if the worker's row were not written yet.
         Task.objects.filter(pk=task.pk).update(state="waiting")
-        assert run_pending() == []
+        other = submit("DESIGN")
+        assert run_pending() == [other]
         Task.objects.filter(pk=task.pk).update(state="processing")
         submit("CODE")
         assert until_final(task).attempt_count == 1

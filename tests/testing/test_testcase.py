@@ -28,6 +28,10 @@ def heard() -> Iterator[list[str]]:
         signal.disconnect(hear)
 
 
+def refuse(context):
+    raise errors.ValidationFailed("no such site")
+
+
 class RunPendingTests(TestCase):
     @classmethod
     def setUpClass(cls) -> None:
@@ -60,9 +64,6 @@ class RunPendingTests(TestCase):
         assert_state(architect, "waiting")
 
     def test_a_failed_step_cancels_and_refunds_what_hangs_on_it_and_signals_tell_so(self):
-        def refuse(context):
-            raise errors.ValidationFailed("no such site")
-
         steps = start_workflow()
 
         with processors({"ARCHITECT": refuse}), heard() as names:
@@ -78,9 +79,6 @@ class RunPendingTests(TestCase):
         )
 
     def test_what_hangs_on_it_is_told_once_even_when_callbacks_are_captured(self):
-        def refuse(context):
-            raise errors.ValidationFailed("no")
-
         start_workflow()
         capture = self.captureOnCommitCallbacks(execute=True)
         with processors({"ARCHITECT": refuse}), heard() as names, capture as callbacks:
@@ -90,6 +88,8 @@ class RunPendingTests(TestCase):
         self.assertEqual(names.count("taskCancelled"), 2)
 
     def test_redis_hears_nothing(self):
+        with eager(), processors({"DESIGN": refuse}):
+            start_workflow()
         start_workflow()
 
         run_pending()
