@@ -22,6 +22,28 @@ from plugspace_queue.types import TaskType
 
 Apps = Sequence[AppConfig] | None
 SHORTEST_LEASE = 3
+POSITIVE = (
+    "timeout",
+    "default_ttl",
+    "max_input",
+    "max_result",
+    "result_ttl",
+    "export_ttl",
+    "events_maxlen",
+    "org_tasks_maxlen",
+    "relay_interval",
+)
+NOT_NEGATIVE = (
+    "max_retries",
+    "max_deferrals",
+    "max_recoveries",
+    "max_log_lines",
+    "backoff_delay",
+    "backoff_jitter",
+    "hard_stop",
+    "shutdown_grace",
+    "snapshot_limit",
+)
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
 NEEDED = ("rest_framework", "django_rq")
 
@@ -57,7 +79,7 @@ def _mistyped(name: str, value: Any, hint: Any) -> list[CheckMessage]:
 
 
 def _ranges(conf: AppSettings) -> Iterator[CheckMessage]:
-    if conf.lease < SHORTEST_LEASE:
+    if not conf.lease >= SHORTEST_LEASE:
         yield Error(
             f"{SETTING}['LEASE'] is {conf.lease}: a lease shorter than {SHORTEST_LEASE} s is lost "
             "in one slow moment.",
@@ -69,6 +91,29 @@ def _ranges(conf: AppSettings) -> Iterator[CheckMessage]:
     final = {state.value for state in lifecycle.FINAL}
     yield from _strangers("RETENTION", conf.retention, final)
     yield from _strangers("RATE_LIMIT", conf.rate_limit, {"max", "duration"})
+    yield from _out_of_range(conf)
+
+
+def _out_of_range(conf: AppSettings) -> Iterator[CheckMessage]:
+    slots = conf.concurrency
+    positive = {name: getattr(conf, name) for name in POSITIVE} | {
+        "concurrency": min(slots.values(), default=1) if isinstance(slots, Mapping) else slots,
+        # Both are needed: half a limit is none.
+        "rate_limit": min(conf.rate_limit.get(name, 0) for name in ("max", "duration")),
+    }
+    rest = {name: getattr(conf, name) for name in NOT_NEGATIVE} | {
+        "retention": min(conf.retention.values(), default=0)
+    }
+    # Written so that NaN is out of every range.
+    wrong = {name: "more than 0" for name, value in positive.items() if not value > 0}
+    wrong |= {name: "0 or more" for name, value in rest.items() if not value >= 0}
+    if not conf.key_prefix:
+        wrong["key_prefix"] = "a word"
+    for name, wanted in wrong.items():
+        yield Error(
+            f"{SETTING}[{name.upper()!r}] is {getattr(conf, name)!r}: it must be {wanted}.",
+            id="psq.E010",
+        )
 
 
 def _strangers(name: str, given: Mapping[str, Any], known: set[str]) -> Iterator[CheckMessage]:
@@ -131,14 +176,27 @@ def _is_or_extends(given: Any, wanted: str) -> bool:
 def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """No cache shares a database with the queues: clearing it would be FLUSHDB."""
     given = getattr(settings, "RQ_QUEUES", {})
-    ours = {name: databases.of_queue(given[name]) for name in QUEUE_NAMES if name in given}
     found: list[CheckMessage] = []
+    ours: dict[str, databases.Place | None] = {}
+    for name in (name for name in QUEUE_NAMES if name in given):
+        try:
+            ours[name] = databases.of_queue(given[name])
+        except ValueError as error:
+            found.append(_unreadable(f"RQ_QUEUES[{name!r}]", error))
     for alias, config in settings.CACHES.items():
-        places = databases.of_cache(config)
+        try:
+            places = databases.of_cache(config)
+        except ValueError as error:
+            found.append(_unreadable(f"CACHES[{alias!r}]", error))
+            continue
         shared = [name for name, place in ours.items() if place is None or place in places]
         if shared and places:
             found.append(_shared_database(alias, shared))
     return found
+
+
+def _unreadable(place: str, error: ValueError) -> CheckMessage:
+    return Error(f"The address in {place} cannot be read: {error}", id="psq.E011")
 
 
 def _shared_database(alias: str, queues: list[str]) -> CheckMessage:
@@ -183,7 +241,11 @@ def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMe
 def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Asks the queues' servers (with `check --deploy`): no cluster, no eviction."""
     given = getattr(settings, "RQ_QUEUES", {})
-    one_each = {databases.of_queue(given[n]): n for n in QUEUE_NAMES if n in given}
+    try:
+        one_each = {databases.of_queue(given[n]): n for n in QUEUE_NAMES if n in given}
+    except ValueError:
+        # psq.E011 tells it.
+        return []
     return [message for name in one_each.values() for message in _of_server(name)]
 
 

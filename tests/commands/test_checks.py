@@ -68,6 +68,33 @@ def test_good_values_pass(values: object):
     assert found(PLUGSPACE_QUEUE=values) == {}
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"MAX_RETRIES": -1},
+        {"TIMEOUT": float("nan")},
+        {"DEFAULT_TTL": 0},
+        {"CONCURRENCY": 0},
+        {"CONCURRENCY": {"CODE": 0}},
+        {"RATE_LIMIT": {"max": 5}},
+        {"RETENTION": {"failed": -1}},
+        {"KEY_PREFIX": ""},
+    ],
+)
+def test_a_value_out_of_its_range_is_an_error(values: object):
+    assert "psq.E010" in found(PLUGSPACE_QUEUE=values)
+
+
+@pytest.mark.parametrize("address", ["cache.example:6379", "redis://host:port"])
+def test_an_address_that_cannot_be_read_is_told_and_no_traceback(address: str):
+    cache = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": address}}
+    assert "psq.E011" in found(CACHES=cache)
+
+    with queues(URL=address) as given, override_settings(RQ_QUEUES=given):
+        assert "psq.E011" in found()
+        assert list(server_keeps_what_it_is_given(None)) == []
+
+
 def test_a_lease_below_three_seconds_is_an_error():
     assert "psq.E003" in found(PLUGSPACE_QUEUE={"LEASE": 2})
 
