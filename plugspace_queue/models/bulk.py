@@ -4,6 +4,7 @@
 per row and column.
 """
 
+import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.rowset import Answer, instances, prepared, relation, send
 from plugspace_queue.models.task import Attempt, Dependency, Task
 from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State
+from plugspace_queue.types import Outcome, State
 
 STARTABLE = sorted(state.value for state in lifecycle.STARTABLE)
 
@@ -158,22 +159,27 @@ def count_endings(
     return [send(connections[using], sql, [*counts[kind], kind], len) for kind in sorted(counts)]
 
 
-ATTEMPT_COLUMNS = (
-    "task_id",
-    "number",
-    "fence",
-    "worker_name",
-    "started_at",
-    "ended_at",
-    "outcome",
-    "error",
-    "tokens_used",
-    "cost",
-    "log",
-)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedAttempt:
+    """A row of `Attempt` to be: five times as cheap to make as the model's instance."""
+
+    task_id: uuid.UUID
+    number: int
+    fence: int
+    worker_name: str
+    started_at: datetime
+    ended_at: datetime
+    outcome: Outcome
+    error: dict[str, Any] | None
+    tokens_used: int
+    cost: Decimal
+    log: list[str]
 
 
-def add_attempts(attempts: Sequence[Attempt], *, using: str = "default") -> Answer[int]:
+ATTEMPT_COLUMNS = tuple(field.name for field in dataclasses.fields(EndedAttempt))
+
+
+def add_attempts(attempts: Sequence[EndedAttempt], *, using: str = "default") -> Answer[int]:
     """Insert attempts whose ending was written before in this transaction, each once."""
     connection = connections[using]
     fields = [Attempt._meta.get_field(name.removesuffix("_id")) for name in ATTEMPT_COLUMNS]

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from plugspace_queue import events
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Settlement
-from plugspace_queue.models import Attempt, Task
-from plugspace_queue.models.bulk import FINISH_COLUMNS, Finish
+from plugspace_queue.models import Task
+from plugspace_queue.models.bulk import FINISH_COLUMNS, EndedAttempt, Finish
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.run import Run
 from plugspace_queue.rules import lifecycle
@@ -46,7 +46,7 @@ class Closing:
     run: Run
     ending: Ending
     finish: Finish
-    attempt: Attempt
+    attempt: EndedAttempt
 
 
 def closing_of(run: Run, ending: Ending, now: datetime) -> Closing:
@@ -74,8 +74,8 @@ def _finish(run: Run, ending: Ending, now: datetime) -> Finish:
     )
 
 
-def _attempt(run: Run, ending: Ending, now: datetime) -> Attempt:
-    return Attempt(
+def _attempt(run: Run, ending: Ending, now: datetime) -> EndedAttempt:
+    return EndedAttempt(
         task_id=run.task.pk,
         number=run.number,
         fence=run.fence,
