@@ -5,10 +5,12 @@ The stream in Redis carries at-least-once broadcasts; who needs every completion
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from plugspace_queue.conf import get_settings
@@ -20,6 +22,8 @@ from plugspace_queue.signals import SIGNALS
 from plugspace_queue.types import EventName
 
 logger = logging.getLogger("plugspace_queue.events")
+
+CURSOR = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
 Payload = dict[str, Any]
 Listener = Callable[[Payload], object]
@@ -105,12 +109,11 @@ class Reader(threading.Thread):
         self._listeners.append((name, listener))
 
     def run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._read_once()
-            except Unavailable:
-                self._ready.set()
-                self._stopping.wait(1.0)
+        try:
+            while not self._stopping.is_set():
+                self._read_or_wait()
+        finally:
+            connections.close_all()
 
     def wait_until_ready(self, timeout: float = 5.0) -> bool:
         """Whether the place to read from is fixed: later events will not be missed."""
@@ -119,16 +122,29 @@ class Reader(threading.Thread):
     def stop(self) -> None:
         self._stopping.set()
 
+    def _read_or_wait(self) -> None:
+        try:
+            self._read_once()
+        except Exception as error:
+            # A reader that ends leaves its listeners deaf for good, and nobody notices.
+            if not isinstance(error, Unavailable):
+                logger.exception("events could not be read; it is tried again")
+            self._ready.set()
+            self._stopping.wait(1.0)
+
     def _read_once(self) -> None:
         source = client(purpose="block")
         if self._cursor is None:
             self._cursor = stream.last_cursor(source)
         self._ready.set()
         for cursor, body in stream.read(source, self._cursor, self.BLOCK_MS, 100):
-            self._deliver({**body, "id": cursor})
+            if body:
+                self._deliver({**body, "id": cursor})
             self._cursor = cursor
 
     def _deliver(self, body: Payload) -> None:
+        # A listener's connection may have been cut since the last event.
+        close_old_connections()
         for name, listener in list(self._listeners):
             if name in (body.get("name"), "*"):
                 self._call(listener, body)
@@ -149,9 +165,11 @@ def on(name: EventName | str, listener: Listener, *, since: str | None = None) -
     """Call `listener(payload)` for each event of this name ("*": all), in a thread of this process.
 
     From now on, or after the cursor `since` (an event's `id`). Raises ValueError for a name
-    nobody sends. Returns the reader; `close()` stops them all.
+    nobody sends and for what is no cursor. Returns the reader; `close()` stops them all.
     """
     wanted = name if name == "*" else EventName(name).value
+    if since is not None and not CURSOR.fullmatch(since):
+        raise ValueError(f"{since!r} is not the cursor of an event.")
     with _lock:
         reader = _shared_reader() if since is None else None
         if reader is None:

@@ -28,11 +28,19 @@ def append(client: Redis, payloads: Sequence[str]) -> None:
 def read(client: Redis, cursor: str, block_ms: int, count: int) -> list[tuple[str, dict[str, Any]]]:
     """Events after the cursor, oldest first, each with its own cursor; waits for one to come.
 
-    Raises Unavailable.
+    An entry that is no event is an empty one. Raises Unavailable.
     """
     reply: Any = client.xread({keys.events(): cursor}, count=count, block=block_ms)
     entries = reply[0][1] if reply else []
-    return [(entry_id.decode(), json.loads(fields[FIELD])) for entry_id, fields in entries]
+    return [(entry_id.decode(), _body(fields)) for entry_id, fields in entries]
+
+
+def _body(fields: dict[bytes, bytes]) -> dict[str, Any]:
+    try:
+        body = json.loads(fields[FIELD])
+    except (KeyError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 @guarded

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connection, connections
 
-from plugspace_queue import embedded, errors, events, queue_manager
+from plugspace_queue import embedded, errors, events, keys, queue_manager
 from plugspace_queue.models import Task
 from tests.processes.app.receivers import HEARD
 from tests.support import wait_until
@@ -195,6 +196,61 @@ def test_an_expired_task_fires_task_failed_with_its_code_and_its_own_event(rqwor
 
     codes = {e["name"]: e["error"]["code"] for e in heard if "error" in e}
     assert codes == {"taskFailed": "EXPIRED", "taskExpired": "EXPIRED"}
+
+
+def test_strange_entries_in_the_stream_are_passed_over(hear, redis):
+    heard = hear()
+    redis.xadd(keys.events(), {"word": "not ours"})
+    redis.xadd(keys.events(), {"event": "not json"})
+    redis.xadd(keys.events(), {"event": "[]"})
+
+    task = prompt("pid")
+
+    wait_until(lambda: heard)
+    assert names(heard, task) == [event["name"] for event in heard] == ["taskAdded"]
+    queue_manager.cancel(task.pk)
+
+
+def test_a_listener_outlives_an_answer_that_makes_no_sense(hear, redis):
+    heard = hear()
+    redis.set(keys.events(), "not a stream")
+    wait_until(lambda: redis.info("commandstats")["cmdstat_xread"]["failed_calls"])
+    redis.delete(keys.events())
+
+    task = prompt("pid")
+
+    wait_until(lambda: names(heard, task) == ["taskAdded"])
+    queue_manager.cancel(task.pk)
+
+
+@pytest.mark.parametrize("cursor", ["yesterday", "", "1-2-3", "$"])
+def test_a_cursor_that_is_none_is_refused(cursor):
+    with pytest.raises(ValueError, match="cursor"):
+        queue_manager.on("taskCompleted", print, since=cursor)
+
+
+def test_a_listeners_database_connection_is_renewed_and_closed_with_it(hear):
+    seen = []
+
+    def look(event: dict[str, Any]) -> None:
+        seen.append((Task.objects.count(), connection.connection))
+        own.append(connections["default"])
+
+    own: list[Any] = []
+    queue_manager.on("taskAdded", look)
+    tasks = [prompt("pid")]
+    wait_until(lambda: len(seen) == 1)
+    # As after a restart of the database: Django replaces what it finds too old.
+    own[0].close_at = 0.0
+    tasks.append(prompt("pid"))
+    wait_until(lambda: len(seen) == 2)
+
+    assert [count for count, _ in seen] == [1, 2]
+    assert seen[0][1] is not seen[1][1]
+    queue_manager.close()
+    assert own[0].connection is None
+    for task in tasks:
+        queue_manager.cancel(task.pk)
 
 
 def test_a_listener_goes_on_where_it_was_after_redis_was_away(hear):
