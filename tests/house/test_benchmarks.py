@@ -69,6 +69,21 @@ def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     assert (tmp_path / "benchmarks.svg").exists()
 
 
+def test_published_figures_are_those_of_the_measures_of_today():
+    written = json.loads((ROOT / "benchmarks" / "latest.json").read_text())
+    known = {
+        (figure, unit, system.name)
+        for entry in MEASURES
+        for figure, unit in entry.figures.items()
+        for system in entry.systems
+    }
+
+    found = {(row["measure"], row["unit"], row["system"]) for row in written["rows"]}
+
+    assert found == known
+    assert all(set(row) == KEYS for row in written["rows"])
+
+
 def test_a_measurement_that_fails_is_told_and_stops_no_other():
     def fails_once(trial: Trial) -> dict[str, float]:
         runs.append(trial)
