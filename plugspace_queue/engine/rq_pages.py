@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin import AdminSite, site
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern
 from django_rq import admin as stock
@@ -99,8 +99,11 @@ def _guarded(view: View) -> View:
         is_post = request.method == "POST"
         if not (_may(request, VIEW) and (_may(request, OPERATE) or not is_post)):
             raise PermissionDenied
-        if is_post and ours is not None and (queue := _our_queue(kwargs)) is not None:
-            return ours(Click(request, queue, kwargs))
+        if is_post and "queue_index" in kwargs:
+            queue = get_queue_by_index(kwargs["queue_index"])
+            _require_no_others(request, queue, kwargs)
+            if ours is not None and type_of_queue(queue.name) is not None:
+                return ours(Click(request, queue, kwargs))
         return view(request, *args, **kwargs)
 
     return page
@@ -118,9 +121,15 @@ def _counted(view: View) -> View:
     return page
 
 
-def _our_queue(kwargs: dict[str, Any]) -> Queue | None:
-    queue = get_queue_by_index(kwargs["queue_index"])
-    return queue if type_of_queue(queue.name) is not None else None
+def _require_no_others(request: HttpRequest, queue: Queue, kwargs: dict[str, Any]) -> None:
+    """Raise Http404 when the click is on a task of a queue that is not the page's.
+
+    RQ finds every job through every queue: its hashes know no queue.
+    """
+    named = [kwargs.get("job_id"), *request.POST.getlist("job_ids")]
+    tasks = Task.objects.filter(pk__in={parse_id(job_id) for job_id in named} - {None})
+    if tasks.exclude(type=type_of_queue(queue.name) or "").exists():
+        raise Http404("A task is changed on the pages of its own queue only.")
 
 
 class Click:

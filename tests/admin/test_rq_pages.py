@@ -160,3 +160,31 @@ def test_a_stock_queue_beside_ours_keeps_its_stock_buttons(operator: Client):
     operator.post(page("delete_job", index("default"), job.id))
 
     assert django_rq.get_queue("default").count == 0
+
+
+@pytest.mark.parametrize("through", ["default", "code"])
+@pytest.mark.parametrize("name", ["delete_job", "enqueue_job", "requeue_job", "stop_job"])
+def test_a_task_is_out_of_reach_through_another_queue(
+    operator: Client, redis: Redis, task: Task, name: str, through: str
+):
+    response = operator.post(page(name, index(through), task.pk))
+
+    assert response.status_code == 404
+    assert state_of(task) == State.WAITING
+    assert redis.exists(f"rq:job:{task.pk}")
+    assert redis.llen("rq:queue:default") == 0
+
+
+@pytest.mark.parametrize("action", ["delete", "requeue", "stop"])
+def test_a_chosen_task_of_another_queue_keeps_all_chosen_jobs_as_they_are(
+    operator: Client, redis: Redis, task: Task, action: str
+):
+    job = django_rq.get_queue("default").enqueue(print, "hello")
+    body = {"action": action, "job_ids": [job.id, str(task.pk)]}
+
+    response = operator.post(page("actions", index("default")), body)
+
+    assert response.status_code == 404
+    assert state_of(task) == State.WAITING
+    assert redis.exists(f"rq:job:{task.pk}")
+    assert redis.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
