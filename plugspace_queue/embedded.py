@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -43,15 +44,29 @@ def data_dir(base_dir: Path | None = None) -> Path:
 
 
 def is_running(base_dir: Path | None = None) -> bool:
-    """Whether the server answers, not whether a process is there."""
+    """Whether the server answers, not whether a process is there; raises as `guard` does."""
+    guard(base_dir)
     return _ask(socket_path(base_dir), b"PING", timeout=1.0).startswith(b"+PONG")
+
+
+def guard(base_dir: Path | None = None) -> None:
+    """Raise RuntimeError when somebody else made the socket's place, or the socket in it.
+
+    Their server would be spoken to as if it were ours: the place lies where all users may write.
+    A folder of ours is closed to others first, so that nothing changes after the look.
+    """
+    path = Path(socket_path(base_dir))
+    if os.path.lexists(path.parent):
+        _make_private(path.parent)
+    with suppress(FileNotFoundError):
+        _refuse_foreign(path)
 
 
 def ensure_running(timeout: float = 10, *, base_dir: Path | None = None) -> None:
     """Start the server unless it answers; any number of processes may call it at once.
 
-    Raises RuntimeError when it cannot be started here, TimeoutError when it did not answer within
-    `timeout` seconds.
+    Raises RuntimeError when it cannot be started here or somebody else made its place, TimeoutError
+    when it did not answer within `timeout` seconds.
     """
     if is_running(base_dir):
         return
@@ -142,10 +157,16 @@ def _refuse_windows() -> None:
 
 def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
-    if directory.is_symlink() or found.st_uid != _uid():
-        raise RuntimeError(f"{directory} belongs to another user: remove it, or set REDIS_URL.")
+    _refuse_foreign(directory)
     directory.chmod(0o700)
+
+
+def _refuse_foreign(path: Path) -> None:
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise RuntimeError(f"{path} is a link: remove it, or set REDIS_URL.")
+    if found.st_uid != _uid():
+        raise RuntimeError(f"{path} belongs to another user: remove it, or set REDIS_URL.")
 
 
 @contextmanager

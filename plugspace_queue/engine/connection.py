@@ -67,20 +67,26 @@ class SafeSentinelConnection(SentinelManagedConnection):
 
 
 class EmbeddedConnection(UnixDomainSocketConnection):
-    """Starts the embedded server when it is this one that does not answer."""
+    """Starts the embedded server when it is this one that does not answer, and asks only ours."""
 
     def _connect(self) -> Any:
         connect: Callable[[], Any] = super()._connect
+        is_ours = self.path == embedded.socket_path()
+        if is_ours:
+            self._told(embedded.guard)
         try:
             return connect()
         except OSError:
-            if not (get_settings().embedded and self.path == embedded.socket_path()):
+            if not (is_ours and get_settings().embedded):
                 raise
+        self._told(embedded.ensure_running)
+        return connect()
+
+    def _told(self, step: Callable[[], None]) -> None:
         try:
-            embedded.ensure_running()
+            step()
         except (RuntimeError, OSError) as error:
             raise ConnectionError(str(error)) from error
-        return connect()
 
 
 class Breaker:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from tempfile import TemporaryDirectory
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
 from redis.retry import Retry
 
 from plugspace_queue import embedded
+from plugspace_queue.engine.connection import EmbeddedConnection
 from tests.support import wait_until
 
 
@@ -168,6 +171,56 @@ def test_the_directory_of_another_user_is_refused(home: Path):
         embedded.ensure_running()
 
     os.chown(home, 0, 0)
+
+
+@pytest.fixture
+def squatted(home: Path) -> Iterator[socket.socket]:
+    """Somebody listens at the server's place; what is theirs is for the test to say."""
+    with socket.socket(socket.AF_UNIX) as squatter:
+        squatter.bind(str(home / "redis.sock"))
+        squatter.listen()
+        yield squatter
+    os.chown(home, os.getuid(), -1)
+    (home / "redis.sock").unlink()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("theirs", [".", "redis.sock"])
+def test_a_socket_that_somebody_else_put_there_is_never_spoken_to(
+    home: Path, squatted: socket.socket, theirs: str
+):
+    os.chown(home / theirs, 65534, 65534)
+
+    for ask in (embedded.ensure_running, embedded.is_running):
+        with pytest.raises(RuntimeError, match="belongs to another user"):
+            ask()
+    with pytest.raises(ConnectionError, match="belongs to another user"):
+        EmbeddedConnection(path=embedded.socket_path(), retry=Retry(NoBackoff(), 0)).connect()
+
+    squatted.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        squatted.accept()
+
+
+def test_a_link_to_another_folder_is_no_place_for_the_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.setenv("PLUGSPACE_EMBEDDED_DIR", str(tmp_path / "link"))
+
+    with pytest.raises(RuntimeError, match="is a link"):
+        embedded.is_running()
+
+    monkeypatch.setenv("PLUGSPACE_EMBEDDED_DIR", str(home))
+
+
+def test_a_folder_that_others_can_enter_is_closed_before_its_socket_is_used(home: Path):
+    embedded.ensure_running()
+    home.chmod(0o777)
+
+    assert embedded.is_running()
+
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 def test_a_server_that_cannot_start_says_why(home: Path, monkeypatch: pytest.MonkeyPatch):
