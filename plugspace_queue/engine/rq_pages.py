@@ -16,13 +16,13 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 from django_rq import admin as stock
 from django_rq.models import Dashboard
-from django_rq.queues import get_queue_by_index
 from django_rq.urls import get_admin_urlpatterns, get_api_urlpatterns
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from plugspace_queue.engine import verbs
+from plugspace_queue.engine.rq_addresses import queue_of
 from plugspace_queue.errors import QueueError
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
@@ -99,12 +99,13 @@ def _guarded(view: View) -> View:
         is_post = request.method == "POST"
         if not (_may(request, VIEW) and (_may(request, OPERATE) or not is_post)):
             raise PermissionDenied
-        if is_post and "queue_index" in kwargs:
-            queue = get_queue_by_index(kwargs["queue_index"])
-            _require_no_others(request, queue, kwargs)
-            if ours is not None and type_of_queue(queue.name) is not None:
-                return ours(Click(request, queue, kwargs))
-        return view(request, *args, **kwargs)
+        queue = queue_of(request, kwargs)
+        if is_post and ours and queue and type_of_queue(queue.name) is not None:
+            return ours(Click(request, queue, kwargs))
+        try:
+            return view(request, *args, **kwargs)
+        except NoSuchJobError as error:
+            raise Http404("There is no such job.") from error
 
     return page
 
@@ -119,17 +120,6 @@ def _counted(view: View) -> View:
         return view(request, *args, **kwargs)
 
     return page
-
-
-def _require_no_others(request: HttpRequest, queue: Queue, kwargs: dict[str, Any]) -> None:
-    """Raise Http404 when the click is on a task of a queue that is not the page's.
-
-    RQ finds every job through every queue: its hashes know no queue.
-    """
-    named = [kwargs.get("job_id"), *request.POST.getlist("job_ids")]
-    tasks = Task.objects.filter(pk__in={parse_id(job_id) for job_id in named} - {None})
-    if tasks.exclude(type=type_of_queue(queue.name) or "").exists():
-        raise Http404("A task is changed on the pages of its own queue only.")
 
 
 class Click:

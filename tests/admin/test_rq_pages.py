@@ -188,3 +188,42 @@ def test_a_chosen_task_of_another_queue_keeps_all_chosen_jobs_as_they_are(
     assert state_of(task) == State.WAITING
     assert redis.exists(f"rq:job:{task.pk}")
     assert redis.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
+
+
+NOWHERE = [
+    "queues/99/",
+    "queues/99/failed/",
+    "queues/99/empty/",
+    "queues/99/nope/delete/",
+    "workers/99/",
+    "workers/{}/nope/",
+    "workers/{}/rq:worker:nope/",
+    "queues/{}/nope/",
+    "queues/{}/nope/delete/",
+    "queues/{}/nope/requeue/",
+    "queues/{}/nope/enqueue/",
+    "schedulers/0/",
+    "schedulers/99/",
+]
+
+
+@pytest.mark.parametrize("queue", [ARCHITECT, "default"])
+@pytest.mark.parametrize("address", NOWHERE)
+def test_what_is_not_there_is_not_found(
+    signed_in: Callable[[str], Client], address: str, queue: str
+):
+    viewer = signed_in("viewer")
+
+    assert viewer.get(page("home") + address.format(index(queue))).status_code == 404
+
+
+@pytest.mark.parametrize("address", [a for a in NOWHERE if a.startswith("queues/99")])
+def test_a_button_of_a_queue_that_is_not_there_is_not_found(operator: Client, address: str):
+    assert operator.post(page("home") + address).status_code == 404
+
+
+def test_a_missing_job_of_a_stock_queue_is_not_found(operator: Client):
+    body = {"action": "delete", "job_ids": ["nope"]}
+
+    assert operator.post(page("delete_job", index("default"), "nope")).status_code == 404
+    assert operator.post(page("actions", index("default")), body).status_code == 404
