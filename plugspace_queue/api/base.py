@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
-from plugspace_queue.api.problems import InternalError, as_queue_error, problem
+from plugspace_queue.api.problems import InternalError, LengthRequired, as_queue_error, problem
 from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import (
     AuthenticationRefused,
@@ -106,6 +106,12 @@ class ApiView(APIView):
     def max_body(self) -> int:
         """The largest body of this view, in bytes."""
         return get_settings().max_input + ENVELOPE
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        # Django and REST framework take a body without a length for an empty one.
+        if request.META.get("HTTP_TRANSFER_ENCODING") and not request.META.get("CONTENT_LENGTH"):
+            raise LengthRequired
 
     def handle_exception(self, exc: Exception) -> Response:
         set_rollback()

@@ -33,6 +33,13 @@ class NotAcceptable(errors.QueueError):
     http_status: ClassVar[int] = 406
 
 
+class LengthRequired(errors.QueueError):
+    """A body needs Content-Length here; one sent in chunks is not read."""
+
+    code: ClassVar[str] = "LENGTH_REQUIRED"
+    http_status: ClassVar[int] = 411
+
+
 class UnsupportedMediaType(errors.QueueError):
     """Bodies are application/json only."""
 

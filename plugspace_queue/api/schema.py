@@ -45,6 +45,7 @@ _REFUSALS = {
     403: "Not allowed (PERMISSION_DENIED, ORGANIZATION_SUSPENDED)",
     404: "Not there, or another organization's (NOT_FOUND, ORGANIZATION_UNKNOWN)",
     409: "Not now, or not twice (INVALID_STATE, IDEMPOTENCY_CONFLICT)",
+    411: "A body in chunks, without Content-Length (LENGTH_REQUIRED)",
     413: "Too large (PAYLOAD_TOO_LARGE)",
     429: "Too many requests (REQUEST_RATE_LIMITED)",
     503: "Redis or the database is away (UNAVAILABLE)",
@@ -52,7 +53,7 @@ _REFUSALS = {
 
 
 READS = (400, 401, 403, 404, 503)
-CHANGES = (*READS, 409)
+CHANGES = (*READS, 409, 411)
 SUBMITS = tuple(_REFUSALS)
 
 

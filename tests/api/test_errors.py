@@ -89,6 +89,20 @@ def test_a_body_above_the_limit_is_413_before_it_is_parsed(acme: ApiClient):
     assert_problem(raw(acme, b"[" * 400_000), 413, "PAYLOAD_TOO_LARGE")
 
 
+@pytest.mark.parametrize("path", ["tasks/", "tasks/bulk/", "workflows/"])
+def test_a_body_in_chunks_is_refused_and_not_taken_for_an_empty_one(acme: ApiClient, path: str):
+    response = acme.post(
+        f"/api/v1/{path}",
+        NEW,
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        CONTENT_LENGTH="",
+    )
+
+    assert_problem(response, 411, "LENGTH_REQUIRED")
+    assert "Content-Length" in response.json()["detail"]
+
+
 def test_an_input_above_the_limit_is_413(acme: ApiClient):
     features = ["x" * 290] * 50
     big = {"prompt": "x" * 19_000, "context": {"features": features}}

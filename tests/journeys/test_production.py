@@ -82,14 +82,21 @@ def answers(port: int, path: str) -> int:
         return 0
 
 
-def submit(port: int, key: str) -> int:
+BODY = b'{"type": "ARCHITECT", "projectId": "p", "input": {"prompt": "A bakery"}}'
+
+
+def submit(port: int, key: str, body: bytes | Iterator[bytes] = BODY) -> int:
+    """A body that is an iterator goes out in chunks, without a length."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/v1/tasks/",
-        data=b'{"type": "ARCHITECT", "projectId": "p", "input": {"prompt": "A bakery"}}',
+        data=body,
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return int(response.status)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_the_page_names_a_worker_and_both_servers() -> None:
@@ -105,6 +112,7 @@ def test_the_services_of_the_page_serve_work_and_stop(serve, port: int, server: 
     wait_until(lambda: answers(port, "/healthz") == 200, 30, f"{server} does not serve")
     assert answers(port, "/readyz") == 200
 
+    assert submit(port, key, iter([BODY])) == 411
     assert submit(port, key) == 201
     wait_until(lambda: Task.objects.filter(state="complete").exists(), 30)
 
