@@ -1,4 +1,4 @@
-"""Ground of the host's tools: rows are read afresh, and two processors say what they did."""
+"""Ground of the host's tools: policies are read afresh, processors are fakes."""
 
 from collections.abc import Iterator
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import connections, transaction
 
-from plugspace_queue import errors, queue_manager
+from plugspace_queue import errors, keys, queue_manager
 from plugspace_queue.models import Task
 from plugspace_queue.testing import assert_state, eager, processors
 from tests.testing.host import start_workflow, submit
@@ -110,6 +110,15 @@ def test_gates_refuse_as_ever():
     with eager(), pytest.raises(errors.ValidationRefused):
         submit("ARCHITECT", input={"unknown": 1})
     assert not Task.objects.exists()
+
+
+def test_what_a_caller_rolls_back_is_gone_and_redis_never_heard_of_it(redis):
+    with eager(), transaction.atomic():
+        assert submit().state == "complete"
+        transaction.set_rollback(True)
+
+    assert not Task.objects.exists()
+    assert not redis.exists(keys.wait("architect"))
 
 
 def test_without_redis_it_runs_all_the_same(redis_away):
