@@ -81,9 +81,24 @@ class QueueManager(Steering):
         Items are mappings of add_task's arguments. One request is counted per organization.
         Raises what add_task raises, with the item's place in `details["index"]`.
         """
-        with database_needed():
-            done = bulk_submitting.add_tasks(items, limit_requests=limit_requests)
+        done = self.submit_tasks(items, limit_requests=limit_requests)
         return [entry.subject for entry in done]
+
+    def submit_tasks(
+        self,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        limit_requests: bool = True,
+        idempotency_key: str | None = None,
+    ) -> list[Submitted[Task]]:
+        """add_tasks for who must know which items are replays, or has one key for all of them.
+
+        With that key no item has one of its own, and another list of items is a conflict.
+        """
+        with database_needed():
+            return bulk_submitting.add_tasks(
+                items, limit_requests=limit_requests, idempotency_key=idempotency_key
+            )
 
     def add_workflow(
         self,

@@ -58,7 +58,7 @@ class NewTask(WireModel):
 
 
 class BulkTask(NewTask):
-    """One task of a bulk; its key is its own."""
+    """One task of a bulk; its key is its own, unless the header names the whole bulk."""
 
     idempotency_key: Key | None = None
 

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import NewTask, NewTasks, Retry, TaskQuery
 from plugspace_queue.api.pages import page, query
-from plugspace_queue.api.replays import has_seen, idempotency_key
+from plugspace_queue.api.replays import idempotency_key
 from plugspace_queue.api.schema import (
     CHANGES,
     IDEMPOTENCY_KEY,
@@ -69,7 +69,7 @@ class TaskList(ApiView):
         return with_window(response, organization_id)
 
     def _short(self, task: Task) -> dict[str, Any]:
-        """A task of a list: large inputs and results are left out, with a note."""
+        """A task of a list: large inputs, contexts and results are left out, with a note."""
         return for_caller(json.loads(snapshot(task)), is_staff=self.caller.is_staff)
 
 
@@ -86,23 +86,17 @@ class TaskBulk(ApiView):
     def post(self, request: Request) -> Response:
         new = NewTasks.model_validate(request.data)
         organization_id = self.caller.own_organization()
-        items = self._items(new, organization_id, idempotency_key(request))
-        keys = [item["idempotency_key"] for item in items]
-        code = _created(has_seen(organization_id, keys))
-        tasks = queue_manager.add_tasks(items)
-        response = Response({"results": [wire(task) for task in tasks]}, status=code)
+        mine = {"user_id": self.caller.user_id, "organization_id": organization_id}
+        done = queue_manager.submit_tasks(
+            [item.arguments() | mine for item in new.tasks],
+            idempotency_key=idempotency_key(request),
+        )
+        code = _created(all(entry.is_replay for entry in done))
+        response = Response({"results": [wire(entry.subject) for entry in done]}, status=code)
         return with_window(response, organization_id)
 
     def max_body(self) -> int:
         return MAX_BULK_BODY
-
-    def _items(self, new: NewTasks, organization_id: str, key: str | None) -> list[dict[str, Any]]:
-        mine = {"user_id": self.caller.user_id, "organization_id": organization_id}
-        items = [item.arguments() | mine for item in new.tasks]
-        for index, item in enumerate(items):
-            # The header names the whole bulk: each task gets a key of its own below it.
-            item["idempotency_key"] = item["idempotency_key"] or (key and f"{key}#{index}")
-        return items
 
 
 class TaskDetail(ApiView):

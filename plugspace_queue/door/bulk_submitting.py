@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue import quotas
-from plugspace_queue.door import dependencies, new_task, replays, submitting
+from plugspace_queue.door import dependencies, new_task, replays, submitting, validating
 from plugspace_queue.door.admission import Admitted, admit
 from plugspace_queue.door.new_task import NewTask
 from plugspace_queue.door.replays import Submitted
@@ -29,12 +29,21 @@ class Item:
     admitted: Admitted
 
 
-def add_tasks(given: Iterable[Mapping[str, Any]], *, limit_requests: bool) -> list[Submitted[Task]]:
-    """Take many tasks through the gates; see `QueueManager.add_tasks`."""
+# Room behind the key of a bulk for the place of an item.
+LONGEST_BULK_KEY = validating.LONGEST_KEY - 15
+
+
+def add_tasks(
+    given: Iterable[Mapping[str, Any]], *, limit_requests: bool, idempotency_key: str | None = None
+) -> list[Submitted[Task]]:
+    """Take many tasks through the gates; see `QueueManager.submit_tasks`."""
     now = timezone.now()
+    key = new_task.checked_key(idempotency_key, LONGEST_BULK_KEY)
     arguments = list(given)
     admitted = _admitted(arguments, limit_requests=limit_requests)
     items = [_checked(index, item, admitted, now) for index, item in enumerate(arguments)]
+    if key is not None:
+        items = _under(key, items)
     with transaction.atomic(using=submitting.alias()):
         return _stored(items, now)
 
@@ -58,6 +67,16 @@ def _checked(
     with _at(index):
         new = new_task.checked(item, now)
     return Item(index, new, admitted[new.organization_id])
+
+
+def _under(key: str, items: Sequence[Item]) -> list[Item]:
+    """Each item with a key of its own below the bulk's, which stands for all items together."""
+    bulk = new_task.fingerprint_of("bulk", items=[item.new.fingerprint() for item in items])
+    named = []
+    for item in items:
+        with _at(item.index):
+            named.append(replace(item, new=item.new.of_bulk(bulk, f"{key}#{item.index}")))
+    return named
 
 
 def _stored(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:

@@ -3,9 +3,9 @@
 import hashlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.door import validating
@@ -43,6 +43,8 @@ class NewTask:
     run_at: datetime | None
     depends_on: tuple[uuid.UUID, ...]
     idempotency_key: str | None
+    bulk: str | None = None
+    """The fingerprint of the bulk whose key this one's is derived from."""
 
     @property
     def seconds_to_live(self) -> int:
@@ -58,6 +60,16 @@ class NewTask:
 
     def fingerprint(self) -> str:
         """Equal for equal arguments, whatever the order of keys."""
+        alone = self._fingerprint_alone()
+        return alone if self.bulk is None else fingerprint_of("item", task=alone, bulk=self.bulk)
+
+    def of_bulk(self, bulk: str, key: str) -> Self:
+        """The same task, repeated only by the same item of the same bulk."""
+        if self.idempotency_key is not None:
+            validating.refuse("idempotency_key", "cannot be given beside one for the whole bulk")
+        return replace(self, idempotency_key=key, bulk=bulk)
+
+    def _fingerprint_alone(self) -> str:
         return fingerprint_of(
             "task",
             type=self.type.value,
@@ -83,13 +95,14 @@ def checked(arguments: Mapping[str, Any], now: datetime) -> NewTask:
     """The new task in a mapping of add_task's arguments; raises ValidationRefused."""
     given = complete(arguments)
     kind = validating.word("type", given["type"], TaskType)
+    context = CallerContext.checked(given["context"])
     return NewTask(
         type=kind,
         organization_id=given["organization_id"],
         project_id=validating.name("project_id", given["project_id"]),
         user_id=validating.name("user_id", given["user_id"]),
-        input=validating.task_input(kind, given["input"]),
-        context=CallerContext.checked(given["context"]),
+        input=validating.task_input(kind, given["input"], beside=context.size),
+        context=context,
         priority=checked_priority(given["priority"]),
         max_retries=_optional(given, "max_retries", 0, validating.MOST_RETRIES),
         ttl=checked_ttl(given["ttl"]),
@@ -111,11 +124,9 @@ def checked_ttl(value: object) -> int | None:
     return None if value is None else validating.whole("ttl", value, 1, validating.LONGEST_TTL)
 
 
-def checked_key(value: object) -> str | None:
+def checked_key(value: object, longest: int = validating.LONGEST_KEY) -> str | None:
     """An idempotency key, or None for none."""
-    if value is None:
-        return None
-    return validating.name("idempotency_key", value, validating.LONGEST_KEY)
+    return None if value is None else validating.name("idempotency_key", value, longest)
 
 
 def granted_priority(asked: int | None, plan: Plan, task_type: TaskType) -> int:

@@ -77,6 +77,44 @@ def test_a_repeated_bulk_with_the_same_key_is_done_once(acme: ApiClient):
     assert Task.objects.count() == 2
 
 
+OTHER = NEW | {"projectId": "other"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [[NEW], [NEW, OTHER, NEW], [OTHER, NEW], [NEW, NEW | {"ttl": 5}]],
+    ids=["fewer", "more", "another order", "another item"],
+)
+def test_a_changed_bulk_under_a_used_key_is_a_conflict(acme: ApiClient, changed: list[Any]):
+    acme.send("tasks/bulk/", {"tasks": [NEW, OTHER]}, **{"Idempotency-Key": "b"})
+
+    told = acme.send("tasks/bulk/", {"tasks": changed}, **{"Idempotency-Key": "b"})
+
+    assert (told.status_code, told.json()["code"]) == (409, "IDEMPOTENCY_CONFLICT")
+    assert Task.objects.count() == 2
+
+
+def test_items_with_keys_of_their_own_are_told_apart_by_them(acme: ApiClient):
+    one, two, three = (NEW | {"idempotencyKey": f"k{number}"} for number in range(3))
+
+    told = [acme.send("tasks/bulk/", {"tasks": tasks}) for tasks in ([one, two], [two, one])]
+    mixed = acme.send("tasks/bulk/", {"tasks": [one, three]})
+
+    assert [response.status_code for response in (*told, mixed)] == [201, 200, 201]
+    assert told[0].json()["results"] == told[1].json()["results"][::-1]
+    assert Task.objects.count() == 3
+
+
+def test_a_bulk_has_one_key_or_its_items_have_theirs(acme: ApiClient):
+    keyed = {"tasks": [NEW, NEW | {"idempotencyKey": "k"}]}
+
+    response = acme.send("tasks/bulk/", keyed, **{"Idempotency-Key": "b"})
+
+    assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
+    assert response.json()["index"] == 1
+    assert not Task.objects.exists()
+
+
 def walk(client: ApiClient, path: str) -> tuple[list[str], list[dict[str, Any]]]:
     pages, ids = [], []
     address: str | None = f"/api/v1/{path}"
