@@ -70,7 +70,7 @@ class AppSettings:
     """Longest prompt, in characters."""
 
     max_input: int = 256 * 1024
-    """Largest input of a task, in bytes of JSON."""
+    """Largest input of a task with its caller's context, in bytes of JSON."""
 
     max_result: int = 4 * 1024 * 1024
     """Largest result of a task, in bytes of JSON."""
@@ -79,7 +79,7 @@ class AppSettings:
     """Log lines kept per attempt."""
 
     snapshot_limit: int = 32 * 1024
-    """Inputs and results above this many bytes of JSON are left out of `plugspace:task:{id}`."""
+    """Inputs, contexts and results of more bytes of JSON are left out of `plugspace:task:{id}`."""
 
     result_ttl: int = 86_400
     """Seconds `plugspace:result:{taskId}:{TYPE}` and RQ's results stay in Redis."""

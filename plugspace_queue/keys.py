@@ -96,7 +96,7 @@ def events() -> str:
 
 
 def task(task_id: str) -> str:
-    """string · JSON AgentTask; a large input or result is left out · retention after the end."""
+    """string · JSON AgentTask; large input, context, result left out · retention after the end."""
     return _key("task", task_id)
 
 

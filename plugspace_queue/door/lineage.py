@@ -13,6 +13,9 @@ DEFAULT_MAX_ITERATIONS = 10
 MOST_ITERATIONS = 1000
 LONGEST_HISTORY = 100
 LONGEST_FEEDBACK = 4000
+MOST_INHERITED = 32 * 1024
+"""Bytes of JSON up to which earlier remarks stay: each task of a chain stores them again."""
+
 CALLERS = {"userFeedback", "maxIterations", "parentTaskId"}
 MANAGERS = {"iterationCount", "previousTasks", "chainedTasks"}
 
@@ -41,6 +44,11 @@ class CallerContext:
             max_iterations=None if maximum is None else _maximum(maximum),
             parent_task_id=None if parent is None else _parent(parent),
         )
+
+    @property
+    def size(self) -> int:
+        """Bytes of JSON of what the caller says; counted into MAX_INPUT."""
+        return _bytes(self.user_feedback) if self.user_feedback else 0
 
     def as_data(self) -> dict[str, Any]:
         """For the fingerprint of what was asked."""
@@ -71,8 +79,8 @@ def next_context(
 ) -> dict[str, Any]:
     """The stored context of a task that follows `parents`, the first of which leads.
 
-    An iteration counts one more and adds its feedback to the earlier ones. Raises InvalidState
-    when that is above the maximum.
+    An iteration counts one more and adds its feedback to the newest of the earlier ones. Raises
+    InvalidState when that is above the maximum.
     """
     context = first_context(given)
     leader = parents[0].context
@@ -82,7 +90,7 @@ def next_context(
         "maxIterations", DEFAULT_MAX_ITERATIONS
     )
     context["iterationCount"] = leader.get("iterationCount", 0) + int(is_iteration)
-    feedback = [*leader.get("userFeedback", []), *given.user_feedback]
+    feedback = _newest_remarks(leader.get("userFeedback", []), given.user_feedback)
     if feedback:
         context["userFeedback"] = feedback
     _require_iterations(context, is_iteration)
@@ -113,6 +121,23 @@ def _history(parents: Sequence[Task]) -> list[str]:
 
 def _newest(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))[-LONGEST_HISTORY:]
+
+
+def _newest_remarks(earlier: Sequence[str], own: Sequence[str]) -> list[str]:
+    """All of the caller's own, and of the earlier ones the newest that still fit."""
+    room = MOST_INHERITED - _bytes(own)
+    most = LONGEST_HISTORY - len(own)
+    first = len(earlier)
+    while first and len(earlier) - first < most:
+        room -= _bytes(earlier[first - 1]) + 1
+        if room < 0:
+            break
+        first -= 1
+    return [*earlier[first:], *own]
+
+
+def _bytes(value: object) -> int:
+    return len(validating.canonical(value).encode())
 
 
 def _require_iterations(context: dict[str, Any], is_iteration: bool) -> None:

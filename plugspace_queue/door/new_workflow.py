@@ -64,8 +64,8 @@ def checked(
 ) -> NewWorkflow:
     """The new workflow asked for; raises ValidationRefused, NotFound, InvalidState."""
     which = validating.word("kind", kind, Kind)
-    given = validating.model_input(WorkflowInput, input)
     callers = CallerContext.checked(context)
+    given = validating.model_input(WorkflowInput, input, beside=callers.size)
     parent = _parent(which, callers, admitted)
     given = _inherited(which, given, parent)
     steps = _steps(which, given.get("options", {}))

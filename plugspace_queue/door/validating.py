@@ -88,22 +88,23 @@ def _task_id(field: str, value: object) -> uuid.UUID:
     return task_id or refuse(field, f"{str(value)[:64]!r} is no task id")
 
 
-def task_input(task_type: TaskType, value: object) -> dict[str, Any]:
+def task_input(task_type: TaskType, value: object, beside: int = 0) -> dict[str, Any]:
     """The input of a task type in its stored form, as JSON data.
 
-    Raises ValidationRefused with what and where, PayloadTooLarge above MAX_INPUT.
+    Raises ValidationRefused with what and where, PayloadTooLarge when it has, with the bytes
+    `beside` it, more than MAX_INPUT.
     """
-    return model_input(INPUTS[task_type], value)
+    return model_input(INPUTS[task_type], value, beside)
 
 
-def model_input(model: type[BaseModel], value: object) -> dict[str, Any]:
+def model_input(model: type[BaseModel], value: object, beside: int = 0) -> dict[str, Any]:
     """Data valid for a wire model, in its wire form; an instance of the model is taken too."""
     if isinstance(value, model):
         value = value.model_dump(mode="json", by_alias=True, exclude_none=True)
     if not isinstance(value, Mapping):
         refuse("input", "must be an object")
     # Before pydantic looks at it: what is too large is not worth a look.
-    require_size(encoded("input", value))
+    require_size(encoded("input", value), beside)
     try:
         valid = model.model_validate(value)
     except ValidationError as error:
@@ -123,15 +124,17 @@ def encoded(field: str, value: object) -> str:
     return text
 
 
-def require_size(text: str) -> None:
-    """Raise PayloadTooLarge when the JSON text has more than MAX_INPUT bytes."""
+def require_size(text: str, beside: int = 0) -> None:
+    """Raise PayloadTooLarge when the JSON text and `beside` have more than MAX_INPUT bytes."""
     limit = get_settings().max_input
-    if len(text) * 4 <= limit:
+    if len(text) * 4 + beside <= limit:
         return
-    size = len(text.encode())
+    size = len(text.encode()) + beside
     if size > limit:
         raise PayloadTooLarge(
-            f"The input has {size} bytes of JSON; {limit} is the most.", size=size, limit=limit
+            f"Input and context have {size} bytes of JSON; {limit} is the most.",
+            size=size,
+            limit=limit,
         )
 
 

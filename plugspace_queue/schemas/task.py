@@ -77,7 +77,7 @@ class AgentTask(_Outgoing):
     user_id: str
     priority: int = Field(ge=0, le=3)
     input: dict[str, Any] | None
-    context: TaskContext
+    context: TaskContext | None
     status: Status
     state: State
     result: Any = None
@@ -95,18 +95,21 @@ class AgentTask(_Outgoing):
     run_at: datetime | None = Field(default=None, description="Not before; set while it waits.")
     cancel_requested_at: datetime | None = None
     input_omitted: bool | None = None
+    context_omitted: bool | None = None
     result_omitted: bool | None = None
 
 
 def agent_task(task: "Task") -> AgentTask:
-    """The wire form of a row, input and result complete."""
-    return AgentTask.model_validate(_wire(task) | {"input": task.input, "result": task.result})
+    """The wire form of a row, input, context and result complete."""
+    large = {"input": task.input, "context": task.context, "result": task.result}
+    return AgentTask.model_validate(_wire(task) | large)
 
 
 def snapshot(task: "Task") -> str:
     """JSON of `plugspace:task:{id}`: the AgentTask without what is larger than SNAPSHOT_LIMIT."""
     limit = get_settings().snapshot_limit
-    text = _encode(_wire(task))[:-1] + _spliced("input", task.input, limit)
+    text = _encode(_wire(task))[:-1]
+    text += _spliced("input", task.input, limit) + _spliced("context", task.context, limit)
     if task.result is not None:
         text += _spliced("result", task.result, limit)
     return text + "}"
@@ -121,7 +124,7 @@ def _spliced(name: str, value: Any, limit: int) -> str:
 
 
 def _wire(task: "Task") -> dict[str, Any]:
-    """Everything but input and result; absent instead of null."""
+    """Everything but input, context and result; absent instead of null."""
     told: dict[str, Any] = {
         "id": str(task.id),
         "type": str(task.type),
@@ -129,7 +132,6 @@ def _wire(task: "Task") -> dict[str, Any]:
         "organizationId": task.organization_id,
         "userId": task.user_id,
         "priority": task.priority,
-        "context": task.context,
         "status": status_of(task.state).value,
         "state": str(task.state),
         "metrics": _metrics(task),
