@@ -159,10 +159,16 @@ class QueueManager(Steering):
                 organization_id, status=status, task_type=type, limit=limit, offset=offset
             )
 
-    def get_queue_stats(self, type: TaskType | str | None = None) -> list[QueueStats]:
-        """How each queue stands, or the one of a type. Raises Unavailable without Redis."""
+    def get_queue_stats(
+        self, type: TaskType | str | None = None, *, max_age: float = 0.0
+    ) -> list[QueueStats]:
+        """How each queue stands, or the one of a type. Raises Unavailable without Redis.
+
+        Counts what waits, or takes this process's last count when that is at most `max_age`
+        seconds old.
+        """
         with database_needed():
-            return stats.queue_stats(type)
+            return stats.queue_stats(type, max_age=max_age)
 
     def register_worker(
         self,

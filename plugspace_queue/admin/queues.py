@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge, window_field
-from plugspace_queue.door.stats import QueueStats
+from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
@@ -119,7 +119,8 @@ class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
 def _figures() -> dict[str, QueueStats]:
     """The figures of each queue; none while Redis is away, for the settings must still open."""
     try:
-        return {stats.type: stats for stats in queue_manager.get_queue_stats()}
+        rows = queue_manager.get_queue_stats(max_age=FRESH_FOR)
+        return {row.type: row for row in rows}
     except Unavailable:
         return {}
 

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.schema import answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
-from plugspace_queue.door.stats import QueueStats
+from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import NotFound
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
@@ -24,7 +24,7 @@ class QueueList(ApiView):
 
     @operation("listQueues", summary="All six queues", responses=answers(200, QueueResults))
     def get(self, request: Request) -> Response:
-        return Response({"results": _shown(queue_manager.get_queue_stats())})
+        return Response({"results": _shown(queue_manager.get_queue_stats(max_age=FRESH_FOR))})
 
 
 class QueueDetail(ApiView):
@@ -80,7 +80,7 @@ def _type(text: str) -> TaskType:
 
 
 def _one(kind: TaskType) -> dict[str, Any]:
-    return _shown(queue_manager.get_queue_stats(kind))[0]
+    return _shown(queue_manager.get_queue_stats(kind, max_age=FRESH_FOR))[0]
 
 
 def _shown(rows: Sequence[QueueStats]) -> list[dict[str, Any]]:

@@ -1,5 +1,10 @@
-"""How the queues stand: rows say what waits, Redis what runs, counters what ended."""
+"""How the queues stand: rows say what waits, Redis what runs, counters what ended.
 
+Counting reads every row that waits, so pages that anybody may open share one count.
+"""
+
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +16,16 @@ from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.types import State, TaskType
 
+FRESH_FOR = 1.0
+"""Seconds a count is good for on pages."""
+
 _DELAYED = (State.SCHEDULED, State.RETRYING)
+
+Held = dict[tuple[str, str], int]
+
+_lock = threading.Lock()
+_counted_at = float("-inf")
+_counted: Held = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,10 +40,13 @@ class QueueStats:
     delayed: int
 
 
-def queue_stats(task_type: object = None) -> list[QueueStats]:
-    """A row per queue, or the one of a type. Raises ValidationRefused, Unavailable."""
+def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[QueueStats]:
+    """A row per queue, or the one of a type; what waits was counted at most `max_age` s ago.
+
+    Raises ValidationRefused, Unavailable.
+    """
     kinds = list(TaskType) if task_type is None else [validating.word("type", task_type, TaskType)]
-    held = _held(kinds)
+    held = _recent(max_age) if max_age > 0 else _held(kinds)
     ended = {row.type: row for row in QueueSettings.objects.filter(type__in=kinds)}
     return [
         QueueStats(
@@ -44,7 +61,24 @@ def queue_stats(task_type: object = None) -> list[QueueStats]:
     ]
 
 
-def _held(kinds: Sequence[TaskType]) -> dict[tuple[str, str], int]:
+def forget() -> None:
+    """Count anew when asked next."""
+    global _counted_at
+    with _lock:
+        _counted_at = float("-inf")
+
+
+def _recent(max_age: float) -> Held:
+    """The shared count; who asks while it is made waits for it instead of making another."""
+    global _counted, _counted_at
+    with _lock:
+        now = time.monotonic()
+        if now - _counted_at > max_age:
+            _counted, _counted_at = _held(list(TaskType)), now
+        return _counted
+
+
+def _held(kinds: Sequence[TaskType]) -> Held:
     rows = Task.objects.filter(type__in=kinds, state__in=[State.WAITING, *_DELAYED])
     counted = rows.order_by().values_list("type", "state").annotate(count=Count("pk"))
     return {(kind, state): count for kind, state, count in counted}

@@ -9,11 +9,13 @@ from django.core.management import call_command
 from django.test import Client
 
 from plugspace_queue import policies
+from plugspace_queue.door import stats
 
 
 @pytest.fixture(autouse=True)
-def fresh_policies() -> None:
+def fresh_reads() -> None:
     policies.forget()
+    stats.forget()
 
 
 @pytest.fixture

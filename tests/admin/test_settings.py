@@ -4,7 +4,9 @@ import re
 
 import pytest
 from django.contrib import admin
+from django.db import connection
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.urls import path, reverse
 
 from plugspace_queue import queue_manager
@@ -168,3 +170,13 @@ def test_the_list_of_queues_shows_what_waits_and_runs(root: Client):
 
     row = page[page.index(">EXPORT<") :]
     assert re.search(r'field-waiting">3<.*?field-active">0<.*?field-delayed">0<', row, re.DOTALL)
+
+
+def test_the_list_of_queues_counts_its_tasks_once_a_second(root: Client):
+    address = reverse("admin:plugspace_queue_queuesettings_changelist")
+
+    with CaptureQueriesContext(connection) as asked:
+        for _ in range(3):
+            assert root.get(address).status_code == 200
+
+    assert sum('COUNT("plugspace_queue_task"' in query["sql"] for query in asked) == 1

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from plugspace_queue import policies
+from plugspace_queue.door import stats
 from plugspace_queue.models import ApiKey, Membership
 from plugspace_queue.types import Role, Scope
 from tests.factories import make_organization
@@ -30,8 +31,9 @@ class ApiClient(Client):
 
 
 @pytest.fixture(autouse=True)
-def fresh_policies() -> None:
+def fresh_reads() -> None:
     policies.forget()
+    stats.forget()
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
 """Workflows, queues and exports over HTTP."""
 
+from typing import Any
+
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from plugspace_queue import exports
 from plugspace_queue.models import Task, Workflow
@@ -86,6 +90,14 @@ def test_queues_show_their_figures_and_settings(acme: ApiClient):
     assert (rows["DEPLOY"]["waiting"], rows["CODE"]["waiting"]) == (1, 0)
     assert rows["DEPLOY"]["limiter"] == {"max": 10, "duration": 60.0}
     assert acme.ask("queues/deploy/").json() == rows["DEPLOY"]
+
+
+def test_the_figures_of_queues_are_counted_once_a_second_whoever_asks(acme: ApiClient):
+    with CaptureQueriesContext(connection) as asked:
+        for path in ("queues/", "queues/", "queues/code/"):
+            assert acme.ask(path).status_code == 200
+
+    assert sum("COUNT(" in query["sql"] for query in asked) == 1
 
 
 def test_only_staff_pause_and_resume_queues(acme: ApiClient, staff: ApiClient):

@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from plugspace_queue import policies
+from plugspace_queue.door import stats
 
 
 @pytest.fixture(autouse=True)
-def fresh_policies() -> Iterator[None]:
+def fresh_reads() -> Iterator[None]:
     policies.forget()
+    stats.forget()
     yield
     policies.forget()
+    stats.forget()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The rest of the front door: looking up, statistics, priority, twins for async code."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -8,6 +10,7 @@ from django.db import connection
 from django.db.utils import OperationalError
 
 from plugspace_queue import crossing, errors, keys, queue_manager
+from plugspace_queue.door import stats
 from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.types import State, TaskType
@@ -54,6 +57,43 @@ def test_statistics_count_what_waits_runs_and_ended():
     assert [row.type for row in queue_manager.get_queue_stats()] == list(TaskType)
 
 
+def test_statistics_that_may_be_a_moment_old_are_counted_once_for_all():
+    make_organization()
+    queue_manager.add_task(**arguments())
+
+    def waiting(max_age: float) -> int:
+        return queue_manager.get_queue_stats("ARCHITECT", max_age=max_age)[0].waiting
+
+    assert waiting(60.0) == 1
+    queue_manager.add_task(**arguments())
+    assert (waiting(60.0), waiting(0.0)) == (1, 2)
+    stats.forget()
+    assert waiting(60.0) == 2
+
+
+def test_threads_that_ask_at_once_count_once(monkeypatch):
+    counted = []
+    count, together = stats._held, Barrier(4)
+
+    def held(kinds):
+        counted.append(kinds)
+        return count(kinds)
+
+    def ask():
+        together.wait(timeout=5)
+        try:
+            return queue_manager.get_queue_stats(max_age=60.0)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(stats, "_held", held)
+    with ThreadPoolExecutor(4) as pool:
+        told = [asked.result() for asked in [pool.submit(ask) for _ in range(4)]]
+
+    assert len(counted) == 1
+    assert all(rows == told[0] for rows in told)
+
+
 def test_live_statistics_need_redis(redis_away):
     redis_away()
 
@@ -87,7 +127,7 @@ def test_async_code_has_a_twin_of_every_verb():
         for name, member in inspect.getmembers(queue_manager, inspect.ismethod)
         if not name.startswith("_") and not inspect.iscoroutinefunction(member)
     }
-    told = verbs - {"on", "register_worker", "submit_task"}
+    told = verbs - {"on", "register_worker", "submit_task", "submit_tasks"}
 
     assert all(inspect.iscoroutinefunction(getattr(queue_manager, f"a{name}")) for name in told)
     assert queue_manager.aadd_task.__name__ == "aadd_task"
