@@ -1,6 +1,6 @@
 """What the API answers beside the task itself."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,7 +51,8 @@ class WorkflowSummary(WireModel):
     project_id: str
     user_id: str
     status: Status
-    input: dict[str, Any]
+    input: dict[str, Any] | None
+    input_omitted: bool | None = None
     created_at: datetime
     task_ids: list[UUID]
 
@@ -154,20 +155,28 @@ def for_caller(told: dict[str, Any], *, is_staff: bool) -> dict[str, Any]:
     return told
 
 
-def summary(workflow: Workflow) -> dict[str, Any]:
-    """A workflow as JSON data; its tasks are prefetched (state and step are enough)."""
-    return WorkflowSummary(**_fields(workflow)).to_wire()
+def summary(workflow: Workflow, unread: Collection[str] = ()) -> dict[str, Any]:
+    """A workflow as JSON data; its tasks are prefetched (state and step are enough).
+
+    `unread` names "input" when that is too large for a list.
+    """
+    if "input" not in unread:
+        return WorkflowSummary(**_fields(workflow, workflow.input)).to_wire()
+    return WorkflowSummary(**_fields(workflow, None), input_omitted=True).to_wire() | {
+        "input": None
+    }
 
 
 def detail(workflow: Workflow, tasks: Sequence[Any], *, is_staff: bool) -> dict[str, Any]:
     """A workflow and its steps, in order, as JSON data."""
-    told = WorkflowDetail(**_fields(workflow), tasks=[agent_task(task) for task in tasks]).to_wire()
+    fields = _fields(workflow, workflow.input)
+    told = WorkflowDetail(**fields, tasks=[agent_task(task) for task in tasks]).to_wire()
     for step in told["tasks"]:
         for_caller(step, is_staff=is_staff)
     return told
 
 
-def _fields(workflow: Workflow) -> dict[str, Any]:
+def _fields(workflow: Workflow, shown_input: Any) -> dict[str, Any]:
     return {
         "id": workflow.pk,
         "kind": Kind(workflow.kind),
@@ -175,7 +184,7 @@ def _fields(workflow: Workflow) -> dict[str, Any]:
         "project_id": workflow.project_id,
         "user_id": workflow.user_id,
         "status": workflow.status,
-        "input": workflow.input,
+        "input": shown_input,
         "created_at": workflow.created_at,
         "task_ids": workflow.task_ids,
     }

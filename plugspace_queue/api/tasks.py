@@ -24,11 +24,13 @@ from plugspace_queue.api.schema import (
 )
 from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, for_caller, wire
 from plugspace_queue.api.windows import with_window
+from plugspace_queue.conf import get_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
+from plugspace_queue.models.light import fill, light
 from plugspace_queue.models.task import TaskQuerySet
 from plugspace_queue.rules import lifecycle
-from plugspace_queue.schemas.task import AgentTask, snapshot
+from plugspace_queue.schemas.task import LARGE, AgentTask, snapshot
 from plugspace_queue.types import Scope, State
 
 MAX_BULK_BODY = 8 * 1024 * 1024
@@ -46,7 +48,7 @@ class TaskList(ApiView):
     def get(self, request: Request) -> Response:
         asked = query(request, TaskQuery)
         rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
-        return Response(page(request, rows, asked, self._short))
+        return Response(page(request, light(rows, LARGE, _longest()), asked, self._short))
 
     @operation(
         "addTask",
@@ -70,7 +72,8 @@ class TaskList(ApiView):
 
     def _short(self, task: Task) -> dict[str, Any]:
         """A task of a list: large inputs, contexts and results are left out, with a note."""
-        return for_caller(json.loads(snapshot(task)), is_staff=self.caller.is_staff)
+        told = snapshot(task, unread=fill(task, LARGE, _longest()))
+        return for_caller(json.loads(told), is_staff=self.caller.is_staff)
 
 
 class TaskBulk(ApiView):
@@ -161,6 +164,12 @@ def _filtered(rows: TaskQuerySet, asked: TaskQuery) -> TaskQuerySet:
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
     return rows if asked.status is None else rows.with_status(asked.status)
+
+
+def _longest() -> int:
+    """Text of a database that may still be within SNAPSHOT_LIMIT, which counts no blanks."""
+    # One blank behind each separator: at most `1, 1, 1` for `1,1,1`.
+    return get_settings().snapshot_limit * 3 // 2
 
 
 def _created(is_replay: bool) -> int:

@@ -1,6 +1,6 @@
 """Workflows over HTTP: start, list, look at, cancel, retry."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import Prefetch
@@ -30,10 +30,13 @@ from plugspace_queue.api.shapes import (
     summary,
 )
 from plugspace_queue.api.windows import with_window
+from plugspace_queue.conf import get_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models.light import fill, light
 from plugspace_queue.types import Scope
 
+LARGE = ("input",)
 # What a summary needs of each step, and nothing large.
 STEPS = Prefetch("tasks", Task.objects.only("id", "state", "step", "workflow_id"))
 
@@ -53,7 +56,8 @@ class WorkflowList(ApiView):
         if (organization_id := self.caller.organization_id) is not None:
             exact["organization_id"] = organization_id
         rows = Workflow.objects.filter(**{k: v for k, v in exact.items() if v is not None})
-        return Response(page(request, rows.prefetch_related(STEPS), asked, summary))
+        rows = light(rows, LARGE, get_settings().snapshot_limit).prefetch_related(STEPS)
+        return Response(page(request, rows, asked, self._short))
 
     @operation(
         "addWorkflow",
@@ -78,6 +82,10 @@ class WorkflowList(ApiView):
             headers={"Location": reverse("plugspace_queue:workflow", args=[started.workflow_id])},
         )
         return with_window(response, organization_id)
+
+    def _short(self, workflow: Workflow) -> dict[str, Any]:
+        """A workflow of a list: a large input is left out, with a note."""
+        return summary(workflow, unread=fill(workflow, LARGE, get_settings().snapshot_limit))
 
 
 class _OneWorkflow(ApiView):

@@ -1,7 +1,7 @@
 """The task on the wire: the one `AgentTask` of REST, events and the Redis snapshot."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ from plugspace_queue.types import State, Status, TaskType
 
 if TYPE_CHECKING:
     from plugspace_queue.models import Task
+
+LARGE = ("input", "context", "result")
+"""What may be left out of a snapshot or a list."""
 
 _encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -105,22 +108,28 @@ def agent_task(task: "Task") -> AgentTask:
     return AgentTask.model_validate(_wire(task) | large)
 
 
-def snapshot(task: "Task") -> str:
-    """JSON of `plugspace:task:{id}`: the AgentTask without what is larger than SNAPSHOT_LIMIT."""
+def snapshot(task: "Task", unread: Collection[str] = ()) -> str:
+    """JSON of `plugspace:task:{id}`: the AgentTask without what is larger than SNAPSHOT_LIMIT.
+
+    `unread` are columns known to be larger: they are not looked at.
+    """
     limit = get_settings().snapshot_limit
     text = _encode(_wire(task))[:-1]
-    text += _spliced("input", task.input, limit) + _spliced("context", task.context, limit)
-    if task.result is not None:
-        text += _spliced("result", task.result, limit)
+    for name in LARGE:
+        text += _omitted(name) if name in unread else _spliced(name, getattr(task, name), limit)
     return text + "}"
 
 
 def _spliced(name: str, value: Any, limit: int) -> str:
+    if value is None and name == "result":
+        return ""
     # Encoded apart, so that the size is known without encoding twice.
     text = _encode(value)
-    if len(text) > limit:
-        return f',"{name}":null,"{name}Omitted":true'
-    return f',"{name}":{text}'
+    return _omitted(name) if len(text) > limit else f',"{name}":{text}'
+
+
+def _omitted(name: str) -> str:
+    return f',"{name}":null,"{name}Omitted":true'
 
 
 def _wire(task: "Task") -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""Lists over HTTP read what they show, and leave what is large in the database."""
+
+import json
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import JSONField
+from django.test.utils import CaptureQueriesContext
+
+from plugspace_queue.types import State
+from tests.api.conftest import ApiClient
+from tests.factories import make_task
+
+pytestmark = pytest.mark.django_db
+
+NEW_WORKFLOW = {"projectId": "site", "input": {"prompt": "Create a SaaS dashboard"}}
+LARGE = {"prompt": "needle" + "x" * 60_000}
+
+
+def test_large_inputs_and_results_of_a_list_never_leave_the_database(
+    acme: ApiClient, monkeypatch: pytest.MonkeyPatch
+):
+    make_task(input=LARGE, result=LARGE, state=State.COMPLETE)
+    read: list[str] = []
+    from_database = JSONField.from_db_value
+
+    def noting(field: JSONField, value: Any, *rest: Any) -> Any:
+        read.append(str(value))
+        return from_database(field, value, *rest)
+
+    monkeypatch.setattr(JSONField, "from_db_value", noting)
+    with CaptureQueriesContext(connection) as queries:
+        row = acme.ask("tasks/").json()["results"][0]
+
+    assert (row["input"], row["inputOmitted"]) == (None, True)
+    assert (row["result"], row["resultOmitted"]) == (None, True)
+    assert not [text for text in read if "needle" in text]
+    assert len([query for query in queries if "plugspace_queue_task" in query["sql"]]) == 1
+
+
+@pytest.mark.parametrize("result", [None, {"pages": ["ü", 1, None]}, [], 0, "text", False])
+def test_a_list_shows_small_inputs_and_results_as_they_are(acme: ApiClient, result: Any):
+    make_task(input={"prompt": "Ein Café"}, result=result, state=State.COMPLETE)
+
+    row = acme.ask("tasks/").json()["results"][0]
+
+    assert row["input"] == {"prompt": "Ein Café"}
+    assert row.get("result") == result
+    assert ("result" in row) == (result is not None)
+    assert not {"inputOmitted", "resultOmitted"} & set(row)
+
+
+@pytest.mark.parametrize("too_long", [0, 1])
+@pytest.mark.parametrize("value", [[1] * 4_000, ["ü" * 9] * 200, [{"a": []}] * 900])
+def test_the_limit_of_a_list_is_the_snapshots_limit(
+    acme: ApiClient, settings: Any, value: list[Any], too_long: int
+):
+    length = len(json.dumps(value, separators=(",", ":")))
+    settings.PLUGSPACE_QUEUE = {"SNAPSHOT_LIMIT": length - too_long}
+    make_task(result=value, state=State.COMPLETE)
+
+    row = acme.ask("tasks/").json()["results"][0]
+
+    assert row["result"] == (None if too_long else value)
+
+
+def test_a_list_of_workflows_leaves_large_inputs_in_the_database(
+    acme: ApiClient, settings: Any, django_assert_num_queries: Any
+):
+    small, large = (
+        acme.send("workflows/", NEW_WORKFLOW | {"input": {"prompt": "x" * length}}).json()[
+            "workflowId"
+        ]
+        for length in (10, 500)
+    )
+    settings.PLUGSPACE_QUEUE = {"SNAPSHOT_LIMIT": 200}
+
+    # The key, the page, the steps.
+    with django_assert_num_queries(3) as queries:
+        rows = {row["id"]: row for row in acme.ask("workflows/").json()["results"]}
+
+    assert rows[small]["input"] == {"prompt": "x" * 10}
+    assert "inputOmitted" not in rows[small]
+    assert (rows[large]["input"], rows[large]["inputOmitted"]) == (None, True)
+    assert '"plugspace_queue_workflow"."input",' not in queries.captured_queries[1]["sql"]
+    assert len(acme.ask(f"workflows/{large}/").json()["input"]["prompt"]) == 500
