@@ -25,6 +25,7 @@ SHORTEST_LEASE = 3
 POSITIVE = (
     "timeout",
     "default_ttl",
+    "max_prompt",
     "max_input",
     "max_result",
     "result_ttl",

@@ -16,7 +16,7 @@ from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.rules.text import all_clean
-from plugspace_queue.schemas.inputs import INPUTS
+from plugspace_queue.schemas.inputs import ACCEPTED, INPUTS
 from plugspace_queue.workflows.inputs import merge
 
 
@@ -50,7 +50,7 @@ def validated_input(task: Task, results: dict[str, Any]) -> BaseModel:
     """The task's input with its parents' outputs, as the pydantic model of its type."""
     merged = merge(task.type, task.input, results)
     try:
-        return INPUTS[task.type].model_validate(merged)
+        return INPUTS[task.type].model_validate(merged, context=ACCEPTED)
     except ValidationError as error:
         raise ValidationFailed(_told(error)) from error
 

@@ -1,17 +1,20 @@
 """What each of the six task types takes: the documented inputs, limited where they were open."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+from pydantic_core import PydanticKnownError
 
+from plugspace_queue.conf import get_settings
 from plugspace_queue.schemas.base import HexColor, Line, NotBlank, Slug, WireModel, Word
 from plugspace_queue.schemas.outputs import ArchitectureOutput, CodeOutput, DesignOutput
 
-MAX_PROMPT = 20_000
 MAX_DEPTH = 3
 DAY = 86_400
+ACCEPTED = {"is_accepted": True}
+"""Validation context of a stored input: a limit that was lowered later does not fail it."""
 
 
 def _web_address(url: str) -> str:
@@ -25,7 +28,24 @@ def _web_address(url: str) -> str:
     return url
 
 
-Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT), NotBlank]
+def _not_too_long(prompt: str, info: ValidationInfo) -> str:
+    limit = get_settings().max_prompt
+    if len(prompt) > limit and info.context is not ACCEPTED:
+        raise PydanticKnownError("string_too_long", {"max_length": limit})
+    return prompt
+
+
+def _tell_limit(schema: dict[str, Any]) -> None:
+    schema["maxLength"] = get_settings().max_prompt
+
+
+Prompt = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    NotBlank,
+    AfterValidator(_not_too_long),
+    Field(json_schema_extra=_tell_limit),
+]
 WebAddress = Annotated[
     str, Field(pattern=r"^[^\s\x00-\x20\x7f]+$", max_length=2_048), AfterValidator(_web_address)
 ]

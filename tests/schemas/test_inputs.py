@@ -3,10 +3,14 @@
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from pydantic import ValidationError
 
-from plugspace_queue.schemas.inputs import INPUTS, MAX_PROMPT
+from plugspace_queue.conf import AppSettings
+from plugspace_queue.schemas.inputs import ACCEPTED, INPUTS
 from plugspace_queue.schemas.outputs import OUTPUTS
+
+MAX_PROMPT = AppSettings().max_prompt
 
 DOCUMENTED: list[tuple[str, dict[str, Any]]] = [
     ("ARCHITECT", {"prompt": "Create a SaaS dashboard"}),
@@ -106,6 +110,24 @@ def test_a_wrong_input_is_refused(task_type: str, data: dict[str, Any]) -> None:
 
 def test_a_prompt_of_the_greatest_length_is_taken() -> None:
     assert INPUTS["ARCHITECT"].from_wire({"prompt": "x" * MAX_PROMPT})
+
+
+@override_settings(PLUGSPACE_QUEUE={"MAX_PROMPT": 10})
+def test_the_longest_prompt_is_a_setting_that_leaves_accepted_tasks_alone() -> None:
+    architect = INPUTS["ARCHITECT"]
+
+    with pytest.raises(ValidationError) as refused:
+        architect.from_wire({"prompt": "x" * 11})
+
+    assert refused.value.errors()[0]["msg"] == "String should have at most 10 characters"
+    assert architect.from_wire({"prompt": "é" * 10})
+    assert architect.model_validate({"prompt": "x" * 11}, context=ACCEPTED)
+    assert architect.model_json_schema()["properties"]["prompt"]["maxLength"] == 10
+
+
+@override_settings(PLUGSPACE_QUEUE={"MAX_PROMPT": MAX_PROMPT + 1})
+def test_a_longer_prompt_is_taken_where_the_setting_allows_it() -> None:
+    assert INPUTS["ARCHITECT"].from_wire({"prompt": "x" * (MAX_PROMPT + 1)})
 
 
 def test_each_task_type_has_an_input_and_an_output() -> None:
