@@ -70,7 +70,10 @@ def moment(field: str, value: object, now: datetime) -> datetime:
         refuse(field, "must be a datetime with a time zone")
     if value > now + FURTHEST_RUN:
         refuse(field, f"must be within {FURTHEST_RUN.days} days")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        refuse(field, "must be a time that UTC can tell too")
 
 
 def task_ids(field: str, values: object) -> tuple[uuid.UUID, ...]:

@@ -147,7 +147,13 @@ BAD = {
     "priority": [-1, 4, True, "1"],
     "max_retries": [-1, 101, True, 1.5],
     "ttl": [0, -5, True, 10**9],
-    "run_at": [datetime(2026, 1, 1), "tomorrow", datetime.max.replace(tzinfo=UTC)],
+    "run_at": [
+        datetime(2026, 1, 1),
+        "tomorrow",
+        datetime.max.replace(tzinfo=UTC),
+        datetime.min.replace(tzinfo=zones(timedelta(hours=5))),
+        datetime.max.replace(tzinfo=zones(-timedelta(hours=5))),
+    ],
     "depends_on": ["not-an-id", ["no"], 5],
     "idempotency_key": ["", "x" * 256, 3],
     "context": [
