@@ -43,7 +43,8 @@ class Command(BaseCommand):
         parser.add_argument("--logs", type=Path, default=base / "var" / "log", metavar="DIRECTORY")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Raise CommandError when the workflow does not complete."""
+        """Raise CommandError without DEBUG, or when the workflow does not complete."""
+        ground.refuse_production()
         interrupts = Interrupts()
         with interrupts.installed():
             try:
@@ -68,9 +69,8 @@ class Command(BaseCommand):
     def _prepare(self) -> Credentials:
         self._say("Preparing the database, an admin and four organizations.")
         ground.migrate()
-        password = ground.create_admin()
         ground.create_organizations()
-        return Credentials(password=password, api_key=ground.issue_key(ORGANIZATION))
+        return Credentials(login=ground.create_admin(), api_key=ground.issue_key(ORGANIZATION))
 
     def _start(self, stage: Stage, port: int, workers: int) -> None:
         stage.start(port, workers)

@@ -1,4 +1,4 @@
-"""What the demo stands on: a server, a migrated database, an admin, four organizations, a key."""
+"""What the demo stands on: a server, a migrated database, four organizations, an admin, a key."""
 
 import secrets
 from dataclasses import dataclass
@@ -6,25 +6,43 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from plugspace_queue import embedded
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import ApiKey, Organization
-from plugspace_queue.types import Scope, Tier
+from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.types import Role, Scope, Tier
 
-ADMIN = "admin"
+# The second when the first is somebody else's.
+ADMINS = ("admin", "demo-admin")
 KEY_NAME = "queue_demo"
 ORGANIZATIONS = {tier: f"demo-{tier.value}" for tier in Tier}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """Made anew in each run, printed once."""
+class Login:
+    """A user of the admin; the password is made anew in each run."""
 
+    user: str
     password: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Printed once."""
+
+    login: Login
     api_key: str
+
+
+def refuse_production() -> None:
+    """Raise CommandError unless DEBUG is on."""
+    if not settings.DEBUG:
+        raise CommandError(
+            "The demo makes a superuser and organizations in the database of these settings: it "
+            "runs with DEBUG=1 only."
+        )
 
 
 def uses_embedded() -> bool:
@@ -46,17 +64,37 @@ def migrate() -> None:
     call_command("migrate", verbosity=0, interactive=False)
 
 
-def create_admin() -> str:
-    """A superuser with a new password, which is returned."""
-    users = get_user_model()
+def create_admin() -> Login:
+    """A superuser with a new password: of an earlier run, or new.
+
+    Nobody else's user is touched: ours is known by its membership in the demo's organization.
+    Raises CommandError when both names are somebody else's.
+    """
+    user = next(filter(None, map(_our_user, ADMINS)), None)
+    if user is None:
+        raise CommandError(
+            f"The users {' and '.join(ADMINS)} are there and not the demo's: take another database."
+        )
     password = secrets.token_urlsafe(9)
-    named: dict[str, Any] = {users.USERNAME_FIELD: ADMIN}
-    admin, _ = users._default_manager.get_or_create(**named)
-    admin.set_password(password)
+    user.set_password(password)
     for right in ("is_staff", "is_superuser"):
-        setattr(admin, right, True)
-    admin.save()
-    return password
+        setattr(user, right, True)
+    user.save()
+    home = {"organization_id": ORGANIZATIONS[Tier.ENTERPRISE], "user": user}
+    Membership.objects.get_or_create(**home, defaults={"role": Role.ADMIN})
+    return Login(user=user.get_username(), password=password)
+
+
+def _our_user(name: str) -> Any:
+    """The demo's user of this name, unsaved when there is none; None when it is not the demo's."""
+    users = get_user_model()
+    named: dict[str, Any] = {users.USERNAME_FIELD: name}
+    user = users._default_manager.filter(**named).first()
+    if user is None:
+        return users(**named)
+    home = ORGANIZATIONS[Tier.ENTERPRISE]
+    is_ours = Membership.objects.filter(organization_id=home, user_id=user.pk).exists()
+    return user if is_ours else None
 
 
 def create_organizations() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from plugspace_queue.management.demo.ground import ADMIN, Credentials
+from plugspace_queue.management.demo.ground import Credentials
 from plugspace_queue.management.demo.web import HOST
 from plugspace_queue.models import Task
 from plugspace_queue.types import TaskType
@@ -33,7 +33,7 @@ def where_to_look(
     yield f"  Site     {base}{site_path(found)}"
     root = Path(getattr(settings, "PLUGSPACE_SITES_ROOT", ""))
     yield f"           {_shown(root / deployed['path'] / found[TaskType.CODE]['entry'])}"
-    login = f"user {ADMIN}, password {credentials.password}"
+    login = f"user {credentials.login.user}, password {credentials.login.password}"
     yield f"  Admin    {base}{reverse('admin:index')}   {login}"
     yield f"  API      {base}/api/v1/   its pages: {base}/api/v1/docs/"
     yield f"  Logs     {_shown(logs)}/"
