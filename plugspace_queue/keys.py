@@ -36,7 +36,7 @@ def idx(name: str) -> str:
 
 
 def own(name: str) -> str:
-    """hash · running id → `<fence>|<lane>|<worker>` · none."""
+    """hash · running id → `<fence>|<lane>|<worker>|<execution>` · none."""
     return _key(name, "own")
 
 
@@ -141,5 +141,5 @@ def export(export_id: str) -> str:
 
 
 def export_meta(export_id: str) -> str:
-    """hash · file name, size, organization of an export · EXPORT_TTL."""
+    """hash · file name and organization of an export · EXPORT_TTL."""
     return _key("export", export_id, "meta")
