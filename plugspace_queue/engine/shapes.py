@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
-GrantStatus = Literal["ok", "empty", "limited", "full", "paused"]
+GrantStatus = Literal["ok", "empty", "limited", "full", "paused", "unconfigured"]
 PlaceName = Literal["waiting", "running", "delayed", "absent"]
 
 

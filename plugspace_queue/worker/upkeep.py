@@ -42,11 +42,13 @@ class Upkeep(threading.Thread):
         super().__init__(name="plugspace-upkeep", daemon=True)
         self._table = table
         self._stopping = threading.Event()
+        self._called = threading.Event()
         interval = get_settings().relay_interval
         suspects = Suspects()
+        self._mend = Chore(lambda: relay(timezone.now()), interval)
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
-            Chore(lambda: relay(timezone.now()), interval),
+            self._mend,
             Chore(lambda: sweeping.expire_due(timezone.now()), interval),
             Chore(lambda: sweeping.finish_cancels(timezone.now()), interval),
             Chore(lambda: sweeping.free_blocked(timezone.now()), 6 * interval),
@@ -56,10 +58,18 @@ class Upkeep(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
+        self._called.set()
+
+    def mend_soon(self) -> None:
+        """Write the gates and publish what is missing now (any thread; it does not wait)."""
+        self._mend.due_at = 0.0
+        self._called.set()
 
     def run(self) -> None:
         try:
-            while not self._stopping.wait(self.BEAT):
+            while not self._stopping.is_set():
+                self._called.wait(self.BEAT)
+                self._called.clear()
                 for chore in self._chores:
                     self._do_when_due(chore)
         finally:

@@ -8,4 +8,6 @@ from tests.engine.tools import Line
 
 @pytest.fixture
 def line(redis: Redis) -> Line:
-    return Line(redis)
+    line = Line(redis)
+    line.configure()
+    return line

@@ -53,6 +53,7 @@ local now_s = string.format("%.6f", now_us / 1000000)
 local settings = redis.call(
     "HMGET", meta_key, "paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted"
 )
+local is_configured = settings[3] ~= false
 local paused = settings[1] == "1"
 local concurrency = tonumber(settings[2]) or 0
 local limiter = tonumber(settings[3]) or 0

@@ -13,12 +13,14 @@ Returns  {status, ms until worth asking again (0 = when woken), leases, foreign 
 --@include _queue.lua
 --@include _lanes.lua
 --@include _arrivals.lua
+--@include _gates.lua
 local worker = ARGV[4]
 local wanted = tonumber(ARGV[5])
 local lease_ms = tonumber(ARGV[6])
 local refusal = ARGV[7]
 -- Lanes set aside in one call; with more, the rest is done by the next one.
 local MOST_PARKED = 200
+local UNCONFIGURED_MS = 250
 
 local function answer(status, retry_ms, leases)
     return {status, retry_ms, leases or {}, foreign}
@@ -27,22 +29,6 @@ end
 local function earliest(a, b)
     if a == 0 or b == 0 then return math.max(a, b) end
     return math.min(a, b)
-end
-
-local function room_in_queue()
-    if concurrency == 0 then return math.huge end
-    return concurrency - redis.call("LLEN", active_key)
-end
-
--- Starts still free in the running window; the list holds the start times within it.
-local function room_in_window()
-    if limiter == 0 then return math.huge end
-    local oldest = redis.call("LINDEX", limiter_key, 0)
-    while oldest and tonumber(oldest) <= now - limiter_ms do
-        redis.call("LPOP", limiter_key)
-        oldest = redis.call("LINDEX", limiter_key, 0)
-    end
-    return limiter - redis.call("LLEN", limiter_key)
 end
 
 -- Ms until a start is free, when the window holds `limiter` starts or more.
@@ -139,6 +125,8 @@ end
 
 adopt(refusal)
 promote(refusal)
+-- Without settings nobody knows whether the gates are open: a server that lost its data.
+if not is_configured then return answer("unconfigured", UNCONFIGURED_MS) end
 if paused then return answer("paused", 0) end
 local in_queue = room_in_queue()
 if in_queue <= 0 then return answer("full", 0) end
