@@ -14,7 +14,7 @@ from plugspace_queue.worker.messages import PumpMessage, Woken
 logger = logging.getLogger("plugspace_queue.worker")
 
 BLOCK = 2.0
-"""Longest wait in seconds; a marker that somebody took and lost is late by no more."""
+"""Longest wait in seconds, so that a change of what is watched is heard."""
 
 
 class Waker(threading.Thread):

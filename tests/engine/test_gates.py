@@ -1,5 +1,7 @@
 """Gates: pause, concurrency, limiter, caps; shut gates burn nothing, open ones wake a worker."""
 
+from typing import Any
+
 import pytest
 
 from plugspace_queue import keys
@@ -248,3 +250,36 @@ def test_an_older_count_never_overwrites_a_newer_one(line: Line) -> None:
 
     line.redis.delete(key)
     assert line.run(store.mirror_usage(key, 1, version=6)) is True
+
+
+def test_a_server_that_lost_its_data_grants_nothing(line: Line) -> None:
+    line.redis.flushall()
+    line.submit("a")
+
+    grant = line.acquire()
+
+    assert (grant.status, grant.retry_ms, grant.leases) == ("unconfigured", 250, [])
+
+
+def test_a_tick_wakes_a_worker_for_what_waits_behind_open_gates(line: Line) -> None:
+    line.submit("a", "b")
+    line.unmark()
+
+    line.tick()
+
+    assert line.is_marked()
+
+
+@pytest.mark.parametrize(
+    "gates", [{"paused": True}, {"concurrency": 1}, {"limiter_max": 1}], ids=str
+)
+def test_a_tick_wakes_nobody_for_a_gate_that_is_shut(line: Line, gates: dict[str, Any]) -> None:
+    line.configure(**{"limiter_max": 1} | gates)
+    line.submit("a", "b")
+    line.acquire()
+    line.configure(**gates)
+    line.unmark()
+
+    line.tick()
+
+    assert not line.is_marked()

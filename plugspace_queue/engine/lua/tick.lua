@@ -14,6 +14,7 @@ Returns  {lost ids, reaped (id, fence, worker in a row), ids handed back, foreig
 --@include _lanes.lua
 --@include _arrivals.lua
 --@include _attempts.lua
+--@include _gates.lua
 local worker = ARGV[4]
 local lease_ms = tonumber(ARGV[5])
 local reap = ARGV[6] == "1"
@@ -82,10 +83,16 @@ local function trim()
     redis.call("ZREMRANGEBYSCORE", failed_key, 0, now_s)
 end
 
+-- Whoever took the marker may have died, stopped or been suspended before it asked.
+local function mark_if_open()
+    if redis.call("EXISTS", ring_key) == 0 then return end
+    if room_in_queue() > 0 and room_in_window() > 0 then mark() end
+end
+
 if reap then reap_expired() end
 hand_back_unknown()
 adopt(refusal)
 promote(refusal)
 trim()
-if #reaped > 0 then mark_if_held() end
+mark_if_open()
 return {lost, reaped, handed_back, foreign}

@@ -1,0 +1,64 @@
+"""An idle worker starts what waits within two seconds, whoever took the marker and lost it."""
+
+import threading
+import time
+
+import pytest
+
+from plugspace_queue import keys
+from plugspace_queue.engine.connection import client
+from tests.support import wait_until
+from tests.worker.conftest import submit
+
+pytestmark = pytest.mark.usefixtures("acme")
+
+
+def seconds_to_end(until_final):
+    task = submit()
+    began = time.monotonic()
+    until_final(task, 40)
+    return time.monotonic() - began
+
+
+def test_a_marker_taken_by_a_stopping_worker_wakes_another(
+    processors, crew, until_running, until_final, redis
+):
+    gate = threading.Event()
+    calls = []
+
+    def process(context):
+        calls.append(context.task_id)
+        if len(calls) == 1:
+            gate.wait(60)
+        return {}
+
+    processors("ARCHITECT", process)
+    one = crew("architect", worker_name="w1")
+    until_running(submit())
+    wait_until(lambda: blocked(redis) == 1)
+    crew("architect", worker_name="w2")
+    wait_until(lambda: blocked(redis) == 2)
+
+    one.stop()
+    try:
+        assert seconds_to_end(until_final) < 2.5
+    finally:
+        gate.set()
+
+
+def test_a_marker_taken_by_a_worker_that_died_wakes_another(processors, crew, until_final, redis):
+    processors("ARCHITECT", lambda context: {})
+    marker = keys.marker("architect")
+    threading.Thread(
+        target=lambda: client("architect", purpose="block").bzpopmin([marker], timeout=9),
+        daemon=True,
+    ).start()
+    wait_until(lambda: blocked(redis) == 1)
+    crew("architect")
+    wait_until(lambda: blocked(redis) == 2)
+
+    assert seconds_to_end(until_final) < 2.5
+
+
+def blocked(redis):
+    return redis.info("clients")["blocked_clients"]
