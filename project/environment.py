@@ -23,6 +23,14 @@ def flag(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name}={text!r} is neither true nor false: use 1 or 0.")
 
 
+def number(environ: Mapping[str, str], name: str) -> int:
+    """The whole number of one variable, from 0; 0 when it is not set."""
+    text = environ.get(name, "").strip() or "0"
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise ImproperlyConfigured(f"{name}={text!r} is no whole number from 0.")
+
+
 def words(environ: Mapping[str, str], name: str) -> list[str]:
     """The comma-separated words of one variable, without empty ones."""
     return [word.strip() for word in environ.get(name, "").split(",") if word.strip()]

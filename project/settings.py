@@ -1,7 +1,8 @@
 """Settings of the demo project; everything that differs between machines comes from variables.
 
-DATABASE_URL, REDIS_URL, SENTINELS, SECRET_KEY, DEBUG, ALLOWED_HOSTS. Without the first three the
-project runs on SQLite and on an embedded server of its own, both below var/.
+DATABASE_URL, REDIS_URL, SENTINELS, SECRET_KEY, DEBUG, ALLOWED_HOSTS, INSECURE_COOKIES,
+HSTS_SECONDS. Without the first three the project runs on SQLite and on an embedded server of its
+own, both below var/.
 """
 
 import os
@@ -17,6 +18,12 @@ DEBUG = environment.flag(os.environ, "DEBUG", default=True)
 safety.refuse_unsafe(os.environ, debug=DEBUG)
 SECRET_KEY = os.environ.get("SECRET_KEY") or safety.DEVELOPMENT_KEY
 ALLOWED_HOSTS = environment.words(os.environ, "ALLOWED_HOSTS") or safety.DEVELOPMENT_HOSTS
+
+# In production cookies travel over TLS only, unless somebody says that there is none.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not (
+    DEBUG or environment.flag(os.environ, "INSECURE_COOKIES", default=False)
+)
+SECURE_HSTS_SECONDS = environment.number(os.environ, "HSTS_SECONDS")
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from project import caching, environment
 
 OURS = ("DATABASE_URL", "REDIS_URL", "SENTINELS", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
+OURS += ("INSECURE_COOKIES", "HSTS_SECONDS")
 
 
 def read_settings(**variables: str) -> subprocess.CompletedProcess[str]:
@@ -71,6 +72,40 @@ def test_a_flag_is_read_in_any_usual_spelling(text: str, meant: bool):
 def test_a_flag_that_is_neither_is_refused():
     with pytest.raises(ImproperlyConfigured, match="DEBUG"):
         environment.flag({"DEBUG": "perhaps"}, "DEBUG", default=True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "cookies", "seconds"),
+    [
+        ({"DEBUG": "1"}, "False False", "0"),
+        ({}, "True True", "0"),
+        ({"HSTS_SECONDS": "3600"}, "True True", "3600"),
+        ({"INSECURE_COOKIES": "1"}, "False False", "0"),
+    ],
+)
+def test_production_sends_its_cookies_over_tls_only(
+    variables: dict[str, str], cookies: str, seconds: str
+):
+    code = (
+        "import project.settings as s;"
+        "print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS)"
+    )
+    production = {
+        "DEBUG": "0",
+        "SECRET_KEY": "long and random",
+        "ALLOWED_HOSTS": "example.org",
+        "REDIS_URL": "redis://redis.example",
+    }
+
+    done = run_python(code, **production | variables)
+
+    assert done.stdout.strip() == f"{cookies} {seconds}", done.stderr
+
+
+@pytest.mark.parametrize("text", ["a year", "-1", "1.5"])
+def test_a_number_that_is_none_is_refused(text: str):
+    with pytest.raises(ImproperlyConfigured, match="HSTS_SECONDS"):
+        environment.number({"HSTS_SECONDS": text}, "HSTS_SECONDS")
 
 
 @pytest.mark.parametrize(
