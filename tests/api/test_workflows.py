@@ -1,7 +1,5 @@
 """Workflows, queues and exports over HTTP."""
 
-from typing import Any
-
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
