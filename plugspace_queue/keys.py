@@ -46,7 +46,7 @@ def lease(name: str) -> str:
 
 
 def meta(name: str) -> str:
-    """hash · paused, limits, policy, last fence, lifetime counts · none."""
+    """hash · paused, limits, policy and their version, last fence, lifetime counts · none."""
     return _key(name, "meta")
 
 

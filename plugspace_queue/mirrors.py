@@ -16,6 +16,7 @@ from django.dispatch import receiver
 from plugspace_queue import crossing, keys, policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import store
+from plugspace_queue.engine.scripts import Call
 from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy, Workflow
 from plugspace_queue.models.workflow import status_of_steps
 from plugspace_queue.rules.lifecycle import FINAL, status_of
@@ -57,9 +58,9 @@ def promise_workflow(workflow_id: uuid.UUID) -> None:
 
 
 def write_queue(kind: TaskType) -> bool:
-    """Write a queue's gates as they stand now; False when Redis is away."""
+    """Write a queue's gates as its row says now; False when Redis is away."""
     policies.forget()
-    return crossing.tell([_configured(kind)], kind.queue_name)
+    return crossing.tell([gates_of(kind)], kind.queue_name)
 
 
 def write_pause(organization_id: str, paused: bool) -> None:
@@ -121,8 +122,10 @@ def _write_tiers(tiers: dict[str, str | None]) -> None:
     )
 
 
-def _configured(kind: TaskType) -> Any:
-    now = policies.queue_settings(kind)
+def gates_of(kind: TaskType) -> Call[None]:
+    """The call that writes a queue's gates, from the row itself: a cache may be of before."""
+    row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
+    now = policies.in_force(row)
     return store.configure(
         kind.queue_name,
         paused=now.is_paused,
@@ -131,6 +134,7 @@ def _configured(kind: TaskType) -> Any:
         limiter_ms=int(now.limiter_duration * 1000),
         organization_cap=now.organization_concurrency or 0,
         weighted=now.policy is Policy.WEIGHTED,
+        version=row.version,
     )
 
 

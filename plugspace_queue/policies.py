@@ -63,6 +63,7 @@ class Declared:
 _declared: dict[TaskType, Declared] = {}
 _lock = threading.Lock()
 _read_at = float("-inf")
+_forgotten = 0
 _queues: dict[str, QueueSettings] = {}
 _tiers: dict[str, TierPolicy] = {}
 
@@ -84,7 +85,8 @@ def declare(
 
 def forget() -> None:
     """Read rows again at the next question."""
-    global _read_at
+    global _read_at, _forgotten
+    _forgotten += 1
     _read_at = float("-inf")
 
 
@@ -102,9 +104,14 @@ def plan_of(tier: TierPolicy | None) -> Plan:
 
 
 def queue_settings(task_type: TaskType | str) -> QueuePolicy:
-    """The values in force for a queue."""
+    """The values in force for a queue, as they were within the last second."""
     kind = TaskType(task_type)
-    row = _queue_rows().get(kind) or QueueSettings(type=kind)
+    return in_force(_queue_rows().get(kind) or QueueSettings(type=kind))
+
+
+def in_force(row: QueueSettings) -> QueuePolicy:
+    """The values in force by this row."""
+    kind = TaskType(row.type)
     declared = _declared.get(kind, Declared())
     seed = CATALOG[kind]
     return QueuePolicy(
@@ -180,6 +187,8 @@ def _refresh() -> None:
     with _lock:
         if time.monotonic() - _read_at < FRESH_FOR:
             return
+        forgotten = _forgotten
         _queues = {row.type: row for row in QueueSettings.objects.all()}
         _tiers = {row.slug: row for row in TierPolicy.objects.all()}
-        _read_at = time.monotonic()
+        # What was forgotten while it was read may be older than the change.
+        _read_at = time.monotonic() if forgotten == _forgotten else float("-inf")

@@ -138,10 +138,14 @@ def configure(
     limiter_ms: int,
     organization_cap: int,
     weighted: bool,
+    version: int,
 ) -> Call[None]:
-    """Set the gates of the queue; 0 means no limit. In force with the next acquire."""
+    """Set the gates of the queue; 0 means no limit. In force with the next acquire.
+
+    Nothing is written when a higher version was before.
+    """
     limits = (concurrency, limiter_max, limiter_ms, organization_cap)
-    return _call("configure", queue, [int(paused), *limits, int(weighted)], _nothing)
+    return _call("configure", queue, [int(paused), *limits, int(weighted), version], _nothing)
 
 
 def pause_organization(queue: str, organization_id: str, paused: bool) -> Call[None]:

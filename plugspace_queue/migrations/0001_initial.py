@@ -187,6 +187,7 @@ class Migration(migrations.Migration):
                 ("paused_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("completed", models.BigIntegerField(default=0, editable=False)),
                 ("failed", models.BigIntegerField(default=0, editable=False)),
+                ("version", models.BigIntegerField(default=0, editable=False)),
             ],
             options={
                 "verbose_name": "queue",

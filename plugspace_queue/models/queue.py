@@ -1,7 +1,11 @@
 """The six queues as editable rows. An empty field means: as the code or the seed says."""
 
+import time
+from collections.abc import Iterable
+from typing import Any
+
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import models, router, transaction
 
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.types import Policy, TaskType
@@ -39,6 +43,7 @@ class QueueSettings(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     completed = models.BigIntegerField(default=0, editable=False)
     failed = models.BigIntegerField(default=0, editable=False)
+    version = models.BigIntegerField(default=0, editable=False)
 
     class Meta:
         verbose_name = "queue"
@@ -62,3 +67,24 @@ class QueueSettings(models.Model):
 
     def __str__(self) -> str:
         return self.type
+
+    def save(
+        self,
+        *args: Any,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Each save has a higher version, so that in Redis an older one never wins."""
+        alias = using or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=alias):
+            self.version = self._next_version(alias)
+            if update_fields is not None:
+                update_fields = {*update_fields, "version"}
+            super().save(*args, using=alias, update_fields=update_fields, **kwargs)
+
+    def _next_version(self, alias: str) -> int:
+        rows = type(self).objects.using(alias).select_for_update(no_key=True)
+        known = rows.filter(pk=self.pk).values_list("version", flat=True).first()
+        # Never below the clock: a database that comes from a backup must win over what Redis has.
+        return max((known or 0) + 1, time.time_ns() // 1_000_000)

@@ -283,3 +283,13 @@ def test_a_tick_wakes_nobody_for_a_gate_that_is_shut(line: Line, gates: dict[str
     line.tick()
 
     assert not line.is_marked()
+
+
+def test_older_gates_never_win_over_newer_ones(line: Line) -> None:
+    line.configure(paused=True, version=2)
+
+    line.configure(paused=False, version=1)
+    assert line.acquire().status == "paused"
+
+    line.configure(paused=False, version=2)
+    assert line.acquire().status == "empty"

@@ -84,6 +84,7 @@ class Line:
             "limiter_ms": 60_000,
             "organization_cap": 0,
             "weighted": False,
+            "version": 0,
         }
         self.run(store.configure(self.queue, **(gates | changed)))
 

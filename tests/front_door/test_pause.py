@@ -1,13 +1,15 @@
 """Pausing: the gate in Redis shuts, and the ttl of what waits stands still."""
 
+import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, keys, policies, queue_manager
 from plugspace_queue.door.pausing import stand_still
-from plugspace_queue.models import Organization, QueueSettings, Task
+from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,3 +118,43 @@ def test_tasks_are_accepted_while_their_queue_is_paused():
     queue_manager.pause("ARCHITECT")
 
     assert queue_manager.add_task(**arguments())
+
+
+def test_a_pause_is_not_lost_to_a_read_of_settings_that_was_under_way(redis, monkeypatch):
+    read, go = threading.Event(), threading.Event()
+    real = TierPolicy.objects.all
+
+    def slow(*args, **options):
+        if threading.current_thread().name == "reader" and not read.is_set():
+            read.set()
+            go.wait(5)
+        return real(*args, **options)
+
+    def look():
+        policies.queue_settings("CODE")
+        connections.close_all()
+
+    policies.forget()
+    monkeypatch.setattr(TierPolicy.objects, "all", slow)
+    reader = threading.Thread(target=look, name="reader")
+    reader.start()
+    read.wait(5)
+
+    queue_manager.pause("CODE")
+    go.set()
+    reader.join()
+
+    assert redis.hget(keys.meta("code"), "paused") == b"1"
+    assert policies.queue_settings("CODE").is_paused
+
+
+def test_every_save_of_a_queue_has_a_higher_version():
+    row = QueueSettings.objects.get(type="CODE")
+    row.save()
+    first = QueueSettings.objects.get(type="CODE").version
+    queue_manager.pause("CODE")
+    second = QueueSettings.objects.get(type="CODE").version
+    # It was read before the pause.
+    row.save(update_fields=["limiter_max"])
+
+    assert first < second < QueueSettings.objects.get(type="CODE").version

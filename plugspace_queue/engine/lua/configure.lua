@@ -7,12 +7,14 @@ ARGV[6]  limiter         starts per window; 0 = no limit
 ARGV[7]  window          ms
 ARGV[8]  organization    running tasks of one organization at most; 0 = no limit
 ARGV[9]  weighted        1 or 0
+ARGV[10] version         whole number, rising with every change of the row
 
-Returns  1
+Returns  1, or 0 when a newer version is there
 ]]
 --@include _queue.lua
 --@include _lanes.lua
 local new_weighted = ARGV[9] == "1"
+local version = ARGV[10]
 local CHUNK = 1000
 
 local function latest_clock()
@@ -51,10 +53,13 @@ local function change_policy()
     end
 end
 
+local known = tonumber(redis.call("HGET", meta_key, "version") or "0")
+if tonumber(version) < known then return 0 end
 if new_weighted ~= weighted then change_policy() end
 redis.call(
     "HSET", meta_key, "paused", ARGV[4], "concurrency", ARGV[5], "limiter", ARGV[6],
-    "limiter_ms", ARGV[7], "org_cap", ARGV[8], "weighted", ARGV[9]
+    "limiter_ms", ARGV[7], "org_cap", ARGV[8], "weighted", ARGV[9],
+    "version", version
 )
 if ARGV[6] == "0" then redis.call("DEL", limiter_key) end
 
