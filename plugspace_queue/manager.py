@@ -230,8 +230,8 @@ queue_manager = QueueManager()
 verbs.install(
     verbs.Verbs(
         cancel=queue_manager.cancel,
-        retry=lambda task_id: queue_manager.retry(
-            task_id, charge=False, reason="requeued in RQ's pages", limit_requests=False
+        retry=lambda task_id, reason: queue_manager.retry(
+            task_id, charge=False, reason=reason, limit_requests=False
         ),
     )
 )

@@ -1,32 +1,47 @@
-"""Actions of operators: one call of the manager for each row, and an honest count told back."""
+"""Actions of operators: a call of the manager for each row, an honest count, a line of history."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.http import HttpRequest
 
 from plugspace_queue.errors import QueueError
 
 SHOWN = 5
+NOTED_AT_ONCE = 500
 
 
 def each(
     request: HttpRequest, rows: Iterable[Any], verb: Callable[[Any], object], said: str
 ) -> None:
     """Do it for each row; those that refuse say why and keep no other from its turn."""
-    done, refused = 0, []
-    for row in rows:
-        try:
-            verb(row)
-        except QueueError as error:
-            refused.append(f"{row}: {error.message}")
-        else:
-            done += 1
+    done: list[Any] = []
+    refused = []
+    try:
+        for row in rows:
+            try:
+                verb(row)
+            except QueueError as error:
+                refused.append(f"{row}: {error.message}")
+            else:
+                done.append(row)
+    finally:
+        # Also when one breaks: what was done before it is done.
+        _note(request, done, said)
     level = messages.SUCCESS if done or not refused else messages.ERROR
-    messages.add_message(request, level, f"{done} of {done + len(refused)} {said}.")
+    messages.add_message(request, level, f"{len(done)} of {len(done) + len(refused)} {said}.")
     for line in refused[:SHOWN]:
         messages.warning(request, line)
+
+
+def _note(request: HttpRequest, rows: list[Any], said: str) -> None:
+    """Who did it, in the history of each row."""
+    message = f"{said[0].upper()}{said[1:]}."
+    for start in range(0, len(rows), NOTED_AT_ONCE):
+        some = rows[start : start + NOTED_AT_ONCE]
+        LogEntry.objects.log_actions(str(request.user.pk), some, CHANGE, message)
 
 
 def reason(request: HttpRequest) -> str:

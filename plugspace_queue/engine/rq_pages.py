@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite, site
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
@@ -139,14 +140,17 @@ class Click:
     def each(self, ids: Iterable[str], verb: Callable[[str], object], said: str) -> None:
         """Do it for each id, up to a limit; tell how many and why the others not."""
         asked = list(ids)
+        done: list[str] = []
         refused: list[str] = []
         for job_id in asked[:MOST_AT_ONCE]:
             try:
                 verb(job_id)
             except QueueError as error:
                 refused.append(f"{job_id}: {error.message}")
-        done = min(len(asked), MOST_AT_ONCE) - len(refused)
-        messages.info(self.request, f"{done} of {len(asked)} tasks {said}.")
+            else:
+                done.append(job_id)
+        self._note(done, said)
+        messages.info(self.request, f"{len(done)} of {len(asked)} tasks {said}.")
         if len(asked) > MOST_AT_ONCE:
             messages.warning(self.request, f"{len(asked) - MOST_AT_ONCE} are left: press again.")
         for line in refused[:5]:
@@ -164,7 +168,14 @@ class Click:
         """Raises QueueError for a job that is no task of ours."""
         if parse_id(job_id) is None:
             raise QueueError("this is no task: plugspace_queue refuses stock jobs on this queue")
-        verbs.retry(job_id)
+        verbs.retry(job_id, f"by {self.request.user.get_username()} on RQ's pages")
+
+    def _note(self, job_ids: Iterable[str], said: str) -> None:
+        """Who pressed the button, in the history of each task."""
+        ids = [task_id for job_id in job_ids if (task_id := parse_id(job_id))]
+        tasks = Task.objects.filter(pk__in=ids).only("id", "type")
+        message = f"{said[0].upper()}{said[1:]}, on RQ's pages."
+        LogEntry.objects.log_actions(str(self.request.user.pk), tasks, CHANGE, message)
 
     def _forget(self, job_id: str) -> None:
         try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verbs:
-    """Both take the text of a task's id and raise `errors.QueueError`."""
+    """Both take the text of a task's id, `retry` its reason too; they raise `errors.QueueError`."""
 
     cancel: Callable[[str], object]
-    retry: Callable[[str], object]
+    retry: Callable[[str, str], object]
 
 
 _installed: list[Verbs] = []
@@ -27,9 +27,9 @@ def cancel(task_id: str) -> None:
     _verbs().cancel(task_id)
 
 
-def retry(task_id: str) -> None:
-    """RQ's requeue of a task."""
-    _verbs().retry(task_id)
+def retry(task_id: str, reason: str = "requeued by RQ's means") -> None:
+    """RQ's requeue of a task; the reason says why it costs nothing."""
+    _verbs().retry(task_id, reason)
 
 
 def _verbs() -> Verbs:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import django_rq
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 from django_rq import views
@@ -13,7 +14,7 @@ from redis import Redis
 
 from plugspace_queue import queue_manager
 from plugspace_queue.engine.rq_pages import POSTS
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, UsageEntry
 from plugspace_queue.types import State
 from tests.factories import arguments, make_organization
 
@@ -131,6 +132,20 @@ def test_requeue_is_the_managers_retry(operator: Client, redis: Redis, task: Tas
 
     assert state_of(task) == State.WAITING
     assert redis.lrange("plugspace:architect:wait", 0, -1) == [str(task.pk).encode()]
+    free = UsageEntry.objects.get(task=task, note__contains="RQ")
+    assert free.note == "by operator on RQ's pages"
+
+
+def test_who_pressed_a_button_is_in_the_history_of_the_tasks(operator: Client, task: Task):
+    ended = queue_manager.add_task(**arguments())
+    queue_manager.cancel(ended.pk)
+    body = {"action": "stop", "job_ids": [str(task.pk), str(ended.pk)]}
+
+    operator.post(page("actions", index()), body)
+
+    (noted,) = LogEntry.objects.all()
+    assert (noted.user.get_username(), noted.object_id) == ("operator", str(task.pk))
+    assert noted.change_message == "Told to stop, on RQ's pages."
 
 
 def test_empty_cancels_what_waits(operator: Client, redis: Redis, task: Task):

@@ -34,7 +34,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     verbs.install(
         verbs.Verbs(
             cancel=lambda task_id: asked.append(("cancel", task_id)),
-            retry=lambda task_id: asked.append(("retry", task_id)),
+            retry=lambda task_id, reason: asked.append(("retry", task_id)),
         )
     )
     yield asked
