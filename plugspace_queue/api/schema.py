@@ -1,14 +1,20 @@
 """The OpenAPI document: who may call, what is asked, what is answered, errors included."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from django.http import HttpResponse
+from django.utils import translation
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
+from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from pydantic import BaseModel
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -120,19 +126,50 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 
 
+@functools.cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document; made once in a process, for nothing in it depends on who asks."""
+    with patched_settings(SETTINGS), translation.override(None):
+        untyped: Any = SchemaGenerator
+        generator = untyped(urlconf=SchemaView.urlconf)
+        made: dict[str, Any] = generator.get_schema(request=None, public=True)
+    return made
+
+
+_texts: dict[str, str | bytes] = {}
+
+
+def _rendered(renderer: BaseRenderer) -> str | bytes:
+    """The document as one media type, kept like itself."""
+    if renderer.media_type not in _texts:
+        _texts[renderer.media_type] = renderer.render(document(), renderer.media_type, {})
+    return _texts[renderer.media_type]
+
+
+def forget() -> None:
+    """Make the document anew."""
+    document.cache_clear()
+    _texts.clear()
+
+
 class SchemaView(SpectacularAPIView):
     """The document, for everybody."""
 
     authentication_classes = []
     permission_classes = []
     urlconf = "plugspace_queue.urls"
-    custom_settings = SETTINGS
 
     @operation(exclude=True)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        untyped: Any = super()
-        response: Response = untyped.get(request, *args, **kwargs)
-        return response
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        renderer: BaseRenderer = request.accepted_renderer
+        charset = f"; charset={renderer.charset}" if renderer.charset else ""
+        return HttpResponse(
+            _rendered(renderer),
+            content_type=renderer.media_type + charset,
+            headers={
+                "Content-Disposition": f'inline; filename="{SETTINGS["TITLE"]}.{renderer.format}"'
+            },
+        )
 
 
 class DocsView(SpectacularSwaggerView):

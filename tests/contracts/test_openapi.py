@@ -10,6 +10,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.validation import validate_schema
 
+from plugspace_queue.api import schema
 from plugspace_queue.api.schema import SETTINGS
 from tests.api.conftest import ApiClient
 
@@ -56,6 +57,31 @@ def test_the_running_site_serves_the_document_and_its_page_offline(document: dic
     assert "/api/v1/schema/" in page
     assert "//cdn" not in page
     assert "drf_spectacular_sidecar" in page
+
+
+def test_the_document_is_made_once_in_a_process(monkeypatch: pytest.MonkeyPatch):
+    made: list[SchemaGenerator] = []
+    get_schema = SchemaGenerator.get_schema
+
+    def counted(generator: SchemaGenerator, *args: Any, **told: Any) -> Any:
+        made.append(generator)
+        return get_schema(generator, *args, **told)
+
+    monkeypatch.setattr(SchemaGenerator, "get_schema", counted)
+    schema.forget()
+
+    def ask(accept: str, **query: str) -> Any:
+        return Client().get("/api/v1/schema/", query, headers={"Accept": accept})
+
+    told = [ask("application/json"), ask("application/json"), ask("application/json", lang="de")]
+    yaml = [ask("application/vnd.oai.openapi"), ask("*/*"), ask("*/*", format="yaml")]
+
+    assert len(made) == 1
+    assert len({response.content for response in told}) == 1
+    assert len({response.content for response in yaml}) == 1
+    assert told[1]["Content-Type"] == told[0]["Content-Type"]
+    assert yaml[0].content.startswith(b"openapi: 3.1.1")
+    assert ask("text/csv").status_code == 406
 
 
 @pytest.mark.django_db
