@@ -13,6 +13,7 @@ from django.core.signals import got_request_exception
 from django.utils.cache import patch_cache_control
 from drf_spectacular.openapi import AutoSchema
 from rest_framework.exceptions import ParseError
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
@@ -21,7 +22,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
-from plugspace_queue.api.problems import InternalError, LengthRequired, as_queue_error, problem
+from plugspace_queue.api.problems import (
+    InternalError,
+    LengthRequired,
+    NotAcceptable,
+    as_queue_error,
+    problem,
+)
 from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import (
     AuthenticationRefused,
@@ -68,6 +75,16 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+class Negotiation(DefaultContentNegotiation):
+    """As REST framework's, but a format that we do not speak is no missing address."""
+
+    def filter_renderers(self, renderers: Any, format: str) -> Any:
+        found = [renderer for renderer in renderers if renderer.format == format]
+        if not found:
+            raise NotAcceptable
+        return found
+
+
 class HasScope(BasePermission):
     """The caller's key or role grants what the view asks for this method."""
 
@@ -88,6 +105,7 @@ class ApiView(APIView):
     authentication_classes = [ApiKeyAuthentication, MemberAuthentication]
     permission_classes = [HasScope]
     renderer_classes = [JSONRenderer]
+    content_negotiation_class = Negotiation
     parser_classes = [LimitedJSONParser]
     throttle_classes = []
     versioning_class = None

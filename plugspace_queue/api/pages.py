@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
+from plugspace_queue.api.problems import from_pydantic
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.ids import parse_id
 from plugspace_queue.schemas.base import WireModel
@@ -35,7 +36,10 @@ class PageQuery(WireModel):
 
 def query(request: Request, model: type[Q]) -> Q:
     """The query parameters; unknown ones are refused, so that a typo never shows everything."""
-    return model.model_validate(request.query_params.dict())
+    try:
+        return model.model_validate(request.query_params.dict())
+    except ValidationError as error:
+        raise from_pydantic(error, where="query") from error
 
 
 def page(

@@ -80,6 +80,22 @@ def test_wrong_method_media_type_and_accept_have_codes_of_their_own(acme: ApiCli
     assert_problem(response, 406, "NOT_ACCEPTABLE")
 
 
+@pytest.mark.parametrize("path", ["tasks/", "queues/code/", "exports/x/"])
+def test_another_format_is_not_acceptable_rather_than_not_there(acme: ApiClient, path: str):
+    response = acme.ask(path, format="xml")
+
+    assert_problem(response, 406, "NOT_ACCEPTABLE")
+    assert "application/json" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["projectId", "cursor"])
+def test_a_query_that_no_database_stores_is_refused_as_a_query(acme: ApiClient, name: str):
+    response = acme.ask("tasks/", **{name: "a\x00b"})
+
+    assert_problem(response, 400, "VALIDATION_ERROR")
+    assert response.json()["detail"].startswith("query: ")
+
+
 @pytest.mark.parametrize("path", ["nowhere/", "tasks", "tasks/7/", "queues/paint/"])
 def test_an_unknown_address_is_a_problem_too(acme: ApiClient, path: str):
     assert_problem(acme.ask(path), 404, "NOT_FOUND")
