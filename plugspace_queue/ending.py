@@ -12,7 +12,10 @@ from plugspace_queue.workflows import advance
 
 
 def end(task: Task, target: State, now: datetime, code: str, message: str) -> bool:
-    """End a waiting task: its row, its refund, what hangs on it, its events; False when raced."""
+    """End a waiting task: its row, what hangs on it, refunds, events; False when raced.
+
+    All rows of tasks are locked before the counters of quotas, as everywhere.
+    """
     source = State(task.state)
     fields = announcing.final_fields(code, message, now) | {"deadline": None}
     with transaction.atomic():
@@ -21,10 +24,10 @@ def end(task: Task, target: State, now: datetime, code: str, message: str) -> bo
         task.state = target
         for name, value in fields.items():
             setattr(task, name, value)
-        if task.started_at is None or code in get_settings().refund_on:
-            quotas.refund([task], now, note=code)
-        advance.cancel_descendants([task.pk], now)
-        announcing.ended([task])
+        cancelled = advance.cancel_descendants([task.pk], now)
+        owed = [task] if task.started_at is None or code in get_settings().refund_on else []
+        quotas.refund([*owed, *advance.never_started(cancelled)], now, note=code)
+        announcing.ended([*cancelled, task])
     return True
 
 

@@ -58,35 +58,49 @@ def cascade(
         return []
     with transaction.atomic(using=router.db_for_write(Task)):
         found = cancel_descendants(failed, now, code=code, message=message)
+        quotas.refund(never_started(found), now, "never started")
+        announcing.ended(found)
     return [task.pk for task in found]
 
 
 def cancel_descendants(
     ended: Sequence[uuid.UUID], now: datetime, *, code: str = CODE, message: str = MESSAGE
 ) -> list[Task]:
-    """The same within the caller's transaction; the tasks."""
-    found: list[Task] = []
-    level = list(ended)
-    while level:
-        blocked = _blocked(_children_of(level))
-        level = [task.pk for task in blocked]
-        found += cancel_blocked(blocked, now, code=code, message=message)
-    return found
+    """Cancel the rows of everything blocked that hangs on these; the tasks as they are then.
 
-
-def cancel_blocked(
-    blocked: Sequence[Task], now: datetime, *, code: str, message: str
-) -> list[Task]:
-    """Cancel blocked rows that the caller has locked, refund them, tell of them."""
-    if not blocked:
+    In the caller's transaction, who refunds them and tells of them.
+    """
+    ids = [task.pk for task in _lock_descendants(ended)]
+    if not ids:
         return []
     fields = announcing.final_fields(code, message, now)
-    ids = [task.pk for task in blocked]
     Task.objects.filter(pk__in=ids).move_all(State.BLOCKED, State.CANCELLED, **fields)
-    tasks = list(Task.objects.filter(pk__in=ids, state=State.CANCELLED))
-    quotas.refund([task for task in tasks if task.started_at is None], now, "never started")
-    announcing.ended(tasks)
-    return tasks
+    return list(Task.objects.filter(pk__in=ids, state=State.CANCELLED).order_by("pk"))
+
+
+def never_started(tasks: Iterable[Task]) -> list[Task]:
+    """Those of these that are given back to their quota."""
+    return [task for task in tasks if task.started_at is None]
+
+
+def _lock_descendants(ended: Sequence[uuid.UUID]) -> list[Task]:
+    """Everything blocked below these, in as few statements as may be, each in the order of ids."""
+    locked: dict[uuid.UUID, Task] = {}
+    # Once more until nothing is new: until it was locked a task may have got another child.
+    while below := _descendants_of([*ended, *locked]) - locked.keys():
+        found = {task.pk: task for task in _blocked(below)}
+        if not found:
+            break
+        locked |= found
+    return list(locked.values())
+
+
+def _descendants_of(tasks: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    found: set[uuid.UUID] = set()
+    level = set(tasks)
+    while level := _children_of(list(level)) - found:
+        found |= level
+    return found
 
 
 def _ended_parents(completed: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:

@@ -1,10 +1,14 @@
 """Many callers at once: quotas hold, keys are used once, a task ends once."""
 
+from collections.abc import Callable
+from threading import Barrier, BrokenBarrierError
+from typing import Any
+
 import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, keys, queue_manager, quotas
 from plugspace_queue.models import IdempotencyKey, MonthlyUsage, Task, UsageEntry
 from plugspace_queue.types import State
 from plugspace_queue.workflows import advance
@@ -115,3 +119,76 @@ def complete(task: Task) -> list[object]:
         Task.objects.move(task.pk, State.WAITING, State.PROCESSING, started_at=now)
         Task.objects.move(task.pk, State.PROCESSING, State.COMPLETE, completed_at=now, result={})
         return advance.release_children([task.pk], now)
+
+
+@pytest.fixture
+def meeting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a step of quotas, when it is for this type, wait a moment for the other caller's."""
+    barrier = Barrier(2)
+
+    def wait() -> None:
+        try:
+            barrier.wait(timeout=1)
+        except BrokenBarrierError:
+            # The other one waits for us elsewhere, as it should.
+            return
+
+    def meet(name: str, kinds: set[str], *, before: bool = False) -> None:
+        real = getattr(quotas, name)
+
+        def step(account: quotas.Account, *args: Any) -> Any:
+            if before and account.type in kinds:
+                wait()
+            counter = real(account, *args)
+            if not before and account.type in kinds:
+                wait()
+            return counter
+
+        monkeypatch.setattr(quotas, name, step)
+
+    return meet
+
+
+@pytest.mark.postgres
+def test_a_cancel_and_a_submit_below_what_it_cancels_wait_for_each_other_in_one_order(meeting):
+    make_organization(tier="enterprise")
+    parent = queue_manager.add_task(**arguments(type="DESIGN"))
+    child = queue_manager.add_task(**arguments(type="CODE", depends_on=[parent]))
+    meeting("_give_back", {"DESIGN"})
+    meeting("_take", {"DESIGN"}, before=True)
+
+    def call(number: int) -> Any:
+        if number:
+            return queue_manager.cancel(parent.pk)
+        return queue_manager.add_task(**arguments(type="DESIGN", depends_on=[child]))
+
+    grandchild, state = race(2, call)
+
+    assert state == State.CANCELLED
+    if isinstance(grandchild, Task):
+        grandchild.refresh_from_db()
+        assert grandchild.state == State.CANCELLED
+    else:
+        assert isinstance(grandchild, errors.InvalidState)
+    assert not MonthlyUsage.objects.exclude(used=0).exists()
+
+
+@pytest.mark.postgres
+def test_a_cascade_and_a_submit_take_counters_in_one_order(meeting):
+    make_organization(tier="enterprise")
+    first = queue_manager.add_task(**arguments())
+    second = queue_manager.add_task(**arguments(type="DESIGN", depends_on=[first]))
+    queue_manager.add_task(**arguments(type="CODE", depends_on=[second]))
+    meeting("_give_back", {"DESIGN", "CODE"})
+    meeting("_take", {"CODE"})
+    both = [arguments(type=kind) for kind in ("CODE", "DESIGN")]
+
+    def call(number: int) -> Any:
+        return queue_manager.cancel(first.pk) if number else queue_manager.add_tasks(both)
+
+    added, state = race(2, call)
+
+    assert state == State.CANCELLED
+    assert len(added) == 2
+    used = dict(MonthlyUsage.objects.values_list("type", "used"))
+    assert used == {"ARCHITECT": 0, "CODE": 1, "DESIGN": 1}
