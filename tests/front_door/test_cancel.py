@@ -6,12 +6,12 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, keys, mirrors, queue_manager
 from plugspace_queue.crossing import ask
 from plugspace_queue.engine import store
 from plugspace_queue.models import MonthlyUsage, Task
 from plugspace_queue.sweeping import finish_cancels
-from plugspace_queue.types import State, Status
+from plugspace_queue.types import State, Status, TaskType
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def start(task: Task) -> None:
     """A worker takes the task: a lease in Redis and the row's compare-and-set."""
+    mirrors.write_queue(TaskType.ARCHITECT)
     grant = ask(store.acquire("architect", worker="w1", want=1, lease_ms=10_000), "architect")
     assert [lease.task_id for lease in grant.leases] == [str(task.pk)]
     fence = grant.leases[0].fence

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection
 from django.db.utils import OperationalError
 
-from plugspace_queue import crossing, errors, keys, queue_manager
+from plugspace_queue import crossing, errors, keys, mirrors, queue_manager
 from plugspace_queue.door import stats
 from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
@@ -44,6 +44,7 @@ def test_a_page_that_cannot_be_is_refused(bad):
 def test_statistics_count_what_waits_runs_and_ended():
     make_organization()
     queue_manager.add_tasks([arguments(), arguments()])
+    mirrors.write_queue(TaskType.ARCHITECT)
     crossing.ask(store.acquire("architect", worker="w", want=1, lease_ms=10_000), "architect")
     make_task(state=State.RETRYING)
     make_task(state=State.BLOCKED)
