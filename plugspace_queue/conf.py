@@ -101,7 +101,7 @@ class AppSettings:
             "expired": 30 * 86_400,
         }
     )
-    """Seconds a final task is kept before `queue_prune` deletes it, per state."""
+    """Seconds a final task is kept before `queue_prune` deletes it; states left out keep these."""
 
     refund_on: tuple[str, ...] = ("WORKER_LOST",)
     """Error codes whose tasks are refunded."""
@@ -124,7 +124,10 @@ class AppSettings:
             raise ImproperlyConfigured(
                 f"{SETTING} has unknown keys: {', '.join(unknown)}. See docs/settings.md."
             )
-        return cls(**{name.lower(): value for name, value in values.items()})
+        given = {name.lower(): value for name, value in values.items()}
+        if isinstance(given.get("retention"), Mapping):
+            given["retention"] = {**cls().retention, **given["retention"]}
+        return cls(**given)
 
 
 @functools.cache

@@ -151,12 +151,20 @@ def links_from(
 def count_endings(
     counts: Mapping[str, tuple[int, int]], *, using: str = "default"
 ) -> list[Answer[int]]:
-    """Add (completed, failed) per task type to the lifetime counts, in the order of types."""
-    sql = f"""
-        UPDATE {QueueSettings._meta.db_table}
-        SET completed = completed + %s, failed = failed + %s WHERE type = %s RETURNING 1
+    """Add (completed, failed) per task type to the lifetime counts; 0 where the row is locked.
+
+    An operator who resumes a queue holds its row for as long as its deadlines are moved; endings
+    of all queues must not wait for that.
     """
-    return [send(connections[using], sql, [*counts[kind], kind], len) for kind in sorted(counts)]
+    connection = connections[using]
+    table = QueueSettings._meta.db_table
+    free = f"type IN (SELECT type FROM {table} WHERE type = %s FOR UPDATE SKIP LOCKED)"
+    where = free if connection.vendor == "postgresql" else "type = %s"
+    sql = f"""
+        UPDATE {table} SET completed = completed + %s, failed = failed + %s
+        WHERE {where} RETURNING 1
+    """
+    return [send(connection, sql, [*counts[kind], kind], len) for kind in sorted(counts)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,14 +51,19 @@ def _plain(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
 class Answer(Generic[T]):
     """What a statement answers; on PostgreSQL it is fetched when it is asked for."""
 
-    def __init__(self, cursor: Any, rows: Sequence[Row] | None, read: Callable[[Any], T]) -> None:
+    def __init__(
+        self, connection: Any, cursor: Any, rows: Sequence[Row] | None, read: Callable[[Any], T]
+    ) -> None:
+        self._connection = connection
         self._cursor = cursor
         self._rows = rows
         self._read = read
 
     def take(self) -> T:
         """The answer; raises the database's error if the statement failed."""
-        return self._read(self._cursor.fetchall() if self._rows is None else self._rows)
+        with self._connection.wrap_database_errors:
+            rows = self._cursor.fetchall() if self._rows is None else self._rows
+        return self._read(rows)
 
 
 @contextlib.contextmanager
@@ -80,11 +85,17 @@ def send(connection: Any, sql: str, params: Sequence[Any], read: Callable[[Any],
     if connection.vendor == "postgresql":
         # Parameters bound by the server: Django's cursor would write them into the text.
         cursor = connection.Database.Cursor(connection.connection)
-        cursor.execute(sql, params)
-        return Answer(cursor, None, read)
+        with connection.wrap_database_errors:
+            cursor.execute(sql, params)
+        return Answer(connection, cursor, None, read)
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return Answer(None, list(cursor.fetchall()), read)
+        return Answer(connection, None, list(cursor.fetchall()), read)
+
+
+def set_lock_timeout(connection: Any, timeout: str) -> Answer[int]:
+    """Wait no longer than this for a row, until the transaction ends (PostgreSQL)."""
+    return send(connection, "SELECT set_config('lock_timeout', %s, true)", [timeout], len)
 
 
 def instances(model: type[Model], rows: Sequence[Row], *, using: str) -> list[Model]:

@@ -78,7 +78,16 @@ def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
 
 
 def ending_of(run: Run, error: BaseException, entry: Processor, now: datetime) -> Ending:
-    """What follows from an exception; why the attempt was told to stop comes first."""
+    """What follows from an exception; never raises, or a slot would be lost."""
+    try:
+        return _ending_of(run, error, entry, now)
+    except Exception as trouble:
+        told = f"{type(error).__name__}, which cannot be told: {type(trouble).__name__}"
+        return outcome.failed(outcome.Failure(code="INTERNAL_ERROR", message=told, retryable=False))
+
+
+def _ending_of(run: Run, error: BaseException, entry: Processor, now: datetime) -> Ending:
+    # Why the attempt was told to stop comes first.
     failure = outcome.failure_of(error, entry.retry_on)
     if run.told is Told.CANCEL or isinstance(error, TaskCancelled):
         return outcome.cancelled(cancelled_failure())

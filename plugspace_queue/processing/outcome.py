@@ -1,5 +1,6 @@
 """How an attempt ended, and what follows from it for the task."""
 
+import math
 import traceback
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -57,11 +58,28 @@ def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] =
     code, retryable = _classify(error, retry_on)
     return Failure(
         code=code,
-        message=shortened(clean(str(error) or type(error).__name__), MESSAGE_LIMIT),
+        message=shortened(clean(_words_of(error)), MESSAGE_LIMIT),
         retryable=retryable,
         stack=shortened(clean("".join(traceback.format_exception(error))), STACK_LIMIT),
-        retry_after=getattr(error, "retry_after", None),
+        retry_after=_seconds(getattr(error, "retry_after", None)),
     )
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        # An error that cannot say what it is must not take its slot along.
+        return type(error).__name__
+
+
+def _seconds(value: Any) -> float | None:
+    """Retry-After as a provider's client hands it over: a number, its text, or nonsense."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -> tuple[str, bool]:

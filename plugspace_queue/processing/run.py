@@ -1,5 +1,6 @@
 """One attempt while it runs: its lease, its row, what it said, whether it was told to stop."""
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,6 +21,13 @@ class Told(StrEnum):
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
     LOST = "lost"
+
+
+RANK = {Told.SHUTDOWN: 0, Told.TIMEOUT: 1, Told.CANCEL: 1, Told.LOST: 2}
+"""A reason of higher rank takes the place of a lower one."""
+
+MOST_TOKENS = 10**12
+MOST_COST = 10**6
 
 
 class ProgressSink(Protocol):
@@ -62,9 +70,9 @@ class Run:
         return self.task.attempt_count
 
     def tell(self, reason: Told) -> bool:
-        """Ask the attempt to stop; False when it was told before."""
+        """Ask the attempt to stop; False when it was told as much before."""
         with self.lock:
-            if self.told is not None and not (reason is Told.LOST and self.told is not reason):
+            if self.told is not None and RANK[reason] <= RANK[self.told]:
                 return False
             self.told, self.told_at = reason, time.monotonic()
             return True
@@ -83,12 +91,22 @@ class Run:
             self.log.append(f"(further lines left out: {limit} is the most an attempt keeps)")
 
     def add_usage(self, tokens: int, cost: Decimal) -> None:
+        """Add what was spent; ValueError for what no row could hold."""
+        if type(tokens) is not int or not 0 <= tokens <= MOST_TOKENS:
+            raise ValueError(f"tokens is a whole number from 0 to {MOST_TOKENS}, not {tokens!r}.")
+        if not cost.is_finite() or not 0 <= cost < MOST_COST:
+            raise ValueError(f"cost is a number from 0 to below {MOST_COST}, not {cost!r}.")
         with self.lock:
             self.tokens += tokens
             self.cost += cost
 
     def add_progress(self, percent: float, stage: str | None) -> None:
-        """Keep the highest percentage; progress never goes back within an attempt."""
+        """Keep the highest percentage; progress never goes back within an attempt.
+
+        What is no number (0/0 of an empty list) changes nothing but the stage.
+        """
+        if not math.isfinite(percent):
+            percent = 0.0
         bounded = min(max(float(percent), 0.0), 100.0)
         self.percent = max(bounded, self.percent or 0.0)
         self.stage = clean(stage)[:200] if stage is not None else self.stage

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,7 +70,14 @@ class ReportingSink:
 
 
 def main(connection: Connection, order: Order) -> None:
-    """Entry of the child process."""
+    """Entry of the child process; only its parent ends it.
+
+    A session of its own: Ctrl-C on the terminal and a signal to the service's whole group are the
+    parent's business, which tells the attempt and hands it back.
+    """
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     run = ReportingRun(
         task=order.task,
         fence=order.fence,

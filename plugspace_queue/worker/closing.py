@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from plugspace_queue import events
@@ -12,6 +13,7 @@ from plugspace_queue.models import Task
 from plugspace_queue.models.bulk import FINISH_COLUMNS, EndedAttempt, Finish
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.run import Run
+from plugspace_queue.publishing import retention_of
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
@@ -96,6 +98,7 @@ def invalid(closing: Closing, reason: str, now: datetime) -> Closing:
     run = closing.run
     run.log.clear()
     run.percent = run.stage = None
+    run.tokens, run.cost = 0, Decimal(0)
     return closing_of(run, Ending(outcome=Outcome.FAILED, state=State.FAILED, failure=failure), now)
 
 
@@ -120,7 +123,7 @@ def settlement_of(closing: Closing) -> Settlement:
         fence=closing.run.fence,
         outcome=SETTLED[closing.ending.outcome],
         snapshot=snapshot(task),
-        snapshot_ttl=conf.retention[task.state] if task.is_final else 0,
+        snapshot_ttl=retention_of(task),
         result=json.dumps(task.result) if is_complete else None,
         result_ttl=conf.result_ttl,
         due_ms=_ms(closing.ending.wake_at),

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import DataError, IntegrityError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task, UsageEntry, bulk
-from plugspace_queue.models.rowset import Answer, pipeline
+from plugspace_queue.models.rowset import Answer, pipeline, set_lock_timeout
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
 from plugspace_queue.worker import closing, recovering
@@ -19,6 +19,9 @@ from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, Reco
 from plugspace_queue.worker.table import Held
 from plugspace_queue.workflows import advance
 from plugspace_queue.workflows.inputs import results_of
+
+Counts = dict[str, tuple[int, int]]
+"""(completed, failed) per task type."""
 
 
 class Batch:
@@ -34,6 +37,7 @@ class Batch:
         ended = [m for m in messages if isinstance(m, Ended)]
         self.held: dict[Run, Held] = {m.run: m.held for m in ended}
         self.closings = [closing.closing_of(m.run, m.ending, now) for m in ended]
+        self.owed: Counts = {}
         self.reset()
 
     def reset(self) -> None:
@@ -42,6 +46,7 @@ class Batch:
         self.released: list[uuid.UUID] = []
         self.started: list[Task] = []
         self.results: dict[uuid.UUID, dict[str, Any]] = {}
+        self.uncounted: Counts = {}
 
     @property
     def recorded(self) -> list[Closing]:
@@ -54,19 +59,37 @@ class Batch:
 
 
 def write(batch: Batch, worker_name: str) -> None:
-    """Write the batch in one transaction; data the database refuses fails only its own task.
+    """Write the batch in one transaction; what the database refuses fails only its own task.
 
-    Operational errors (the database is away) are the caller's: nothing was written then.
+    Raises Locked when a row is held by somebody else for too long, other operational errors when
+    the database is away: nothing was written then.
     """
     batch.reset()
     try:
         with transaction.atomic():
             _write_all(batch, worker_name)
-    except (DataError, IntegrityError):
+    except OperationalError as error:
+        raise (Locked() if _is_lock_timeout(error) else error) from error
+    except InterfaceError:
+        raise
+    except Exception:
+        # Data that cannot be stored: each ending is proved alone, progress can be told again.
         batch.reset()
+        batch.progressed.clear()
         batch.closings = [_proved(one, batch.now) for one in batch.closings]
         with transaction.atomic():
             _write_all(batch, worker_name)
+
+
+class Locked(Exception):
+    """A row of this batch is locked; its messages are written one by one."""
+
+
+LOCK_TIMEOUT = "1s"
+
+
+def _is_lock_timeout(error: OperationalError) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) == "55P03"
 
 
 def _write_all(batch: Batch, worker_name: str) -> None:
@@ -75,14 +98,30 @@ def _write_all(batch: Batch, worker_name: str) -> None:
     UsageEntry.objects.bulk_create(_usage_entries(batch.recorded, batch.now))
     batch.results = results_of(batch.started)
     # Last, so that the rows of the counts are locked shortly.
-    for answer in bulk.count_endings(_counts(batch.recorded)):
-        answer.take()
+    batch.uncounted = count(added(batch.owed, _counts(batch.recorded)))
+
+
+def count(counts: Counts) -> Counts:
+    """Add to the lifetime counts; what could not be added now, and is still owed."""
+    answers = bulk.count_endings(counts)
+    return {
+        kind: counts[kind] for kind, a in zip(sorted(counts), answers, strict=True) if not a.take()
+    }
+
+
+def added(one: Counts, other: Counts) -> Counts:
+    """The sums per type."""
+    pairs = [(kind, one.get(kind, (0, 0)), other.get(kind, (0, 0))) for kind in {*one, *other}]
+    return {kind: (a[0] + b[0], a[1] + b[1]) for kind, a, b in pairs}
 
 
 def _send_all(batch: Batch, worker_name: str) -> None:
     """What every turn writes, in one go: none of it waits for the answer before."""
     answers = Answers()
     with pipeline(connection):
+        if connection.vendor == "postgresql":
+            # A row that a caller's long transaction holds must not hold up all the others.
+            answers.others.append(set_lock_timeout(connection, LOCK_TIMEOUT))
         if batch.closings:
             answers.written = bulk.finish_all([one.finish for one in batch.closings])
             answers.others.append(bulk.add_attempts([one.attempt for one in batch.closings]))
@@ -157,7 +196,7 @@ def _usage_entries(recorded: Sequence[Closing], now: datetime) -> list[UsageEntr
     ]
 
 
-def _counts(recorded: Sequence[Closing]) -> dict[str, tuple[int, int]]:
+def _counts(recorded: Sequence[Closing]) -> Counts:
     """(completed, failed) per task type."""
     completed = Counter(o.run.task.type for o in recorded if o.ending.outcome is Outcome.COMPLETE)
     failed = Counter(o.run.task.type for o in recorded if o.ending.outcome is Outcome.FAILED)
@@ -165,12 +204,14 @@ def _counts(recorded: Sequence[Closing]) -> dict[str, tuple[int, int]]:
 
 
 def _proved(one: Closing, now: datetime) -> Closing:
-    """The closing as it is, or failed as INVALID_RESULT when the database refuses its data."""
+    """The closing as it is, or failed as INVALID_RESULT when its data cannot be stored."""
     try:
         with transaction.atomic():
             bulk.finish_all([one.finish]).take()
             bulk.add_attempts([one.attempt]).take()
             transaction.set_rollback(True)
-    except (DataError, IntegrityError) as error:
-        return closing.invalid(one, f"The database refuses this result: {error}", now)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        return closing.invalid(one, f"The database refuses what it told: {error}", now)
     return one

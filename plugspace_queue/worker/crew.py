@@ -16,6 +16,7 @@ from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor, processor_of, timeout_of
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.rules.catalog import type_of_queue
+from plugspace_queue.worker.heartbeat import Heartbeat
 from plugspace_queue.worker.isolation import ProcessSlots
 from plugspace_queue.worker.messages import Ended, Stop
 from plugspace_queue.worker.pump import Desk, Limits, Pump
@@ -27,6 +28,13 @@ from plugspace_queue.worker.upkeep import Upkeep
 from plugspace_queue.worker.waker import Waker
 
 logger = logging.getLogger("plugspace_queue.worker")
+
+
+INTERRUPTION = 1.0
+"""Seconds that interrupted attempts get to come back when the worker stops."""
+
+LAST_WORDS = 5.0
+"""Seconds to write and settle what was handed back."""
 
 
 class Crew:
@@ -44,6 +52,7 @@ class Crew:
         self.table = Table()
         self._is_suspended = is_suspended
         self._stop_at: float | None = None
+        self._broken = ""
         self._signals = 0
         self._signalled_at = 0.0
         desks = [_desk(name) for name in queue_names if _has_processor(name)]
@@ -58,7 +67,6 @@ class Crew:
             record=lambda m: self.recorder.put(m),
             interrupt=self._interrupt,
             give_up=self._give_up,
-            heartbeat=heartbeat,
             is_alive=self._turns,
         )
         self.recorder = Recorder(
@@ -75,14 +83,16 @@ class Crew:
             table=self.table,
             waker=self._waker,
             record=self.recorder.put,
-            may_take=lambda: self.recorder.is_healthy and not self._is_suspended(),
+            may_take=self._may_take,
             lease=get_settings().lease,
             limits=limits,
+            on_stop=self._tell_stop,
+            mend=lambda: self._upkeep.mend_soon(),
         )
+        self._heartbeat = Heartbeat(heartbeat)
         self._upkeep = Upkeep(self.table)
         self._threads = ThreadSlots(self._ended)
         self._loop: LoopSlots | None = None
-        # The forkserver has to be there before any thread is.
         self._children = ProcessSlots(self._ended)
 
     def work(self) -> int:
@@ -95,6 +105,8 @@ class Crew:
             self._hand_back_rest()
         finally:
             self._stop_helpers()
+        if self._broken:
+            raise RuntimeError(f"The worker ended itself: {self._broken}. Its tasks go back.")
         return self.pump.ended
 
     def stop(self) -> None:
@@ -106,7 +118,11 @@ class Crew:
         self._signalled_at = now
         grace = get_settings().shutdown_grace if self._signals == 1 else 0.0
         self._stop_at = now + grace
-        self.pump.inbox.put(Stop(cold=self._signals > 1))
+        # Called by a signal in the pump's own thread, which may hold any lock right now: the rest
+        # is done when the pump hears of it.
+        self.pump.inbox.put(Stop())
+
+    def _tell_stop(self) -> None:
         for _, run in self.table.runs():
             run.tell(Told.SHUTDOWN)
 
@@ -116,18 +132,16 @@ class Crew:
         return held is not None and held.run is not None and held.run.tell(Told.CANCEL)
 
     def _helpers(self) -> list[threading.Thread]:
-        return [self.recorder, self.ticker, self._waker, self._upkeep]
+        return [self.recorder, self.ticker, self._waker, self._upkeep, self._heartbeat]
 
     def _stop_helpers(self) -> None:
-        self._upkeep.stop()
-        self.ticker.stop()
-        self._waker.stop()
-        self.recorder.stop()
+        for helper in (self._upkeep, self._heartbeat, self.ticker, self._waker, self.recorder):
+            helper.stop()
         for slots in (self._threads, self._loop, self._children):
             if slots is not None:
                 slots.stop()
-        # The waker may sit in a blocking read for two seconds more; it holds nothing.
-        for thread in (self._upkeep, self.ticker, self.recorder):
+        # The others may sit in a read for seconds more; they hold nothing.
+        for thread in (self.ticker, self.recorder):
             thread.join(timeout=5.0)
 
     # Running attempts.
@@ -185,14 +199,46 @@ class Crew:
     # Ending.
 
     def _is_over(self) -> bool:
+        self._watch()
         return self._stop_at is not None and time.monotonic() >= self._stop_at
 
+    def _watch(self) -> None:
+        """The pump watches the threads without which nothing may run on."""
+        dead = [t.name for t in (self.recorder, self.ticker) if not t.is_alive()]
+        if dead and not self._broken:
+            self._broken = f"{' and '.join(dead)} died"
+            logger.error("%s; the worker ends for its supervisor to start another", self._broken)
+            self._stop_at = time.monotonic()
+            self.pump.is_stopping = True
+        if self._ticker_silence() > max(get_settings().lease - 2, get_settings().lease / 2):
+            # It hangs: soon others take over what runs here.
+            for _, run in self.table.runs():
+                if run.tell(Told.LOST):
+                    self._interrupt(run)
+
+    def _ticker_silence(self) -> float:
+        return time.monotonic() - self.ticker.beaten_at
+
+    def _may_take(self) -> bool:
+        is_fresh = self._ticker_silence() < get_settings().lease / 2
+        return self.recorder.is_healthy and is_fresh and not self._is_suspended()
+
     def _hand_back_rest(self) -> None:
-        """What still runs when the grace time is over goes back to the front of its lane."""
+        """What still runs when the grace time is over goes back to the front of its lane.
+
+        Interrupted first, so that it does not run on beside its next attempt; a call that cannot
+        be interrupted goes back as the last thing before the process ends.
+        """
+        for _, run in self.table.runs():
+            self._interrupt(run)
+        self._pump_for(INTERRUPTION, until=lambda: not self.table.runs())
         for held, run in self.table.runs():
             self._record_end(held, run, outcome.handed_back(run.task))
-        deadline = time.monotonic() + 5.0
-        self.pump.run(lambda: time.monotonic() >= deadline)
+        self._pump_for(LAST_WORDS, until=lambda: False)
+
+    def _pump_for(self, seconds: float, *, until: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + seconds
+        self.pump.run(lambda: until() or time.monotonic() >= deadline)
 
     def _turns(self) -> bool:
         return time.monotonic() - self.pump.turned_at < get_settings().lease

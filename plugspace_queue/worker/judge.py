@@ -1,17 +1,21 @@
 """Leases whose task did not start: what the row says instead, and what Redis is told."""
 
+import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from plugspace_queue import ending
+from plugspace_queue import ending, events, publishing
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Settlement
-from plugspace_queue.models import Task
+from plugspace_queue.models import Organization, QueueSettings, Task
+from plugspace_queue.processing.outcome import resting_state
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import snapshot
-from plugspace_queue.types import State
+from plugspace_queue.types import EventName, State
 from plugspace_queue.worker import recovering
+from plugspace_queue.worker.commit import count
 from plugspace_queue.worker.table import Held
 
 
@@ -29,6 +33,10 @@ def judge(held: Held, now: datetime) -> Verdict:
     task = Task.objects.filter(pk=uuid.UUID(lease.task_id)).first()
     if task is None or task.is_final or task.state == State.BLOCKED:
         return Verdict(_settlement(held, "drop", task))
+    if task.state == State.PROCESSING and task.fence == lease.fence:
+        # Our own start, whose commit's answer got lost: nothing has run.
+        Task.objects.filter(fence=lease.fence).move(task.pk, State.PROCESSING, resting_state(task))
+        return Verdict(_settlement(held, "back", task))
     if task.fence >= lease.fence:
         return Verdict(_settlement(held, "back", task), raise_fence=task.fence)
     if task.state == State.PROCESSING:
@@ -40,17 +48,24 @@ def judge(held: Held, now: datetime) -> Verdict:
 def _judge_waiting(held: Held, task: Task, now: datetime) -> Verdict:
     if task.cancel_requested_at is not None:
         ending.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
-    elif task.deadline is not None and task.deadline <= now:
+    elif task.deadline is not None and task.deadline <= now and not _stands_still(task):
         ending.end(
             task, State.EXPIRED, now, "EXPIRED", f"Not started within its ttl of {task.ttl} s."
         )
     elif task.recovery_count > get_settings().max_recoveries:
-        ending.end(task, State.FAILED, now, "WORKER_LOST", _LOST.format(task.recovery_count))
+        if ending.end(task, State.FAILED, now, "WORKER_LOST", _LOST.format(task.recovery_count)):
+            count({task.type: (0, 1)})
     elif task.wake_at is not None and task.wake_at > now:
         return Verdict(_settlement(held, "retry", task))
     else:
         return Verdict(_settlement(held, "back", task))
     return Verdict(_settlement(held, "drop", task))
+
+
+def _stands_still(task: Task) -> bool:
+    """Whether an operator's pause stops the ttl, though Redis let the task through."""
+    paused = QueueSettings.objects.filter(type=task.type, is_paused=True).exists()
+    return paused or Organization.objects.filter(pk=task.organization_id, is_paused=True).exists()
 
 
 _LOST = "The workers that ran this task died {} times; see the worker's log."
@@ -74,12 +89,28 @@ def _settlement(held: Held, outcome: str, task: Task | None) -> Settlement:
         fence=held.lease.fence,
         outcome=outcome,  # type: ignore[arg-type]
         snapshot=snapshot(task) if task is not None else None,
-        snapshot_ttl=get_settings().retention[task.state] if task is not None and is_final else 0,
+        snapshot_ttl=publishing.retention_of(task) if task is not None else 0,
         result=None,
         result_ttl=0,
         due_ms=round(wake_at.timestamp() * 1000) if outcome == "retry" and wake_at else 0,
         error="",
-        event=None,
+        event=_final_event(task) if task is not None and is_final else None,
         task_type=task.type if task is not None else "",
         counted=False,
     )
+
+
+_FINAL_EVENTS = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
+
+
+def _final_event(task: Task) -> str | None:
+    """The event of an ending whose worker died between commit and settle; its key is the same."""
+    name = _FINAL_EVENTS.get(State(task.state))
+    if name is None:
+        return None
+    told = {"error": _without_stack(task.error)} if task.error else {"result": task.result}
+    return json.dumps(events.payload(name, task, **told))
+
+
+def _without_stack(error: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in error.items() if key != "stack"}

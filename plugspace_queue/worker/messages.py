@@ -42,9 +42,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Take no more; `cold`: hand everything back at once."""
-
-    cold: bool = False
+    """Take no more."""
 
 
 PumpMessage = Settle | Announce | Woken | Returned | Stop

@@ -88,10 +88,11 @@ class Pump:
         may_take: Callable[[], bool],
         lease: float,
         limits: Limits,
+        on_stop: Callable[[], None],
+        mend: Callable[[], None],
     ) -> None:
         self.inbox: queue.SimpleQueue[PumpMessage] = queue.SimpleQueue()
         self.is_stopping = False
-        self.is_cold = False
         self.ended = 0
         self.turned_at = time.monotonic()
         self._worker_name = worker_name
@@ -103,6 +104,8 @@ class Pump:
         self._may_take = may_take
         self._lease_ms = round(lease * 1000)
         self._limits = limits
+        self._on_stop = on_stop
+        self._mend = mend
         self._taken = 0
         self._active_at = time.monotonic()
         self._trouble = 0.0
@@ -148,8 +151,10 @@ class Pump:
         """Seconds until there is something to do without a message."""
         if self._trouble:
             return self._trouble
+        if not self._accepts():
+            return LONGEST_WAIT
         now = time.monotonic()
-        if self._accepts() and any(desk.may_ask(now) for desk in self._desks.values()):
+        if any(desk.may_ask(now) for desk in self._desks.values()):
             return 0.001
         due = [desk.ask_at - now for desk in self._desks.values() if desk.ask_at and desk.free()]
         return min(max(min(due, default=LONGEST_WAIT), 0.001), LONGEST_WAIT)
@@ -164,9 +169,9 @@ class Pump:
                 self._desks[name].is_ready = True
             case Returned():
                 self._free_returned()
-            case Stop(cold=cold):
+            case Stop():
                 self.is_stopping = True
-                self.is_cold = self.is_cold or cold
+                self._on_stop()
 
     # What goes out.
 
@@ -224,9 +229,9 @@ class Pump:
 
     def _requests(self) -> list[Step]:
         """One acquire per sixteen free slots; the queue that goes first rotates."""
-        if not self._accepts():
-            return []
         desks = list(self._desks.values())
+        if not desks or not self._accepts():
+            return []
         self._turn += 1
         first = self._turn % len(desks)
         now = time.monotonic()
@@ -258,6 +263,8 @@ class Pump:
     def _granted(self, desk: Desk, want: int) -> Callable[[Grant], None]:
         def granted(grant: Grant) -> None:
             held = [Held(desk.name, lease) for lease in grant.leases]
+            if grant.status == "unconfigured":
+                self._mend()
             for task_id in grant.foreign:
                 logger.error("refused a stock job on %s: %s", desk.name, task_id)
             desk.is_ready = len(held) == want

@@ -8,8 +8,9 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
 from plugspace_queue import events, mirrors, publishing, quotas
@@ -20,9 +21,10 @@ from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, judge
-from plugspace_queue.worker.commit import Batch, write
+from plugspace_queue.worker.commit import Batch, Counts, Locked, count, write
 from plugspace_queue.worker.messages import (
     Announce,
+    Guard,
     PumpMessage,
     RecorderMessage,
     Settle,
@@ -60,6 +62,7 @@ class Recorder(threading.Thread):
         self._sink = sink
         self._timeout_of = timeout_of
         self._stopping = threading.Event()
+        self._uncounted: Counts = {}
 
     def put(self, message: RecorderMessage) -> None:
         """Have this written; never blocks."""
@@ -73,11 +76,27 @@ class Recorder(threading.Thread):
     def run(self) -> None:
         try:
             while not (self._stopping.is_set() and self._inbox.empty()):
-                messages = self._collect()
-                if messages:
-                    self._record(Batch(messages, timezone.now()))
+                self._turn(self._collect())
+            self._pay_counts()
         finally:
             connection.close()
+
+    def _turn(self, messages: list[RecorderMessage]) -> None:
+        if not messages:
+            return
+        try:
+            self._record(Batch(messages, timezone.now()))
+        except Locked:
+            # One that waits for a row of somebody else's long transaction holds up no other.
+            self._record_apart(messages)
+
+    def _record_apart(self, messages: list[RecorderMessage]) -> None:
+        for message in _single(messages):
+            try:
+                self._record(Batch([message], timezone.now()))
+            except Locked:
+                logger.warning("a row is locked for long; its message waits")
+                self._inbox.put(message)
 
     def _collect(self) -> list[RecorderMessage]:
         first = self._inbox.get()
@@ -100,28 +119,43 @@ class Recorder(threading.Thread):
         self.follow_up(batch)
 
     def _is_written(self, batch: Batch) -> bool:
+        batch.owed = self._uncounted
         try:
             write(batch, self._worker_name)
-        except (DatabaseError, InterfaceError):
+        except Locked:
+            raise
+        except Exception:
             logger.exception("the database refused a group commit; it is tried again")
             connection.close()
             self.is_healthy = False
             return False
+        self._uncounted = batch.uncounted
         self.is_healthy = True
         return True
 
+    def _pay_counts(self) -> None:
+        """At the end: what could not be counted while an operator held the queue's row."""
+        if self._uncounted:
+            with transaction.atomic():
+                self._uncounted = count(self._uncounted)
+
     def follow_up(self, batch: Batch) -> None:
         """After the commit: start what was granted, settle what ended, tell who listens."""
-        self._start(batch)
-        self._tolerate(self._publish_released, batch)
-        self._settle(batch)
-        self._announce_progress(batch)
-        for step in (self._cascade, self._refund, self._judge, self._mirror_workflows):
+        for step in (
+            self._start,
+            self._publish_released,
+            self._settle,
+            self._announce_progress,
+            self._cascade,
+            self._refund,
+            self._judge,
+            self._mirror_workflows,
+        ):
             self._tolerate(step, batch)
 
-    def _tolerate(self, step: Callable[[Batch], None], batch: Batch) -> None:
+    def _tolerate(self, step: Callable[[Any], None], subject: Any) -> None:
         try:
-            step(batch)
+            step(subject)
         except Exception as error:
             # The rows say what is still to do; upkeep does it. A dead recorder does nothing.
             logger.exception("%s failed after a group commit", step.__name__)
@@ -140,7 +174,9 @@ class Recorder(threading.Thread):
     def _cascade(self, batch: Batch) -> None:
         failed = [one.finish.id for one in batch.recorded if one.ending.state in _CASCADES]
         if failed:
-            advance.cascade(failed, batch.now)
+            # Somebody may have retried one meanwhile: its children wait for it again.
+            rows = Task.objects.filter(pk__in=failed, state__in=_CASCADES)
+            advance.cascade(list(rows.values_list("pk", flat=True)), batch.now)
 
     def _refund(self, batch: Batch) -> None:
         # Outside the group commit: a busy usage row must not hold up everybody's endings.
@@ -181,15 +217,18 @@ class Recorder(threading.Thread):
             held = batch.held[one.run]
             if not batch.is_recorded(one):
                 self._tell(Settle(held, judge.forget(held)))
-                continue
-            settlement = closing.settlement_of(one)
-            bodies = closing.event_bodies(one)
-            for name, body in bodies:
-                events.tell(name, one.run.task, body)
-            texts = [json.dumps(body) for _, body in bodies]
-            if texts[:-1]:
-                self._tell(Announce(held.queue, [_event_only(one, text) for text in texts[:-1]]))
-            self._tell(Settle(held, closing.with_event(settlement, texts[-1] if texts else None)))
+            else:
+                self._settle_recorded(held, one)
+
+    def _settle_recorded(self, held: Held, one: closing.Closing) -> None:
+        settlement = closing.settlement_of(one)
+        bodies = closing.event_bodies(one)
+        texts = [json.dumps(body) for _, body in bodies]
+        if texts[:-1]:
+            self._tell(Announce(held.queue, [_event_only(one, text) for text in texts[:-1]]))
+        self._tell(Settle(held, closing.with_event(settlement, texts[-1] if texts else None)))
+        for name, body in bodies:
+            events.tell(name, one.run.task, body)
 
     def _announce_progress(self, batch: Batch) -> None:
         for run, held in batch.progressed.items():
@@ -223,6 +262,17 @@ class Recorder(threading.Thread):
 def _reconnect_after(error: Exception) -> None:
     if isinstance(error, DatabaseError | InterfaceError):
         connection.close()
+
+
+def _single(messages: list[RecorderMessage]) -> list[RecorderMessage]:
+    """The same messages, guards taken apart into one lease each."""
+    return [
+        part
+        for message in messages
+        for part in (
+            [Guard([held]) for held in message.held] if isinstance(message, Guard) else [message]
+        )
+    ]
 
 
 def _is_system_failure(one: closing.Closing) -> bool:

@@ -6,11 +6,13 @@ import ctypes
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from django.db import close_old_connections, connections
+from django.utils import timezone
 
-from plugspace_queue.processing.attempt import run_async, run_sync
+from plugspace_queue.processing.attempt import ending_of, run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run
@@ -49,29 +51,36 @@ class Slot(threading.Thread):
             connections.close_all()
 
     def _serve(self) -> None:
-        while True:
-            with contextlib.suppress(Interrupted):
-                job = self._line.get()
-                if job is None:
-                    return
-                self._work(*job)
+        while (job := self._line.get()) is not None:
+            self._work(*job)
 
     def _work(self, held: Held, run: Run, entry: Processor) -> None:
+        try:
+            ending = self._run(run, entry)
+        except BaseException as error:
+            # An interruption that fell between the lines: the slot must come back all the same.
+            ending = ending_of(run, error, entry, timezone.now())
+        while not self._has_left():
+            pass
+        self._ended(held, ending)
+
+    def _run(self, run: Run, entry: Processor) -> Ending:
         close_old_connections()
         with self._lock:
             self._current = run
-        try:
-            ending = run_sync(run, entry)
-        finally:
-            self._leave()
-        self._ended(held, ending)
+        return run_sync(run, entry)
 
-    def _leave(self) -> None:
-        with self._lock:
-            self._current = None
-            interrupted, self._is_interrupted = self._is_interrupted, False
-        if interrupted:
-            _absorb()
+    def _has_left(self) -> bool:
+        """From True on no interruption reaches this thread; one on its way is taken."""
+        try:
+            with self._lock:
+                self._current = None
+                interrupted, self._is_interrupted = self._is_interrupted, False
+            if interrupted:
+                _absorb()
+        except Interrupted:
+            return False
+        return True
 
     def interrupt(self, run: Run) -> bool:
         """Raise Interrupted in this thread while it runs `run`; False when it does not."""
@@ -130,7 +139,7 @@ class LoopSlots:
     def __init__(self, ended: Ended) -> None:
         self._ended = ended
         self._loop = asyncio.new_event_loop()
-        self._tasks: dict[Run, asyncio.Task[None]] = {}
+        self._tasks: dict[Run, asyncio.Task[Ending]] = {}
         self._thread = threading.Thread(target=self._serve, name="plugspace-loop", daemon=True)
         self._thread.start()
 
@@ -154,13 +163,17 @@ class LoopSlots:
         self._loop.close()
 
     def _launch(self, held: Held, run: Run, entry: Processor) -> None:
-        self._tasks[run] = self._loop.create_task(self._work(held, run, entry))
+        task = self._loop.create_task(run_async(run, entry))
+        self._tasks[run] = task
+        task.add_done_callback(partial(self._done, held, run, entry))
 
-    async def _work(self, held: Held, run: Run, entry: Processor) -> None:
+    def _done(self, held: Held, run: Run, entry: Processor, task: "asyncio.Task[Ending]") -> None:
+        """Called however the task ended, one that was cancelled before its first line included."""
+        self._tasks.pop(run, None)
         try:
-            ending = await run_async(run, entry)
-        finally:
-            self._tasks.pop(run, None)
+            ending = task.result()
+        except BaseException as error:
+            ending = ending_of(run, error, entry, timezone.now())
         self._ended(held, ending)
 
     def _cancel(self, run: Run) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from plugspace_queue.engine.store import Lease
-from plugspace_queue.processing.run import Run
+from plugspace_queue.processing.run import Run, Told
 
 
 @dataclass(eq=False)
@@ -28,11 +28,18 @@ class Table:
 
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
+        self._replaced: list[Held] = []
         self._lock = threading.Lock()
 
     def add(self, held: Iterable[Held]) -> None:
+        """Keep new leases; a run of an older lease of the same task is told that it is lost."""
         with self._lock:
-            self._held.update({one.task_id: one for one in held})
+            for one in held:
+                older = self._held.get(one.task_id)
+                if older is not None and older.run is not None:
+                    older.run.tell(Told.LOST)
+                    self._replaced.append(older)
+                self._held[one.task_id] = one
 
     def remove(self, held: Held) -> None:
         """Forget a settled lease; a newer lease of the same task stays."""
@@ -49,7 +56,10 @@ class Table:
 
     def runs(self) -> list[tuple[Held, Run]]:
         """Started attempts nobody has ended yet."""
-        return [(h, h.run) for h in self.all() if h.run is not None and not h.run.is_recorded]
+        with self._lock:
+            self._replaced = [h for h in self._replaced if h.run and not h.run.is_recorded]
+            held = [*self._held.values(), *self._replaced]
+        return [(h, h.run) for h in held if h.run is not None and not h.run.is_recorded]
 
     def fences(self, queue: str) -> Mapping[str, int]:
         """Id → token of every lease of a queue."""

@@ -38,7 +38,6 @@ class Ticker(threading.Thread):
         record: Callable[[RecorderMessage], None],
         interrupt: Callable[[Run], None],
         give_up: Callable[[Held, Run], None],
-        heartbeat: Callable[[], None],
         is_alive: Callable[[], bool],
     ) -> None:
         super().__init__(name="plugspace-ticker", daemon=True)
@@ -49,12 +48,13 @@ class Ticker(threading.Thread):
         self._record = record
         self._interrupt = interrupt
         self._give_up = give_up
-        self._heartbeat = heartbeat
         self._is_alive = is_alive
         self._stopping = threading.Event()
         self._dirty: set[Run] = set()
         self._dirty_lock = threading.Lock()
         self.ticked_at = time.monotonic()
+        self.beaten_at = time.monotonic()
+        """When this thread last turned; old when it hangs somewhere."""
         self._reap_from = time.monotonic() + get_settings().lease
         self._run_id: str | None = None
 
@@ -69,6 +69,7 @@ class Ticker(threading.Thread):
     def run(self) -> None:
         tick_at = 0.0
         while not self._stopping.wait(BEAT):
+            self.beaten_at = time.monotonic()
             self._beat()
             if time.monotonic() >= tick_at:
                 tick_at = time.monotonic() + TICK
@@ -88,7 +89,7 @@ class Ticker(threading.Thread):
     def _watch(self, held: Held, run: Run, now: float) -> None:
         """Tell an attempt that its time is over, then interrupt it, then give it up."""
         hard_stop = get_settings().hard_stop
-        if run.told is None and now - run.started > run.timeout:
+        if run.told in (None, Told.SHUTDOWN) and now - run.started > run.timeout:
             run.tell(Told.TIMEOUT)
         if run.told in (None, Told.SHUTDOWN):
             return
@@ -102,7 +103,7 @@ class Ticker(threading.Thread):
 
     def _tick(self) -> None:
         if not self._is_alive():
-            # A pump or loop that does not turn must not keep its leases.
+            # A pump that does not turn must not keep its leases.
             logger.error("the pump does not turn; leases are not renewed")
             return
         try:
@@ -110,7 +111,6 @@ class Ticker(threading.Thread):
             calls = [self._call(name) for name in self._queues]
             for name, answer in zip(self._queues, scripts.run(self._client, calls), strict=True):
                 self._take_in(name, answer)
-            self._heartbeat()
             self.ticked_at = time.monotonic()
         except RedisError as error:
             self._reap_from = time.monotonic() + get_settings().lease
