@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, badge, is_list, pretty
+from plugspace_queue.admin.searching import within
 from plugspace_queue.ids import parse_id
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
@@ -114,9 +115,13 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
 
     list_display = ("id", "key", "organization_id", "task_id", "workflow_id")
     search_fields = ("=key",)
-    search_help_text = "The whole key."
+    search_help_text = "KEY org:ID, the whole key."
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        return (queryset.filter(key=search_term) if search_term else queryset), False
+        """In one organization, as the keys are unique."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        return within(request, queryset, "key", term, "KEY org:ID"), False

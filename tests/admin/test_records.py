@@ -110,7 +110,7 @@ def test_the_page_of_a_task_costs_a_fixed_number_of_queries(root: Client):
 def test_a_task_is_found_by_id_project_organization_and_user(root: Client, find: str):
     task = make_task(project_id="p-1", user_id="u-1", organization=make_organization("org-1"))
     other = make_task()
-    term = "user:u-1" if find == "user" else str(getattr(task, find))
+    term = "user:u-1 org:org-1" if find == "user" else str(getattr(task, find))
 
     page = rows_of(root, f"{TASKS}?q={term}")
 
