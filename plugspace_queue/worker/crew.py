@@ -55,7 +55,7 @@ class Crew:
         self._broken = ""
         self._signals = 0
         self._signalled_at = 0.0
-        desks = [_desk(name) for name in queue_names if _has_processor(name)]
+        desks = [Desk(name, _slots_of(name)) for name in queue_names if _has_processor(name)]
         names = [desk.name for desk in desks]
         first = queue_names[0]
         self._waker = Waker(client(first, purpose="block"), lambda m: self.pump.inbox.put(m))
@@ -90,7 +90,7 @@ class Crew:
             mend=lambda: self._upkeep.mend_soon(),
         )
         self._heartbeat = Heartbeat(heartbeat)
-        self._upkeep = Upkeep(self.table)
+        self._upkeep = Upkeep(self.table, refresh=self._set_slots)
         self._threads = ThreadSlots(self._ended)
         self._loop: LoopSlots | None = None
         self._children = ProcessSlots(self._ended)
@@ -130,6 +130,11 @@ class Crew:
         """Stop one attempt (RQ's stop-job command); False when it does not run here."""
         held = self.table.get(task_id)
         return held is not None and held.run is not None and held.run.tell(Told.CANCEL)
+
+    def _set_slots(self) -> None:
+        """An operator's change of a queue's slots is in force within a second."""
+        for desk in self.pump.desks:
+            desk.slots = _slots_of(desk.name)
 
     def _helpers(self) -> list[threading.Thread]:
         return [self.recorder, self.ticker, self._waker, self._upkeep, self._heartbeat]
@@ -252,10 +257,10 @@ def _mend_gates() -> None:
         logger.warning("Redis is away; upkeep writes the gates when it is back")
 
 
-def _desk(name: str) -> Desk:
+def _slots_of(name: str) -> int:
     kind = type_of_queue(name)
     assert kind is not None
-    return Desk(name, policies.queue_settings(kind).concurrency)
+    return policies.queue_settings(kind).concurrency
 
 
 def _has_processor(name: str) -> bool:

@@ -113,6 +113,11 @@ class Pump:
         self._returned: deque[Held] = deque()
         self._is_told_of_returned = False
 
+    @property
+    def desks(self) -> list[Desk]:
+        """What the pump knows of its queues."""
+        return list(self._desks.values())
+
     def returned(self, held: Held) -> None:
         """An attempt's call came back (any thread): its slot is free, its ending unwritten.
 

@@ -38,7 +38,7 @@ class Upkeep(threading.Thread):
 
     BEAT = 0.5
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, refresh: Callable[[], None]) -> None:
         super().__init__(name="plugspace-upkeep", daemon=True)
         self._table = table
         self._stopping = threading.Event()
@@ -48,6 +48,7 @@ class Upkeep(threading.Thread):
         self._mend = Chore(lambda: relay(timezone.now()), interval)
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
+            Chore(refresh, 0.5),
             self._mend,
             Chore(lambda: sweeping.expire_due(timezone.now()), interval),
             Chore(lambda: sweeping.finish_cancels(timezone.now()), interval),

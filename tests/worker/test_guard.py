@@ -7,10 +7,10 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import keys, policies, queue_manager
 from plugspace_queue.engine import scripts, store
 from plugspace_queue.engine.connection import client
-from plugspace_queue.models import MonthlyUsage, Task
+from plugspace_queue.models import MonthlyUsage, QueueSettings, Task
 from plugspace_queue.relay import Rotation, relay
 from plugspace_queue.types import State
 from tests.support import wait_until
@@ -181,3 +181,19 @@ def test_a_worker_takes_nothing_while_it_is_suspended(ran):
     crew.work()
 
     assert (ran, fresh(task).state) == ([], "waiting")
+
+
+def test_a_change_of_slots_is_in_force_within_a_second(processors, crew, redis):
+    done = threading.Event()
+    processors("ARCHITECT", lambda context: done.wait(30))
+    QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=1)
+    policies.forget()
+    for _ in range(3):
+        submit()
+    crew("architect")
+    wait_until(lambda: redis.llen(keys.active("architect")) == 1, 5)
+
+    QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=3)
+
+    wait_until(lambda: redis.llen(keys.active("architect")) == 3, 3)
+    done.set()
