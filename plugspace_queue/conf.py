@@ -101,7 +101,7 @@ class AppSettings:
             "expired": 30 * 86_400,
         }
     )
-    """Seconds a final task is kept before `queue_prune` deletes it; states left out keep these."""
+    """Seconds a final task is kept before `queue_prune` deletes it; a state left out is kept."""
 
     refund_on: tuple[str, ...] = ("WORKER_LOST",)
     """Error codes whose tasks are refunded."""
@@ -124,10 +124,7 @@ class AppSettings:
             raise ImproperlyConfigured(
                 f"{SETTING} has unknown keys: {', '.join(unknown)}. See docs/settings.md."
             )
-        given = {name.lower(): value for name, value in values.items()}
-        if isinstance(given.get("retention"), Mapping):
-            given["retention"] = {**cls().retention, **given["retention"]}
-        return cls(**given)
+        return cls(**{name.lower(): value for name, value in values.items()})
 
 
 @functools.cache
