@@ -3,12 +3,13 @@
 Rows are the truth about pauses and limits; every worker calls it every few seconds.
 """
 
+from collections import defaultdict
 from datetime import datetime
 from itertools import cycle
 
-from plugspace_queue import mirrors
+from plugspace_queue import crossing, mirrors
 from plugspace_queue.engine import marks
-from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.connection import Client, client
 from plugspace_queue.models import Organization
 from plugspace_queue.types import TaskType
 
@@ -20,19 +21,34 @@ def mend(now: datetime) -> bool:
 
     Raises Unavailable when Redis is away.
     """
-    lost = [kind for kind in TaskType if not marks.has_epoch(client(kind.queue_name))]
+    lost = _lost()
     for kind in lost or [next(_turns)]:
-        mirrors.write_queue(kind)
-        _mend_pauses(kind)
+        _write(kind)
     # Marked only now: who comes in between writes the same once more.
-    for kind in lost:
-        marks.set_epoch(client(kind.queue_name), now.isoformat())
+    for server in {client(kind.queue_name) for kind in lost}:
+        marks.set_epoch(server, now.isoformat())
     return bool(lost)
 
 
-def _mend_pauses(kind: TaskType) -> None:
+def _lost() -> list[TaskType]:
+    servers: dict[Client, list[TaskType]] = defaultdict(list)
+    for kind in TaskType:
+        servers[client(kind.queue_name)].append(kind)
+    return [
+        kind
+        for server, kinds in servers.items()
+        for kind, is_lost in zip(
+            kinds, marks.are_lost(server, [kind.queue_name for kind in kinds]), strict=True
+        )
+        if is_lost
+    ]
+
+
+def _write(kind: TaskType) -> None:
     # Redis first: what is held there was committed before, so the rows read later know of it.
     held = marks.paused_organizations(client(kind.queue_name))
     wanted = set(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
-    for organization_id in sorted(held | wanted):
-        mirrors.write_pause_in(kind, organization_id, organization_id in wanted)
+    pauses = {organization_id: organization_id in wanted for organization_id in held | wanted}
+    # The queue itself last: nothing is granted before that.
+    calls = [*mirrors.pauses_in(kind, pauses), mirrors.gates_of(kind)]
+    crossing.ask_all(calls, kind.queue_name)

@@ -6,7 +6,7 @@ Written after the commit that changed the row. Gates that an outage lost are wri
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import router, transaction
@@ -66,13 +66,15 @@ def write_queue(kind: TaskType) -> bool:
 def write_pause(organization_id: str, paused: bool) -> None:
     """Hold or let go an organization's lanes in all queues; lost without Redis."""
     for kind in TaskType:
-        write_pause_in(kind, organization_id, paused)
+        crossing.tell(pauses_in(kind, {organization_id: paused}), kind.queue_name)
 
 
-def write_pause_in(kind: TaskType, organization_id: str, paused: bool) -> bool:
-    """The same in one queue; False when Redis is away."""
-    call = store.pause_organization(kind.queue_name, organization_id, paused)
-    return crossing.tell([call], kind.queue_name)
+def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
+    """The calls that hold or let go these organizations' lanes in one queue."""
+    return [
+        store.pause_organization(kind.queue_name, organization_id, is_held)
+        for organization_id, is_held in sorted(paused.items())
+    ]
 
 
 def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:

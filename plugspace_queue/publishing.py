@@ -18,7 +18,7 @@ from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import snapshot
-from plugspace_queue.types import TaskType
+from plugspace_queue.types import State, TaskType
 
 
 def promise(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> None:
@@ -82,6 +82,8 @@ def entry_of(task: Task) -> Entry:
         organization_id=task.organization_id,
         snapshot=snapshot(task),
         due_ms=_milliseconds(task.wake_at),
+        # A retry goes to the front of its lane, also when Redis had lost it.
+        front=task.state == State.RETRYING,
         timeout=int(get_settings().timeout),
         created_at=task.queued_at.isoformat(),
         description=f"{task.type} for {task.organization_id}",

@@ -5,9 +5,12 @@ Every worker calls it every few seconds; all of it may be done twice.
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import product
+from typing import NamedTuple
+
+from django.db.models import QuerySet
 
 from plugspace_queue import crossing, publishing
 from plugspace_queue.engine import store
@@ -21,35 +24,53 @@ SLICE = 1000
 
 NEWEST = timedelta(minutes=1)
 
-# Each pair of state and type is a range of one index, ordered by id.
-_RANGES: list[tuple[State, TaskType]] = list(product(sorted(lifecycle.STARTABLE), TaskType))
+WHOLE = 100
+"""Rows read whole at once: only those that are missing, inputs and all."""
+
+
+class Row(NamedTuple):
+    """A row as far as it is looked at: what is in it may be large."""
+
+    pk: uuid.UUID
+    type: str
 
 
 class Rotation:
-    """Walks all waiting rows in slices, range by range, and begins again at the end."""
+    """Walks all rows of some states in slices, range by range, and begins again at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, states: Iterable[State] = lifecycle.STARTABLE) -> None:
         self._lock = threading.Lock()
+        # Each pair of state and type is a range of one index, ordered by id.
+        self._ranges = list(product(sorted(states), TaskType))
         self._range = 0
         self._after: uuid.UUID | None = None
 
-    def next_slice(self, size: int) -> list[Task]:
+    def next_slice(self, size: int) -> list[Row]:
         """At most `size` further rows; one turn over all ranges at most."""
-        found: list[Task] = []
+        found: list[Row] = []
         with self._lock:
-            for _ in _RANGES:
+            for _ in self._ranges:
                 found += self._of_range(size - len(found))
                 if len(found) >= size:
                     break
-                self._range, self._after = (self._range + 1) % len(_RANGES), None
+                self._range, self._after = (self._range + 1) % len(self._ranges), None
         return found
 
-    def _of_range(self, size: int) -> list[Task]:
-        state, kind = _RANGES[self._range]
+    def turn(self, size: int) -> Iterator[list[Row]]:
+        """One whole turn over all rows, from the first one on, in slices."""
+        with self._lock:
+            for at in range(len(self._ranges)):
+                self._range, self._after = at, None
+                while rows := self._of_range(size):
+                    yield rows
+            self._range, self._after = 0, None
+
+    def _of_range(self, size: int) -> list[Row]:
+        state, kind = self._ranges[self._range]
         rows = Task.objects.filter(state=state, type=kind).order_by("pk")
         if self._after is not None:
             rows = rows.filter(pk__gt=self._after)
-        found = list(rows[:size])
+        found = _looked_at(rows[:size])
         if found:
             self._after = found[-1].pk
         return found
@@ -58,15 +79,27 @@ class Rotation:
 _rotation = Rotation()
 
 
-def relay(now: datetime, rotation: Rotation = _rotation) -> int:
+def relay(
+    now: datetime,
+    rotation: Rotation = _rotation,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> int:
     """Mend gates, publish a slice of unpublished tasks, newest minute first; how many were missing.
 
-    Raises Unavailable when Redis is away.
+    After Redis lost its data everything is published, as long as `goes_on()`. Raises Unavailable
+    when Redis is away.
     """
     # Gates first: nothing is published into a queue that should be paused and is not.
-    mend(now)
+    is_lost = mend(now)
     newest = _newest(now)
-    return _publish_missing(newest) + _publish_missing(rotation.next_slice(SLICE - len(newest)))
+    published = _publish_missing(newest)
+    if not is_lost:
+        return published + _publish_missing(rotation.next_slice(SLICE - len(newest)))
+    for rows in Rotation().turn(SLICE):
+        published += _publish_missing(rows)
+        if not goes_on():
+            break
+    return published
 
 
 def first_id_of(moment: datetime) -> uuid.UUID:
@@ -74,22 +107,28 @@ def first_id_of(moment: datetime) -> uuid.UUID:
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
-def _newest(now: datetime) -> list[Task]:
+def _newest(now: datetime) -> list[Row]:
     rows = Task.objects.filter(pk__gte=first_id_of(now - NEWEST), state__in=lifecycle.STARTABLE)
-    return list(rows.order_by("-pk")[: SLICE // 2])
+    return _looked_at(rows.order_by("-pk")[: SLICE // 2])
 
 
-def _publish_missing(tasks: Sequence[Task]) -> int:
-    missing = [pk for queue, group in _by_queue(tasks) for pk in _unknown(queue, group)]
-    if not missing:
-        return 0
-    # Read again: meanwhile one may have run to its end.
-    return publishing.publish(Task.objects.filter(pk__in=missing))
+def _looked_at(rows: QuerySet[Task]) -> list[Row]:
+    return [Row(*values) for values in rows.values_list("pk", "type")]
 
 
-def _by_queue(tasks: Sequence[Task]) -> Iterator[tuple[str, list[uuid.UUID]]]:
+def _publish_missing(rows: Sequence[Row]) -> int:
+    missing = [pk for queue, group in _by_queue(rows) for pk in _unknown(queue, group)]
+    published = 0
+    for start in range(0, len(missing), WHOLE):
+        # Read only now: meanwhile one may have run to its end.
+        whole = Task.objects.filter(pk__in=missing[start : start + WHOLE]).order_by("pk")
+        published += publishing.publish(whole)
+    return published
+
+
+def _by_queue(rows: Sequence[Row]) -> Iterator[tuple[str, list[uuid.UUID]]]:
     for kind in TaskType:
-        ids = [task.pk for task in tasks if task.type == kind]
+        ids = [row.pk for row in rows if row.type == kind]
         if ids:
             yield kind.queue_name, ids
 

@@ -1,5 +1,6 @@
 """What tells whether a server still has what was written to it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
@@ -9,14 +10,19 @@ from plugspace_queue.engine.connection import guarded
 
 
 @guarded
-def has_epoch(connection: Redis) -> bool:
-    """False when this server is new or lost its data. Raises Unavailable."""
-    return bool(connection.exists(keys.epoch()))
+def are_lost(connection: Redis, queues: Sequence[str]) -> list[bool]:
+    """For each queue, whether its server is new or lost what was written. Raises Unavailable."""
+    with connection.pipeline(transaction=False) as pipe:
+        pipe.exists(keys.epoch())
+        for name in queues:
+            pipe.hexists(keys.meta(name), "limiter")
+        has_epoch, *are_configured = pipe.execute()
+    return [not (has_epoch and is_configured) for is_configured in are_configured]
 
 
 @guarded
 def set_epoch(connection: Redis, moment: str) -> None:
-    """From now on `has_epoch` is true, until the data is lost. Raises Unavailable."""
+    """From now on this server has its data, until it is lost. Raises Unavailable."""
     connection.set(keys.epoch(), moment, nx=True)
 
 

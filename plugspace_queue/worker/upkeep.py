@@ -45,7 +45,7 @@ class Upkeep(threading.Thread):
         self._called = threading.Event()
         interval = get_settings().relay_interval
         suspects = Suspects()
-        self._mend = Chore(lambda: relay(timezone.now()), interval)
+        self._mend = Chore(self._relay, interval)
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
             Chore(refresh, 0.5),
@@ -87,6 +87,9 @@ class Upkeep(threading.Thread):
             # The next round does it again; a chore that fails must not end the others.
             logger.exception("an upkeep chore failed")
             connection.close()
+
+    def _relay(self) -> None:
+        relay(timezone.now(), goes_on=lambda: not self._stopping.is_set())
 
     def _tell_cancelled(self) -> None:
         """Stop own attempts whose row asks for it, even when the stop command was lost."""

@@ -3,7 +3,7 @@
 import pytest
 from django.utils import timezone
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import crossing, keys, queue_manager
 from plugspace_queue.mending import mend
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.types import TaskType
@@ -70,3 +70,27 @@ def test_a_resume_that_redis_did_not_hear_of_is_mended(redis, redis_away):
     mend_all()
 
     assert not redis.sismember(keys.paused_organizations(), "acme")
+
+
+def test_the_pauses_of_many_organizations_are_written_in_one_round_trip(redis, monkeypatch):
+    for number in range(50):
+        make_organization(f"o{number}", is_paused=True, paused_at=timezone.now())
+    mend(timezone.now())
+    trips = []
+    real = crossing.scripts.run
+    monkeypatch.setattr(crossing.scripts, "run", lambda *call: trips.append(call) or real(*call))
+
+    mend(timezone.now())
+
+    assert len(trips) == 1
+    assert redis.scard(keys.paused_organizations()) == 50
+
+
+def test_gates_that_somebody_deleted_are_written_again_at_once(redis):
+    queue_manager.pause("CODE")
+    mend(timezone.now())
+    redis.delete(keys.meta("code"))
+
+    assert mend(timezone.now()) is True
+
+    assert paused(redis, "code")

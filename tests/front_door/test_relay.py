@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from plugspace_queue import keys, limits, queue_manager, relay
 from plugspace_queue.ids import new_id
-from plugspace_queue.models import MonthlyUsage
+from plugspace_queue.models import MonthlyUsage, Task
 from plugspace_queue.relay import Rotation
 from plugspace_queue.types import State
 from tests.factories import arguments, make_organization, make_task
@@ -74,3 +76,50 @@ def test_ids_made_at_a_moment_are_not_below_its_first_id():
 
     assert relay.first_id_of(before) <= new_id()
     assert relay.first_id_of(timezone.now() + timedelta(seconds=5)) > new_id()
+
+
+def test_a_look_at_what_waits_does_not_read_what_is_in_it(redis):
+    make_organization()
+    queue_manager.add_task(**arguments())
+
+    with CaptureQueriesContext(connection) as queries:
+        assert relay.relay(timezone.now(), Rotation()) == 0
+
+    assert not [one["sql"] for one in queries if '."input"' in one["sql"]]
+
+
+def test_after_a_loss_everything_is_published_in_one_go(redis, monkeypatch):
+    monkeypatch.setattr(relay, "SLICE", 4)
+    monkeypatch.setattr(relay, "WHOLE", 3)
+    for kind in ("CODE", "DESIGN", "ARCHITECT") * 7:
+        make_task(type=kind)
+    redis.flushall()
+
+    later = timezone.now() + timedelta(minutes=5)
+    assert relay.relay(later, Rotation()) == 21
+    assert [redis.llen(keys.wait(name)) for name in ("code", "design", "architect")] == [7, 7, 7]
+
+
+def test_publishing_after_a_loss_ends_when_the_worker_does(redis, monkeypatch):
+    monkeypatch.setattr(relay, "SLICE", 4)
+    for _ in range(9):
+        make_task()
+    redis.flushall()
+
+    later = timezone.now() + timedelta(minutes=5)
+    assert relay.relay(later, Rotation(), goes_on=lambda: False) == 4
+
+
+def test_a_retry_that_is_published_again_is_in_front_of_its_lane(redis):
+    make_organization()
+    first, second, later = (queue_manager.add_task(**arguments()) for _ in range(3))
+    Task.objects.filter(pk=second.pk).update(state=State.RETRYING, wake_at=timezone.now())
+    due = timezone.now() + timedelta(minutes=1)
+    Task.objects.filter(pk=later.pk).update(state=State.RETRYING, wake_at=due)
+    redis.flushall()
+
+    relay.relay(timezone.now())
+
+    lane = keys.lane("architect", first.priority, "acme")
+    assert redis.lrange(lane, 0, -1) == [str(task.pk).encode() for task in (second, first)]
+    assert redis.hget(f"rq:job:{later.pk}", "psq_front") == b"1"

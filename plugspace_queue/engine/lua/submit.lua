@@ -78,6 +78,7 @@ local function write_job(entry)
         "timeout", entry.timeout, "result_ttl", result_ttl,
         "psq_org", entry.organization, "psq_prio", entry.band
     )
+    if entry.front then redis.call("HSET", job_key(entry.id), "psq_front", "1") end
 end
 
 local function remember(new)
