@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from plugspace_queue import ending, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import scripts, store
 from plugspace_queue.engine.connection import client
 from plugspace_queue.models import Dependency, QueueSettings, Task
+from plugspace_queue.relay import Rotation
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State, TaskType
 from plugspace_queue.workflows import advance
@@ -22,7 +23,12 @@ from plugspace_queue.workflows import advance
 BATCH = 500
 """Most tasks of one sweep of one queue; the next sweep takes the rest."""
 
+LOOKED_AT = 5000
+"""Blocked tasks of one look: mostly there is nothing to find among very many."""
+
 STARTABLE = sorted(lifecycle.STARTABLE)
+
+_blocked = Rotation([State.BLOCKED])
 
 
 def expire_due(now: datetime) -> int:
@@ -51,17 +57,32 @@ def finish_cancels(now: datetime) -> int:
     return _end_waiting(rows, cancel)
 
 
-def free_blocked(now: datetime) -> int:
-    """Settle blocked tasks whose parents have ended without telling them; how many."""
-    ended = Dependency.objects.filter(
-        task__state=State.BLOCKED, parent__state__in=sorted(lifecycle.FINAL - {State.COMPLETE})
+def free_blocked(now: datetime, rotation: Rotation = _blocked) -> int:
+    """Settle blocked tasks whose parents have ended without telling them; how many.
+
+    It looks at a slice of them, the next time at the next one.
+    """
+    looked_at = [row.pk for row in rotation.next_slice(LOOKED_AT)]
+    if not looked_at:
+        return 0
+    cancelled = advance.cascade(_failed_parents(looked_at), now)
+    return len(cancelled) + _release(list(hanging_among(looked_at)), now)
+
+
+def hanging_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
+    """Ids of those of these that are blocked although all their parents completed."""
+    # One look by index per task: PostgreSQL plans `NOT IN` as a scan for each of them.
+    open_links = Dependency.objects.filter(task=OuterRef("pk")).exclude(
+        parent__state=State.COMPLETE
     )
-    failed = list(ended.values_list("parent_id", flat=True).distinct()[:BATCH])
-    cancelled = advance.cascade(failed, now)
-    open_parents = Dependency.objects.exclude(parent__state=State.COMPLETE).values("task_id")
-    blocked = Task.objects.filter(state=State.BLOCKED).exclude(pk__in=open_parents)
-    hanging = list(blocked.values_list("pk", flat=True)[:BATCH])
-    return len(cancelled) + _release(hanging, now)
+    blocked = Task.objects.filter(pk__in=task_ids, state=State.BLOCKED)
+    return blocked.filter(~Exists(open_links)).values_list("pk", flat=True)[:BATCH]
+
+
+def _failed_parents(task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    failed = sorted(lifecycle.FINAL - {State.COMPLETE})
+    links = Dependency.objects.filter(task__in=task_ids, parent__state__in=failed)
+    return list(links.values_list("parent_id", flat=True).distinct()[:BATCH])
 
 
 def refund_owed(now: datetime) -> int:
