@@ -41,13 +41,22 @@ def processors() -> Iterator[Register]:
             registry._processors[kind] = entry
 
 
-def make_crew(*names: str, worker_name: str = "w1", **limits: Any) -> Crew:
+def _no_heartbeat() -> None:
+    """RQ does not know this crew."""
+
+
+def make_crew(
+    *names: str,
+    worker_name: str = "w1",
+    heartbeat: Callable[[], None] = _no_heartbeat,
+    **limits: Any,
+) -> Crew:
     """A crew for these queues; ends by itself as `limits` say."""
     return Crew(
         worker_name,
         names or ("architect",),
         limits=Limits(**limits),
-        heartbeat=lambda: None,
+        heartbeat=heartbeat,
         is_suspended=lambda: False,
     )
 

@@ -1,0 +1,141 @@
+"""Leases that outlive, or are outlived by, the attempt they were granted for."""
+
+import json
+import threading
+import time
+
+import pytest
+from django.test import override_settings
+from django.utils import timezone
+
+from plugspace_queue import keys, mending, queue_manager
+from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine.connection import client
+from plugspace_queue.models import Task
+from plugspace_queue.types import State
+from plugspace_queue.worker.heartbeat import Heartbeat
+from tests.support import wait_until
+from tests.worker.conftest import fresh, submit
+
+pytestmark = pytest.mark.usefixtures("acme")
+
+LEASE = 3.0
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": LEASE})
+def test_a_heartbeat_that_hangs_lets_no_lease_run_out(processors, crew, until_final, monkeypatch):
+    gate, hanging, released = threading.Event(), threading.Event(), threading.Event()
+
+    def hang():
+        hanging.set()
+        released.wait(60)
+
+    def architect(context):
+        gate.wait(40)
+        return context.should_stop
+
+    processors("ARCHITECT", architect)
+    monkeypatch.setattr(Heartbeat, "INTERVAL", 0.1)
+    made = crew("architect", heartbeat=hang)
+    try:
+        task = submit()
+        wait_until(lambda: fresh(task).state == "processing")
+        crew("architect", worker_name="w2")
+        wait_until(hanging.is_set)
+        began = time.monotonic()
+        wait_until(lambda: made.ticker.ticked_at > began + 1.5 * LEASE, 10)
+        gate.set()
+
+        row = until_final(task)
+        assert (row.attempt_count, row.recovery_count, row.result) == (1, 0, False)
+    finally:
+        released.set()
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0, "HARD_STOP": 0.3})
+def test_the_older_run_is_told_when_its_own_worker_is_granted_the_task_again(
+    processors, crew, until_final
+):
+    contexts, ended = [], threading.Event()
+
+    def architect(context):
+        contexts.append(context)
+        if context.attempt == 1:
+            wait_until(lambda: context.should_stop, 20)
+            ended.set()
+        return context.attempt
+
+    processors("ARCHITECT", architect)
+    made = crew("architect")
+    task = submit()
+    wait_until(lambda: contexts)
+
+    # This worker's tick pauses for longer than a lease, and another one takes the task back.
+    tick, made.ticker._tick = made.ticker._tick, lambda: None
+    Task.objects.filter(pk=task.pk).update(state=State.WAITING)
+    wait_until(lambda: reap_as("w2"))
+    wait_until(lambda: len(contexts) == 2)
+    made.ticker._tick = tick
+
+    assert until_final(task).result == 2
+    wait_until(ended.is_set)
+    assert fresh(task).attempts.count() == 1
+
+
+def reap_as(worker):
+    """What another worker's tick takes from those whose leases ran out."""
+    call = store.tick("architect", worker=worker, held={}, lease_ms=1000, reap=True)
+    (answer,) = scripts.run(client("architect", purpose="pump"), [call])
+    return answer.reaped
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0})
+@pytest.mark.parametrize(
+    ("state", "error", "event"),
+    [
+        (State.COMPLETE, None, "taskCompleted"),
+        (State.FAILED, {"code": "X", "message": "no", "stack": "secret"}, "taskFailed"),
+    ],
+)
+def test_the_event_of_an_ending_comes_though_its_worker_died_before_it_told_redis(
+    processors, crew, redis, state, error, event
+):
+    ran = []
+    processors("ARCHITECT", ran.append)
+    task = submit()
+    end_without_telling(task, state=state, error=error)
+
+    crew("architect")
+
+    told = wait_until(lambda: [e for e in events(redis) if e["name"] == event], 10)
+    assert (len(told), ran) == (1, [])
+    assert "secret" not in json.dumps(told)
+    wait_until(lambda: not redis.exists(keys.own("architect"), keys.lease("architect")))
+    assert json.loads(redis.get(keys.task(str(task.pk))))["state"] == state
+
+
+def end_without_telling(task, **fields):
+    """Commit an ending as a worker does that is killed before it settles the lease."""
+    mending.mend(timezone.now())
+    call = store.acquire("architect", worker="dead", want=1, lease_ms=1)
+    (grant,) = scripts.run(client("architect", purpose="pump"), [call])
+    (lease,) = grant.leases
+    now = timezone.now()
+    Task.objects.filter(pk=task.pk).update(
+        fence=lease.fence, attempt_count=1, started_at=now, completed_at=now, **fields
+    )
+
+
+def events(redis):
+    return [json.loads(fields[b"event"]) for _, fields in redis.xrange(keys.events())]
+
+
+def test_a_task_that_the_guard_fails_as_lost_is_counted_as_failed(processors, work):
+    processors("ARCHITECT", lambda context: {})
+    task = submit()
+    Task.objects.filter(pk=task.pk).update(recovery_count=3)
+
+    work("architect")
+
+    assert fresh(task).error["code"] == "WORKER_LOST"
+    assert queue_manager.get_queue_stats("ARCHITECT")[0].failed == 1

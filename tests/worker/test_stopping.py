@@ -1,0 +1,125 @@
+"""A worker that is told to stop, or has nothing it may do: it hears, hands back and waits."""
+
+import signal
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.test import override_settings
+from django.utils import timezone
+
+from plugspace_queue import queue_manager
+from plugspace_queue.models import Attempt
+from plugspace_queue.processing import registry
+from tests.support import wait_until
+from tests.worker.conftest import fresh, make_crew, submit
+
+pytestmark = pytest.mark.usefixtures("acme")
+
+
+@pytest.mark.timeout(20)
+def test_a_signal_that_comes_while_the_table_is_locked_stops_the_worker(processors):
+    processors("ARCHITECT", lambda context: {})
+    made = make_crew("architect")
+    before = signal.signal(signal.SIGTERM, lambda *_: made.stop())
+
+    try:
+        # The pump's thread is the main one: a signal finds it anywhere.
+        with made.table._lock:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert made.work() == 0
+
+
+@override_settings(PLUGSPACE_QUEUE={"SHUTDOWN_GRACE": 0.3})
+def test_what_is_handed_back_does_not_run_on_beside_its_next_attempt(
+    processors, crew, until_running, until_final
+):
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def architect(context):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        try:
+            while context.attempt == 1:
+                threading.Event().wait(0.01)
+        finally:
+            with lock:
+                running[0] -= 1
+        return context.attempt
+
+    processors("ARCHITECT", architect)
+    one = crew("architect", worker_name="w1")
+    task = submit()
+    until_running(task)
+    crew("architect", worker_name="w2")
+
+    one.stop()
+
+    assert until_final(task).result == 2
+    assert most == [1]
+    outcomes = Attempt.objects.filter(task=task).order_by("fence").values_list("outcome", flat=True)
+    assert list(outcomes) == ["handed_back", "complete"]
+
+
+@override_settings(PLUGSPACE_QUEUE={"SHUTDOWN_GRACE": 30.0, "HARD_STOP": 0.3})
+@pytest.mark.parametrize(
+    ("timeout", "state", "code"), [(60, "cancelled", "CANCELLED"), (1.5, "failed", "TIMEOUT")]
+)
+def test_cancel_and_timeout_are_heard_during_the_grace_time(
+    processors, crew, until_running, until_final, timeout, state, code
+):
+    contexts = []
+
+    def architect(context):
+        contexts.append(context)
+        while True:
+            threading.Event().wait(0.01)
+
+    processors("ARCHITECT", architect, timeout=timeout)
+    made = crew("architect")
+    task = submit(max_retries=0)
+    wait_until(lambda: contexts)
+    made.stop()
+    wait_until(lambda: contexts[0].should_stop)
+
+    if state == "cancelled":
+        queue_manager.cancel(task.pk)
+
+    row = until_final(task)
+    assert (row.state, row.error["code"]) == (state, code)
+
+
+def test_a_worker_without_any_processor_warns_and_waits(processors, caplog):
+    registry.unregister("DEPLOY")
+    task = submit("DEPLOY")
+
+    assert make_crew("deploy", max_idle_time=0.5).work() == 0
+
+    assert fresh(task).state == "waiting"
+    assert "no processor for deploy" in caplog.text
+
+
+def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
+    processors("ARCHITECT", lambda context: {})
+    made = crew("architect")
+    desk = made.pump._desks["architect"]
+    turns, turn = [], made.pump.turn
+
+    def counted(messages):
+        turns.append(time.monotonic())
+        turn(messages)
+
+    task = submit(run_at=timezone.now() + timedelta(seconds=0.6))
+    wait_until(lambda: desk.ask_at)
+    made._is_suspended = lambda: True
+    wait_until(lambda: time.monotonic() > desk.ask_at)
+    made.pump.turn = counted
+
+    wait_until(lambda: len(turns) >= 3, 10)
+    assert turns[2] - turns[0] > 0.5
+    assert fresh(task).attempt_count == 0
