@@ -2,12 +2,12 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet, UUIDField
+from django.db.models import CharField, QuerySet, UUIDField
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -19,23 +19,14 @@ CURSOR = "before"
 LONGEST_WINDOW = 31 * 86_400.0
 # No longer than a column of numbers is wide.
 NUMBER = re.compile(r"[0-9]{1,18}")
+# What ids that people choose are made of.
+WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class KeysetChangeList(ChangeList):
-    """Newest first, page by page from an id on: a page costs the same at any depth, no COUNT."""
+class UncountedChangeList(ChangeList):
+    """One page of rows without COUNT; for lists that are short by nature."""
 
-    before: str | None = None
     has_older = False
-
-    def get_queryset(
-        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
-    ) -> QuerySet[Any]:
-        # Taken out before Django takes it for a filter; a changed filter starts at the top.
-        self.filter_params.pop(CURSOR, None)
-        self.before = self.params.pop(CURSOR, None)
-        rows = super().get_queryset(request, exclude_parameters).order_by("-pk")
-        place = self._place()
-        return rows if place is None else rows.filter(pk__lt=place)
 
     def get_results(self, request: HttpRequest) -> None:
         rows = list(self.queryset[: self.list_per_page + 1])
@@ -49,6 +40,25 @@ class KeysetChangeList(ChangeList):
         self.can_show_all = False
         self.multi_page = False
         self.paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
+
+
+class KeysetChangeList(UncountedChangeList):
+    """Newest first, page by page from an id on: a page costs the same at any depth, no COUNT."""
+
+    order = "-pk"
+    beyond = "pk__lt"
+    words = ("Newest", "Older")
+    before: str | None = None
+
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
+    ) -> QuerySet[Any]:
+        # Taken out before Django takes it for a filter; a changed filter starts at the top.
+        self.filter_params.pop(CURSOR, None)
+        self.before = self.params.pop(CURSOR, None)
+        rows = super().get_queryset(request, exclude_parameters).order_by(self.order)
+        place = self._place()
+        return rows if place is None else rows.filter(**{self.beyond: place})
 
     def older_url(self) -> str | None:
         """The address of the next page, or None on the last one."""
@@ -64,9 +74,20 @@ class KeysetChangeList(ChangeList):
         if not self.before:
             return None
         # By the key's own kind: what is neither means the first page.
-        if isinstance(self.model._meta.pk, UUIDField):
+        kind = self.model._meta.pk
+        if isinstance(kind, UUIDField):
             return parse_id(self.before)
+        if isinstance(kind, CharField):
+            return self.before if WORD.fullmatch(self.before) else None
         return int(self.before) if NUMBER.fullmatch(self.before) else None
+
+
+class NamedChangeList(KeysetChangeList):
+    """From A on, for rows whose ids people choose."""
+
+    order = "pk"
+    beyond = "pk__gt"
+    words = ("First", "Next")
 
 
 class OperateMixin:
@@ -76,6 +97,20 @@ class OperateMixin:
         return request.user.has_perm("plugspace_queue.operate_queue")
 
 
+class UncountedMixin:
+    """A list that asks for its page and for nothing else; `changelist` says in which order."""
+
+    changelist: ClassVar[type[ChangeList]] = KeysetChangeList
+    show_full_result_count = False
+    # Facets would count every row once a choice.
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page: ClassVar[int] = 50
+    sortable_by: ClassVar[Any] = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return self.changelist
+
+
 class StyledMixin:
     """Our style sheet on top of the stock theme; it uses the theme's own colours."""
 
@@ -83,14 +118,8 @@ class StyledMixin:
         css = {"all": ["plugspace_queue/admin.css"]}
 
 
-class ReadOnlyAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
+class ReadOnlyAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAdmin):
     """Records: to be looked at, never edited."""
-
-    show_full_result_count = False
-    # Facets would count every row once a choice.
-    show_facets = admin.ShowFacets.NEVER
-    list_per_page = 50
-    sortable_by = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -100,9 +129,6 @@ class ReadOnlyAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return KeysetChangeList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """By the filters of the list only: any other lookup would read every row."""

@@ -11,7 +11,13 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge
+from plugspace_queue.admin.base import (
+    NamedChangeList,
+    OperateMixin,
+    StyledMixin,
+    UncountedMixin,
+    badge,
+)
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import ApiKey, Membership, Organization
 from plugspace_queue.types import Scope
@@ -28,15 +34,15 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
-    """Tenants: their tier, and whether they may submit and run."""
+class OrganizationAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAdmin):
+    """Tenants: their tier, and whether they may submit and run. Suspended, never deleted."""
 
+    changelist = NamedChangeList
     list_display = ("id", "name", "tier", "shown_state", "created_at")
     list_filter = ("tier", "is_suspended", "is_paused")
     list_select_related = ("tier",)
     search_fields = ("id", "name")
     search_help_text = "Id or name."
-    show_full_result_count = False
     autocomplete_fields = ("tier",)
     readonly_fields = ("is_paused", "paused_at", "created_at")
     fields = (("id", "name"), "tier", "is_suspended", ("is_paused", "paused_at"), "created_at")
@@ -45,6 +51,10 @@ class OrganizationAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("id", *self.readonly_fields) if obj else self.readonly_fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Its tasks protect it, and the page that says so would read all of them.
+        return False
 
     @admin.action(description="Pause", permissions=["operate"])
     def pause_chosen(self, request: HttpRequest, queryset: QuerySet[Organization]) -> None:
@@ -68,14 +78,13 @@ class OrganizationAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(StyledMixin, admin.ModelAdmin):
+class MembershipAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
     """Which user acts for which organization over the API."""
 
     list_display = ("organization_id", "user", "role")
     list_filter = ("role",)
     list_select_related = ("user",)
     search_fields = ("=organization__id",)
-    show_full_result_count = False
     autocomplete_fields = ("organization",)
     raw_id_fields = ("user",)
 
@@ -91,7 +100,7 @@ class ApiKeyForm(forms.ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(StyledMixin, admin.ModelAdmin):
+class ApiKeyAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
     """Keys of the API: shown once when issued, revoked here, never read again."""
 
     form = ApiKeyForm
@@ -99,7 +108,6 @@ class ApiKeyAdmin(StyledMixin, admin.ModelAdmin):
     list_filter = ("revoked_at",)
     search_fields = ("=organization__id", "prefix", "name")
     search_help_text = "Organization, first characters of the key, or name."
-    show_full_result_count = False
     autocomplete_fields = ("organization",)
     actions = ("revoke_chosen",)
     readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")

@@ -4,13 +4,19 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import OperateMixin, StyledMixin, badge, window_field
+from plugspace_queue.admin.base import (
+    OperateMixin,
+    StyledMixin,
+    UncountedChangeList,
+    UncountedMixin,
+    badge,
+    window_field,
+)
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager
@@ -18,13 +24,12 @@ from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
 
 
-class QueueList(ChangeList):
+class QueueList(UncountedChangeList):
     """The rows with their live figures, asked for once a page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         figures = _figures()
-        self.result_list = list(self.result_list)
         for row in self.result_list:
             row.figures = figures.get(row.type)
 
@@ -40,10 +45,11 @@ class QueueForm(forms.ModelForm):
 
 
 @admin.register(QueueSettings)
-class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
+class QueueSettingsAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAdmin):
     """One row a queue; an empty field means: as the code or the seed says."""
 
     form = QueueForm
+    changelist = QueueList
     list_display = (
         "type",
         "shown_state",
@@ -78,9 +84,6 @@ class QueueSettingsAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return QueueList
 
     @admin.display(empty_value="-")
     def waiting(self, row: QueueSettings) -> int | None:

@@ -6,7 +6,12 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from plugspace_queue.admin.base import StyledMixin, window_field
+from plugspace_queue.admin.base import (
+    StyledMixin,
+    UncountedChangeList,
+    UncountedMixin,
+    window_field,
+)
 from plugspace_queue.models import TierPolicy
 from plugspace_queue.rules.tiers import UNLIMITED
 from plugspace_queue.types import TaskType
@@ -45,10 +50,12 @@ class TierForm(forms.ModelForm):
 
 
 @admin.register(TierPolicy)
-class TierAdmin(StyledMixin, admin.ModelAdmin):
+class TierAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
     """Plans: priority, six monthly quotas, request limit."""
 
     form = TierForm
+    changelist = UncountedChangeList
+    list_per_page = 500
     list_display = ("slug", "priority", "shown_quotas", "request_limit", "request_window")
     search_fields = ("slug",)
     fieldsets = (
