@@ -1,26 +1,33 @@
 """Actions of operators: a call of the manager for each row, an honest count, a line of history."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from plugspace_queue.errors import QueueError
 
 SHOWN = 5
 NOTED_AT_ONCE = 500
+MOST = 1_000
+"""Rows that one press steers: a request must end while somebody waits for it."""
 
 
 def each(
-    request: HttpRequest, rows: Iterable[Any], verb: Callable[[Any], object], said: str
+    request: HttpRequest,
+    rows: QuerySet[Any] | list[Any],
+    verb: Callable[[Any], object],
+    said: str,
 ) -> None:
-    """Do it for each row; those that refuse say why and keep no other from its turn."""
+    """Do it for each of at most MOST rows; those that refuse keep no other from its turn."""
     done: list[Any] = []
     refused = []
+    chosen, left = _bounded(rows)
     try:
-        for row in rows:
+        for row in chosen:
             try:
                 verb(row)
             except QueueError as error:
@@ -34,6 +41,21 @@ def each(
     messages.add_message(request, level, f"{len(done)} of {len(done) + len(refused)} {said}.")
     for line in refused[:SHOWN]:
         messages.warning(request, line)
+    if left:
+        messages.warning(
+            request,
+            f"{left} more were chosen and not touched: one press steers {MOST}. Narrow the list by"
+            " its filters, so that what is done leaves it, and press again.",
+        )
+
+
+def _bounded(rows: QuerySet[Any] | list[Any]) -> tuple[list[Any], int]:
+    """The rows of this press, and how many are left; counted only when some are."""
+    some = list(rows[: MOST + 1])
+    if len(some) <= MOST:
+        return some, 0
+    total = len(rows) if isinstance(rows, list) else rows.count()
+    return some[:MOST], total - MOST
 
 
 def _note(request: HttpRequest, rows: list[Any], said: str) -> None:
