@@ -32,6 +32,9 @@ Listener = Callable[[Payload], object]
 def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Payload:
     """The event as it goes out; `key` is the same when it is delivered again.
 
+    Its last part counts on from when the task was queued: one that is cancelled before it starts,
+    and again after a retry by hand, has the same token both times.
+
     `data` holds result, error or progress. A result above SNAPSHOT_LIMIT is left out.
     """
     told: Payload = {
@@ -43,12 +46,17 @@ def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Pay
         "workflowId": str(task.workflow_id) if task.workflow_id else None,
         "state": task.state,
         "at": timezone.now().isoformat(),
-        "key": f"{task.pk}:{task.fence}:{name.value}:{number}",
+        "key": f"{task.pk}:{task.fence}:{name.value}:{_queued(task) + number}",
         **data,
     }
     if "result" in told and len(json.dumps(told["result"])) > get_settings().snapshot_limit:
         told |= {"result": None, "resultOmitted": True}
     return told
+
+
+def _queued(task: Task) -> int:
+    """When the task was queued, by its submit or the last retry by hand; microseconds."""
+    return round(task.queued_at.timestamp() * 1_000_000)
 
 
 def tell(name: EventName, task: Task, body: Payload) -> None:

@@ -113,3 +113,17 @@ def test_without_redis_a_retry_is_published_later(redis_away, redis):
     assert queue_manager.retry(task.pk).state == State.WAITING
 
     come_back()
+
+
+def test_a_second_cancel_after_a_retry_has_events_of_its_own(redis):
+    make_organization()
+    task = queue_manager.add_task(**arguments())
+    queue_manager.cancel(task.pk)
+    queue_manager.retry(task.pk)
+    queue_manager.cancel(task.pk)
+
+    told = [json.loads(fields[b"event"]) for _, fields in redis.xrange(keys.events())]
+
+    names = [event["name"] for event in told]
+    assert names.count("taskCancelled") == names.count("taskAdded") == 2
+    assert len({event["key"] for event in told}) == len(told)

@@ -60,7 +60,8 @@ def test_a_listener_here_hears_what_a_worker_completes_there(rqworker, hear):
     assert (event["type"], event["jobId"]) == ("ARCHITECT", str(task.pk))
     assert event["result"] == Task.objects.get(pk=task.pk).result
     assert (event["organizationId"], event["state"]) == ("acme", "complete")
-    assert event["id"] and event["key"].endswith(":taskCompleted:0")
+    task = Task.objects.get(pk=task.pk)
+    assert event["id"] and event["key"].startswith(f"{task.pk}:{task.fence}:taskCompleted:")
 
 
 def test_a_task_is_added_started_reported_and_completed_in_this_order(rqworker, hear):
