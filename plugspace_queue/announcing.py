@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import events, publishing
+from plugspace_queue import events, mirrors, publishing
 from plugspace_queue.models import Task
 from plugspace_queue.types import EventName, State
 
@@ -24,7 +24,7 @@ def added(tasks: Sequence[Task]) -> None:
 
 
 def ended(tasks: Sequence[Task]) -> None:
-    """For tasks that ended without a run: their own event, `taskFailed`, and the last snapshot."""
+    """For tasks that ended without a run: their own event, `taskFailed`, and the last snapshots."""
     _on_commit(partial(_tell_ended, tasks))
 
 
@@ -44,6 +44,7 @@ def _tell_added(tasks: Sequence[Task]) -> None:
 
 def _tell_ended(tasks: Sequence[Task]) -> None:
     publishing.refresh_snapshots(tasks)
+    mirrors.write_workflows(sorted({task.workflow_id for task in tasks if task.workflow_id}))
     events.emit_all(
         (name, task, {"error": task.error}) for task in tasks for name in _ENDED[State(task.state)]
     )

@@ -79,6 +79,8 @@ def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
 
 def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
     """Write what these workflows and their steps say now; False when Redis is away."""
+    if not workflow_ids:
+        return True
     rows = Workflow.objects.filter(pk__in=workflow_ids)
     steps: dict[uuid.UUID, list[Task]] = {workflow_id: [] for workflow_id in workflow_ids}
     tasks = Task.objects.filter(workflow__in=workflow_ids).order_by("step")

@@ -41,12 +41,16 @@ def promise_ids(task_ids: Iterable[uuid.UUID]) -> None:
 def publish(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> int:
     """Put waiting, scheduled and retrying tasks in line; how many were not there before.
 
-    Raises Unavailable; doing it twice does no harm.
+    Of blocked ones there is only a snapshot, until they are released. Raises Unavailable; doing
+    it twice does no harm.
     """
+    tasks = list(tasks)
     calls: dict[str, list[Call[int]]] = {
         queue: store.submit_all(queue, entries) for queue, entries in _by_queue(tasks).items()
     }
-    answers = crossing.ask_everywhere(calls, extra)
+    # Before the lines: a release, which may follow at once, writes a newer one.
+    blocked = [_snapshot_call(task) for task in tasks if task.state == State.BLOCKED]
+    answers = crossing.ask_everywhere(calls, [*extra, *blocked])
     return sum(answers)
 
 
@@ -65,8 +69,11 @@ def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
 
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
     """Write `plugspace:task:{id}` of tasks that nobody will run now; lost without Redis."""
-    calls = [store.snapshot(str(t.pk), snapshot(t), retention_of(t)) for t in tasks]
-    crossing.tell(calls)
+    crossing.tell(_snapshot_call(task) for task in tasks)
+
+
+def _snapshot_call(task: Task) -> Call[None]:
+    return store.snapshot(str(task.pk), snapshot(task), retention_of(task))
 
 
 def retention_of(task: Task) -> int:

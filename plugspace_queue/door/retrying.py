@@ -62,6 +62,8 @@ def retry(task_id: object, terms: Terms, organization_id: str | None = None) -> 
     now = timezone.now()
     with transaction.atomic(using=submitting.alias()):
         _open_again([task], _open_parents([task.pk]), terms, admitted, now)
+        if task.workflow_id is not None:
+            mirrors.promise_workflow(task.workflow_id)
     return reading.task_of(task.pk)
 
 

@@ -41,6 +41,7 @@ def judge(held: Held, now: datetime) -> Verdict:
         return Verdict(_settlement(held, "back", task), raise_fence=task.fence)
     if task.state == State.PROCESSING:
         recovering.recover(task.pk, task.fence, now)
+        task.refresh_from_db()
         return Verdict(_settlement(held, "back", task))
     return _judge_waiting(held, task, now)
 

@@ -4,10 +4,11 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
-from plugspace_queue import crossing, publishing
+from plugspace_queue import crossing, mirrors, publishing
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import store
 from plugspace_queue.engine.store import Reaped
@@ -17,9 +18,18 @@ from plugspace_queue.types import Outcome, State, TaskType
 
 
 def recover_all(reaped: list[Reaped], now: datetime) -> None:
-    """Write down which tasks lost their worker."""
-    for one in reaped:
-        recover(uuid.UUID(one.task_id), one.fence, now)
+    """Write down which tasks lost their worker; Redis hears of it after the commit."""
+    ids = [uuid.UUID(one.task_id) for one in reaped]
+    recovered = [pk for pk, one in zip(ids, reaped, strict=True) if recover(pk, one.fence, now)]
+    if recovered:
+        transaction.on_commit(partial(_tell, recovered), robust=True)
+
+
+def _tell(recovered: Sequence[uuid.UUID]) -> None:
+    """In line again, if they are not, and no snapshot says any more that they run."""
+    publishing.publish_ids(recovered)
+    rows = Task.objects.filter(pk__in=recovered, workflow__isnull=False)
+    mirrors.write_workflows(sorted(set(rows.values_list("workflow_id", flat=True))))
 
 
 def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
@@ -83,7 +93,7 @@ class Suspects:
         self._seen = {key: self._seen.get(key, moment) for key in absent}
         ripe = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
         recovered = [pk for pk, fence in ripe if recover(pk, fence, now)]
-        publishing.publish_ids(recovered)
+        _tell(recovered)
         return len(recovered)
 
 

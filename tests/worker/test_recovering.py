@@ -1,0 +1,37 @@
+"""A task whose worker died waits again, and everybody who looks sees that."""
+
+import json
+import threading
+
+import pytest
+from django.test import override_settings
+
+from plugspace_queue import keys, queue_manager
+from tests.support import wait_until
+from tests.worker.conftest import fresh, make_crew, submit
+
+pytestmark = pytest.mark.usefixtures("acme")
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0})
+def test_the_snapshot_of_a_task_that_was_taken_back_says_that_it_waits(processors, crew, redis):
+    gate = threading.Event()
+    processors("ARCHITECT", lambda context: {} if gate.wait(10) else None)
+    made = crew("architect")
+    task = submit()
+    wait_until(lambda: state_told(redis, task) == "processing")
+    # As if it had been killed; and the task is not to run again at once.
+    made.ticker._tick = lambda: None
+    queue_manager.pause("ARCHITECT")
+    try:
+        other = make_crew("architect", worker_name="w2", max_idle_time=4)
+        other.work()
+
+        assert fresh(task).state == "waiting"
+        assert state_told(redis, task) == "waiting"
+    finally:
+        gate.set()
+
+
+def state_told(redis, task):
+    return json.loads(redis.get(keys.task(str(task.pk))))["state"]
