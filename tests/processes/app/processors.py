@@ -1,6 +1,7 @@
 """One processor whose prompt says what to do: `sleep 0.5`, `kill`, `fail`, `hold`, `pid`, …"""
 
 import asyncio
+import ctypes
 import os
 import signal
 import threading
@@ -31,6 +32,13 @@ def code(context: Any) -> Any:
     context.log("in a child")
     context.record_usage(tokens=5)
     return {"pid": os.getpid(), "parent": os.getppid(), "results": sorted(context.results)}
+
+
+@processor("ANALYZE", output=Any, replace=True, isolation="process")
+def analyze(context: Any) -> Any:
+    """Work in a process of its own until that ends."""
+    context.report_progress(1)
+    threading.Event().wait(60)
 
 
 def sleep(context: Any, rest: str) -> Any:
@@ -67,6 +75,16 @@ def stall_once(context: Any, rest: str) -> Any:
     return hold(context, rest) if context.attempt == 1 else {"attempt": context.attempt}
 
 
+def unwrite_once(context: Any, rest: str) -> Any:
+    """The first attempt ends the thread that writes rows, as a fault in it would."""
+    if context.attempt == 1:
+        (recorder,) = [t for t in threading.enumerate() if t.name == "plugspace-recorder"]
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(recorder.ident or 0), ctypes.py_object(SystemExit)
+        )
+    return {"attempt": context.attempt}
+
+
 def fail(context: Any, rest: str) -> Any:
     raise errors.ValidationFailed(rest or "as asked")
 
@@ -89,6 +107,7 @@ STEPS = {
     "kill": kill,
     "kill-once": kill_once,
     "stall-once": stall_once,
+    "unwrite-once": unwrite_once,
     "fail": fail,
     "busy-once": busy_once,
     "pid": pid,

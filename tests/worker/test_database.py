@@ -1,0 +1,167 @@
+"""A database that cuts the connection, refuses a value or holds a row: the others go on."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection, connections, transaction
+
+from plugspace_queue import queue_manager
+from plugspace_queue.door import pausing
+from plugspace_queue.models import QueueSettings
+from plugspace_queue.worker import commit
+from tests.support import wait_until
+from tests.worker.conftest import fresh, submit
+
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.postgres]
+
+
+@contextmanager
+def meanwhile(function: Callable[[], object]) -> Iterator[threading.Thread]:
+    """Run `function` in a thread of its own; it must have ended well soon after the block."""
+    troubles: list[Exception] = []
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as error:
+            troubles.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield thread
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    assert troubles == []
+
+
+def test_a_connection_that_goes_before_the_last_statement_loses_no_ending(
+    processors, crew, until_final, monkeypatch
+):
+    cut: list[int] = []
+    look_up = commit.results_of
+
+    def cut_once(started):
+        # Between the statements of a commit that ends something and starts nothing.
+        found = look_up(started)
+        if not started and not cut:
+            cut.append(end_session())
+        return found
+
+    monkeypatch.setattr(commit, "results_of", cut_once)
+    processors("ARCHITECT", lambda context: "done")
+    made = crew("architect")
+    task = submit()
+
+    row = until_final(task)
+
+    assert (row.result, row.attempts.count(), len(cut)) == ("done", 1, 1)
+    assert made.recorder.is_alive()
+    assert until_final(submit()).state == "complete"
+
+
+def end_session() -> int:
+    """Have the server end this thread's session; its process id."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+
+    def end() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+            wait_until(lambda: not is_there(pid))
+
+    with meanwhile(end):
+        return int(pid)
+
+
+def is_there(pid: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
+        return cursor.fetchone() is not None
+
+
+def test_a_value_that_the_database_refuses_fails_only_its_own_task(
+    processors, crew, until_final, redis
+):
+    gate = threading.Barrier(3, timeout=10)
+
+    def architect(context):
+        gate.wait()
+        if context.input.prompt == "dear":
+            # Each of them fits, their sum has more digits than the column.
+            for _ in range(10_100):
+                context.record_usage(cost="999999")
+        return "done"
+
+    processors("ARCHITECT", architect)
+    made = crew("architect")
+    dear, *others = [submit(input={"prompt": text}) for text in ("dear", "one", "two")]
+
+    row = until_final(dear)
+    assert (row.state, row.error["code"], row.cost) == ("failed", "INVALID_RESULT", 0)
+    assert [until_final(task).result for task in others] == ["done", "done"]
+    assert made.recorder.is_alive()
+
+
+def test_a_resume_that_moves_many_deadlines_holds_up_no_ending(
+    processors, crew, until_running, until_final, monkeypatch
+):
+    gate, moving, moved = threading.Event(), threading.Event(), threading.Event()
+    give_back = pausing._give_back_queue_time
+
+    def long_give_back(row, now):
+        # As if a million tasks waited: the queue's row is locked meanwhile.
+        moving.set()
+        moved.wait(20)
+        give_back(row, now)
+
+    processors("ARCHITECT", lambda context: gate.wait(20))
+    processors("CODE", lambda context: {})
+    crew("architect", "code")
+    running = submit()
+    until_running(running)
+    queue_manager.pause("ARCHITECT")
+    monkeypatch.setattr(pausing, "_give_back_queue_time", long_give_back)
+
+    with meanwhile(lambda: queue_manager.resume("ARCHITECT")) as resuming:
+        wait_until(moving.is_set)
+        gate.set()
+        assert until_final(running).state == "complete"
+        assert until_final(submit("CODE")).state == "complete"
+        assert resuming.is_alive()
+        moved.set()
+
+    until_final(submit())
+    wait_until(lambda: QueueSettings.objects.get(pk="ARCHITECT").completed == 2)
+
+
+def test_a_row_in_a_long_transaction_holds_up_no_other_queue(
+    processors, crew, until_running, until_final
+):
+    gate, inside, out = threading.Event(), threading.Event(), threading.Event()
+
+    def request():
+        # ATOMIC_REQUESTS, then a slow view: the parent's row is locked until it ends.
+        with transaction.atomic():
+            submit("DESIGN", depends_on=[parent])
+            inside.set()
+            out.wait(40)
+
+    processors("ARCHITECT", lambda context: gate.wait(20))
+    processors("CODE", lambda context: {})
+    crew("architect", "code")
+    parent = submit()
+    until_running(parent)
+
+    with meanwhile(request):
+        wait_until(inside.is_set)
+        gate.set()
+        assert until_final(submit("CODE"), 12).state == "complete"
+        assert fresh(parent).state == "processing"
+        out.set()
+
+    assert until_final(parent).state == "complete"
