@@ -1,22 +1,26 @@
 """Staff change the priority of one task that has not ended."""
 
+from typing import Any
+
 from django.db import transaction
 
 from plugspace_queue import crossing, publishing
 from plugspace_queue.door import reading, validating
 from plugspace_queue.engine import store
+from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.models.task import OPEN_VALUES
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
-from plugspace_queue.types import TaskType
+from plugspace_queue.types import State, TaskType
 
 
 def set_priority(task_id: object, priority: object, organization_id: str | None = None) -> Task:
-    """Move a task to another band, behind those that wait there; a running one stays where it is.
+    """Move a task to another band, behind those that wait there, or a retry before them.
 
-    Raises NotFound, ValidationRefused, InvalidState when it has ended.
+    A running one goes on; its retries wait in the new band. Raises NotFound,
+    ValidationRefused, InvalidState when it has ended.
     """
     band = validating.whole("priority", priority, 0, LOWEST_PRIORITY)
     task = reading.task_of(task_id, organization_id)
@@ -24,15 +28,18 @@ def set_priority(task_id: object, priority: object, organization_id: str | None 
     if not rows.update(priority=band):
         raise InvalidState(f"Task {task.pk} has ended.", task_id=str(task.pk))
     task.refresh_from_db()
-    if task.state in lifecycle.STARTABLE:
+    if task.state != State.BLOCKED:
         transaction.on_commit(lambda: _line_up_again(task), robust=True)
     return task
 
 
 def _line_up_again(task: Task) -> None:
-    queue = TaskType(task.type).queue_name
+    queue, task_id = TaskType(task.type).queue_name, str(task.pk)
+    calls: list[Call[Any]] = [store.set_band(queue, task_id, task.priority)]
+    if task.state in lifecycle.STARTABLE:
+        calls.append(store.withdraw(queue, [task_id]))
     try:
-        crossing.ask(store.withdraw(queue, [str(task.pk)]), queue)
+        crossing.ask_all(calls, queue)
     except Unavailable:
         # It goes on in its old band: order is lost, the task is not.
         return

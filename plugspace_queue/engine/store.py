@@ -53,6 +53,7 @@ __all__ = [
     "pause_organization",
     "places",
     "raise_fence",
+    "set_band",
     "settle",
     "snapshot",
     "submit",
@@ -122,6 +123,11 @@ def tick(
     for task_id, fence in held.items():
         args.extend((task_id, fence))
     return _call("tick", queue, args, _tick)
+
+
+def set_band(queue: str, task_id: str, band: int) -> Call[bool]:
+    """Let a running task's retries wait in another band; False when its job is gone."""
+    return _call("set_band", queue, [task_id, band], bool)
 
 
 def withdraw(queue: str, ids: Sequence[str]) -> Call[list[Place]]:

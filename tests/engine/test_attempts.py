@@ -251,3 +251,39 @@ def test_scripts_write_while_memory_is_full_but_submit_is_refused(line: Line) ->
     finally:
         line.redis.config_set("maxmemory", 0)
     line.check()
+
+
+@pytest.mark.parametrize("outcome", ["retry", "back", "later"])
+def test_a_task_whose_band_changed_while_it_ran_comes_back_into_the_new_one(
+    line: Line, outcome: str
+) -> None:
+    line.submit("a")
+    lease = line.acquire().leases[0]
+
+    assert line.run(store.set_band(QUEUE, "a", 0)) is True
+    if outcome == "later":
+        line.settle(lease, "retry", due_ms=line.now_ms() + 60_000)
+        line.make_due("a")
+        line.tick()
+    else:
+        line.settle(lease, outcome)
+
+    assert line.lanes() == {"0:acme": ["a"]}
+    line.check()
+
+
+def test_a_lost_attempt_comes_back_into_the_band_that_was_set_meanwhile(line: Line) -> None:
+    line.submit("a")
+    line.acquire()
+    line.run(store.set_band(QUEUE, "a", 1))
+    line.expire_lease("a")
+
+    line.tick(worker="other", reap=True)
+
+    assert line.lanes() == {"1:acme": ["a"]}
+    line.check()
+
+
+def test_the_band_of_what_is_not_there_cannot_be_set(line: Line) -> None:
+    assert line.run(store.set_band(QUEUE, "a", 1)) is False
+    assert not line.redis.exists("rq:job:a")

@@ -1,4 +1,4 @@
-"""A task whose worker died waits again, and everybody who looks sees that."""
+"""A task that comes back waits where it should, and everybody who looks sees that."""
 
 import json
 import threading
@@ -6,7 +6,7 @@ import threading
 import pytest
 from django.test import override_settings
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import errors, keys, queue_manager
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
@@ -31,6 +31,25 @@ def test_the_snapshot_of_a_task_that_was_taken_back_says_that_it_waits(processor
         assert state_told(redis, task) == "waiting"
     finally:
         gate.set()
+
+
+def test_retries_of_a_task_wait_in_the_band_that_was_set_while_it_ran(processors, crew, redis):
+    gate = threading.Event()
+
+    def architect(context):
+        gate.wait(10)
+        raise errors.ExternalServiceError("away")
+
+    processors("ARCHITECT", architect)
+    crew("architect")
+    task = submit(priority=3)
+    wait_until(lambda: fresh(task).state == "processing")
+    queue_manager.set_priority(task.pk, 0)
+    queue_manager.pause("ARCHITECT")
+    gate.set()
+
+    lane = keys.lane("architect", 0, "acme")
+    wait_until(lambda: redis.lrange(lane, 0, -1) == [str(task.pk).encode()], 10)
 
 
 def state_told(redis, task):

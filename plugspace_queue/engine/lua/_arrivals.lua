@@ -3,12 +3,6 @@ local ARRIVALS = 100
 
 local foreign = {}
 
--- The lane of a job of ours, or nil; a task that waits or runs already comes from nowhere.
-local function lane_of_job(id)
-    local job = redis.call("HMGET", job_key(id), "psq_prio", "psq_org")
-    return job[1] and job[2] and job[1] .. ":" .. job[2]
-end
-
 -- RQ's own failure record; the result in `refusal` is RQ's coding of the message.
 local function refuse(id, refusal)
     foreign[#foreign + 1] = id

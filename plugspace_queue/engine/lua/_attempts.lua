@@ -38,10 +38,11 @@ local function close(id, owner)
     return started or now_s
 end
 
--- To the front of its lane: the attempt never counted, or is to be tried again at once.
+-- To the front of its lane: the attempt never counted, or is to be tried again at once. Another
+-- lane than it came from when its priority was changed meanwhile.
 local function put_back(id, owner)
     redis.call("HSET", job_key(id), "status", "queued", "enqueued_at", utc_now())
-    put(id, owner.lane, true)
+    put(id, lane_of_job(id) or owner.lane, true)
     mark()
 end
 

@@ -105,6 +105,12 @@ local function charge(lane, score)
     end
 end
 
+-- The lane of a job of ours by what its hash says now, or nil.
+local function lane_of_job(id)
+    local job = redis.call("HMGET", job_key(id), "psq_prio", "psq_org")
+    return job[1] and job[2] and job[1] .. ":" .. job[2]
+end
+
 local function is_waiting(id) return redis.call("HEXISTS", idx_key, id) == 1 end
 
 local function put(id, lane, front)
