@@ -64,7 +64,7 @@ class AppSettings:
     """Seconds running attempts get to finish after SIGTERM."""
 
     rate_limit: Mapping[str, float] = field(default_factory=lambda: {"max": 100, "duration": 60.0})
-    """Requests per window (seconds) of an organization whose tier has no row of its own."""
+    """Requests per window (seconds) that tiers are born with; from then on their rows count."""
 
     max_prompt: int = 20_000
     """Longest prompt, in characters."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from plugspace_queue.conf import get_settings
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.tier import TierPolicy
 from plugspace_queue.rules.tiers import TIERS
@@ -10,14 +11,15 @@ from plugspace_queue.types import TaskType
 
 def create_missing(*, using: str = "default", **kwargs: Any) -> None:
     """Add what is missing and leave alone what operators changed (receiver of post_migrate)."""
+    window = get_settings().rate_limit
     TierPolicy.objects.using(using).bulk_create(
         [
             TierPolicy(
                 slug=slug,
                 priority=plan.priority,
                 quotas=plan.quotas,
-                request_limit=plan.request_limit,
-                request_window=plan.request_window,
+                request_limit=int(window["max"]),
+                request_window=float(window["duration"]),
             )
             for slug, plan in TIERS.items()
         ],

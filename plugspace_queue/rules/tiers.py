@@ -1,4 +1,4 @@
-"""The seed's four plans: priority, monthly quotas, request limit."""
+"""The seed's four plans: priority and monthly quotas."""
 
 from dataclasses import dataclass, field
 
@@ -16,8 +16,6 @@ class TierDefaults:
 
     priority: int
     quotas: dict[str, int] = field(default_factory=dict)
-    request_limit: int = 100
-    request_window: float = 60.0
 
 
 def _quotas(*per_type: int) -> dict[str, int]:

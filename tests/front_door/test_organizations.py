@@ -3,7 +3,7 @@
 import pytest
 
 from plugspace_queue import errors, keys, policies, queue_manager
-from plugspace_queue.models import Organization, QueueSettings
+from plugspace_queue.models import Organization, QueueSettings, TierPolicy, defaults
 from tests.factories import arguments
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,3 +92,16 @@ def test_rows_win_over_code_and_code_over_settings_and_settings_over_seed(settin
         assert policies.differing("CODE") == ["concurrency"]
     finally:
         policies._declared["CODE"] = before
+
+
+def test_tiers_are_born_with_the_request_limit_of_the_settings(settings):
+    TierPolicy.objects.get(slug="free").delete()
+    starter = policies.plan_of(TierPolicy.objects.get(slug="starter"))
+    settings.PLUGSPACE_QUEUE = {"RATE_LIMIT": {"max": 1, "duration": 30.0}}
+
+    defaults.create_missing()
+
+    policies.forget()
+    free = policies.plan_of(None)
+    assert (free.request_limit, free.request_window) == (1, 30.0)
+    assert policies.plan_of(TierPolicy.objects.get(slug="starter")) == starter
