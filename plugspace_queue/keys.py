@@ -120,9 +120,9 @@ def usage(organization_id: str, task_type: str, month: str) -> str:
     return _key("usage", organization_id, task_type, month)
 
 
-def usage_versions() -> str:
-    """hash · usage key → version of the mirrored value, so that an older one never wins · none."""
-    return _key("usage-versions")
+def usage_version(organization_id: str, task_type: str, month: str) -> str:
+    """string · version of the mirrored units, so that an older one never wins · 62 days."""
+    return _key("usage", organization_id, task_type, month, "version")
 
 
 def organization_tasks(organization_id: str) -> str:

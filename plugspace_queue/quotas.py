@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from django.db import connections, router, transaction
 
-from plugspace_queue import crossing, keys
+from plugspace_queue import crossing
 from plugspace_queue.engine import store
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import QuotaExceeded
@@ -150,10 +150,7 @@ def _returned(sql: str, params: Sequence[str | int]) -> tuple[int, int] | None:
 
 def mirrored(counters: Iterable[Counter]) -> list[Call[bool]]:
     """The calls that write these counts to Redis, unless a newer one is there."""
-    return [
-        store.mirror_usage(keys.usage(*entry.account), entry.used, entry.version)
-        for entry in counters
-    ]
+    return [store.mirror_usage(entry.account, entry.used, entry.version) for entry in counters]
 
 
 def mirror_on_commit(counters: Sequence[Counter]) -> None:

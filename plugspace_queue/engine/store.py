@@ -179,10 +179,10 @@ def snapshot(task_id: str, text: str, ttl: int = 0) -> Call[None]:
     return Call("snapshot", (keys.task(task_id),), (text, ttl), _nothing)
 
 
-def mirror_usage(key: str, value: int, version: int) -> Call[bool]:
-    """Write a month's reserved units, unless a newer version is there."""
-    args = (value, version, USAGE_TTL)
-    return Call("mirror_usage", (key, keys.usage_versions()), args, bool)
+def mirror_usage(account: tuple[str, str, str], value: int, version: int) -> Call[bool]:
+    """Write the units an (organization, type, month) reserved, unless a newer version is there."""
+    places = (keys.usage(*account), keys.usage_version(*account))
+    return Call("mirror_usage", places, (value, version, USAGE_TTL), bool)
 
 
 def hit_request_window(organization_id: str, limit: int, window_ms: int) -> Call[Window]:
