@@ -8,6 +8,7 @@ from typing import Any
 from django.db import router, transaction
 
 from plugspace_queue import events, mirrors, publishing
+from plugspace_queue.engine.scripts import Call
 from plugspace_queue.models import Task
 from plugspace_queue.types import EventName, State
 
@@ -18,9 +19,14 @@ _ENDED: dict[State, tuple[EventName, ...]] = {
 }
 
 
-def added(tasks: Sequence[Task]) -> None:
-    """`taskAdded` for each, after the commit."""
-    _on_commit(partial(_tell_added, tasks))
+def added(tasks: Sequence[Task]) -> list[Call[None]]:
+    """`taskAdded` for each: signals after the commit, and the calls that broadcast them.
+
+    The calls go out with the line, before it, so that no start is told earlier.
+    """
+    bodies = [events.payload(EventName.ADDED, task) for task in tasks]
+    _on_commit(partial(_signal_added, tasks, bodies))
+    return events.broadcasts(bodies)
 
 
 def ended(tasks: Sequence[Task]) -> None:
@@ -38,8 +44,9 @@ def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
     return {"completed_at": now, "error": failure(code, message), "wake_at": None}
 
 
-def _tell_added(tasks: Sequence[Task]) -> None:
-    events.emit_all((EventName.ADDED, task, {}) for task in tasks)
+def _signal_added(tasks: Sequence[Task], bodies: Sequence[events.Payload]) -> None:
+    for task, body in zip(tasks, bodies, strict=True):
+        events.tell(EventName.ADDED, task, body)
 
 
 def _tell_ended(tasks: Sequence[Task]) -> None:

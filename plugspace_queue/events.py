@@ -3,21 +3,24 @@
 The stream in Redis carries at-least-once broadcasts; who needs every completion pages the rows.
 """
 
-import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.crossing import ANY_QUEUE
 from plugspace_queue.engine import events as stream
+from plugspace_queue.engine import store
 from plugspace_queue.engine.connection import client, is_cut_off
+from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
+from plugspace_queue.rules import jsontext
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.types import EventName
 
@@ -49,7 +52,7 @@ def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Pay
         "key": f"{task.pk}:{task.fence}:{name.value}:{_queued(task) + number}",
         **data,
     }
-    if "result" in told and len(json.dumps(told["result"])) > get_settings().snapshot_limit:
+    if "result" in told and len(jsontext.encode(told["result"])) > get_settings().snapshot_limit:
         told |= {"result": None, "resultOmitted": True}
     return told
 
@@ -68,9 +71,18 @@ def tell(name: EventName, task: Task, body: Payload) -> None:
             )
 
 
+def broadcasts(bodies: Sequence[Payload]) -> list[Call[None]]:
+    """The calls that append these to the stream, to go out with others in one round trip."""
+    notes = [store.Note(body["jobId"], event=jsontext.encode(body)) for body in bodies]
+    starts = range(0, len(notes), store.MOST_ENTRIES)
+    return [
+        store.announce(ANY_QUEUE, notes[start : start + store.MOST_ENTRIES]) for start in starts
+    ]
+
+
 def broadcast(bodies: Iterable[Payload]) -> None:
     """Append to the stream; without Redis they are lost to listeners, and that is logged."""
-    texts = [json.dumps(body) for body in bodies]
+    texts = [jsontext.encode(body) for body in bodies]
     if not texts:
         return
     try:

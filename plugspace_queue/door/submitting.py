@@ -76,8 +76,8 @@ def key_of(new: NewTask, task: Task) -> IdempotencyKey:
 
 def keep_promises(tasks: Sequence[Task], counters: Sequence[Counter] = ()) -> None:
     """After the commit: `taskAdded`, then the line, so that no start is told before it."""
-    announcing.added(tasks)
-    publishing.promise(tasks, quotas.mirrored(counters))
+    told = announcing.added(tasks)
+    publishing.promise(tasks, [*told, *quotas.mirrored(counters)])
 
 
 def _store(task: Task, new: NewTask, admitted: Admitted, now: datetime) -> Task:

@@ -6,7 +6,6 @@ RQ (`code`), tasks by the text of their id.
 
 import base64
 import functools
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from plugspace_queue.engine.shapes import (
     Tick,
     Window,
 )
+from plugspace_queue.rules import jsontext
 
 __all__ = [
     "Counts",
@@ -239,7 +239,7 @@ def _settlement(one: Settlement) -> tuple[Arg, ...]:
 def _pointer(one: Settlement) -> bytes:
     """What RQ shows as the return value: where the result is, since it is kept once."""
     place = {"key": keys.result(one.task_id, one.task_type)}
-    return base64.b64encode(json.dumps(place).encode())
+    return base64.b64encode(jsontext.encode(place).encode())
 
 
 def _failure(text: str) -> bytes:

@@ -5,16 +5,14 @@ bulk_create). Signals are not sent, as with bulk_create.
 """
 
 import functools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
 from django.db import connections, models
 
 from plugspace_queue.models.task import Task
-
-_encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
+from plugspace_queue.rules import jsontext
 
 
 def insert_row(row: models.Model, *, using: str) -> None:
@@ -46,7 +44,7 @@ def _copy(tasks: Sequence[Task], using: str) -> None:
         for task in tasks:
             row = list(values_of(task))
             for at in encoded:
-                row[at] = None if row[at] is None else _encode(row[at])
+                row[at] = None if row[at] is None else jsontext.encode(row[at])
             lines.write_row(row)
 
 

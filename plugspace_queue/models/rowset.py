@@ -1,17 +1,18 @@
-"""Many rows as one relation in a statement: arrays on PostgreSQL, VALUES elsewhere.
+"""Many rows as one relation in a statement: one JSON text on PostgreSQL, VALUES elsewhere.
 
-With arrays the statement's text is always the same and its values are bound by the server: half
-the client's work of a VALUES list, which psycopg takes apart and puts together anew each time.
+So the statement's text is always the same, and the client writes one value instead of one for
+each column of each row.
 """
 
 import contextlib
 import functools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from plugspace_queue.rules import jsontext
 
 Model = TypeVar("Model", bound=models.Model)
 T = TypeVar("T")
@@ -23,29 +24,22 @@ def relation(
 ) -> tuple[str, list[Any]]:
     """A query that yields `rows`, whose values are of these fields, and its parameters."""
     if connection.vendor == "postgresql":
-        return _arrays(connection, fields, rows)
+        return _recordset(connection, fields, rows)
     line = f"({', '.join(['%s'] * len(fields))})"
     pairs = [zip(fields, row, strict=True) for row in rows]
     params = [prepared(connection, field, value) for pair in pairs for field, value in pair]
     return f"VALUES {', '.join([line] * len(rows))}", params
 
 
-def _arrays(
+def _recordset(
     connection: BaseDatabaseWrapper, fields: Sequence[Any], rows: Sequence[Row]
 ) -> tuple[str, list[Any]]:
-    columns = [
-        [_plain(connection, field, value) for value in column]
-        for field, column in zip(fields, zip(*rows, strict=True), strict=True)
-    ]
-    casts = ", ".join(f"%s::{_type(field, connection)}[]" for field in fields)
-    return f"SELECT * FROM unnest({casts})", columns
-
-
-def _plain(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
-    """The value as an element of an array; JSON as text, which the cast reads."""
-    if value is None or not isinstance(field, models.JSONField):
-        return value
-    return json.dumps(value, separators=(",", ":"))
+    names = [f"c{at}" for at in range(len(fields))]
+    columns = ", ".join(
+        f"{name} {_type(field, connection)}" for name, field in zip(names, fields, strict=True)
+    )
+    text = jsontext.encode([dict(zip(names, row, strict=True)) for row in rows])
+    return f"SELECT * FROM json_to_recordset(%s) AS given ({columns})", [text]
 
 
 class Answer(Generic[T]):
@@ -93,9 +87,16 @@ def send(connection: Any, sql: str, params: Sequence[Any], read: Callable[[Any],
         return Answer(connection, None, list(cursor.fetchall()), read)
 
 
-def set_lock_timeout(connection: Any, timeout: str) -> Answer[int]:
-    """Wait no longer than this for a row, until the transaction ends (PostgreSQL)."""
-    return send(connection, "SELECT set_config('lock_timeout', %s, true)", [timeout], len)
+def prepare_for_rows(connection: Any, lock_timeout: str) -> Answer[int]:
+    """Until the transaction ends, look rows up by index and wait no longer than this for one.
+
+    PostgreSQL takes a relation for a hundred rows and would rather read a small table as a whole,
+    with a plan that it keeps when the table has grown.
+    """
+    settings = {"lock_timeout": lock_timeout, "enable_seqscan": "off"}
+    calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
+    params = [part for pair in settings.items() for part in pair]
+    return send(connection, f"SELECT {calls}", params, len)
 
 
 def instances(model: type[Model], rows: Sequence[Row], *, using: str) -> list[Model]:

@@ -1,7 +1,6 @@
 """The task on the wire: the one `AgentTask` of REST, events and the Redis snapshot."""
 
-import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.rules import jsontext
 from plugspace_queue.rules.lifecycle import status_of
 from plugspace_queue.types import State, Status, TaskType
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 LARGE = ("input", "context", "result")
 """What may be left out of a snapshot or a list."""
-
-_encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _Outgoing(BaseModel):
@@ -114,7 +112,7 @@ def snapshot(task: "Task", unread: Collection[str] = ()) -> str:
     `unread` are columns known to be larger: they are not looked at.
     """
     limit = get_settings().snapshot_limit
-    text = _encode(_wire(task))[:-1]
+    text = jsontext.encode(_wire(task))[:-1]
     for name in LARGE:
         text += _omitted(name) if name in unread else _spliced(name, getattr(task, name), limit)
     return text + "}"
@@ -124,7 +122,7 @@ def _spliced(name: str, value: Any, limit: int) -> str:
     if value is None and name == "result":
         return ""
     # Encoded apart, so that the size is known without encoding twice.
-    text = _encode(value)
+    text = jsontext.encode(value)
     return _omitted(name) if len(text) > limit else f',"{name}":{text}'
 
 
@@ -157,7 +155,10 @@ def _wire(task: "Task") -> dict[str, Any]:
         told["error"] = task.error
     if task.progress is not None:
         told["progress"] = task.progress
-    _put_times(told, {"runAt": task.wake_at, "cancelRequestedAt": task.cancel_requested_at})
+    if task.wake_at is not None:
+        told["runAt"] = task.wake_at
+    if task.cancel_requested_at is not None:
+        told["cancelRequestedAt"] = task.cancel_requested_at
     return told
 
 
@@ -166,19 +167,12 @@ def _metrics(task: "Task") -> dict[str, Any]:
         "tokensUsed": task.tokens_used,
         "cost": float(task.cost),
         "currency": get_settings().currency,
+        "queuedAt": task.queued_at,
     }
+    if task.started_at is not None:
+        told["startedAt"] = task.started_at
+    if task.completed_at is not None:
+        told["completedAt"] = task.completed_at
     if task.duration is not None:
         told["duration"] = task.duration
-    times = {
-        "queuedAt": task.queued_at,
-        "startedAt": task.started_at,
-        "completedAt": task.completed_at,
-    }
-    _put_times(told, times)
     return told
-
-
-def _put_times(told: dict[str, Any], times: Mapping[str, datetime | None]) -> None:
-    for name, moment in times.items():
-        if moment is not None:
-            told[name] = moment.isoformat().replace("+00:00", "Z")

@@ -1,7 +1,6 @@
 """From the ending of an attempt to what the rows, Redis and listeners are told."""
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from plugspace_queue.models.bulk import FINISH_COLUMNS, EndedAttempt, Finish
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.run import Run
 from plugspace_queue.publishing import retention_of
-from plugspace_queue.rules import lifecycle
+from plugspace_queue.rules import jsontext, lifecycle
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
 
@@ -113,9 +112,9 @@ def progress_of(run: Run) -> dict[str, Any] | None:
     return {"percent": run.percent, "stage": run.stage}
 
 
-def settlement_of(closing: Closing) -> Settlement:
-    """What Redis is told; brings the task in memory up to what was written."""
-    task = apply(closing)
+def settlement_of(closing: Closing, event: str | None = None) -> Settlement:
+    """What Redis is told, after `apply`, and the event that goes with it."""
+    task = closing.run.task
     conf = get_settings()
     is_complete = closing.ending.outcome is Outcome.COMPLETE
     return Settlement(
@@ -124,18 +123,13 @@ def settlement_of(closing: Closing) -> Settlement:
         outcome=SETTLED[closing.ending.outcome],
         snapshot=snapshot(task),
         snapshot_ttl=retention_of(task),
-        result=json.dumps(task.result) if is_complete else None,
+        result=jsontext.encode(task.result) if is_complete else None,
         result_ttl=conf.result_ttl,
         due_ms=_ms(closing.ending.wake_at),
         error=closing.ending.failure.message if closing.ending.failure else "",
-        event=None,
+        event=event,
         task_type=task.type,
     )
-
-
-def with_event(settlement: Settlement, event: str | None) -> Settlement:
-    """The settlement that also writes this event to the stream."""
-    return replace(settlement, event=event)
 
 
 def apply(closing: Closing) -> Task:

@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task, UsageEntry, bulk
-from plugspace_queue.models.rowset import Answer, pipeline, set_lock_timeout
+from plugspace_queue.models.rowset import Answer, pipeline, prepare_for_rows
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
 from plugspace_queue.worker import closing, recovering
@@ -121,7 +121,7 @@ def _send_all(batch: Batch, worker_name: str) -> None:
     with pipeline(connection):
         if connection.vendor == "postgresql":
             # A row that a caller's long transaction holds must not hold up all the others.
-            answers.others.append(set_lock_timeout(connection, LOCK_TIMEOUT))
+            answers.others.append(prepare_for_rows(connection, LOCK_TIMEOUT))
         if batch.closings:
             answers.written = bulk.finish_all([one.finish for one in batch.closings])
             answers.others.append(bulk.add_attempts([one.attempt for one in batch.closings]))

@@ -1,6 +1,5 @@
 """Leases whose task did not start: what the row says instead, and what Redis is told."""
 
-import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.processing.outcome import resting_state
-from plugspace_queue.rules import lifecycle
+from plugspace_queue.rules import jsontext, lifecycle
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, State
 from plugspace_queue.worker import recovering
@@ -110,7 +109,7 @@ def _final_event(task: Task) -> str | None:
     if name is None:
         return None
     told = {"error": _without_stack(task.error)} if task.error else {"result": task.result}
-    return json.dumps(events.payload(name, task, **told))
+    return jsontext.encode(events.payload(name, task, **told))
 
 
 def _without_stack(error: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,14 @@ class Stop:
     """Take no more."""
 
 
-PumpMessage = Settle | Announce | Woken | Returned | Stop
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What one group commit leads to: one round trip for all of it."""
+
+    messages: Sequence[Settle | Announce]
+
+
+PumpMessage = Settle | Announce | Woken | Returned | Stop | Together
 
 
 # To the recorder.

@@ -26,6 +26,7 @@ from plugspace_queue.worker.messages import (
     Returned,
     Settle,
     Stop,
+    Together,
     Woken,
 )
 from plugspace_queue.worker.table import Held, Table
@@ -168,6 +169,9 @@ class Pump:
         match message:
             case Settle(held=held):
                 self._desks[held.queue].settles.append(message)
+            case Together(messages=messages):
+                for one in messages:
+                    self._take_in(one)
             case Announce(queue=name, notes=notes):
                 self._desks[name].notes.extend(notes)
             case Woken(queue=name):

@@ -3,7 +3,6 @@
 Rows first, then Redis: what is committed here is settled by the pump afterwards.
 """
 
-import json
 import logging
 import queue
 import threading
@@ -18,6 +17,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
+from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, judge
@@ -28,6 +28,7 @@ from plugspace_queue.worker.messages import (
     PumpMessage,
     RecorderMessage,
     Settle,
+    Together,
 )
 from plugspace_queue.worker.table import Held
 from plugspace_queue.workflows import advance
@@ -63,6 +64,7 @@ class Recorder(threading.Thread):
         self._timeout_of = timeout_of
         self._stopping = threading.Event()
         self._uncounted: Counts = {}
+        self._untold: list[Settle | Announce] = []
 
     def put(self, message: RecorderMessage) -> None:
         """Have this written; never blocks."""
@@ -146,12 +148,20 @@ class Recorder(threading.Thread):
             self._publish_released,
             self._settle,
             self._announce_progress,
+            self._hand_over,
             self._cascade,
             self._refund,
             self._judge,
+            self._hand_over,
             self._mirror_workflows,
         ):
             self._tolerate(step, batch)
+
+    def _hand_over(self, batch: Batch) -> None:
+        # One by one they would wake the pump for the first, and the rest would come too late.
+        untold, self._untold = self._untold, []
+        if untold:
+            self._tell(Together(untold))
 
     def _tolerate(self, step: Callable[[Any], None], subject: Any) -> None:
         try:
@@ -195,7 +205,7 @@ class Recorder(threading.Thread):
             notes.setdefault(held.queue, []).append(self._started_note(task))
             self._dispatch(held, held.run)
         for name, told in notes.items():
-            self._tell(Announce(name, told))
+            self._untold.append(Announce(name, told))
 
     def _run_of(self, task: Task, batch: Batch) -> Run:
         return Run(
@@ -210,23 +220,25 @@ class Recorder(threading.Thread):
     def _started_note(self, task: Task) -> Note:
         body = events.payload(EventName.STARTED, task)
         events.tell(EventName.STARTED, task, body)
-        return Note(task_id=str(task.pk), snapshot=snapshot(task), event=json.dumps(body))
+        return Note(task_id=str(task.pk), snapshot=snapshot(task), event=jsontext.encode(body))
 
     def _settle(self, batch: Batch) -> None:
         for one in batch.closings:
             held = batch.held[one.run]
             if not batch.is_recorded(one):
-                self._tell(Settle(held, judge.forget(held)))
+                self._untold.append(Settle(held, judge.forget(held)))
             else:
                 self._settle_recorded(held, one)
 
     def _settle_recorded(self, held: Held, one: closing.Closing) -> None:
-        settlement = closing.settlement_of(one)
+        closing.apply(one)
         bodies = closing.event_bodies(one)
-        texts = [json.dumps(body) for _, body in bodies]
+        texts = [jsontext.encode(body) for _, body in bodies]
         if texts[:-1]:
-            self._tell(Announce(held.queue, [_event_only(one, text) for text in texts[:-1]]))
-        self._tell(Settle(held, closing.with_event(settlement, texts[-1] if texts else None)))
+            notes = [_event_only(one, text) for text in texts[:-1]]
+            self._untold.append(Announce(held.queue, notes))
+        settlement = closing.settlement_of(one, event=texts[-1] if texts else None)
+        self._untold.append(Settle(held, settlement))
         for name, body in bodies:
             events.tell(name, one.run.task, body)
 
@@ -240,15 +252,15 @@ class Recorder(threading.Thread):
                 EventName.PROGRESS, run.task, number=run.reports, progress=run.task.progress
             )
             events.tell(EventName.PROGRESS, run.task, body)
-            note = Note(run.task_id, snapshot(run.task), event=json.dumps(body))
-            self._tell(Announce(held.queue, [note]))
+            note = Note(run.task_id, snapshot(run.task), event=jsontext.encode(body))
+            self._untold.append(Announce(held.queue, [note]))
 
     def _judge(self, batch: Batch) -> None:
         """Leases whose task did not start: one by one, each in its own transaction."""
         for held in batch.guarded:
             if held.run is None:
                 verdict = self._verdict(held, batch)
-                self._tell(Settle(held, verdict.settlement, verdict.raise_fence))
+                self._untold.append(Settle(held, verdict.settlement, verdict.raise_fence))
 
     def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
         try:
