@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import ctypes
-import queue
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from plugspace_queue.processing.attempt import ending_of, run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run
+from plugspace_queue.worker.line import Line
 from plugspace_queue.worker.table import Held
 
 Ended = Callable[[Held, Ending], None]
@@ -34,9 +34,9 @@ class Slots(Protocol):
 
 
 class Slot(threading.Thread):
-    """One thread; takes attempts from a shared line until it gets None."""
+    """One thread; takes attempts from a shared line until that is closed."""
 
-    def __init__(self, line: "queue.SimpleQueue[Job | None]", ended: Ended) -> None:
+    def __init__(self, line: "Line[Job]", ended: Ended) -> None:
         super().__init__(name="plugspace-slot", daemon=True)
         self._line = line
         self._ended = ended
@@ -51,7 +51,7 @@ class Slot(threading.Thread):
             connections.close_all()
 
     def _serve(self) -> None:
-        while (job := self._line.get()) is not None:
+        for job in self._line.jobs():
             self._work(*job)
 
     def _work(self, held: Held, run: Run, entry: Processor) -> None:
@@ -100,7 +100,7 @@ class ThreadSlots:
 
     def __init__(self, ended: Ended) -> None:
         self._ended = ended
-        self._line: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._line: Line[Job] = Line()
         self._slots: list[Slot] = []
         self._busy = 0
         self._lock = threading.Lock()
@@ -119,8 +119,7 @@ class ThreadSlots:
 
     def stop(self) -> None:
         """End the idle threads; one whose call does not return ends with the process."""
-        for _ in self._slots:
-            self._line.put(None)
+        self._line.close(len(self._slots))
 
     def _add_slot(self) -> None:
         slot = Slot(self._line, self._one_ended)
