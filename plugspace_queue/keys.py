@@ -80,6 +80,16 @@ def finished_tags(name: str, band: int) -> str:
     return _key(name, "fin", str(band))
 
 
+def workers(name: str) -> str:
+    """sorted set · worker → when this queue saw it last, in ms of the server's clock · none."""
+    return _key(name, "workers")
+
+
+def slots(name: str) -> str:
+    """hash · worker → its slots for this queue, 0 without a processor · none."""
+    return _key(name, "slots")
+
+
 def paused_organizations() -> str:
     """set · organizations whose lanes are parked by an operator · none."""
     return _key("paused")

@@ -10,7 +10,10 @@ from typing import Any, Generic, TypeVar
 
 from redis import Redis
 from redis.exceptions import NoScriptError
+from rq.defaults import RQ_KEY_PREFIX
 
+from plugspace_queue import keys
+from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.connection import guarded
 
 T_co = TypeVar("T_co", covariant=True)
@@ -27,6 +30,12 @@ class Call(Generic[T_co]):
     keys: tuple[str, ...]
     args: tuple[Arg, ...]
     parse: Callable[[Any], T_co]
+
+
+def on_queue(name: str, queue: str, args: Sequence[Arg], parse: Callable[[Any], Any]) -> Call[Any]:
+    """A call of a script that works on one queue; `args` are what it asks for itself."""
+    base: tuple[Arg, ...] = (queue, get_settings().key_prefix, RQ_KEY_PREFIX)
+    return Call(name, (keys.queue(queue),), (*base, *args), parse)
 
 
 @functools.cache

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from rq.defaults import RQ_KEY_PREFIX
 from rq.utils import utcformat
 
 from plugspace_queue import keys
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.scripts import Arg, Call
+from plugspace_queue.engine.scripts import on_queue as _call
 from plugspace_queue.engine.shapes import (
     Counts,
     Entry,
@@ -194,11 +194,6 @@ def hit_request_window(organization_id: str, limit: int, window_ms: int) -> Call
         (limit, window_ms),
         lambda reply: Window(bool(reply[0]), reply[1], limit, reply[2]),
     )
-
-
-def _call(name: str, queue: str, args: Sequence[Arg], parse: Any) -> Call[Any]:
-    base: tuple[Arg, ...] = (queue, get_settings().key_prefix, RQ_KEY_PREFIX)
-    return Call(name, (keys.queue(queue),), (*base, *args), parse)
 
 
 def _entry(entry: Entry) -> tuple[Arg, ...]:

@@ -13,7 +13,7 @@ from redis.sentinel import Sentinel
 
 from plugspace_queue import embedded, keys
 from plugspace_queue.conf import rq_settings
-from plugspace_queue.engine import commands, connection, events, scripts, store
+from plugspace_queue.engine import commands, connection, events, presence, scripts, store, view
 from plugspace_queue.engine.connection import (
     Client,
     EmbeddedConnection,
@@ -230,12 +230,13 @@ def test_no_calls_are_no_round_trip(nothing_listens: None) -> None:
 
 def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
     allowed = {"acquire", "settle", "tick", "withdraw", "announce", "raise_fence", "empty"}
-    names = [name for name in dir(store) if name in _files()]
+    wrappers = {*dir(store), *dir(presence), *dir(view)}
 
-    assert set(_files()) == set(names)
-    for name in names:
+    assert set(_files()) <= wrappers
+    for name in _files():
         text = scripts.source(name)
         assert text.startswith("#!lua flags=allow-oom\n") == (name in allowed), name
+        assert text.startswith("#!lua flags=no-writes\n") == (name == "explain"), name
         assert f"--[[\n{name}: " in text
         assert "Returns " in text
         assert "@include" not in text

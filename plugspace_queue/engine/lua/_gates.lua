@@ -1,17 +1,103 @@
--- The queue's own limits: how many starts they leave.
+-- The gates between a waiting task and its start: one source for who takes and for who explains.
+--
+-- A gate answers how many starts it leaves (0 or less: it is shut), what it counts now, and its
+-- limit. `of_lane` ones ask for an organization, the others hold the whole queue and have the
+-- word that acquire answers. `opens` tells the ms until it opens by itself (0: something must
+-- happen first). To add a gate, add it here in its place.
 
-local function room_in_queue()
-    if concurrency == 0 then return math.huge end
-    return concurrency - redis.call("LLEN", active_key)
+-- Set by a script that may not write: it counts what others throw away.
+local reads_only = false
+local OPEN = math.huge
+local UNCONFIGURED_MS = 250
+
+local function queue_pause() return paused and 0 or OPEN end
+
+local some_paused
+local function organization_pause(organization)
+    if some_paused == nil then some_paused = redis.call("EXISTS", paused_key) == 1 end
+    if some_paused and redis.call("SISMEMBER", paused_key, organization) == 1 then return 0 end
+    return OPEN
 end
 
--- Starts still free in the running window; the list holds the start times within it.
-local function room_in_window()
-    if limiter == 0 then return math.huge end
-    local oldest = redis.call("LINDEX", limiter_key, 0)
-    while oldest and tonumber(oldest) <= now - limiter_ms do
-        redis.call("LPOP", limiter_key)
-        oldest = redis.call("LINDEX", limiter_key, 0)
+local function queue_concurrency()
+    if concurrency == 0 then return OPEN end
+    local running = redis.call("LLEN", active_key)
+    return concurrency - running, running, concurrency
+end
+
+local function is_old_start(index)
+    local start = redis.call("LINDEX", limiter_key, index)
+    return start and tonumber(start) <= now - limiter_ms
+end
+
+local function drop_old_starts()
+    while is_old_start(0) do redis.call("LPOP", limiter_key) end
+    return 0
+end
+
+-- By halving: the list is in order of time.
+local function count_old_starts()
+    local low, high = 0, redis.call("LLEN", limiter_key)
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if is_old_start(middle) then low = middle + 1 else high = middle end
     end
-    return limiter - redis.call("LLEN", limiter_key)
+    return low
 end
+
+-- The list holds the start times within the window, and at its head some of before.
+local function queue_limiter()
+    if limiter == 0 then return OPEN end
+    local old = reads_only and count_old_starts() or drop_old_starts()
+    local starts = redis.call("LLEN", limiter_key) - old
+    return limiter - starts, starts, limiter
+end
+
+-- Ms until a start is free, when the window holds `limiter` starts or more.
+local function until_window_opens()
+    local held = redis.call("LLEN", limiter_key)
+    local last_in_the_way = redis.call("LINDEX", limiter_key, held - limiter)
+    return math.max(tonumber(last_in_the_way) + limiter_ms - now, 1)
+end
+
+local function organization_concurrency(organization)
+    if org_cap == 0 then return OPEN end
+    local running = tonumber(redis.call("HGET", running_key, organization) or "0")
+    return org_cap - running, running, org_cap
+end
+
+local GATES = {
+    {name = "queue_paused", room = queue_pause, answer = "paused"},
+    {name = "organization_paused", room = organization_pause, of_lane = true},
+    {name = "queue_concurrency", room = queue_concurrency, answer = "full"},
+    {name = "queue_limiter", room = queue_limiter, answer = "limited", opens = until_window_opens},
+    {name = "organization_concurrency", room = organization_concurrency, of_lane = true}
+}
+
+-- Without settings nobody knows whether the gates are open: a server that lost its data.
+local UNCONFIGURED = {
+    name = "unconfigured", answer = "unconfigured", opens = function() return UNCONFIGURED_MS end
+}
+
+-- The first gate of the whole queue that is shut, or nil and the room each of them leaves.
+local function shut_queue_gate()
+    if not is_configured then return UNCONFIGURED end
+    local rooms = {}
+    for _, gate in ipairs(GATES) do
+        if not gate.of_lane then
+            rooms[gate.name] = gate.room()
+            if rooms[gate.name] <= 0 then return gate end
+        end
+    end
+    return nil, rooms
+end
+
+-- Whether a gate of its own holds an organization back.
+local function is_held(organization)
+    for _, gate in ipairs(GATES) do
+        if gate.of_lane and gate.room(organization) <= 0 then return true end
+    end
+    return false
+end
+
+local function opens_in(gate) return gate.opens and gate.opens() or 0 end

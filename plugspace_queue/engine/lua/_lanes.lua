@@ -69,16 +69,9 @@ local function unpark(lane, score)
     mark()
 end
 
-local function is_capped(organization)
-    if org_cap == 0 then return false end
-    return tonumber(redis.call("HGET", running_key, organization) or "0") >= org_cap
-end
-
 local some_parked = redis.call("EXISTS", parked_key) == 1
 local function unpark_organization(organization)
-    if not some_parked then return end
-    if is_capped(organization) then return end
-    if redis.call("SISMEMBER", paused_key, organization) == 1 then return end
+    if not some_parked or is_held(organization) then return end
     for band = 0, 3 do
         local lane = band .. ":" .. organization
         local score = redis.call("ZSCORE", parked_key, lane)

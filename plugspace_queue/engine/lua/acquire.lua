@@ -11,16 +11,15 @@ Returns  {status, ms until worth asking again (0 = when woken), leases, foreign 
          a lease is id, fence, execution, organization, band in a row.
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 --@include _arrivals.lua
---@include _gates.lua
 local worker = ARGV[4]
 local wanted = tonumber(ARGV[5])
 local lease_ms = tonumber(ARGV[6])
 local refusal = ARGV[7]
 -- Lanes set aside in one call; with more, the rest is done by the next one.
 local MOST_PARKED = 200
-local UNCONFIGURED_MS = 250
 
 local function answer(status, retry_ms, leases)
     return {status, retry_ms, leases or {}, foreign}
@@ -29,19 +28,6 @@ end
 local function earliest(a, b)
     if a == 0 or b == 0 then return math.max(a, b) end
     return math.min(a, b)
-end
-
--- Ms until a start is free, when the window holds `limiter` starts or more.
-local function until_window_opens()
-    local held = redis.call("LLEN", limiter_key)
-    local last_in_the_way = redis.call("LINDEX", limiter_key, held - limiter)
-    return math.max(tonumber(last_in_the_way) + limiter_ms - now, 1)
-end
-
-local some_paused = redis.call("EXISTS", paused_key) == 1
-local function is_held(organization)
-    if some_paused and redis.call("SISMEMBER", paused_key, organization) == 1 then return true end
-    return is_capped(organization)
 end
 
 local function first_lane()
@@ -125,18 +111,16 @@ end
 
 adopt(refusal)
 promote(refusal)
--- Without settings nobody knows whether the gates are open: a server that lost its data.
-if not is_configured then return answer("unconfigured", UNCONFIGURED_MS) end
-if paused then return answer("paused", 0) end
-local in_queue = room_in_queue()
-if in_queue <= 0 then return answer("full", 0) end
-local in_window = room_in_window()
-if in_window <= 0 then
-    if redis.call("EXISTS", ring_key) == 0 then return answer("empty", next_due()) end
-    return answer("limited", until_window_opens())
+local shut, rooms = shut_queue_gate()
+if shut then
+    if shut.answer == "limited" and redis.call("EXISTS", ring_key) == 0 then
+        return answer("empty", next_due())
+    end
+    return answer(shut.answer, opens_in(shut))
 end
 
 fence = math.max(tonumber(redis.call("HGET", meta_key, "fence") or "0"), now_us - 1)
+local in_queue, in_window = rooms.queue_concurrency, rooms.queue_limiter
 local room = math.min(wanted, in_queue, in_window)
 while #ids < room do
     local lane, score = first_lane()

@@ -12,6 +12,7 @@ ARGV[10] version         whole number, rising with every change of the row
 Returns  1, or 0 when a newer version is there
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 local new_weighted = ARGV[9] == "1"
 local version = ARGV[10]

@@ -7,6 +7,7 @@ ARGV[4]  most            tasks in this call
 Returns  their ids; call again until there are none.
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 local ids = redis.call("LRANGE", wait_key, -tonumber(ARGV[4]), -1)
 for _, id in ipairs(ids) do

@@ -9,6 +9,7 @@ ARGV[5]  paused          1 or 0
 Returns  1
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 local organization = ARGV[4]
 

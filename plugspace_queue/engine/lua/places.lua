@@ -7,14 +7,7 @@ Returns  one word for each: waiting, running, delayed or absent; waiting too whe
          has pushed the id and no worker has seen it yet.
 ]]
 --@include _queue.lua
-local function place_of(id)
-    if redis.call("HEXISTS", idx_key, id) == 1 then return "waiting" end
-    if redis.call("HEXISTS", own_key, id) == 1 then return "running" end
-    if redis.call("ZSCORE", delayed_key, id) then return "delayed" end
-    if redis.call("LPOS", inbox_key, id) then return "waiting" end
-    return "absent"
-end
-
+--@include _places.lua
 local places = {}
 for i = 4, #ARGV do places[#places + 1] = place_of(ARGV[i]) end
 return places

@@ -11,6 +11,7 @@ ARGV[5]  and on, 13 for each attempt: id, fence, outcome (ok, fail, retry, back,
 Returns  one number for each: 1, or 0 when the token does not own it (nothing was written).
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 --@include _arrivals.lua
 --@include _attempts.lua

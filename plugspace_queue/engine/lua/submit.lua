@@ -11,6 +11,7 @@ Returns  how many were accepted; one that waits, runs or is delayed already is n
          snapshot is renewed while it does not run.
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 --@include _arrivals.lua
 local perform = ARGV[4]

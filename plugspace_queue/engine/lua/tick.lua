@@ -11,10 +11,10 @@ ARGV[8]  and on          id, fence of each attempt that the worker knows
 Returns  {lost ids, reaped (id, fence, worker in a row), ids handed back, foreign ids}
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 --@include _arrivals.lua
 --@include _attempts.lua
---@include _gates.lua
 local worker = ARGV[4]
 local lease_ms = tonumber(ARGV[5])
 local reap = ARGV[6] == "1"
@@ -86,7 +86,7 @@ end
 -- Whoever took the marker may have died, stopped or been suspended before it asked.
 local function mark_if_open()
     if redis.call("EXISTS", ring_key) == 0 then return end
-    if room_in_queue() > 0 and room_in_window() > 0 then mark() end
+    if queue_concurrency() > 0 and queue_limiter() > 0 then mark() end
 end
 
 if reap then reap_expired() end

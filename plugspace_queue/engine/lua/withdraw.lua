@@ -7,6 +7,7 @@ ARGV[4]  and on          ids
 Returns  for each: place (removed, running or absent), worker ("" unless running), in a row
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 --@include _attempts.lua
 

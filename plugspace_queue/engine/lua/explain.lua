@@ -1,0 +1,123 @@
+#!lua flags=no-writes
+--[[
+explain: where a task is, and what each gate says of it now; nothing is changed.
+
+ARGV[4]  id
+ARGV[5]  organization
+ARGV[6]  band            0 to 3; both for a task that is in no line
+ARGV[7]  alive           ms for which a worker that was seen is believed to live
+
+Costs at most LPOS over MOST_IN_LANE ids, MOST_RUNNING running ones and MOST_WORKERS workers;
+everything else is O(log n), whatever waits.
+
+Returns  JSON: now, place, due, answer (acquire's word for the queue), opens_in (ms), gates in
+         order, running, concurrency, holders, position (nil unless it stands in a lane), workers.
+]]
+--@include _queue.lua
+--@include _gates.lua
+--@include _lanes.lua
+--@include _places.lua
+reads_only = true
+local id = ARGV[4]
+local organization = ARGV[5]
+local band = ARGV[6]
+local alive_ms = tonumber(ARGV[7])
+local MOST_IN_LANE = 10000
+local MOST_RUNNING = 200
+local MOST_HOLDERS = 20
+local MOST_WORKERS = 1000
+
+local function verdict(gate)
+    local room, current, limit = gate.room(organization)
+    local is_open = room > 0
+    return {
+        name = gate.name, is_open = is_open, current = current, limit = limit,
+        opens_in = not is_open and opens_in(gate) or 0
+    }
+end
+
+local function verdicts()
+    local told = {}
+    for i, gate in ipairs(GATES) do told[i] = verdict(gate) end
+    return told
+end
+
+local function holder(running_id, owner, lease_end)
+    local lane, worker = string.match(owner, "^%d+|([^|]*)|(.*)|[^|]*$")
+    return {
+        id = running_id, organization = organization_of(lane), worker = worker,
+        lease_end = tonumber(lease_end or "0"),
+        started = redis.call("HGET", job_key(running_id), "started_at") or nil
+    }
+end
+
+-- The longest running ones, the organization's own first.
+local function holders()
+    local ids = redis.call("LRANGE", active_key, 0, MOST_RUNNING - 1)
+    if #ids == 0 then return {} end
+    local owners = redis.call("HMGET", own_key, unpack(ids))
+    local ends = redis.call("ZMSCORE", lease_key, unpack(ids))
+    local told = {}
+    for _, wants_own in ipairs({true, false}) do
+        for i, running_id in ipairs(ids) do
+            local lane = owners[i] and string.match(owners[i], "^%d+|([^|]*)|")
+            local is_own = lane and organization_of(lane) == organization
+            if lane and is_own == wants_own and #told < MOST_HOLDERS then
+                told[#told + 1] = holder(running_id, owners[i], ends[i])
+            end
+        end
+    end
+    return told
+end
+
+-- Lanes served before this one: on the ring all with a lower score, parked as if it came back now.
+local function lanes_ahead(lane)
+    local rank = redis.call("ZRANK", ring_key, lane)
+    if rank then return rank end
+    local score = redis.call("ZSCORE", parked_key, lane)
+    if not score then return nil end
+    local base = base_of(band_of(lane))
+    local tag = math.max(tonumber(score) - base, virtual_time(band_of(lane)))
+    return redis.call("ZCOUNT", ring_key, "-inf", whole(base + tag))
+end
+
+local function position(lane)
+    local ahead = lanes_ahead(lane)
+    if not ahead then return nil end
+    local stricter = redis.call("ZCOUNT", ring_key, "-inf", "(" .. whole(base_of(band_of(lane))))
+    local tasks = redis.call("LPOS", lane_key(lane), id, "MAXLEN", MOST_IN_LANE)
+    return {
+        band = band_of(lane), lanes = ahead - stricter, stricter_lanes = stricter,
+        tasks = tasks or MOST_IN_LANE, at_least = not tasks
+    }
+end
+
+-- What workers told of themselves: how many slots they have for this queue, none without a processor.
+local function workers()
+    local names = redis.call(
+        "ZRANGEBYSCORE", workers_key, whole(now - alive_ms), "+inf", "LIMIT", 0, MOST_WORKERS
+    )
+    local told = {serving = 0, slots = 0, idle = 0}
+    if #names > 0 then
+        for _, slots in ipairs(redis.call("HMGET", slots_key, unpack(names))) do
+            local count = tonumber(slots or "0")
+            told[count > 0 and "serving" or "idle"] = told[count > 0 and "serving" or "idle"] + 1
+            told.slots = told.slots + count
+        end
+    end
+    told.suspended = redis.call("EXISTS", rq .. ":suspended") == 1
+    return told
+end
+
+local place = place_of(id)
+local index = redis.call("HGET", idx_key, id)
+local lane = index and string.match(index, "|(.*)$") or band .. ":" .. organization
+organization = organization_of(lane)
+local shut = shut_queue_gate()
+local due = redis.call("ZSCORE", delayed_key, id)
+return cjson.encode({
+    now = now, place = place, due = due and math.floor(tonumber(due) * 1000 + 0.5),
+    answer = shut and shut.answer or "ok", opens_in = shut and opens_in(shut) or 0,
+    gates = verdicts(), running = redis.call("LLEN", active_key), concurrency = concurrency,
+    holders = holders(), position = index and position(lane) or nil, workers = workers()
+})
