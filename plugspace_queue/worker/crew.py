@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from django.utils import timezone
 
 from plugspace_queue import mending, policies
 from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import presence
 from plugspace_queue.engine.connection import client
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.processing import attempt, outcome
@@ -50,6 +51,7 @@ class Crew:
         is_suspended: Callable[[], bool],
     ) -> None:
         self.table = Table()
+        self._queue_names = queue_names
         self._is_suspended = is_suspended
         self._stop_at: float | None = None
         self._broken = ""
@@ -68,6 +70,7 @@ class Crew:
             interrupt=self._interrupt,
             give_up=self._give_up,
             is_alive=self._turns,
+            attendance=self._attendance,
         )
         self.recorder = Recorder(
             worker_name,
@@ -135,6 +138,13 @@ class Crew:
         """An operator's change of a queue's slots is in force within a second."""
         for desk in self.pump.desks:
             desk.slots = _slots_of(desk.name)
+
+    def _attendance(self) -> Mapping[str, int]:
+        """What each queue is told once a second: this worker's slots, none without a processor."""
+        if self._stop_at is not None:
+            return dict.fromkeys(self._queue_names, presence.LEAVING)
+        desks = {desk.name: desk.slots for desk in self.pump.desks}
+        return {name: desks.get(name, 0) for name in self._queue_names}
 
     def _helpers(self) -> list[threading.Thread]:
         return [self.recorder, self.ticker, self._waker, self._upkeep, self._heartbeat]

@@ -3,14 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from redis import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine import presence, scripts, store
 from plugspace_queue.engine.store import Tick
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.worker.messages import Lost, Progressed, RecorderMessage
@@ -39,6 +39,7 @@ class Ticker(threading.Thread):
         interrupt: Callable[[Run], None],
         give_up: Callable[[Held, Run], None],
         is_alive: Callable[[], bool],
+        attendance: Callable[[], Mapping[str, int]],
     ) -> None:
         super().__init__(name="plugspace-ticker", daemon=True)
         self._worker_name = worker_name
@@ -49,6 +50,7 @@ class Ticker(threading.Thread):
         self._interrupt = interrupt
         self._give_up = give_up
         self._is_alive = is_alive
+        self._attendance = attendance
         self._stopping = threading.Event()
         self._dirty: set[Run] = set()
         self._dirty_lock = threading.Lock()
@@ -74,6 +76,7 @@ class Ticker(threading.Thread):
             if time.monotonic() >= tick_at:
                 tick_at = time.monotonic() + TICK
                 self._tick()
+        self._leave()
 
     # Each beat.
 
@@ -109,7 +112,8 @@ class Ticker(threading.Thread):
         try:
             self._watch_server()
             calls = [self._call(name) for name in self._queues]
-            for name, answer in zip(self._queues, scripts.run(self._client, calls), strict=True):
+            answers = scripts.run(self._client, [*calls, *self._attend()])
+            for name, answer in zip(self._queues, answers, strict=False):
                 self._take_in(name, answer)
             self.ticked_at = time.monotonic()
         except RedisError as error:
@@ -124,6 +128,19 @@ class Ticker(threading.Thread):
             lease_ms=round(get_settings().lease * 1000),
             reap=time.monotonic() >= self._reap_from,
         )
+
+    def _attend(self) -> list[scripts.Call[None]]:
+        return [
+            presence.attend(name, worker=self._worker_name, slots=slots)
+            for name, slots in self._attendance().items()
+        ]
+
+    def _leave(self) -> None:
+        calls = [presence.leave(name, worker=self._worker_name) for name in self._attendance()]
+        try:
+            scripts.run(self._client, calls)
+        except RedisError as error:
+            logger.warning("could not sign off: %s", error)
 
     def _take_in(self, name: str, answer: Tick) -> None:
         for task_id in answer.lost:

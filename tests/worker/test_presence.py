@@ -1,0 +1,63 @@
+"""Workers tell their queues that they live and how many slots they have; who asks can see it."""
+
+import pytest
+
+from plugspace_queue import crossing, keys
+from plugspace_queue.engine import view
+from plugspace_queue.engine.view import Workers
+from plugspace_queue.models import QueueSettings
+from plugspace_queue.processing import registry
+from tests.support import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def workers_of(queue: str) -> Workers:
+    call = view.explain(queue, "x", organization_id="acme", band=2, alive_ms=10_000)
+    return crossing.ask(call, queue).workers
+
+
+def test_a_worker_is_seen_by_its_queues_with_its_slots(acme, crew, processors):
+    processors("ARCHITECT", lambda context: {})
+    processors("CODE", lambda context: {})
+    registry.unregister("EXPORT")
+    QueueSettings.objects.filter(type="CODE").update(concurrency=7)
+
+    crew("architect", "code", "export")
+
+    wait_until(lambda: workers_of("export").idle == 1)
+    assert workers_of("architect") == Workers(serving=1, slots=5, idle=0, suspended=False)
+    assert workers_of("code").slots == 7
+    assert workers_of("export") == Workers(serving=0, slots=0, idle=1, suspended=False)
+    assert workers_of("design").serving == 0
+
+
+def test_a_worker_that_stops_is_not_counted_any_more(acme, crew, processors, redis):
+    processors("ARCHITECT", lambda context: {})
+    made = crew("architect", worker_name="w1")
+    crew("architect", worker_name="w2")
+    wait_until(lambda: workers_of("architect").serving == 2)
+
+    made.stop()
+
+    wait_until(lambda: workers_of("architect").serving == 1)
+
+
+def test_a_worker_at_the_end_of_its_burst_signs_off(acme, work, processors, redis):
+    processors("ARCHITECT", lambda context: {})
+
+    work("architect")
+
+    assert not redis.exists(keys.workers("architect"), keys.slots("architect"))
+
+
+def test_slots_that_an_operator_changes_are_told(acme, crew, processors):
+    processors("CODE", lambda context: {})
+    crew("code")
+    wait_until(lambda: workers_of("code").slots == 3)
+
+    row = QueueSettings.objects.get_or_create(type="CODE")[0]
+    row.concurrency = 9
+    row.save()
+
+    wait_until(lambda: workers_of("code").slots == 9)
