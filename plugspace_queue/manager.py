@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from plugspace_queue import events
-from plugspace_queue.door import bulk_submitting, reading, starting, stats, submitting
+from plugspace_queue.door import bulk_submitting, explaining, reading, starting, stats, submitting
 from plugspace_queue.door.asynchronous import twin
 from plugspace_queue.door.availability import database_needed
 from plugspace_queue.door.replays import Submitted
@@ -18,6 +18,7 @@ from plugspace_queue.door.steering import Id, Steering
 from plugspace_queue.engine import verbs
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.processing import registry
+from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.types import EventName, Kind, Status, TaskType
 
 
@@ -170,6 +171,15 @@ class QueueManager(Steering):
         with database_needed():
             return stats.queue_stats(type, max_age=max_age)
 
+    def explain(self, id: Id, organization_id: str | None = None) -> Explanation:
+        """Why the task is where it is: gates, slots, place in line, when it is looked at again.
+
+        With an organization's id nothing of others is told but counts. Raises NotFound;
+        Unavailable without Redis, unless the task has ended or is blocked.
+        """
+        with database_needed():
+            return explaining.explain(id, organization_id)
+
     def register_worker(
         self,
         type: TaskType | str,
@@ -221,6 +231,7 @@ class QueueManager(Steering):
     aget_workflow = twin(get_workflow)
     aget_organization_tasks = twin(get_organization_tasks)
     aget_queue_stats = twin(get_queue_stats)
+    aexplain = twin(explain)
     aclose = twin(close)
 
 

@@ -76,6 +76,8 @@ class View:
     running: int
     concurrency: int
     """Of the queue over all workers; 0 = no limit."""
+    lease: Holder | None
+    """Of the task itself, while it runs."""
     holders: list[Holder]
     """The longest running ones, the organization's own first."""
     position: Position | None
@@ -92,7 +94,7 @@ def explain(
 
 def _view(reply: Any) -> View:
     told = json.loads(reply)
-    position = told.get("position")
+    position, lease = told.get("position"), told.get("lease")
     return View(
         now_ms=told["now"],
         place=told["place"],
@@ -102,6 +104,7 @@ def _view(reply: Any) -> View:
         gates=[_gate(gate) for gate in told["gates"]],
         running=told["running"],
         concurrency=told["concurrency"],
+        lease=_holder(lease) if lease else None,
         # An empty table is an object in the script's JSON.
         holders=[_holder(holder) for holder in told["holders"] or ()],
         position=Position(**position) if position else None,

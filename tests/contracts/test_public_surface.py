@@ -13,6 +13,7 @@ VERBS = [
     "get_workflow",
     "get_queue_stats",
     "get_organization_tasks",
+    "explain",
     "cancel",
     "retry",
     "pause",

@@ -115,6 +115,9 @@ def test_every_place_is_told(line: Line) -> None:
         "waiting",
         "absent",
     ]
+    lease = look(line, "runs").lease
+    assert lease and (lease.task_id, lease.worker, lease.organization_id) == ("runs", "w1", "acme")
+    assert look(line, "waits").lease is None
     assert look(line, "later").due_ms == due
     assert look(line, "later").position is None
 

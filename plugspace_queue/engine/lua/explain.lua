@@ -11,7 +11,8 @@ Costs at most LPOS over MOST_IN_LANE ids, MOST_RUNNING running ones and MOST_WOR
 everything else is O(log n), whatever waits.
 
 Returns  JSON: now, place, due, answer (acquire's word for the queue), opens_in (ms), gates in
-         order, running, concurrency, holders, position (nil unless it stands in a lane), workers.
+         order, running, concurrency, lease (of the task itself), holders, position (nil unless it
+         stands in a lane), workers.
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -42,8 +43,8 @@ local function verdicts()
     return told
 end
 
-local function holder(running_id, owner, lease_end)
-    local lane, worker = string.match(owner, "^%d+|([^|]*)|(.*)|[^|]*$")
+local function holder(running_id, entry, lease_end)
+    local lane, worker = string.match(entry, "^%d+|([^|]*)|(.*)|[^|]*$")
     return {
         id = running_id, organization = organization_of(lane), worker = worker,
         lease_end = tonumber(lease_end or "0"),
@@ -109,6 +110,7 @@ local function workers()
     return told
 end
 
+local owner = redis.call("HGET", own_key, id)
 local place = place_of(id)
 local index = redis.call("HGET", idx_key, id)
 local lane = index and string.match(index, "|(.*)$") or band .. ":" .. organization
@@ -119,5 +121,6 @@ return cjson.encode({
     now = now, place = place, due = due and math.floor(tonumber(due) * 1000 + 0.5),
     answer = shut and shut.answer or "ok", opens_in = shut and opens_in(shut) or 0,
     gates = verdicts(), running = redis.call("LLEN", active_key), concurrency = concurrency,
+    lease = owner and holder(id, owner, redis.call("ZSCORE", lease_key, id)) or nil,
     holders = holders(), position = index and position(lane) or nil, workers = workers()
 })

@@ -1,0 +1,117 @@
+"""Why a task is where it is: every reason that holds, in the order in which it matters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from plugspace_queue.engine.view import GateView, View
+from plugspace_queue.models import Task
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.types import Reason, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A row and what Redis said a moment later; None for what has ended or is blocked."""
+
+    task: Task
+    now: datetime
+    view: View | None = None
+
+    @property
+    def state(self) -> State:
+        return State(self.task.state)
+
+    @property
+    def is_early(self) -> bool:
+        """Its time has not come."""
+        return self.task.wake_at is not None and self.task.wake_at > self.now
+
+    @property
+    def is_startable(self) -> bool:
+        return self.state in lifecycle.STARTABLE
+
+    def is_at(self, place: str) -> bool:
+        return self.view is not None and self.view.place == place
+
+    def gate(self, name: str) -> GateView | None:
+        """What a gate says; None without Redis."""
+        gates = self.view.gates if self.view else []
+        return next((gate for gate in gates if gate.name == name), None)
+
+    def is_shut(self, name: str) -> bool:
+        gate = self.gate(name)
+        return gate is not None and not gate.is_open
+
+    @property
+    def is_paused(self) -> bool:
+        return self.is_shut("queue_paused") or self.is_shut("organization_paused")
+
+    @property
+    def is_overdue(self) -> bool:
+        """Its ttl is over and no pause makes it stand still."""
+        deadline = self.task.deadline
+        return deadline is not None and deadline <= self.now and not self.is_paused
+
+    @property
+    def is_unserved(self) -> bool:
+        """No worker takes tasks of this queue."""
+        return self.view is not None and self.view.workers.serving == 0
+
+
+Check = Callable[[Look], bool]
+
+
+def reasons(look: Look) -> list[Reason]:
+    """All reasons that hold; the first is the answer."""
+    if look.task.is_final:
+        return [Reason(look.task.state)]
+    found: list[Reason] = []
+    for reason, holds in CHECKS.items():
+        if holds(look):
+            found.append(reason)
+        if Reason.RUNNING in found:
+            # No gate stands before it any more.
+            break
+    return found or [Reason.WAITING_ITS_TURN]
+
+
+def _shut(reason: Reason) -> Check:
+    return lambda look: look.is_shut(reason)
+
+
+def _runs(look: Look) -> bool:
+    return look.state == State.PROCESSING or look.is_at("running")
+
+
+def _backs_off(look: Look) -> bool:
+    return look.is_early and look.is_startable and look.state != State.SCHEDULED
+
+
+def _is_scheduled(look: Look) -> bool:
+    return look.is_early and look.state in (State.SCHEDULED, State.BLOCKED)
+
+
+def _has_idle_workers(look: Look) -> bool:
+    return look.view is not None and look.view.workers.idle > 0
+
+
+# Holds that somebody set come before missing workers, and those before what opens by itself.
+CHECKS: dict[Reason, Check] = {
+    Reason.CANCELLING: lambda look: look.task.cancel_requested_at is not None,
+    Reason.RUNNING: _runs,
+    Reason.BLOCKED: lambda look: look.state == State.BLOCKED,
+    Reason.EXPIRING: lambda look: look.is_startable and look.is_overdue,
+    Reason.BACKOFF: _backs_off,
+    Reason.SCHEDULED: _is_scheduled,
+    Reason.UNPUBLISHED: lambda look: look.is_startable and look.is_at("absent"),
+    Reason.UNCONFIGURED: lambda look: look.view is not None and look.view.answer == "unconfigured",
+    Reason.QUEUE_PAUSED: _shut(Reason.QUEUE_PAUSED),
+    Reason.ORGANIZATION_PAUSED: _shut(Reason.ORGANIZATION_PAUSED),
+    Reason.WORKERS_SUSPENDED: lambda look: look.view is not None and look.view.workers.suspended,
+    Reason.NO_PROCESSOR: lambda look: look.is_unserved and _has_idle_workers(look),
+    Reason.NO_WORKER: lambda look: look.is_unserved and not _has_idle_workers(look),
+    Reason.QUEUE_CONCURRENCY: _shut(Reason.QUEUE_CONCURRENCY),
+    Reason.QUEUE_LIMITER: _shut(Reason.QUEUE_LIMITER),
+    Reason.ORGANIZATION_CONCURRENCY: _shut(Reason.ORGANIZATION_CONCURRENCY),
+}
