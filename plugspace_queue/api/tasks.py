@@ -1,4 +1,4 @@
-"""Tasks over HTTP: add, list, look at, cancel, retry."""
+"""Tasks over HTTP: add, list, look at, explain, cancel, retry."""
 
 import json
 from typing import Any, ClassVar
@@ -30,6 +30,7 @@ from plugspace_queue.models import Task
 from plugspace_queue.models.light import fill, light
 from plugspace_queue.models.task import TaskQuerySet
 from plugspace_queue.rules import lifecycle
+from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.task import LARGE, AgentTask, snapshot
 from plugspace_queue.types import Scope, State
 
@@ -109,6 +110,19 @@ class TaskDetail(ApiView):
     def get(self, request: Request, task_id: UUID) -> Response:
         task = queue_manager.get_task(task_id, self.caller.organization_id)
         return Response(wire(task, is_staff=self.caller.is_staff))
+
+
+class TaskExplain(ApiView):
+    """Why a task is where it is."""
+
+    @operation(
+        "explainTask",
+        summary="Why a task waits: gates, slots, its place in line",
+        responses=answers(200, Explanation),
+    )
+    def get(self, request: Request, task_id: UUID) -> Response:
+        told = queue_manager.explain(task_id, self.caller.organization_id)
+        return Response(told.to_wire())
 
 
 class TaskCancel(ApiView):

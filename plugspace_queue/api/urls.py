@@ -14,6 +14,7 @@ urlpatterns = [
     path("tasks/", tasks.TaskList.as_view(), name="tasks"),
     path("tasks/bulk/", tasks.TaskBulk.as_view(), name="tasks-bulk"),
     path("tasks/<uuid:task_id>/", tasks.TaskDetail.as_view(), name="task"),
+    path("tasks/<uuid:task_id>/explain/", tasks.TaskExplain.as_view(), name="task-explain"),
     path("tasks/<uuid:task_id>/cancel/", tasks.TaskCancel.as_view(), name="task-cancel"),
     path("tasks/<uuid:task_id>/retry/", tasks.TaskRetry.as_view(), name="task-retry"),
     path("workflows/", workflows.WorkflowList.as_view(), name="workflows"),

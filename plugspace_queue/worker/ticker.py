@@ -70,13 +70,14 @@ class Ticker(threading.Thread):
 
     def run(self) -> None:
         tick_at = 0.0
+        self._sign(self._attend())
         while not self._stopping.wait(BEAT):
             self.beaten_at = time.monotonic()
             self._beat()
             if time.monotonic() >= tick_at:
                 tick_at = time.monotonic() + TICK
                 self._tick()
-        self._leave()
+        self._sign(self._leave())
 
     # Each beat.
 
@@ -135,12 +136,15 @@ class Ticker(threading.Thread):
             for name, slots in self._attendance().items()
         ]
 
-    def _leave(self) -> None:
-        calls = [presence.leave(name, worker=self._worker_name) for name in self._attendance()]
+    def _leave(self) -> list[scripts.Call[None]]:
+        return [presence.leave(name, worker=self._worker_name) for name in self._attendance()]
+
+    def _sign(self, calls: list[scripts.Call[None]]) -> None:
+        """On or off; between them each tick does it."""
         try:
             scripts.run(self._client, calls)
         except RedisError as error:
-            logger.warning("could not sign off: %s", error)
+            logger.warning("could not sign on or off: %s", error)
 
     def _take_in(self, name: str, answer: Tick) -> None:
         for task_id in answer.lost:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from plugspace_queue import crossing, keys
+from plugspace_queue import crossing, keys, queue_manager
 from plugspace_queue.engine import view
 from plugspace_queue.engine.view import Workers
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.processing import registry
 from tests.support import wait_until
+from tests.worker.conftest import submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -17,11 +18,18 @@ def workers_of(queue: str) -> Workers:
     return crossing.ask(call, queue).workers
 
 
+def set_slots(task_type: str, slots: int) -> None:
+    """As an operator does it."""
+    row, _ = QueueSettings.objects.get_or_create(type=task_type)
+    row.concurrency = slots
+    row.save()
+
+
 def test_a_worker_is_seen_by_its_queues_with_its_slots(acme, crew, processors):
     processors("ARCHITECT", lambda context: {})
     processors("CODE", lambda context: {})
     registry.unregister("EXPORT")
-    QueueSettings.objects.filter(type="CODE").update(concurrency=7)
+    set_slots("CODE", 7)
 
     crew("architect", "code", "export")
 
@@ -56,8 +64,28 @@ def test_slots_that_an_operator_changes_are_told(acme, crew, processors):
     crew("code")
     wait_until(lambda: workers_of("code").slots == 3)
 
-    row = QueueSettings.objects.get_or_create(type="CODE")[0]
-    row.concurrency = 9
-    row.save()
+    set_slots("CODE", 9)
 
     wait_until(lambda: workers_of("code").slots == 9)
+
+
+def test_what_waits_for_a_slot_is_told_who_holds_them(acme, crew, processors, until_running):
+    processors("ARCHITECT", wait_for_stop)
+    set_slots("ARCHITECT", 1)
+    crew("architect")
+    running = until_running(submit())
+    task = submit()
+
+    told = queue_manager.explain(task.pk)
+
+    assert (told.reason, told.state) == ("waiting_its_turn", "waiting")
+    assert [holder.task_id for holder in told.slots.holders] == [str(running.pk)]
+    assert told.slots.holders[0].worker == "w1"
+    assert queue_manager.explain(running.pk).reason == "running"
+    queue_manager.cancel(running.pk)
+    queue_manager.cancel(task.pk)
+
+
+def wait_for_stop(context) -> dict[str, str]:
+    wait_until(lambda: context.should_stop, 20)
+    return {}
