@@ -89,7 +89,7 @@ SENTENCES: dict[Reason, Callable[[Look], str]] = {
         " look at such rows."
     ),
     Reason.BACKOFF: lambda look: (
-        f"Its last attempt failed; the next one is due at {_wake_at(look)}."
+        f"Its last attempt did not succeed; the next one is due at {_wake_at(look)}."
     ),
     Reason.SCHEDULED: lambda look: f"It is not to start before {_wake_at(look)}.",
     Reason.UNPUBLISHED: lambda look: (

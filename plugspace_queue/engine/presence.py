@@ -1,4 +1,7 @@
-"""Workers tell each queue that they live and how many slots they have for it."""
+"""Workers tell each queue that they live and how many slots they have for it.
+
+RQ's registry of workers keeps dead ones for minutes, and knows nothing of slots and processors.
+"""
 
 from plugspace_queue.engine.scripts import Call, on_queue
 

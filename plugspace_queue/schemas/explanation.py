@@ -39,7 +39,9 @@ class Slots(WireModel):
     organization_used: int | None = Field(
         default=None, description="Of the task's organization; absent without a limit for it."
     )
-    holders: list[SlotHolder] = Field(description="At most 20, the own organization's first.")
+    holders: list[SlotHolder] = Field(
+        description="At most 20 of the 60 that run longest, the own organization's first."
+    )
     others: int = Field(description="Running tasks that are not listed.")
 
 

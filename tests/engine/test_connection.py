@@ -229,7 +229,16 @@ def test_no_calls_are_no_round_trip(nothing_listens: None) -> None:
 
 
 def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
-    allowed = {"acquire", "settle", "tick", "withdraw", "announce", "raise_fence", "empty"}
+    allowed = {
+        "acquire",
+        "settle",
+        "tick",
+        "withdraw",
+        "announce",
+        "raise_fence",
+        "empty",
+        "attend",
+    }
     wrappers = {*dir(store), *dir(presence), *dir(view)}
 
     assert set(_files()) <= wrappers

@@ -206,6 +206,17 @@ def test_looking_changes_nothing(line: Line) -> None:
     assert {key: line.redis.dump(key) for key in texts(line.redis.keys())} == before
 
 
+def test_a_full_server_still_hears_of_workers_and_explains(line: Line) -> None:
+    line.submit("a")
+    line.redis.config_set("maxmemory", 1)
+    try:
+        line.run(presence.attend(QUEUE, worker="w1", slots=3))
+
+        assert look(line, "a").workers.serving == 1
+    finally:
+        line.redis.config_set("maxmemory", 0)
+
+
 ORGANIZATIONS = st.sampled_from("abc")
 STEPS = st.lists(
     st.one_of(

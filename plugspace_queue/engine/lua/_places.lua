@@ -1,9 +1,11 @@
 -- Where a task is: waiting, running, delayed or absent; waiting too when RQ's own code has pushed
--- the id and no worker has seen it yet.
+-- the id and no worker has seen it yet (of very many pushed ones the first are looked at).
+local MOST_PUSHED = 10000
+
 local function place_of(id)
     if redis.call("HEXISTS", idx_key, id) == 1 then return "waiting" end
     if redis.call("HEXISTS", own_key, id) == 1 then return "running" end
     if redis.call("ZSCORE", delayed_key, id) then return "delayed" end
-    if redis.call("LPOS", inbox_key, id) then return "waiting" end
+    if redis.call("LPOS", inbox_key, id, "MAXLEN", MOST_PUSHED) then return "waiting" end
     return "absent"
 end

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 attend: a worker tells that it lives and how many slots it has for this queue.
 

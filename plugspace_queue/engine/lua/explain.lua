@@ -24,9 +24,9 @@ local organization = ARGV[5]
 local band = ARGV[6]
 local alive_ms = tonumber(ARGV[7])
 local MOST_IN_LANE = 10000
-local MOST_RUNNING = 200
+local MOST_RUNNING = 60
 local MOST_HOLDERS = 20
-local MOST_WORKERS = 1000
+local MOST_WORKERS = 500
 
 local function verdict(gate)
     local room, current, limit = gate.room(organization)
@@ -52,21 +52,26 @@ local function holder(running_id, entry, lease_end)
     }
 end
 
+-- Places in `entries` of what the organization owns, then of the others'.
+local function own_first(entries)
+    local own, others = {}, {}
+    for i, entry in ipairs(entries) do
+        local is_own = entry and string.match(entry, "^%d+|%d:([^|]*)|") == organization
+        if entry then table.insert(is_own and own or others, i) end
+    end
+    for _, i in ipairs(others) do own[#own + 1] = i end
+    return own
+end
+
 -- The longest running ones, the organization's own first.
 local function holders()
     local ids = redis.call("LRANGE", active_key, 0, MOST_RUNNING - 1)
     if #ids == 0 then return {} end
-    local owners = redis.call("HMGET", own_key, unpack(ids))
+    local entries = redis.call("HMGET", own_key, unpack(ids))
     local ends = redis.call("ZMSCORE", lease_key, unpack(ids))
     local told = {}
-    for _, wants_own in ipairs({true, false}) do
-        for i, running_id in ipairs(ids) do
-            local lane = owners[i] and string.match(owners[i], "^%d+|([^|]*)|")
-            local is_own = lane and organization_of(lane) == organization
-            if lane and is_own == wants_own and #told < MOST_HOLDERS then
-                told[#told + 1] = holder(running_id, owners[i], ends[i])
-            end
-        end
+    for _, i in ipairs(own_first(entries)) do
+        if #told < MOST_HOLDERS then told[#told + 1] = holder(ids[i], entries[i], ends[i]) end
     end
     return told
 end
@@ -89,7 +94,8 @@ local function position(lane)
     local tasks = redis.call("LPOS", lane_key(lane), id, "MAXLEN", MOST_IN_LANE)
     return {
         band = band_of(lane), lanes = ahead - stricter, stricter_lanes = stricter,
-        tasks = tasks or MOST_IN_LANE, at_least = not tasks
+        tasks = tasks or math.min(redis.call("LLEN", lane_key(lane)), MOST_IN_LANE),
+        at_least = not tasks
     }
 end
 
