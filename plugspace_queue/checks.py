@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue.conf import SETTING, AppSettings, rq_settings
-from plugspace_queue.engine import databases, server
+from plugspace_queue.engine import databases, sentinels, server
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.rules.catalog import QUEUE_NAMES
@@ -46,6 +46,10 @@ NOT_NEGATIVE = (
     "snapshot_limit",
 )
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
+SENTINEL_HELPER = (
+    'plugspace_queue.conf.rq_settings(sentinels="host:port,host:port/service") gives entries '
+    "that work."
+)
 NEEDED = ("rest_framework", "django_rq")
 
 
@@ -174,6 +178,28 @@ def _is_or_extends(given: Any, wanted: str) -> bool:
 
 
 @checks.register("plugspace_queue")
+def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Entries of RQ_QUEUES that name Sentinels name them right, and with our connection class."""
+    given = getattr(settings, "RQ_QUEUES", {})
+    ours = {name: given[name] for name in QUEUE_NAMES if name in given}
+    wrong: list[CheckMessage] = [
+        Error(f"RQ_QUEUES[{name!r}]: {fault}.", hint=SENTINEL_HELPER, id="psq.E012")
+        for name, config in ours.items()
+        for fault in sentinels.faults(config)
+    ]
+    return wrong + [
+        Warning(
+            f"RQ_QUEUES[{name!r}] uses redis-py's own connections to Sentinel: its workers hang "
+            "when they are stopped, and may knock at the old primary after a failover.",
+            hint=SENTINEL_HELPER,
+            id="psq.W004",
+        )
+        for name, config in ours.items()
+        if not sentinels.is_safe(config)
+    ]
+
+
+@checks.register("plugspace_queue")
 def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """No cache shares a database with the queues: clearing it would be FLUSHDB."""
     given = getattr(settings, "RQ_QUEUES", {})
@@ -254,7 +280,8 @@ def _of_server(name: str) -> Iterator[CheckMessage]:
     try:
         told = server.facts(name)
     except Unavailable as error:
-        yield Warning(f"The server of {name!r} does not answer: {error}", id="psq.W003")
+        cause = error.__cause__ or error
+        yield Warning(f"The server of {name!r} does not answer: {cause}", id="psq.W003")
         return
     if told.get("cluster_enabled"):
         hint = "One primary with replicas, with or without Sentinel."

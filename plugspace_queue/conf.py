@@ -184,14 +184,22 @@ def connection_config(url: str | None = None, sentinels: str | None = None) -> d
 
 
 def parse_sentinels(text: str) -> tuple[list[tuple[str, int]], str]:
-    """Hosts and service of `host:port,host:port/service`."""
-    hosts, _, service = text.partition("/")
-    try:
-        pairs = [(host, int(port)) for host, port in (e.rsplit(":", 1) for e in hosts.split(","))]
-    except ValueError:
-        pairs = []
-    if not pairs or not service:
+    """Hosts and service of `host:port,host:port/service`; an IPv6 host stands in brackets."""
+    hosts, _, service = text.strip().partition("/")
+    pairs = [_sentinel(entry) for entry in hosts.split(",")]
+    if None in pairs or not service or set(service) & set("/ ,"):
         raise ImproperlyConfigured(
-            f"SENTINELS must read host:port,host:port/service, not {text!r}."
+            "SENTINELS must read host:port,host:port/service (the service as Sentinel monitors it),"
+            f" not {text!r}."
         )
-    return pairs, service
+    return [pair for pair in pairs if pair is not None], service
+
+
+def _sentinel(text: str) -> tuple[str, int] | None:
+    host, _, port = text.strip().rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    name = host[1:-1] if is_bracketed else host
+    if not name or set(name) & set(" @[]") or (":" in name and not is_bracketed):
+        return None
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+    return (name, int(port)) if is_port else None

@@ -6,10 +6,15 @@ Emptying a cache empties its whole database, so the two must never share one.
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from django.utils.module_loading import import_string
+
 from plugspace_queue import embedded
-from plugspace_queue.conf import parse_sentinels
+from plugspace_queue.conf import SENTINEL_CONNECTION, parse_sentinels
 
 DATABASE = 1
+
+# A page waits for its cache no longer than this.
+TIMEOUT = 1.0
 
 
 def caches(*, url: str | None, sentinels: str | None) -> dict[str, dict[str, Any]]:
@@ -28,11 +33,16 @@ def _behind_sentinels(text: str) -> dict[str, Any]:
     hosts, service = parse_sentinels(text)
     return {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": f"redis://{service}/{DATABASE}",
+        # A list of one: reads go to the primary too, so that what was written is read back.
+        "LOCATION": [f"redis://{service}/{DATABASE}"],
         "OPTIONS": {
             "CLIENT_CLASS": "django_redis.client.SentinelClient",
-            "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool",
+            "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "SENTINELS": hosts,
+            "SENTINEL_KWARGS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
+            "SOCKET_TIMEOUT": TIMEOUT,
+            "SOCKET_CONNECT_TIMEOUT": TIMEOUT,
+            "CONNECTION_POOL_KWARGS": {"connection_class": import_string(SENTINEL_CONNECTION)},
         },
     }
 

@@ -20,8 +20,10 @@ from redis.backoff import NoBackoff
 from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import (
     ConnectionError,
+    MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
     TimeoutError,
 )
 from redis.retry import Retry
@@ -36,10 +38,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CONNECT_TIMEOUT = 0.25
-# Longer than anybody blocks on the server.
-TIMEOUTS: dict[Purpose, float] = {"front": 2.0, "pump": 1.0, "block": 10.0}
+# The last one is longer than anybody blocks on the server, and not by much: a server that froze
+# is noticed no sooner.
+TIMEOUTS: dict[Purpose, float] = {"front": 2.0, "pump": 1.0, "block": 4.0}
 BREAKER = 1.0
 GONE = (ConnectionError, TimeoutError, ReadOnlyError)
+# Its disk is full, too few replicas follow, a script runs for seconds, its role has changed: the
+# server answers, but not with what was asked for.
+REFUSALS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNBLOCKED")
 
 
 class SafeSentinelConnection(SentinelManagedConnection):
@@ -133,14 +139,22 @@ def guarded(
         connection.breaker.check()
         try:
             return function(connection, *args, **kwargs)
-        except OutOfMemoryError as error:
-            raise Unavailable from error
         except GONE as error:
             if connection.purpose == "front":
                 connection.breaker.trip()
             raise Unavailable from error
+        except ResponseError as error:
+            if _passes(error):
+                raise Unavailable from error
+            raise
 
     return wrapper
+
+
+def _passes(error: ResponseError) -> bool:
+    """Whether the server refuses now what it will do later, rather than what it never does."""
+    is_known = isinstance(error, OutOfMemoryError | MasterDownError)
+    return is_known or str(error).startswith(REFUSALS)
 
 
 _cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)

@@ -18,7 +18,7 @@ def of_queue(config: Mapping[str, Any]) -> Place | None:
     if path := config.get("UNIX_SOCKET_PATH"):
         return _place(path=path, db=config.get("DB"))
     if "SENTINELS" in config:
-        return (str(config["MASTER_NAME"]), 0, int(config.get("DB") or 0))
+        return (str(config.get("MASTER_NAME")), 0, int(config.get("DB") or 0))
     if "HOST" in config:
         return _place(host=config["HOST"], port=config.get("PORT"), db=config.get("DB"))
     return None

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from plugspace_queue import sweeping
 from plugspace_queue.conf import get_settings
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Told
 from plugspace_queue.relay import relay
@@ -37,6 +38,8 @@ class Upkeep(threading.Thread):
     """Publishes what was left unpublished, ends what expired or was asked to cancel."""
 
     BEAT = 0.5
+    SOON = 1.0
+    """Seconds until a chore that Redis or the database kept from its work is tried again."""
 
     def __init__(self, table: Table, *, refresh: Callable[[], None]) -> None:
         super().__init__(name="plugspace-upkeep", daemon=True)
@@ -83,6 +86,10 @@ class Upkeep(threading.Thread):
         try:
             close_old_connections()
             chore.do()
+        except Unavailable as error:
+            # Not a whole interval later: an outage ends at any time.
+            chore.due_at = time.monotonic() + min(chore.interval, self.SOON)
+            logger.warning("upkeep waits: %s", error.__cause__ or error)
         except Exception:
             # The next round does it again; a chore that fails must not end the others.
             logger.exception("an upkeep chore failed")

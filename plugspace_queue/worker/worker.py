@@ -11,7 +11,10 @@ from types import FrameType
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Worker as StockWorker
 from rq.command import parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
@@ -24,6 +27,9 @@ from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.pump import Limits
+
+RQ_PATIENCE = 5.0
+"""Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
 
 
 class Worker(StockWorker):
@@ -92,6 +98,15 @@ class Worker(StockWorker):
             heartbeat=self._beat,
             is_suspended=lambda: self._is_suspended,
         )
+
+    def _set_connection(self, connection: Redis) -> Redis:
+        """RQ would wait seven minutes for a server that froze, also at the end of the process."""
+        if not self.is_ours:
+            return super()._set_connection(connection)
+        connection.connection_pool.connection_kwargs.update(
+            socket_timeout=RQ_PATIENCE, retry=Retry(NoBackoff(), 0)
+        )
+        return connection
 
     def _beat(self) -> None:
         """Called once a second by the ticker: RQ's heartbeat, state and suspension."""

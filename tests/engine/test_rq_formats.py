@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 from rq import Queue as StockQueue
 from rq import SimpleWorker
+from rq import Worker as StockWorker
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE, Execution
 from rq.job import Job as StockJob
 from rq.job import JobStatus
@@ -234,6 +235,7 @@ def test_a_running_stock_job_has_the_same_keys_too(line: Line, redis: Redis) -> 
         (StockJob, "_remove_from_registries"),
         (StockJob, "restore"),
         (Execution, "composite_key"),
+        (StockWorker, "_set_connection"),
     ],
 )
 def test_a_private_name_we_lean_on_is_still_there(owner: type, name: str) -> None:

@@ -126,7 +126,7 @@ def test_the_cache_never_shares_the_database_of_the_queue(url: str, location: st
 def test_the_cache_finds_its_server_through_the_sentinels():
     cache = caching.caches(url=None, sentinels="a:26379,b:26380/queue")["default"]
 
-    assert cache["LOCATION"] == "redis://queue/1"
+    assert cache["LOCATION"] == ["redis://queue/1"]
     assert cache["OPTIONS"]["SENTINELS"] == [("a", 26379), ("b", 26380)]
 
 
