@@ -1,8 +1,7 @@
 """What the front door tells once a commit made it true: events and fresh snapshots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from django.db import router, transaction
@@ -25,13 +24,13 @@ def added(tasks: Sequence[Task]) -> list[Call[None]]:
     The calls go out with the line, before it, so that no start is told earlier.
     """
     bodies = [events.payload(EventName.ADDED, task) for task in tasks]
-    _on_commit(partial(_signal_added, tasks, bodies))
+    _on_commit(lambda: _signal_added(tasks, bodies))
     return events.broadcasts(bodies)
 
 
 def ended(tasks: Sequence[Task]) -> None:
     """For tasks that ended without a run: their own event, `taskFailed`, and the last snapshots."""
-    _on_commit(partial(_tell_ended, tasks))
+    _on_commit(lambda: _tell_ended(tasks))
 
 
 def failure(code: str, message: str) -> dict[str, Any]:
@@ -57,5 +56,5 @@ def _tell_ended(tasks: Sequence[Task]) -> None:
     )
 
 
-def _on_commit(tell: partial[None]) -> None:
+def _on_commit(tell: Callable[[], None]) -> None:
     transaction.on_commit(tell, using=router.db_for_write(Task), robust=True)

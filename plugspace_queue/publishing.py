@@ -4,7 +4,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from django.db import router, transaction
@@ -26,8 +25,10 @@ def promise(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> None:
 
     `extra` calls, whose loss is mended too, go along in the same round trip.
     """
-    keep = partial(_keep, list(tasks), extra)
-    transaction.on_commit(keep, using=router.db_for_write(Task), robust=True)
+    kept = list(tasks)
+    alias = router.db_for_write(Task)
+    # No partial: Django wants the name of what failed, and one has none.
+    transaction.on_commit(lambda: _keep(kept, extra), using=alias, robust=True)
 
 
 def promise_ids(task_ids: Iterable[uuid.UUID]) -> None:

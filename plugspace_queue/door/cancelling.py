@@ -1,6 +1,5 @@
 """Cancelling: withdraw from the line first, then write; what runs is told to stop."""
 
-from functools import partial
 from uuid import UUID
 
 from django.db import transaction
@@ -72,7 +71,7 @@ def _cancelled(task: Task) -> State | None:
         # Redis is away: the mark stands, and a worker's upkeep finishes it.
         return State(task.state)
     if place.name == "running":
-        transaction.on_commit(partial(_stop, task, place.worker), robust=True)
+        transaction.on_commit(lambda: _stop(task, place.worker), robust=True)
         return State(task.state)
     if place.name == "absent" and task.state == State.PROCESSING:
         return State.PROCESSING
@@ -101,7 +100,7 @@ def _end(task: Task) -> State | None:
     if not ending.end(task, State.CANCELLED, timezone.now(), CODE, MESSAGE):
         return None
     # A publish that was under way must not leave a final task in line.
-    transaction.on_commit(partial(_withdrawn, task), robust=True)
+    transaction.on_commit(lambda: _withdrawn(task), robust=True)
     return State.CANCELLED
 
 

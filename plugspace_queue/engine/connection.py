@@ -6,6 +6,7 @@ The front door fails fast and speaks of Unavailable; the worker's pump sees redi
 import contextlib
 import functools
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ BREAKER = 1.0
 GONE = (ConnectionError, TimeoutError, ReadOnlyError)
 # Its disk is full, too few replicas follow, a script runs for seconds, its role has changed: the
 # server answers, but not with what was asked for.
-REFUSALS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNBLOCKED")
+REFUSALS = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ")
 
 
 class SafeSentinelConnection(SentinelManagedConnection):
@@ -154,7 +155,7 @@ def guarded(
 def _passes(error: ResponseError) -> bool:
     """Whether the server refuses now what it will do later, rather than what it never does."""
     is_known = isinstance(error, OutOfMemoryError | MasterDownError)
-    return is_known or str(error).startswith(REFUSALS)
+    return is_known or REFUSALS.search(str(error)) is not None
 
 
 _cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)

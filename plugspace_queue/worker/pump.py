@@ -18,6 +18,8 @@ from redis.exceptions import RedisError
 from plugspace_queue.engine import scripts, store
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.engine.store import Grant, Note
+from plugspace_queue.ids import parse_id
+from plugspace_queue.worker import judge
 from plugspace_queue.worker.messages import (
     Announce,
     Guard,
@@ -271,12 +273,14 @@ class Pump:
 
     def _granted(self, desk: Desk, want: int) -> Callable[[Grant], None]:
         def granted(grant: Grant) -> None:
-            held = [Held(desk.name, lease) for lease in grant.leases]
+            granted = [Held(desk.name, lease) for lease in grant.leases]
+            held = [one for one in granted if parse_id(one.task_id)]
             if grant.status == "unconfigured":
                 self._mend()
             for task_id in grant.foreign:
                 logger.error("refused a stock job on %s: %s", desk.name, task_id)
-            desk.is_ready = len(held) == want
+            desk.is_ready = len(granted) == want
+            self._drop(desk, [one for one in granted if one not in held])
             desk.ask_at = time.monotonic() + grant.retry_ms / 1000 if grant.retry_ms else 0.0
             if held:
                 desk.busy += len(held)
@@ -287,6 +291,14 @@ class Pump:
                 self._record(Guard(held))
 
         return granted
+
+    def _drop(self, desk: Desk, strangers: list[Held]) -> None:
+        """Leases on what can be no task of ours: no row could be asked about it."""
+        for held in strangers:
+            logger.error("dropped %r from %s: it is no id of a task", held.task_id, desk.name)
+            held.has_slot = False
+            desk.held += 1
+            desk.settles.append(Settle(held, judge.forget(held)))
 
     def _send(self, plan: list[Step]) -> None:
         try:

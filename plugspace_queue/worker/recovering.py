@@ -4,7 +4,6 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 
 from django.db import transaction
 
@@ -12,6 +11,7 @@ from plugspace_queue import crossing, mirrors, publishing
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import store
 from plugspace_queue.engine.store import Reaped
+from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Attempt, Task
 from plugspace_queue.processing.outcome import resting_state
 from plugspace_queue.types import Outcome, State, TaskType
@@ -19,10 +19,10 @@ from plugspace_queue.types import Outcome, State, TaskType
 
 def recover_all(reaped: list[Reaped], now: datetime) -> None:
     """Write down which tasks lost their worker; Redis hears of it after the commit."""
-    ids = [uuid.UUID(one.task_id) for one in reaped]
-    recovered = [pk for pk, one in zip(ids, reaped, strict=True) if recover(pk, one.fence, now)]
+    ids = [(parse_id(one.task_id), one.fence) for one in reaped]
+    recovered = [pk for pk, fence in ids if pk is not None and recover(pk, fence, now)]
     if recovered:
-        transaction.on_commit(partial(_tell, recovered), robust=True)
+        transaction.on_commit(lambda: _tell(recovered), robust=True)
 
 
 def _tell(recovered: Sequence[uuid.UUID]) -> None:

@@ -1,23 +1,13 @@
 """One primary, two replicas and three Sentinels on loopback, without root and gone at the end."""
 
-import signal
-import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
-
-from plugspace_queue import embedded
+from tests.servers import HOST, Node, data_server, free_ports
 from tests.support import wait_until
 
-HOST = "127.0.0.1"
 SERVICE = "queue"
 SENTINEL = """port {port}
 bind {host}
@@ -26,59 +16,6 @@ sentinel monitor {service} {host} {primary} 2
 sentinel down-after-milliseconds {service} 1000
 sentinel failover-timeout {service} 3000
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, all different."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
-@dataclass
-class Node:
-    """One server process, data or Sentinel; `words` start it."""
-
-    port: int
-    folder: Path
-    words: list[str]
-    process: "subprocess.Popen[bytes] | None" = None
-    client: Redis = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.client = Redis(
-            HOST, self.port, socket_timeout=1, retry=Retry(NoBackoff(), 0), decode_responses=True
-        )
-
-    def start(self) -> None:
-        """Start it with what it was started with before, on an empty memory."""
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [embedded.server_binary(), *self.words], stdout=log, stderr=subprocess.STDOUT
-            )
-        wait_until(self.answers, 10, f"no server on port {self.port}")
-
-    def kill(self, signum: int = signal.SIGKILL) -> None:
-        """Send it a signal; a killed one is waited for."""
-        assert self.process is not None
-        self.process.send_signal(signum)
-        if signum == signal.SIGKILL:
-            self.process.wait(timeout=10)
-
-    def answers(self) -> bool:
-        """Whether it says PONG."""
-        with suppress(RedisError):
-            return bool(self.client.ping())
-        return False
-
-    def told(self, section: str = "replication") -> dict[str, Any]:
-        """What INFO says; empty while it does not answer."""
-        with suppress(RedisError):
-            found: dict[str, Any] = self.client.info(section)
-            return found
-        return {}
 
 
 @dataclass
@@ -116,7 +53,8 @@ def running(home: Path) -> Iterator[Trio]:
     """A trio that is whole, in folders below `home`."""
     *servers, one, two, three = free_ports(6)
     trio = Trio(
-        [_server(home, port, servers[0]) for port in servers],
+        [data_server(home, servers[0])]
+        + [data_server(home, port, replicaof=f"{HOST} {servers[0]}") for port in servers[1:]],
         [_sentinel(home, port, servers[0]) for port in (one, two, three)],
     )
     nodes = trio.servers + trio.sentinels
@@ -130,23 +68,6 @@ def running(home: Path) -> Iterator[Trio]:
             if node.process is not None:
                 node.kill()
             node.client.close()
-
-
-def _server(home: Path, port: int, primary: int) -> Node:
-    folder = home / f"server-{port}"
-    folder.mkdir(parents=True)
-    options = {
-        "port": port,
-        "bind": HOST,
-        "dir": folder,
-        "save": "",
-        "appendonly": "no",
-        "repl-diskless-sync-delay": 0,
-    }
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    if port != primary:
-        words += ["--replicaof", f"{HOST} {primary}"]
-    return Node(port, folder, words)
 
 
 def _sentinel(home: Path, port: int, primary: int) -> Node:

@@ -6,7 +6,7 @@ local foreign = {}
 -- RQ's own failure record; the result in `refusal` is RQ's coding of the message.
 local function refuse(id, refusal)
     foreign[#foreign + 1] = id
-    if redis.call("EXISTS", job_key(id)) == 0 then return end
+    if not has_job(id) then return end
     redis.call("HSET", job_key(id), "status", "failed", "ended_at", utc_now())
     redis.call("ZADD", failed_key, tonumber(now_s) + 31536000, id)
     redis.call(
@@ -23,7 +23,7 @@ local function arrive(id, refusal)
     if not lane then return refuse(id, refusal) end
     local front = redis.call("HGET", job_key(id), "psq_front") == "1"
     redis.call("PERSIST", job_key(id))
-    redis.call("HSET", job_key(id), "status", "queued", "enqueued_at", utc_now())
+    note_job(id, "status", "queued", "enqueued_at", utc_now())
     put(id, lane, front)
 end
 
@@ -32,7 +32,7 @@ local function promote(refusal)
     if #due == 0 then return end
     redis.call("ZREM", delayed_key, unpack(due))
     for _, id in ipairs(due) do
-        if redis.call("EXISTS", job_key(id)) == 1 then arrive(id, refusal) end
+        if has_job(id) then arrive(id, refusal) end
     end
     mark()
 end

@@ -11,7 +11,7 @@ end
 local function renew(id, owner, lease_ms)
     local record = execution_key(id, owner.execution)
     redis.call("ZADD", lease_key, whole(now + lease_ms), id)
-    redis.call("HSET", job_key(id), "last_heartbeat", utc_now())
+    note_job(id, "last_heartbeat", utc_now())
     redis.call("HSET", record, "last_heartbeat", now_s)
     redis.call("EXPIRE", record, RECORD_TTL)
     redis.call("ZADD", executions_key(id), "XX", now_s + RECORD_TTL + 60, owner.execution)
@@ -41,7 +41,7 @@ end
 -- To the front of its lane: the attempt never counted, or is to be tried again at once. Another
 -- lane than it came from when its priority was changed meanwhile.
 local function put_back(id, owner)
-    redis.call("HSET", job_key(id), "status", "queued", "enqueued_at", utc_now())
+    note_job(id, "status", "queued", "enqueued_at", utc_now())
     put(id, lane_of_job(id) or owner.lane, true)
     mark()
 end

@@ -98,10 +98,13 @@ local function charge(lane, score)
     end
 end
 
--- The lane of a job of ours by what its hash says now, or nil.
+-- The lane of a job of ours by what its hash says now; nil when it says nothing that makes sense.
 local function lane_of_job(id)
+    if not has_job(id) then return nil end
     local job = redis.call("HMGET", job_key(id), "psq_prio", "psq_org")
-    return job[1] and job[2] and job[1] .. ":" .. job[2]
+    local band, organization = job[1] or "", job[2] or ""
+    local makes_sense = string.match(band, "^[0-3]$") and string.match(organization, "^[%w_-]+$")
+    return makes_sense and band .. ":" .. organization
 end
 
 local function is_waiting(id) return redis.call("HEXISTS", idx_key, id) == 1 end

@@ -43,6 +43,17 @@ local function executions_key(id) return rq .. ":executions:" .. id end
 local function execution_key(id, execution) return rq .. ":execution:" .. id .. ":" .. execution end
 local function worker_key(worker) return rq .. ":worker:" .. worker .. ":executions" end
 
+-- Anything else under the key of a job is as good as none.
+local function has_job(id) return redis.call("TYPE", job_key(id)).ok == "hash" end
+
+-- Fields of a job; what somebody else has put under its key gives way, or no worker could go on.
+local function note_job(id, ...)
+    local answer = redis.pcall("HSET", job_key(id), ...)
+    if type(answer) ~= "table" or not answer.err then return end
+    redis.call("DEL", job_key(id))
+    redis.call("HSET", job_key(id), ...)
+end
+
 -- RQ's record of an execution lives so long (s) without its worker's tick.
 local RECORD_TTL = 300
 

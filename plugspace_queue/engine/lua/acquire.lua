@@ -49,8 +49,8 @@ end
 
 local function write_records(id, execution)
     local record = execution_key(id, execution)
-    redis.call(
-        "HSET", job_key(id), "status", "started", "started_at", utc_now(),
+    note_job(
+        id, "status", "started", "started_at", utc_now(),
         "last_heartbeat", utc_now(), "worker_name", worker
     )
     redis.call(
@@ -87,7 +87,7 @@ local function take(lane, score)
     local id = redis.call("LPOP", lane_key(lane))
     if not id then return leave(lane) end
     local waited = leave_wait(id)
-    if waited and redis.call("EXISTS", job_key(id)) == 1 then
+    if waited and has_job(id) then
         charge(lane, score)
         grant(id, lane)
     elseif redis.call("EXISTS", lane_key(lane)) == 0 then

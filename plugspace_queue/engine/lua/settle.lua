@@ -50,7 +50,7 @@ end
 -- As RQ ends a job: status, registry, result, and a time to live; none of it with a ttl of 0.
 local function finish(one, owner, status, registry_key, kind, started)
     if one.result_ttl <= 0 then return redis.call("DEL", job_key(one.id)) end
-    redis.call("HSET", job_key(one.id), "status", status, "ended_at", utc_now())
+    note_job(one.id, "status", status, "ended_at", utc_now())
     redis.call("EXPIRE", job_key(one.id), one.result_ttl)
     redis.call("ZADD", registry_key, now_s + one.result_ttl, one.id)
     write_result(one, owner, kind, started)
@@ -75,7 +75,7 @@ local ends = {
     end,
     retry = function(one, owner)
         if one.due <= now then return put_back(one.id, owner) end
-        redis.call("HSET", job_key(one.id), "status", "scheduled", "psq_front", "1")
+        note_job(one.id, "status", "scheduled", "psq_front", "1")
         delay(one.id, one.due)
     end,
     back = function(one, owner) put_back(one.id, owner) end,
