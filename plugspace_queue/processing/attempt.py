@@ -4,9 +4,9 @@ import json
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from plugspace_queue import clock
 from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import InvalidResult, TaskCancelled, ValidationFailed, WorkerStopping
 from plugspace_queue.models import Task
@@ -27,7 +27,7 @@ def run_sync(run: Run, entry: Processor) -> Ending:
         returned = entry.function(context)
         return outcome.success(checked_result(returned, entry.output))
     except BaseException as error:
-        return ending_of(run, error, entry, timezone.now())
+        return ending_of(run, error, entry, clock.now())
 
 
 async def run_async(run: Run, entry: Processor) -> Ending:
@@ -37,7 +37,7 @@ async def run_async(run: Run, entry: Processor) -> Ending:
         returned = await entry.function(context)
         return outcome.success(checked_result(returned, entry.output))
     except BaseException as error:
-        return ending_of(run, error, entry, timezone.now())
+        return ending_of(run, error, entry, clock.now())
 
 
 def context_of(run: Run) -> Context:

@@ -5,9 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from django.utils import timezone
-
-from plugspace_queue import mending, policies
+from plugspace_queue import clock, mending, policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence
 from plugspace_queue.engine.connection import client
@@ -194,7 +192,7 @@ class Crew:
         if run.told is Told.CANCEL:
             ending = outcome.cancelled(attempt.cancelled_failure())
         elif run.told is Told.TIMEOUT:
-            ending = outcome.after_failure(run.task, failure, timezone.now())
+            ending = outcome.after_failure(run.task, failure, clock.now())
         else:
             ending = outcome.handed_back(run.task)
         if self._record_end(held, run, ending):
@@ -262,7 +260,7 @@ class Crew:
 def _mend_gates() -> None:
     """Nothing is taken from a queue whose limits and pauses Redis has lost."""
     try:
-        mending.mend(timezone.now())
+        mending.mend(clock.now())
     except Unavailable:
         logger.warning("Redis is away; upkeep writes the gates when it is back")
 

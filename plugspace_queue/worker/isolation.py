@@ -8,11 +8,11 @@ import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from django.utils import timezone
-
+from plugspace_queue import clock
 from plugspace_queue.conf import get_settings
 from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending, Failure
@@ -85,8 +85,13 @@ def _listen(connection: Connection, run: Run) -> Ending | None:
                 report: child.Report = connection.recv()
                 _take_in(run, report)
                 if report.ending is not None:
-                    return report.ending
+                    return _by_our_clock(report.ending)
     return None
+
+
+def _by_our_clock(ending: Ending) -> Ending:
+    """The child knows the clock of its host only."""
+    return replace(ending, wake_at=ending.wake_at and ending.wake_at - clock.ahead())
 
 
 def _take_in(run: Run, report: child.Report) -> None:
@@ -103,7 +108,7 @@ def after_death(run: Run, exit_code: int | None) -> Ending:
     if run.told is Told.CANCEL:
         return outcome.cancelled(attempt.cancelled_failure())
     if run.told is Told.TIMEOUT:
-        return outcome.after_failure(run.task, attempt.timeout_failure(run), timezone.now())
+        return outcome.after_failure(run.task, attempt.timeout_failure(run), clock.now())
     if run.told is not None:
         return outcome.handed_back(run.task)
     if run.task.recovery_count + 1 > get_settings().max_recoveries:

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
-from django.utils import timezone
 
-from plugspace_queue import events, mirrors, publishing, quotas
+from plugspace_queue import clock, events, mirrors, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Task
@@ -87,7 +86,7 @@ class Recorder(threading.Thread):
         if not messages:
             return
         try:
-            self._record(Batch(messages, timezone.now()))
+            self._record(Batch(messages, clock.now()))
         except Locked:
             # One that waits for a row of somebody else's long transaction holds up no other.
             self._record_apart(messages)
@@ -95,7 +94,7 @@ class Recorder(threading.Thread):
     def _record_apart(self, messages: list[RecorderMessage]) -> None:
         for message in _single(messages):
             try:
-                self._record(Batch([message], timezone.now()))
+                self._record(Batch([message], clock.now()))
             except Locked:
                 logger.warning("a row is locked for long; its message waits")
                 self._inbox.put(message)

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Protocol
 
 from django.db import close_old_connections, connections
-from django.utils import timezone
 
+from plugspace_queue import clock
 from plugspace_queue.processing.attempt import ending_of, run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor
@@ -59,7 +59,7 @@ class Slot(threading.Thread):
             ending = self._run(run, entry)
         except BaseException as error:
             # An interruption that fell between the lines: the slot must come back all the same.
-            ending = ending_of(run, error, entry, timezone.now())
+            ending = ending_of(run, error, entry, clock.now())
         while not self._has_left():
             pass
         self._ended(held, ending)
@@ -172,7 +172,7 @@ class LoopSlots:
         try:
             ending = task.result()
         except BaseException as error:
-            ending = ending_of(run, error, entry, timezone.now())
+            ending = ending_of(run, error, entry, clock.now())
         self._ended(held, ending)
 
     def _cancel(self, run: Run) -> None:

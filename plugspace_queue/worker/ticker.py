@@ -9,6 +9,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from plugspace_queue import clock
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence, scripts, store
 from plugspace_queue.engine.store import Tick
@@ -161,8 +162,14 @@ class Ticker(threading.Thread):
             logger.error("refused a stock job on %s: %s", name, task_id)
 
     def _watch_server(self) -> None:
-        """After a restart of the server nobody reaps for one lease: owners come back first."""
-        run_id = str(self._client.info("server").get("run_id"))
+        """What time it is, and whether the server is another one.
+
+        After its restart nobody reaps for one lease: owners come back first.
+        """
+        told = self._client.info("server")
+        if said := told.get("server_time_usec"):
+            clock.hear(int(said))
+        run_id = str(told.get("run_id"))
         if self._run_id is not None and run_id != self._run_id:
             self._reap_from = time.monotonic() + get_settings().lease
         self._run_id = run_id

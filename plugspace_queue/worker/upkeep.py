@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import close_old_connections, connection
-from django.utils import timezone
 
-from plugspace_queue import sweeping
+from plugspace_queue import clock, sweeping
 from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
@@ -53,11 +52,11 @@ class Upkeep(threading.Thread):
             Chore(self._tell_cancelled, 1.0),
             Chore(refresh, 0.5),
             self._mend,
-            Chore(lambda: sweeping.expire_due(timezone.now()), interval),
-            Chore(lambda: sweeping.finish_cancels(timezone.now()), interval),
-            Chore(lambda: sweeping.free_blocked(timezone.now()), 6 * interval),
-            Chore(lambda: suspects.look(timezone.now()), get_settings().lease / 2),
-            Chore(lambda: sweeping.refund_owed(timezone.now()), 6 * interval),
+            Chore(lambda: sweeping.expire_due(clock.now()), interval),
+            Chore(lambda: sweeping.finish_cancels(clock.now()), interval),
+            Chore(lambda: sweeping.free_blocked(clock.now()), 6 * interval),
+            Chore(lambda: suspects.look(clock.now()), get_settings().lease / 2),
+            Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
         ]
 
     def stop(self) -> None:
@@ -96,7 +95,7 @@ class Upkeep(threading.Thread):
             connection.close()
 
     def _relay(self) -> None:
-        relay(timezone.now(), goes_on=lambda: not self._stopping.is_set())
+        relay(clock.now(), goes_on=lambda: not self._stopping.is_set())
 
     def _tell_cancelled(self) -> None:
         """Stop own attempts whose row asks for it, even when the stop command was lost."""
