@@ -76,6 +76,10 @@ BREAKS = {
 }
 
 
+EXAMPLES = ["gone", "a string", "a strange band"]
+IN_EACH_STATE = pytest.mark.parametrize("spoil", EXAMPLES, indirect=True)
+
+
 @pytest.fixture(params=BREAKS)
 def spoil(request, redis):
     """Do something to the job of a task that RQ and we keep in Redis."""
@@ -95,6 +99,7 @@ def test_the_job_of_a_waiting_task_is_spoiled(processors, crew, redis, until_fin
     assert not redis.exists(keys.running("architect"))
 
 
+@IN_EACH_STATE
 @override_settings(PLUGSPACE_QUEUE=SOON | {"BACKOFF_DELAY": 0.5})
 def test_the_job_of_a_task_that_waits_for_its_retry_is_spoiled(
     processors, crew, redis, until_final, spoil
@@ -120,6 +125,7 @@ def test_the_job_of_a_task_that_waits_for_its_retry_is_spoiled(
     wait_until(lambda: nothing_is_held(redis))
 
 
+@IN_EACH_STATE
 @override_settings(PLUGSPACE_QUEUE=SOON)
 def test_the_job_of_a_running_task_is_spoiled(
     processors, crew, redis, until_running, until_final, spoil
