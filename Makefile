@@ -6,7 +6,7 @@ READY = .venv/.ready
 RUN = $(BIN)/python -m
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-postgres check format lint types contracts migrations bench docs snapshot clean
+.PHONY: help setup demo test test-postgres chaos check format lint types contracts migrations bench docs snapshot clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ test: $(READY) ## run the tests on SQLite and the embedded server
 
 test-postgres: $(READY) ## run the tests on PostgreSQL and on the redis-server of PATH
 	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) pytest
+
+chaos: $(READY) ## kill workers and servers under load for 3 minutes, then judge (SECONDS=600 SEED=1 WORKERS=5)
+	$(RUN) tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS))
 
 check: lint types contracts migrations test ## everything that must hold before a change is handed in
 

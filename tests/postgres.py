@@ -29,21 +29,21 @@ def cluster() -> Iterator[str]:
         raise FileNotFoundError("no initdb")
     home = Path(tempfile.mkdtemp(prefix="psq-pg-"))
     try:
-        _give_away(home)
+        give_away(home)
         data = home / "data"
-        _run(folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
+        run(folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
         options = f"-k {home} -c listen_addresses= -c fsync=off -c max_connections=200"
         control = (folder / "pg_ctl", "-D", data, "-w")
-        _run(*control, "-l", home / "log", "-o", options, "start")
+        run(*control, "-l", home / "log", "-o", options, "start")
         try:
             yield f"postgres://postgres@/postgres?host={home}"
         finally:
-            _run(*control, "-m", "immediate", "stop")
+            run(*control, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _give_away(home: Path) -> None:
+def give_away(home: Path) -> None:
     if os.getuid() == 0:
         shutil.chown(home, _user(), _user_group())
 
@@ -61,7 +61,7 @@ def _knows(user: str) -> bool:
     return subprocess.run(["id", user], capture_output=True, check=False).returncode == 0
 
 
-def _run(*command: str | Path) -> None:
+def run(*command: str | Path) -> None:
     demoted = {"user": _user(), "group": _user_group(), "extra_groups": []}
     done = subprocess.run(
         [str(word) for word in command],

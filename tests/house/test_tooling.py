@@ -13,6 +13,7 @@ TARGETS = [
     "demo",
     "test",
     "test-postgres",
+    "chaos",
     "check",
     "format",
     "lint",
