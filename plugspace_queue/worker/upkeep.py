@@ -18,6 +18,7 @@ from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Told
 from plugspace_queue.relay import relay
+from plugspace_queue.retelling import Retelling
 from plugspace_queue.worker.recovering import Suspects
 from plugspace_queue.worker.table import Table
 
@@ -46,7 +47,7 @@ class Upkeep(threading.Thread):
         self._stopping = threading.Event()
         self._called = threading.Event()
         interval = get_settings().relay_interval
-        suspects = Suspects()
+        suspects, retelling = Suspects(), Retelling()
         self._mend = Chore(self._relay, interval)
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
@@ -57,6 +58,7 @@ class Upkeep(threading.Thread):
             Chore(lambda: sweeping.free_blocked(clock.now()), 6 * interval),
             Chore(lambda: suspects.look(clock.now()), get_settings().lease / 2),
             Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
+            Chore(lambda: retelling.look(clock.now()), 6 * interval),
         ]
 
     def stop(self) -> None:
