@@ -3,6 +3,7 @@
 Rows first, then Redis: what is committed here is settled by the pump afterwards.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -39,6 +40,9 @@ BATCH = 200
 
 LONGEST_PAUSE = 5.0
 """Seconds between two tries while the database is away."""
+
+COUNT_AGAIN = 1.0
+"""Seconds without a message after which counts are paid that were held up."""
 
 
 class Recorder(threading.Thread):
@@ -78,12 +82,14 @@ class Recorder(threading.Thread):
         try:
             while not (self._stopping.is_set() and self._inbox.empty()):
                 self._turn(self._collect())
-            self._pay_counts()
+            self._pay_counts(self._uncounted)
         finally:
             connection.close()
 
     def _turn(self, messages: list[RecorderMessage]) -> None:
         if not messages:
+            # Nobody ends anything that could take them along.
+            self._tolerate(self._pay_counts, self._uncounted)
             return
         try:
             self._record(Batch(messages, clock.now()))
@@ -100,16 +106,12 @@ class Recorder(threading.Thread):
                 self._inbox.put(message)
 
     def _collect(self) -> list[RecorderMessage]:
-        first = self._inbox.get()
-        messages = [] if first is None else [first]
-        while len(messages) < BATCH:
-            try:
-                message = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if message is not None:
-                messages.append(message)
-        return messages
+        messages: list[RecorderMessage | None] = []
+        with contextlib.suppress(queue.Empty):
+            messages.append(self._inbox.get(timeout=COUNT_AGAIN if self._uncounted else None))
+            while len(messages) < BATCH:
+                messages.append(self._inbox.get_nowait())
+        return [message for message in messages if message is not None]
 
     def _record(self, batch: Batch) -> None:
         pause = 0.1
@@ -134,11 +136,12 @@ class Recorder(threading.Thread):
         self.is_healthy = True
         return True
 
-    def _pay_counts(self) -> None:
-        """At the end: what could not be counted while an operator held the queue's row."""
-        if self._uncounted:
+    def _pay_counts(self, owed: Counts) -> None:
+        """Count what could not be counted while somebody else held the queue's row."""
+        if owed:
             with transaction.atomic():
-                self._uncounted = count(self._uncounted)
+                rest = count(owed)
+            self._uncounted = rest
 
     def follow_up(self, batch: Batch) -> None:
         """After the commit: start what was granted, settle what ended, tell who listens."""
