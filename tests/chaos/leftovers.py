@@ -32,15 +32,29 @@ def _places(connection: Redis, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def stale_snapshots(tasks: Mapping[str, Task]) -> dict[str, str]:
-    """Tasks whose snapshot names another state than their row."""
-    ids = list(tasks)
-    found: dict[str, str] = {}
-    for start in range(0, len(ids), LOOKED_AT):
-        found |= _stale(ids[start : start + LOOKED_AT], tasks)
-    return found
+    """Tasks whose snapshot, or their workflow's, names another state than their row."""
+    told = dict(_told_of_tasks(list(tasks)))
+    workflows = {str(task.workflow_id) for task in tasks.values() if task.workflow_id}
+    told_too = dict(_told_of_steps(sorted(workflows)))
+    found = {i: state for i, state in told.items() if state != tasks[i].state}
+    return found | {
+        i: f"{state} in its workflow's" for i, state in told_too.items() if state != tasks[i].state
+    }
 
 
-def _stale(ids: Sequence[str], tasks: Mapping[str, Task]) -> dict[str, str]:
-    texts = client().mget([keys.task(task_id) for task_id in ids])
-    told = {i: json.loads(text)["state"] for i, text in zip(ids, texts, strict=True) if text}
-    return {task_id: state for task_id, state in told.items() if state != tasks[task_id].state}
+def _told_of_tasks(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for text in _texts([keys.task(task_id) for task_id in ids]):
+        told = json.loads(text)
+        yield told["id"], told["state"]
+
+
+def _told_of_steps(workflow_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for text in _texts([keys.workflow(workflow_id) for workflow_id in workflow_ids]):
+        for step in json.loads(text)["steps"]:
+            yield step["id"], step["state"]
+
+
+def _texts(names: Sequence[str]) -> Iterator[bytes]:
+    """What these keys hold, without those that are not there."""
+    for start in range(0, len(names), LOOKED_AT):
+        yield from filter(None, client().mget(names[start : start + LOOKED_AT]))

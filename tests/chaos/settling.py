@@ -1,4 +1,4 @@
-"""Waits for a run to come to rest: nothing open in the rows, nothing left in Redis."""
+"""Waits for a run to come to rest: nothing open in the rows, nothing left or wrong in Redis."""
 
 import threading
 import time
@@ -15,13 +15,16 @@ def settled(patience: float) -> float:
     """Seconds until nothing is open or left; ends when nothing changes for `patience` seconds."""
     began = changed = time.monotonic()
     last = None
-    while (now := _state()) != (0, {}) and time.monotonic() - changed < patience:
+    while (now := _state()) != (0, {}, {}) and time.monotonic() - changed < patience:
         if now != last:
             last, changed = now, time.monotonic()
         threading.Event().wait(POLL)
     return time.monotonic() - began
 
 
-def _state() -> tuple[int, dict[str, int]]:
+def _state() -> tuple[int, dict[str, int], dict[str, str]]:
     close_old_connections()
-    return Task.objects.open().count(), leftovers.in_redis()
+    if count := Task.objects.open().count():
+        return count, {}, {}
+    tasks = {str(task.pk): task for task in Task.objects.only("id", "state", "workflow_id")}
+    return 0, leftovers.in_redis(), leftovers.stale_snapshots(tasks)
