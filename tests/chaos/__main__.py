@@ -48,7 +48,12 @@ def _clear(folder: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=180.0, help="of load and faults")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=180.0,
+        help="of load and faults; at least until each fault was tried once",
+    )
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, help="the same faults in the same order again")
     parser.add_argument("--database", choices=["postgres", "sqlite"])

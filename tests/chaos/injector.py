@@ -16,11 +16,16 @@ class Injector:
 
     def __init__(self, kinds: Sequence[Kind], field: Field, longest_gap: float) -> None:
         self.injected: list[Injected] = []
+        self._names = {kind.name for kind in kinds}
         self._kinds = _endless(kinds, field)
         self._field = field
         self._at_work: list[tuple[float, Injected, Fault]] = []
         self._longest_gap = longest_gap
         self._next_at = time.time() + FIRST_AT
+
+    def has_seen_all(self) -> bool:
+        """Whether every kind of fault has happened."""
+        return self._names <= {one.name for one in self.injected}
 
     def turn(self) -> None:
         """Undo what is over, begin what is due."""

@@ -135,7 +135,7 @@ class User(threading.Thread):
         return Call(self._numbers.name(), verb, script, size, at=time.time())
 
     def _script(self, call: Call) -> str:
-        return f"{call.script}-{int(self._chance.expovariate(1 / 400)) % 4000}"
+        return f"{call.script}-{int(self._chance.expovariate(1 / 800)) % 4000}"
 
     def _organization(self) -> str:
         return self._chance.choices(list(ORGANIZATIONS), [6, 6, 4, 2, 1])[0]

@@ -82,7 +82,8 @@ class Run:
             str(self._plan.rate),
             log=self._plan.into / "load.log",
         )
-        self._turn(injector, lambda: time.time() - began >= self._plan.seconds)
+        over_at = began + self._plan.seconds
+        self._turn(injector, lambda: time.time() >= over_at and injector.has_seen_all())
         injector.end()
         load.send_signal(signal.SIGTERM)
         self._turn_fleet(load)

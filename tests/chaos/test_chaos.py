@@ -11,7 +11,7 @@ from django.conf import settings
 
 from tests.chaos.fleet import ROOT
 
-SECONDS = 20
+SECONDS = 14
 SEED = 1
 SIGNALS = ("SIGKILL", "SIGSTOP", "SIGTERM")
 
@@ -22,7 +22,7 @@ def test_nothing_is_lost_while_workers_and_servers_are_killed(tmp_path: Path):
     on_postgres = settings.DATABASES["default"]["ENGINE"].endswith("postgresql")
     command = [sys.executable, "-m", "tests.chaos", "--seconds", str(SECONDS), "--rate", "6"]
     options = {
-        "--gap": "4",
+        "--gap": "3",
         "--workers": "2",
         "--seed": str(SEED),
         "--database": "postgres" if on_postgres else "sqlite",
