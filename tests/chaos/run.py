@@ -19,7 +19,8 @@ from typing import Any
 from tests.chaos import faults, journal
 from tests.chaos.fleet import ROOT, Fleet
 from tests.chaos.injector import Injector
-from tests.chaos.servers import PostgresServer, RedisServer, Server, SqliteFile
+from tests.chaos.servers import STARTS_WITHIN, PostgresServer, RedisServer, Server, SqliteFile
+from tests.support import wait_until
 
 TURN = 0.05
 
@@ -71,23 +72,25 @@ class Run:
         self._start_servers()
         self._manage("migrate", "--verbosity", "0").wait()
         self._stack.callback(self._fleet.close)
+        self._fleet.keep()
+        load = self._load()
         began = time.time()
         injector = self._injector()
-        load = self._manage(
-            "chaos_load",
-            *self._book(),
-            "--seed",
-            str(self._plan.seed),
-            "--rate",
-            str(self._plan.rate),
-            log=self._plan.into / "load.log",
-        )
         over_at = began + self._plan.seconds
         self._turn(injector, lambda: time.time() >= over_at and injector.has_seen_all())
         injector.end()
         load.send_signal(signal.SIGTERM)
         self._turn_fleet(load)
         return self._judge(injector, began)
+
+    def _load(self) -> "subprocess.Popen[bytes]":
+        """The users, once they have begun: no fault comes before there is something to break."""
+        plan = self._plan
+        words = [*self._book(), "--seed", str(plan.seed), "--rate", str(plan.rate)]
+        load = self._manage("chaos_load", *words, log=plan.into / "load.log")
+        has_begun = (plan.into / "calls").exists
+        wait_until(lambda: has_begun() or load.poll() is not None, STARTS_WITHIN)
+        return load
 
     def _injector(self) -> Injector:
         field = faults.Field(

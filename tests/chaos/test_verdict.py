@@ -188,7 +188,7 @@ def test_a_lease_that_is_left_is_found(scene: Scene, redis: Redis):
 
 def test_a_snapshot_that_lies_is_found(scene: Scene, redis: Redis):
     task = ran(scene)
-    redis.set(keys.task(str(task.pk)), '{"state": "processing"}')
+    redis.set(keys.task(str(task.pk)), f'{{"id": "{task.pk}", "state": "processing"}}')
 
     assert scene.found() == [("snapshot", str(task.pk))]
 

@@ -34,6 +34,7 @@ class Command(BaseCommand):
             User(f"{options['seed']}-{n}", options["rate"] / USERS, book, numbers, recent)
             for n in range(USERS)
         ]
+        options["book"].touch()
         for user in users:
             user.start()
         stopping.wait()
