@@ -50,7 +50,7 @@ migrations: $(READY) ## check that models and migrations agree, and Django's own
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 
-bench: $(READY) ## measure against the budget; writes benchmarks/latest.json
+bench: $(READY) ## measure beside rq, Celery and others (installs them into var/ the first time)
 	$(RUN) benchmarks
 
 docs: $(READY) ## write the pages that are made from code

@@ -1,16 +1,17 @@
 """`python -m benchmarks`: measures, prints a table, writes latest.json and a chart.
 
-A full run without failures replaces the published figures; others write to var/benchmarks.
+A full run in which nothing failed and nothing was skipped replaces the published figures; others
+write to var/benchmarks.
 """
 
 import argparse
-import dataclasses
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import chart, machine, results, running, servers, sizes, table
+from benchmarks import chart, choosing, machine, results, running, sizes, table
+from benchmarks.choosing import Wanted
 from benchmarks.measures import MEASURES, Measure
 from benchmarks.processes import ROOT
 from benchmarks.results import Row
@@ -23,14 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     # A terminated run takes its servers with it, as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    chosen = _chosen(given.only, given.system)
+    chosen, skipped = choosing.choose(MEASURES, _wanted(given))
+    for name, reason in skipped.items():
+        sys.stderr.write(f"Skipped: {name}: {reason}\n")
     if not chosen:
         sys.exit("Nothing to measure: no measure has such a system.")
     about = machine.describe()
     rows, failed = running.run(chosen, _size(given))
     about["load_after"] = machine.load()
     sys.stdout.write("\n".join(table.lines(rows)) + "\n")
-    _write(rows, about, chosen, _targets(given, is_whole=not failed))
+    _write(rows, about, chosen, _targets(given, is_whole=not failed and not skipped))
     if failed:
         sys.exit(f"{len(failed)} measurements failed: {'; '.join(failed)}")
 
@@ -45,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--system", action="append", metavar="WORDS", help="names with these words; repeatable"
     )
+    parser.add_argument(
+        "--peers",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with systems that are installed on demand (the first time needs the network)",
+    )
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="write JSON and chart there")
     return parser
 
@@ -55,26 +64,12 @@ def _size(given: argparse.Namespace) -> sizes.Size:
     return sizes.QUICK if given.quick else sizes.FULL
 
 
-def _chosen(keys: Sequence[str] | None, words: Sequence[str] | None) -> list[Measure]:
-    """The measures asked for, with the systems asked for that can run here."""
-    has_postgres = servers.postgres_binaries() is not None
-    if not has_postgres:
-        sys.stderr.write("PostgreSQL is not here: its systems are left out.\n")
-    picked = []
-    for measure in MEASURES:
-        systems = tuple(
-            system
-            for system in measure.systems
-            if (has_postgres or not system.needs_postgres)
-            and (not words or any(word in system.name for word in words))
-        )
-        if systems and (not keys or measure.key in keys):
-            picked.append(dataclasses.replace(measure, systems=systems))
-    return picked
+def _wanted(given: argparse.Namespace) -> Wanted:
+    return Wanted(keys=given.only or (), words=given.system or (), peers=given.peers)
 
 
 def _targets(given: argparse.Namespace, *, is_whole: bool) -> tuple[Path, Path]:
-    is_part = given.quick or given.smoke or given.only or given.system
+    is_part = given.quick or given.smoke or given.only or given.system or not given.peers
     if given.into is None and is_whole and not is_part:
         return PUBLISHED
     folder = given.into or ROOT / "var" / "benchmarks"

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from benchmarks import job
 from benchmarks.systems.base import System
+from benchmarks.systems.bullmq import NODE, NODE_POSTGRES, PORT, PORT_POSTGRES
+from benchmarks.systems.celery import CELERY
+from benchmarks.systems.dramatiq import DRAMATIQ
+from benchmarks.systems.huey import HUEY
 from benchmarks.systems.ours import Ours
+from benchmarks.systems.procrastinate import PROCRASTINATE
 from benchmarks.systems.rq_simple import SimpleWorker
 from benchmarks.trial import Trial
 
@@ -118,34 +123,57 @@ SQLITE_GATED = Ours(database="SQLite", has_gates=True, detail="all gates")
 SQLITE_UNLIMITED = Ours(database="SQLite", detail="no request limit")
 RQ = SimpleWorker()
 
+DURABLE: tuple[System, ...] = (PROCRASTINATE, PORT_POSTGRES, NODE_POSTGRES)
+"""Peers whose tasks are rows."""
+BULK_CALL: tuple[System, ...] = (CELERY, PORT, NODE)
+"""Peers in Redis with a call for many."""
+IN_REDIS: tuple[System, ...] = (*BULK_CALL, DRAMATIQ, HUEY)
+PEERS = (*IN_REDIS, *DURABLE)
+"""All that can run 50 tasks at once; SimpleWorker runs one."""
+
 SUBMITTING = (GATED, UNLIMITED, SQLITE_GATED, SQLITE_UNLIMITED, RQ)
 
 MEASURES = (
     Measure(
         key="drain",
         figures={DRAIN: RATE},
-        systems=(THREADS, ASYNC, SQLITE, SQLITE_ASYNC, KEEPING, RQ),
+        systems=(THREADS, ASYNC, SQLITE, SQLITE_ASYNC, KEEPING, RQ, *PEERS),
         run=drain,
     ),
     Measure(
         key="pickup",
         figures={PICKUP_HALF: MS, PICKUP_MOST: MS},
-        systems=(THREADS, ASYNC, SQLITE, RQ),
+        systems=(THREADS, ASYNC, SQLITE, RQ, *PEERS),
         run=pickup,
     ),
     Measure(
         key="sleepers",
         figures={SLEEPERS: SECONDS},
-        systems=(THREADS, ASYNC, SQLITE),
+        systems=(THREADS, ASYNC, SQLITE, *PEERS),
         run=sleepers,
     ),
-    Measure(key="bulk", figures={BULK: RATE}, systems=SUBMITTING, run=bulk),
-    Measure(key="single", figures={SINGLE: RATE}, systems=SUBMITTING, run=single),
+    Measure(
+        key="bulk",
+        figures={BULK: RATE},
+        systems=(*SUBMITTING, *BULK_CALL, *DURABLE),
+        run=bulk,
+    ),
+    Measure(
+        key="single",
+        figures={SINGLE: RATE},
+        systems=(*SUBMITTING, *PEERS),
+        run=single,
+    ),
     Measure(
         key="memory",
         figures={MEMORY: MIB, MEMORY_OVER: MIB},
-        systems=(THREADS, ASYNC, RQ),
+        systems=(THREADS, ASYNC, RQ, *PEERS),
         run=memory,
     ),
-    Measure(key="waiting", figures={WAITING: BYTES}, systems=(SQLITE, RQ), run=waiting),
+    Measure(
+        key="waiting",
+        figures={WAITING: BYTES},
+        systems=(SQLITE, RQ, *IN_REDIS),
+        run=waiting,
+    ),
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 300.0
-"""Seconds a producer may take."""
+"""Seconds a producer or an installation may take."""
 
 
 class ChildFailed(Exception):
@@ -27,7 +27,10 @@ def python(*arguments: str) -> list[str]:
 def ask(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
     """Run a command to its end; the JSON of its last line."""
     with started(command, environment, stdout=subprocess.PIPE) as child:
-        out, _ = child.communicate(timeout=LONGEST)
+        try:
+            out, _ = child.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired as error:
+            raise _overdue(command) from error
     if child.returncode:
         raise ChildFailed(f"{' '.join(command)} ended with {child.returncode}")
     answer: dict[str, Any] = json.loads(out.decode().splitlines()[-1])
@@ -59,7 +62,10 @@ def started(
 def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
     """Run a command to its end; ChildFailed when that is a bad one."""
     with log.open("wb") as out, started(command, environment, stdout=out, stderr=out) as child:
-        child.wait(timeout=LONGEST)
+        try:
+            child.wait(timeout=LONGEST)
+        except subprocess.TimeoutExpired as error:
+            raise _overdue(command) from error
     if child.returncode:
         raise _failure(command, child, log)
 
@@ -73,6 +79,10 @@ def logged(
         yield child
         if child.poll() is not None:
             raise _failure(command, child, log)
+
+
+def _overdue(command: Sequence[str]) -> ChildFailed:
+    return ChildFailed(f"{' '.join(command)} did not end within {LONGEST:.0f} s")
 
 
 def _failure(command: Sequence[str], child: "subprocess.Popen[bytes]", log: Path) -> ChildFailed:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from redis import Redis
 
+from benchmarks.environments import Environment
 from benchmarks.ground import Ground
 
 
@@ -28,8 +29,20 @@ class System(Protocol):
         """Whether it gets a fifth of the tasks to drain, so that a run ends."""
 
     @property
+    def is_python(self) -> bool:
+        """Whether its worker is written in Python."""
+
+    @property
     def needs_postgres(self) -> bool:
-        """Whether it keeps its records there."""
+        """Whether it uses PostgreSQL."""
+
+    @property
+    def keeps_records(self) -> bool:
+        """Whether each task is a row of a database from its submit on."""
+
+    @property
+    def environment(self) -> Environment | None:
+        """Where a peer is installed on demand; None when it is here already."""
 
     def redis(self, ground: Ground) -> "Redis":
         """A client of the server that it uses."""

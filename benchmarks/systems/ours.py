@@ -26,6 +26,9 @@ class Ours:
     detail: str = ""
     is_ours = True
     is_slow = False
+    is_python = True
+    keeps_records = True
+    environment = None
 
     @property
     def name(self) -> str:

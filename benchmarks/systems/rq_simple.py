@@ -26,7 +26,10 @@ class SimpleWorker:
     name = "RQ SimpleWorker"
     is_ours = False
     is_slow = True
+    is_python = True
     needs_postgres = False
+    keeps_records = False
+    environment = None
 
     @property
     def version(self) -> str:

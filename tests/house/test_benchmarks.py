@@ -10,10 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, results, running, sizes, table
-from benchmarks.measures import MEASURES, RQ, Measure
+from benchmarks import chart, choosing, environments, results, running, sizes, table
+from benchmarks.choosing import Wanted
+from benchmarks.environments import KEPT, NodeEnvironment, PythonEnvironment, Unavailable
+from benchmarks.measures import MEASURES, NODE, PEERS, PORT, PORT_POSTGRES, RQ, SQLITE, Measure
 from benchmarks.records import TooSlow
 from benchmarks.results import Row
+from benchmarks.systems.peer import Peer
 from benchmarks.trial import Trial
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +35,16 @@ def measure(*arguments: str, into: Path) -> tuple[str, dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((into / "latest.json").read_text())
+
+
+def is_installed(peer: Peer) -> bool:
+    """Whether an earlier `make bench` installed it, so that no test needs the network."""
+    return (KEPT / peer.environment.name / ".ready").exists()
+
+
+def odd(*systems: Any) -> Measure:
+    """A measure of these systems that measures nothing."""
+    return Measure(key="odd", figures={"a figure": "s"}, systems=systems, run=lambda trial: {})
 
 
 def rows() -> list[Row]:
@@ -69,6 +82,20 @@ def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     assert (tmp_path / "benchmarks.svg").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_peers_that_are_installed_drain_as_ours_do(tmp_path: Path):
+    names = {peer.name for peer in PEERS if is_installed(peer)}
+    if not names:
+        pytest.skip("make bench installs them")
+    words = [word for name in names for word in ("--system", name)]
+
+    _, written = measure("--smoke", "--only", "drain", *words, into=tmp_path)
+
+    assert names <= {row["system"] for row in written["rows"]}
+    assert all(row["median"] > 0 and row["version"] for row in written["rows"])
+
+
 def test_published_figures_are_those_of_the_measures_of_today():
     written = json.loads((ROOT / "benchmarks" / "latest.json").read_text())
     known = {
@@ -77,10 +104,12 @@ def test_published_figures_are_those_of_the_measures_of_today():
         for figure, unit in entry.figures.items()
         for system in entry.systems
     }
+    # A peer may have been out of reach when they were published.
+    needed = {entry for entry in known if entry[2] not in {system.name for system in PEERS}}
 
     found = {(row["measure"], row["unit"], row["system"]) for row in written["rows"]}
 
-    assert found == known
+    assert needed <= found <= known
     assert all(set(row) == KEYS for row in written["rows"])
 
 
@@ -99,6 +128,64 @@ def test_a_measurement_that_fails_is_told_and_stops_no_other():
 
     assert failed == ["odd, RQ SimpleWorker, run 1"]
     assert [(row.median, row.runs) for row in found] == [(7.0, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_peer_that_cannot_be_installed_is_skipped_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(environments, "KEPT", tmp_path)
+    monkeypatch.setattr(environments, "ROOT", tmp_path)
+    nowhere = PythonEnvironment("nowhere", (str(tmp_path / "no-such-package"),))
+
+    chosen, skipped = choosing.choose([odd(SQLITE, replace(PORT, environment=nowhere))], Wanted())
+
+    assert [entry.systems for entry in chosen] == [(SQLITE,)]
+    assert list(skipped) == ["BullMQ, Python"]
+    assert skipped["BullMQ, Python"].startswith("it cannot be installed: ERROR: ")
+    assert "no-such-package" in skipped["BullMQ, Python"]
+
+
+def test_without_node_its_peer_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(Unavailable, match="node is not here"):
+        NodeEnvironment("any", ()).make()
+    assert choosing.choose([odd(NODE)], Wanted()) == ([], {"BullMQ, Node": "node is not here"})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_an_environment_is_made_again_only_when_its_wishes_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(environments, "KEPT", tmp_path)
+    monkeypatch.setattr(environments, "ROOT", tmp_path)
+    # Every new environment has pip already.
+    environment = PythonEnvironment("odd", ("--no-index", "pip"))
+
+    environment.make()
+    left = tmp_path / "odd" / "left"
+    left.touch()
+    environment.make()
+
+    assert left.exists()
+    assert environment.version("pip")
+    replace(environment, requirements=("--no-index", "--no-deps", "pip")).make()
+    assert not left.exists()
+
+
+def test_words_and_peers_choose_systems():
+    measures = [odd(SQLITE, RQ, PORT, PORT_POSTGRES), replace(odd(PORT), key="other")]
+
+    def chosen(**wanted: Any) -> list[tuple[str, list[str]]]:
+        picked, _ = choosing.choose(measures, Wanted(**wanted))
+        return [(entry.key, [system.name for system in entry.systems]) for entry in picked]
+
+    assert chosen(peers=False) == [("odd", ["plugspace_queue, SQLite, threads", "RQ SimpleWorker"])]
+    assert chosen(words=["RQ"], keys=["odd"]) == [("odd", ["RQ SimpleWorker"])]
+    assert chosen(words=["RQ"], keys=["other"]) == []
 
 
 def test_the_ratio_is_ours_over_theirs():
