@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import chart, choosing, machine, results, running, sizes, table
+from benchmarks import chart, choosing, gates, machine, results, running, sizes, table
 from benchmarks.choosing import Wanted
 from benchmarks.measures import MEASURES, Measure
 from benchmarks.processes import ROOT
 from benchmarks.results import Row
+from benchmarks.systems.base import System
 
 PUBLISHED = (ROOT / "benchmarks" / "latest.json", ROOT / "docs" / "images" / "benchmarks.svg")
 
@@ -32,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = machine.describe()
     rows, failed = running.run(chosen, _size(given))
     about["load_after"] = machine.load()
-    sys.stdout.write("\n".join(table.lines(rows)) + "\n")
+    outcomes = gates.judge(rows, _systems(chosen))
+    sys.stdout.write("\n".join([*table.lines(rows), *gates.lines(outcomes), "", ""]))
     _write(rows, about, chosen, _targets(given, is_whole=not failed and not skipped))
     if failed:
         sys.exit(f"{len(failed)} measurements failed: {'; '.join(failed)}")
+    if given.gates and any(outcome.word == gates.FAILS for outcome in outcomes):
+        sys.exit("The performance budget is not kept.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="with systems that are installed on demand (the first time needs the network)",
     )
+    parser.add_argument("--gates", action="store_true", help="end with 1 when a gate fails")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="write JSON and chart there")
     return parser
 
@@ -66,6 +71,10 @@ def _size(given: argparse.Namespace) -> sizes.Size:
 
 def _wanted(given: argparse.Namespace) -> Wanted:
     return Wanted(keys=given.only or (), words=given.system or (), peers=given.peers)
+
+
+def _systems(measures: Sequence[Measure]) -> dict[str, System]:
+    return {system.name: system for measure in measures for system in measure.systems}
 
 
 def _targets(given: argparse.Namespace, *, is_whole: bool) -> tuple[Path, Path]:
@@ -84,10 +93,16 @@ def _write(
 ) -> None:
     data, image = to
     results.write(data, about, rows)
-    ours = {system.name for measure in measures for system in measure.systems if system.is_ours}
+    kinds = {name: _kind(system) for name, system in _systems(measures).items()}
     image.parent.mkdir(parents=True, exist_ok=True)
-    image.write_text(chart.svg(rows, ours))
+    image.write_text(chart.svg(rows, kinds))
     sys.stdout.write(f"Wrote {data} and {image}\n")
+
+
+def _kind(system: System) -> str:
+    if system.is_ours:
+        return chart.OURS
+    return chart.DURABLE if system.keeps_records else chart.LIGHT
 
 
 if __name__ == "__main__":

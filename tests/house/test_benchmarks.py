@@ -21,6 +21,7 @@ from benchmarks.trial import Trial
 
 ROOT = Path(__file__).parents[2]
 KEYS = {field.name for field in fields(Row)}
+KINDS = {"ours, SQLite": chart.OURS, "a <peer>": chart.LIGHT}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -195,15 +196,34 @@ def test_the_ratio_is_ours_over_theirs():
     assert results.ratio(None, peer) is None
 
 
-def test_the_chart_has_a_bar_per_row_and_tells_ours_from_theirs():
-    drawn = ElementTree.fromstring(chart.svg(rows(), {"ours, SQLite"}))
+def test_the_chart_has_a_bar_per_row_best_first_and_tells_ours_from_theirs():
+    drawn = ElementTree.fromstring(chart.svg(rows(), KINDS))
 
     bars = drawn.findall(f"{SVG}rect")
-    assert [bar.get("class") for bar in bars] == ["ours", "peer", "ours"]
+    assert [bar.get("class") for bar in bars] == ["ours", "light", "ours"]
     assert float(bars[0].get("width", "")) == pytest.approx(
         4 * float(bars[1].get("width", "")), rel=0.01
     )
     assert all(float(bar.get("width", "")) >= 0 for bar in bars)
+    assert [dot.get("class") for dot in drawn.findall(f"{SVG}circle")] == list(chart.LEGEND)
+
+
+def test_less_is_drawn_first_where_less_is_better_and_an_outlier_is_cut():
+    waits = [
+        results.row(name, "1", "pickup", "ms", [value])
+        for name, value in (("a <peer>", 400.0), ("ours, SQLite", 4.0), ("third", 5.0))
+    ]
+
+    drawn = ElementTree.fromstring(chart.svg(waits, {**KINDS, "third": chart.DURABLE}))
+
+    assert [bar.get("class") for bar in drawn.findall(f"{SVG}rect")] == [
+        "ours",
+        "durable",
+        "light",
+    ]
+    widths = [float(bar.get("width", "")) for bar in drawn.findall(f"{SVG}rect")]
+    assert widths[2] == pytest.approx(chart.LONGEST * widths[1], rel=0.01)
+    assert len(drawn.findall(f"{SVG}line[@class='cut']")) == 1
 
 
 def test_the_table_says_which_way_is_better():
