@@ -14,7 +14,7 @@ LEGEND = {
     DURABLE: "peer with a row per task",
     LIGHT: "peer without records",
 }
-WIDTH, LABELS, FIGURES = 900, 330, 80
+WIDTH, LABELS, FIGURES = 900, 370, 80
 LINE, BAR, TITLE, GAP, HEAD = 21, 13, 28, 18, 32
 LONGEST = 4.0
 """A bar is cut at this many times the panel's middle one: else one outlier flattens all others."""
@@ -26,7 +26,7 @@ STYLE = """
     .durable { fill: #0d9488 }
     .light { fill: #9ca3af }
     .range { stroke: #1f2937; stroke-opacity: .55 }
-    .cut { stroke: #ffffff; stroke-width: 3 }
+    .cut { stroke: #fff; stroke-width: 3 }
     @media (prefers-color-scheme: dark) {
       text { fill: #e5e7eb }
       .note { fill: #9ca3af }

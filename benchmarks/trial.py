@@ -44,8 +44,9 @@ class Trial:
 
     def resident_when_idle(self) -> float:
         """MiB of a process that has loaded the code and does nothing."""
-        with processes.started(self.system.idle(), self._environment) as child:
-            return settled(lambda: processes.resident(child.pid))
+        log = self._ground.home / "idle.log"
+        with processes.logged(self.system.idle(), self._environment, log) as child:
+            return settled(lambda: processes.resident(child.pid), lambda: child.poll() is None)
 
     def records(self) -> list[Record]:
         """The records of all tasks but the warm-up's."""
@@ -81,10 +82,10 @@ class Worker:
         return peak
 
 
-def settled(value: Callable[[], float], step: float = 0.3) -> float:
-    """The value when it does not grow any more."""
+def settled(value: Callable[[], float], is_alive: Callable[[], bool], step: float = 0.3) -> float:
+    """The value when it does not grow any more, or when nobody is left to make it grow."""
     before, now = -1.0, value()
-    while now == 0.0 or now > before:
+    while is_alive() and (now == 0.0 or now > before):
         time.sleep(step)
         before, now = now, value()
     return now

@@ -17,6 +17,7 @@ from benchmarks.measures import MEASURES, NODE, PEERS, PORT, PORT_POSTGRES, RQ, 
 from benchmarks.records import TooSlow
 from benchmarks.results import Row
 from benchmarks.systems.peer import Peer
+from benchmarks.systems.rq_simple import SimpleWorker
 from benchmarks.trial import Trial
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +188,20 @@ def test_words_and_peers_choose_systems():
     assert chosen(peers=False) == [("odd", ["plugspace_queue, SQLite, threads", "RQ SimpleWorker"])]
     assert chosen(words=["RQ"], keys=["odd"]) == [("odd", ["RQ SimpleWorker"])]
     assert chosen(words=["RQ"], keys=["other"]) == []
+
+
+@pytest.mark.timeout(30)
+def test_an_idle_process_that_dies_fails_its_measurement():
+    class Broken(SimpleWorker):
+        def idle(self) -> list[str]:
+            return [sys.executable, "-c", "raise SystemExit('no such module')"]
+
+    def weigh(trial: Trial) -> dict[str, float]:
+        return {"a figure": trial.resident_when_idle()}
+
+    found, failed = running.run([replace(odd(Broken()), run=weigh)], sizes.SMOKE)
+
+    assert (found, failed) == ([], ["odd, RQ SimpleWorker, run 1"])
 
 
 def test_the_ratio_is_ours_over_theirs():
