@@ -1,5 +1,6 @@
 """The performance budget as numbers: what ours must reach beside the peers of the same run."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,9 @@ def _outcome(gate: Gate, rows: Sequence[Row], systems: Mapping[str, System]) -> 
     if not theirs:
         return Outcome(gate=gate, word=UNKNOWN)
     best = (max if gate.is_rate else min)(theirs, key=lambda row: row.median)
-    return _judged(gate, ours.median / best.median, "x", best.system)
+    # A wait below zero: a worker that a commit wakes can be quicker than the commit's return.
+    value = ours.median / best.median if best.median > 0 else math.inf
+    return _judged(gate, value, "x", best.system)
 
 
 def _is_judged(system: System) -> bool:

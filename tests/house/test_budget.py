@@ -67,6 +67,12 @@ def test_pickup_is_held_against_the_quickest():
     assert (best.word, best.value, best.beside) == (gates.MISSED, 5.0, "Huey, threads")
 
 
+def test_a_peer_that_starts_before_the_return_of_its_commit_is_not_beaten():
+    durable, _ = judged(measures.PICKUP_HALF, {measures.THREADS: 5.0, measures.NODE_POSTGRES: -0.1})
+
+    assert durable.word == gates.FAILS
+
+
 def test_what_did_not_run_is_not_measured():
     only_ours = judged(measures.SINGLE, {measures.GATED: 900.0})
     only_sqlite = judged(measures.BULK, {measures.SQLITE_GATED: 9000.0})
