@@ -9,6 +9,7 @@ from django.db import router, transaction
 from plugspace_queue import events, mirrors, publishing
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.models import Task
+from plugspace_queue.rules import jsontext
 from plugspace_queue.types import EventName, State
 
 _ENDED: dict[State, tuple[EventName, ...]] = {
@@ -16,6 +17,8 @@ _ENDED: dict[State, tuple[EventName, ...]] = {
     State.EXPIRED: (EventName.EXPIRED, EventName.FAILED),
     State.FAILED: (EventName.FAILED,),
 }
+
+_LAST = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
 
 
 def added(tasks: Sequence[Task]) -> list[Call[None]]:
@@ -41,6 +44,19 @@ def failure(code: str, message: str) -> dict[str, Any]:
 def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
     """What a row says beside its state when it ends here."""
     return {"completed_at": now, "error": failure(code, message), "wake_at": None}
+
+
+def last_event(task: Task) -> str | None:
+    """The event of an ending whose worker died between commit and settle; its key is the same."""
+    name = _LAST.get(State(task.state))
+    if name is None:
+        return None
+    told = {"error": _without_stack(task.error)} if task.error else {"result": task.result}
+    return jsontext.encode(events.payload(name, task, **told))
+
+
+def _without_stack(error: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in error.items() if key != "stack"}
 
 
 def _signal_added(tasks: Sequence[Task], bodies: Sequence[events.Payload]) -> None:

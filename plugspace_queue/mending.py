@@ -23,11 +23,27 @@ def mend(now: datetime) -> bool:
     """
     lost = _lost()
     for kind in lost or [next(_turns)]:
-        _write(kind)
+        write(kind)
     # Marked only now: who comes in between writes the same once more.
     for server in {client(kind.queue_name) for kind in lost}:
         marks.set_epoch(server, now.isoformat())
     return bool(lost)
+
+
+def write(kind: TaskType) -> None:
+    """Write the gates of one queue and all pauses, as the rows say. Raises Unavailable."""
+    # Redis first: what is held there was committed before, so the rows read later know of it.
+    held = marks.paused_organizations(client(kind.queue_name))
+    wanted = paused_by_rows()
+    pauses = {organization_id: organization_id in wanted for organization_id in held | wanted}
+    # The queue itself last: nothing is granted before that.
+    calls = [*mirrors.pauses_in(kind, pauses), mirrors.gates_of(kind)]
+    crossing.ask_all(calls, kind.queue_name)
+
+
+def paused_by_rows() -> set[str]:
+    """The organizations that an operator paused."""
+    return set(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
 
 
 def _lost() -> list[TaskType]:
@@ -42,13 +58,3 @@ def _lost() -> list[TaskType]:
         )
         if is_lost
     ]
-
-
-def _write(kind: TaskType) -> None:
-    # Redis first: what is held there was committed before, so the rows read later know of it.
-    held = marks.paused_organizations(client(kind.queue_name))
-    wanted = set(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
-    pauses = {organization_id: organization_id in wanted for organization_id in held | wanted}
-    # The queue itself last: nothing is granted before that.
-    calls = [*mirrors.pauses_in(kind, pauses), mirrors.gates_of(kind)]
-    crossing.ask_all(calls, kind.queue_name)

@@ -38,10 +38,14 @@ class Row(NamedTuple):
 class Rotation:
     """Walks all rows of some states in slices, range by range, and begins again at the end."""
 
-    def __init__(self, states: Iterable[State] = lifecycle.STARTABLE) -> None:
+    def __init__(
+        self,
+        states: Iterable[State] = lifecycle.STARTABLE,
+        kinds: Iterable[TaskType] = tuple(TaskType),
+    ) -> None:
         self._lock = threading.Lock()
         # Each pair of state and type is a range of one index, ordered by id.
-        self._ranges = list(product(sorted(states), TaskType))
+        self._ranges = list(product(sorted(states), kinds))
         self._range = 0
         self._after: uuid.UUID | None = None
 

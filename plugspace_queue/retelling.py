@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 
 from plugspace_queue import keys, mirrors, publishing
 from plugspace_queue.engine import copies
+from plugspace_queue.engine.connection import client
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State
@@ -69,13 +70,18 @@ def _retell_workflows(ended: QuerySet[Task]) -> int:
 
 def _of_tasks(ids: Iterable[uuid.UUID]) -> Iterator[Told]:
     """What Redis says of these tasks, of those that it knows."""
-    for text in copies.texts([keys.task(str(pk)) for pk in ids]):
+    for text in _texts(keys.task(str(pk)) for pk in ids):
         told = json.loads(text)
         yield uuid.UUID(told["id"]), told["state"]
 
 
 def _of_workflows(ids: Iterable[uuid.UUID]) -> Iterator[tuple[uuid.UUID, set[Told]]]:
     """What Redis says of the steps of these workflows, of those that it knows."""
-    for text in copies.texts([keys.workflow(str(pk)) for pk in ids]):
+    for text in _texts(keys.workflow(str(pk)) for pk in ids):
         told = json.loads(text)
         yield uuid.UUID(told["id"]), {(uuid.UUID(s["id"]), s["state"]) for s in told["steps"]}
+
+
+def _texts(names: Iterable[str]) -> list[str]:
+    """What is held by those of these keys that are there."""
+    return [text for text in copies.texts(client(), list(names)) if text is not None]

@@ -28,6 +28,8 @@ LOOKED_AT = 5000
 
 STARTABLE = sorted(lifecycle.STARTABLE)
 
+FAILED = sorted(lifecycle.FINAL - {State.COMPLETE})
+
 _blocked = Rotation([State.BLOCKED])
 
 
@@ -63,10 +65,13 @@ def free_blocked(now: datetime, rotation: Rotation = _blocked) -> int:
     It looks at a slice of them, the next time at the next one.
     """
     looked_at = [row.pk for row in rotation.next_slice(LOOKED_AT)]
-    if not looked_at:
-        return 0
-    cancelled = advance.cascade(_failed_parents(looked_at), now)
-    return len(cancelled) + _release(list(hanging_among(looked_at)), now)
+    return settle_blocked(looked_at, now) if looked_at else 0
+
+
+def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
+    """Cancel or release those of these whose parents have ended; how many."""
+    cancelled = advance.cascade(_failed_parents(task_ids), now)
+    return len(cancelled) + _release(list(hanging_among(task_ids)), now)
 
 
 def hanging_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
@@ -79,9 +84,15 @@ def hanging_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     return blocked.filter(~Exists(open_links)).values_list("pk", flat=True)[:BATCH]
 
 
+def orphaned_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
+    """Ids of those of these that are blocked although a parent will not complete."""
+    links = Dependency.objects.filter(task=OuterRef("pk"), parent__state__in=FAILED)
+    blocked = Task.objects.filter(pk__in=task_ids, state=State.BLOCKED)
+    return blocked.filter(Exists(links)).values_list("pk", flat=True)[:BATCH]
+
+
 def _failed_parents(task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    failed = sorted(lifecycle.FINAL - {State.COMPLETE})
-    links = Dependency.objects.filter(task__in=task_ids, parent__state__in=failed)
+    links = Dependency.objects.filter(task__in=task_ids, parent__state__in=FAILED)
     return list(links.values_list("parent_id", flat=True).distinct()[:BATCH])
 
 

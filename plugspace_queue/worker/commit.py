@@ -8,12 +8,13 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from plugspace_queue import recovering
 from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task, UsageEntry, bulk
 from plugspace_queue.models.rowset import Answer, pipeline, prepare_for_rows
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
-from plugspace_queue.worker import closing, recovering
+from plugspace_queue.worker import closing
 from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, RecorderMessage
 from plugspace_queue.worker.table import Held

@@ -3,17 +3,15 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from plugspace_queue import ending, events, publishing
+from plugspace_queue import announcing, ending, publishing, recovering
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.processing.outcome import resting_state
-from plugspace_queue.rules import jsontext, lifecycle
+from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import snapshot
-from plugspace_queue.types import EventName, State
-from plugspace_queue.worker import recovering
+from plugspace_queue.types import State
 from plugspace_queue.worker.commit import count
 from plugspace_queue.worker.table import Held
 
@@ -94,23 +92,7 @@ def _settlement(held: Held, outcome: str, task: Task | None) -> Settlement:
         result_ttl=0,
         due_ms=round(wake_at.timestamp() * 1000) if outcome == "retry" and wake_at else 0,
         error="",
-        event=_final_event(task) if task is not None and is_final else None,
+        event=announcing.last_event(task) if task is not None and is_final else None,
         task_type=task.type if task is not None else "",
         counted=False,
     )
-
-
-_FINAL_EVENTS = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
-
-
-def _final_event(task: Task) -> str | None:
-    """The event of an ending whose worker died between commit and settle; its key is the same."""
-    name = _FINAL_EVENTS.get(State(task.state))
-    if name is None:
-        return None
-    told = {"error": _without_stack(task.error)} if task.error else {"result": task.result}
-    return jsontext.encode(events.payload(name, task, **told))
-
-
-def _without_stack(error: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in error.items() if key != "stack"}

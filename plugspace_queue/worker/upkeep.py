@@ -17,9 +17,9 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Told
+from plugspace_queue.recovering import Suspects
 from plugspace_queue.relay import relay
 from plugspace_queue.retelling import Retelling
-from plugspace_queue.worker.recovering import Suspects
 from plugspace_queue.worker.table import Table
 
 logger = logging.getLogger("plugspace_queue.worker")

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -20,9 +20,15 @@ from plugspace_queue.types import Outcome, State, TaskType
 def recover_all(reaped: list[Reaped], now: datetime) -> None:
     """Write down which tasks lost their worker; Redis hears of it after the commit."""
     ids = [(parse_id(one.task_id), one.fence) for one in reaped]
-    recovered = [pk for pk, fence in ids if pk is not None and recover(pk, fence, now)]
+    recover_these([(pk, fence) for pk, fence in ids if pk is not None], now)
+
+
+def recover_these(attempts: Iterable[tuple[uuid.UUID, int]], now: datetime) -> int:
+    """Take back these attempts (task, fence) if they are still the newest ones; how many."""
+    recovered = [pk for pk, fence in attempts if recover(pk, fence, now)]
     if recovered:
         transaction.on_commit(lambda: _tell(recovered), robust=True)
+    return len(recovered)
 
 
 def _tell(recovered: Sequence[uuid.UUID]) -> None:
@@ -92,9 +98,7 @@ class Suspects:
         moment = time.monotonic()
         self._seen = {key: self._seen.get(key, moment) for key in absent}
         ripe = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
-        recovered = [pk for pk, fence in ripe if recover(pk, fence, now)]
-        _tell(recovered)
-        return len(recovered)
+        return recover_these(ripe, now)
 
 
 def _absent(kind: TaskType) -> list[tuple[uuid.UUID, int]]:

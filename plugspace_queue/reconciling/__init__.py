@@ -1,0 +1,1 @@
+"""Compares rows with Redis, both ways, and repairs what differs."""

@@ -1,0 +1,78 @@
+"""One turn over everything, in bounded looks, and a second look at what the first one found."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+
+from plugspace_queue.reconciling import copied, queues, tasks
+from plugspace_queue.reconciling.findings import Finding, Scope
+from plugspace_queue.reconciling.tasks import Look
+from plugspace_queue.relay import Rotation
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.types import State, TaskType
+
+SLICE = 1000
+"""Rows of one look."""
+
+OPEN = [state for state in State if state not in lifecycle.FINAL]
+
+
+def everywhere(now: datetime, kinds: Sequence[TaskType] = tuple(TaskType)) -> Iterator[Look]:
+    """Rows, then what Redis holds beside them, then structures and copies. Raises Unavailable."""
+    yield from _rows(kinds)
+    for kind in kinds:
+        yield from tasks.strangers(kind)
+        yield from map(Look, queues.all_lanes(kind))
+        yield Look(queues.look_at(kind))
+    yield from map(Look, copied.all_organizations(now))
+
+
+def again(findings: Iterable[Finding], now: datetime) -> set[Finding]:
+    """What of these is still so, and what else the same look sees. Raises Unavailable."""
+    by_scope: dict[tuple[Scope, str], set[str]] = defaultdict(set)
+    for finding in findings:
+        by_scope[finding.meaning.scope, finding.queue].add(finding.key)
+    return {
+        seen
+        for (scope, queue), keys in by_scope.items()
+        for seen in _LOOKS[scope](queue, sorted(keys), now)
+    }
+
+
+def _rows(kinds: Sequence[TaskType]) -> Iterator[Look]:
+    for rows in Rotation(OPEN, kinds).turn(SLICE):
+        kind = TaskType(rows[0].type)
+        look = tasks.look_at(kind, [str(row.pk) for row in rows])
+        look.findings += copied.look_at_workflows(look.workflow_ids)
+        yield look
+
+
+def _tasks(queue: str, keys: list[str], now: datetime) -> list[Finding]:
+    return tasks.look_at(TaskType(queue), keys).findings
+
+
+def _lanes(queue: str, keys: list[str], now: datetime) -> list[Finding]:
+    looks = queues.look_at_lanes(TaskType(queue), keys)
+    return [finding for findings in looks for finding in findings]
+
+
+def _queue(queue: str, keys: list[str], now: datetime) -> list[Finding]:
+    return queues.look_at(TaskType(queue))
+
+
+def _organizations(queue: str, keys: list[str], now: datetime) -> list[Finding]:
+    return copied.look_at(keys, now)
+
+
+def _workflows(queue: str, keys: list[str], now: datetime) -> list[Finding]:
+    return copied.look_at_workflows([uuid.UUID(key) for key in keys])
+
+
+_LOOKS: dict[Scope, Callable[[str, list[str], datetime], list[Finding]]] = {
+    Scope.TASK: _tasks,
+    Scope.LANE: _lanes,
+    Scope.QUEUE: _queue,
+    Scope.ORGANIZATION: _organizations,
+    Scope.WORKFLOW: _workflows,
+}

@@ -1,0 +1,89 @@
+"""Looks at a queue's structures against each other, and at its gates against the rows."""
+
+from collections.abc import Iterator, Sequence
+
+from plugspace_queue import crossing, mending, mirrors
+from plugspace_queue.engine import audits, copies, marks
+from plugspace_queue.engine.audits import Disagreement, LaneWord
+from plugspace_queue.engine.connection import client
+from plugspace_queue.models import QueueSettings
+from plugspace_queue.reconciling.findings import Finding, Kind
+from plugspace_queue.types import TaskType
+
+RUNNING: dict[Disagreement, Kind] = {
+    "active": Kind.ACTIVE_DIFFERS,
+    "lease": Kind.LEASE_DIFFERS,
+    "record": Kind.RECORD_DIFFERS,
+    "line": Kind.RUNS_AND_WAITS,
+    "count": Kind.RUNNING_COUNT,
+}
+LANES: dict[LaneWord, Kind] = {
+    "empty": Kind.LANE_EMPTY,
+    "both": Kind.LANE_DOUBLED,
+    "off": Kind.LANE_OFF,
+    "held": Kind.LANE_HELD,
+    "strays": Kind.LANE_STRAYS,
+}
+
+
+def look_at(kind: TaskType) -> list[Finding]:
+    """Everything but the lanes. Raises Unavailable."""
+    return [*_structures(kind), *_gates(kind), *_pauses(kind), *_lifetime(kind)]
+
+
+def all_lanes(kind: TaskType) -> Iterator[list[Finding]]:
+    """Look at all lanes of the order, in slices. Raises Unavailable."""
+    for lanes in audits.lanes_in_order(client(kind.queue_name), kind.queue_name):
+        yield from look_at_lanes(kind, lanes)
+
+
+def look_at_lanes(kind: TaskType, lanes: Sequence[str]) -> Iterator[list[Finding]]:
+    """Look at these lanes, a thousand entries at a time. Raises Unavailable."""
+    offset = 0
+    while lanes:
+        call = audits.audit_lanes(kind.queue_name, lanes, offset)
+        seen = crossing.ask(call, kind.queue_name)
+        yield [Finding(LANES[word], kind.value, lane) for word, lane in seen.findings]
+        lanes, offset = lanes[seen.done :], seen.offset
+
+
+def counts_owed(kind: TaskType) -> tuple[int, int]:
+    """What Redis should add to its lifetime counts; what runs may be on its way."""
+    row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings()
+    completed, failed, running = copies.lifetime(client(kind.queue_name), kind.queue_name)
+    owed = row.completed - completed, row.failed - failed
+    return owed if max(map(abs, owed)) > running else (0, 0)
+
+
+def _structures(kind: TaskType) -> Iterator[Finding]:
+    seen = crossing.ask(audits.audit_queue(kind.queue_name), kind.queue_name)
+    if seen.waiting != seen.indexed:
+        detail = f"{seen.waiting} in wait, {seen.indexed} in idx"
+        yield Finding(Kind.WAIT_DIFFERS, kind.value, kind.queue_name, detail=detail)
+    for word, key in seen.disagreements:
+        yield Finding(RUNNING[word], kind.value, key)
+
+
+def _gates(kind: TaskType) -> Iterator[Finding]:
+    wanted = tuple(str(arg) for arg in mirrors.gates_of(kind).args[-len(copies.GATES) :])
+    there = copies.gates(client(kind.queue_name), kind.queue_name)
+    differing = [
+        f"{name} {has or 'missing'} instead of {want}"
+        for name, has, want in zip(copies.GATES, there, wanted, strict=True)
+        if has != want
+    ]
+    if differing:
+        yield Finding(Kind.GATES_DIFFER, kind.value, kind.queue_name, detail=", ".join(differing))
+
+
+def _pauses(kind: TaskType) -> Iterator[Finding]:
+    held = marks.paused_organizations(client(kind.queue_name))
+    for organization_id in sorted(held ^ mending.paused_by_rows()):
+        yield Finding(Kind.PAUSES_DIFFER, kind.value, organization_id)
+
+
+def _lifetime(kind: TaskType) -> Iterator[Finding]:
+    completed, failed = counts_owed(kind)
+    if completed or failed:
+        detail = f"completed {completed:+}, failed {failed:+}"
+        yield Finding(Kind.LIFETIME_DIFFERS, kind.value, kind.queue_name, detail=detail)

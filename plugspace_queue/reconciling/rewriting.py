@@ -1,0 +1,67 @@
+"""Writes copies of rows to Redis again: they may have been lost with its data."""
+
+import uuid
+from collections.abc import Collection
+from datetime import datetime
+
+from plugspace_queue import crossing, keys, mirrors, publishing, quotas
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import copies, store
+from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.store import Note
+from plugspace_queue.models import Organization, Task
+from plugspace_queue.quotas import Counter
+from plugspace_queue.reconciling import copied
+from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.types import State, TaskType
+
+
+def write_tiers(organization_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:org:{id}:tier` as the rows say."""
+    mirrors.promise_tiers(Organization.objects.filter(pk__in=organization_ids))
+
+
+def write_usage(organization_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:usage:…` of all months that Redis keeps, as the rows say."""
+    rows = copied.usage_rows(organization_ids, now)
+    names = [keys.usage(*copied.account_of(row)) for row in rows]
+    there = copies.texts(client(), names)
+    differing = [
+        name for name, row, text in zip(names, rows, there, strict=True) if text != str(row.used)
+    ]
+    # A version that is there already is not written again, whatever its value has become.
+    copies.forget(client(), differing)
+    crossing.ask_all(
+        quotas.mirrored(Counter(copied.account_of(row), row.used, row.version) for row in rows)
+    )
+
+
+def write_newest(organization_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:org:{id}:tasks`: the newest ones, as far as they have been in line."""
+    for organization_id in organization_ids:
+        rows = Task.objects.filter(organization=organization_id).exclude(state=State.BLOCKED)
+        newest = rows.order_by("-pk").values_list("pk", "queued_at")
+        made = {
+            str(pk): int(queued_at.timestamp() * 1000)
+            for pk, queued_at in newest[: get_settings().org_tasks_maxlen]
+        }
+        if made:
+            copies.write_newest(client(), organization_id, made)
+
+
+def write_workflows(workflow_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:workflow:{id}` as the rows say."""
+    mirrors.write_workflows([uuid.UUID(pk) for pk in workflow_ids])
+
+
+def write_snapshots(kind: TaskType, task_ids: Collection[uuid.UUID]) -> None:
+    """`plugspace:task:{id}` of tasks that have not ended.
+
+    What runs gets one only while it runs: its end writes the last one.
+    """
+    tasks = list(Task.objects.filter(pk__in=task_ids).open())
+    publishing.publish([task for task in tasks if task.state != State.PROCESSING])
+    running = [task for task in tasks if task.state == State.PROCESSING]
+    notes = [Note(str(task.pk), snapshot(task)) for task in running]
+    if notes:
+        crossing.ask(store.announce(kind.queue_name, notes), kind.queue_name)

@@ -1,0 +1,76 @@
+"""Looks at tasks from both ends: rows that have not ended, and ids that Redis holds."""
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from plugspace_queue import crossing, sweeping
+from plugspace_queue.engine import audits
+from plugspace_queue.engine.audits import Standing
+from plugspace_queue.engine.connection import client
+from plugspace_queue.ids import parse_id
+from plugspace_queue.models import Task
+from plugspace_queue.reconciling.findings import Finding, Kind
+from plugspace_queue.reconciling.judging import Place, Row, judge, place_of
+from plugspace_queue.types import State, TaskType
+
+
+@dataclass
+class Look:
+    """What one bounded look saw."""
+
+    findings: list[Finding] = field(default_factory=list)
+    places: Counter[tuple[str, Place]] = field(default_factory=Counter)
+    """Open tasks by type and place."""
+    workflow_ids: set[uuid.UUID] = field(default_factory=set)
+    """Of the open tasks that were seen."""
+
+
+def look_at(kind: TaskType, ids: Sequence[str]) -> Look:
+    """Compare these tasks' rows with what this queue holds. Raises Unavailable."""
+    # Rows first: who changes one writes it before Redis, so that what is older is the row.
+    rows = _rows(ids)
+    look = Look(findings=list(_of_blocked(kind, list(rows.values()))))
+    for standing in standings(kind, ids):
+        row = rows.get(standing.task_id)
+        look.findings += judge(kind, row, standing)
+        if row is not None and row.is_open:
+            look.places[row.type, place_of(row, standing)] += 1
+            look.workflow_ids |= {row.workflow_id} if row.workflow_id else set()
+    return look
+
+
+def strangers(kind: TaskType) -> Iterator[Look]:
+    """Look at what the queue holds and rows do not want there, in slices. Raises Unavailable."""
+    for ids in audits.known_ids(client(kind.queue_name), kind.queue_name):
+        rows = _rows(ids)
+        strange = [id_ for id_ in ids if id_ not in rows or not _belongs(rows[id_], kind)]
+        yield Look(findings=look_at(kind, strange).findings if strange else [])
+
+
+def standings(kind: TaskType, ids: Sequence[str]) -> Iterator[Standing]:
+    """Where each is, in calls that do not hold up the server. Raises Unavailable."""
+    for start in range(0, len(ids), audits.MOST_IDS):
+        part = ids[start : start + audits.MOST_IDS]
+        yield from crossing.ask(audits.audit(kind.queue_name, part), kind.queue_name)
+
+
+def _rows(ids: Sequence[str]) -> dict[str, Row]:
+    known = [pk for pk in map(parse_id, ids) if pk is not None]
+    found = Task.objects.filter(pk__in=known).order_by().values_list(*Row._fields)
+    return {str(values[0]): Row(*values) for values in found}
+
+
+def _belongs(row: Row, kind: TaskType) -> bool:
+    return row.is_open and row.type == kind
+
+
+def _of_blocked(kind: TaskType, rows: Sequence[Row]) -> Iterator[Finding]:
+    blocked = [row.pk for row in rows if row.state == State.BLOCKED]
+    if not blocked:
+        return
+    for pk in sweeping.hanging_among(blocked):
+        yield Finding(Kind.HANGING, kind.value, str(pk))
+    for pk in sweeping.orphaned_among(blocked):
+        yield Finding(Kind.ORPHANED, kind.value, str(pk))
