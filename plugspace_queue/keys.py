@@ -100,6 +100,11 @@ def epoch() -> str:
     return _key("epoch")
 
 
+def reconciler() -> str:
+    """string · token of the worker whose turn it is to compare rows and Redis · 30 s."""
+    return _key("reconciler")
+
+
 def events() -> str:
     """stream · what happened to tasks, newest last, capped · none."""
     return _key("events")

@@ -19,8 +19,8 @@ from plugspace_queue.engine.scripts import Arg, Call
 Disagreement = Literal["active", "lease", "record", "line", "count"]
 LaneWord = Literal["empty", "both", "off", "held", "strays"]
 
-MOST_IDS = 100
-"""Ids of one call of `audit`: about a millisecond of the server."""
+MOST_IDS = 50
+"""Ids of one call of `audit`: some milliseconds of the server at the most."""
 
 MOST_ENTRIES = 1000
 """Entries of lanes, and members of other structures, in one call."""

@@ -27,6 +27,13 @@ def set_epoch(connection: Redis, moment: str) -> None:
 
 
 @guarded
+def epoch(connection: Redis) -> str | None:
+    """What this server was marked with; another one after a loss. Raises Unavailable."""
+    found: Any = connection.get(keys.epoch())
+    return None if found is None else found.decode()
+
+
+@guarded
 def paused_organizations(connection: Redis) -> set[str]:
     """The organizations this server holds. Raises Unavailable."""
     members: Any = connection.smembers(keys.paused_organizations())

@@ -19,13 +19,13 @@ OPEN = [state for state in State if state not in lifecycle.FINAL]
 
 
 def everywhere(now: datetime, kinds: Sequence[TaskType] = tuple(TaskType)) -> Iterator[Look]:
-    """Rows, then what Redis holds beside them, then structures and copies. Raises Unavailable."""
+    """Copies, rows, what Redis holds beside them, and structures. Raises Unavailable."""
+    yield from map(Look, copied.all_organizations(now))
     yield from _rows(kinds)
     for kind in kinds:
         yield from tasks.strangers(kind)
         yield from map(Look, queues.all_lanes(kind))
         yield Look(queues.look_at(kind))
-    yield from map(Look, copied.all_organizations(now))
 
 
 def again(findings: Iterable[Finding], now: datetime) -> set[Finding]:

@@ -3,6 +3,7 @@
 They run in a thread of their own, so that a slow query never keeps a lease from being renewed.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -17,6 +18,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Told
+from plugspace_queue.reconciling.patrol import Patrol
 from plugspace_queue.recovering import Suspects
 from plugspace_queue.relay import relay
 from plugspace_queue.retelling import Retelling
@@ -35,7 +37,7 @@ class Chore:
 
 
 class Upkeep(threading.Thread):
-    """Publishes what was left unpublished, ends what expired or was asked to cancel."""
+    """Publishes what was left unpublished, ends what expired, goes round when it is its turn."""
 
     BEAT = 0.5
     SOON = 1.0
@@ -48,6 +50,7 @@ class Upkeep(threading.Thread):
         self._called = threading.Event()
         interval = get_settings().relay_interval
         suspects, retelling = Suspects(), Retelling()
+        self._patrol = Patrol()
         self._mend = Chore(self._relay, interval)
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
@@ -59,6 +62,7 @@ class Upkeep(threading.Thread):
             Chore(lambda: suspects.look(clock.now()), get_settings().lease / 2),
             Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
             Chore(lambda: retelling.look(clock.now()), 6 * interval),
+            Chore(self._go_round, 1.0),
         ]
 
     def stop(self) -> None:
@@ -77,6 +81,7 @@ class Upkeep(threading.Thread):
                 self._called.clear()
                 for chore in self._chores:
                     self._do_when_due(chore)
+            self._patrol.end()
         finally:
             connection.close()
 
@@ -98,6 +103,11 @@ class Upkeep(threading.Thread):
 
     def _relay(self) -> None:
         relay(clock.now(), goes_on=lambda: not self._stopping.is_set())
+
+    def _go_round(self) -> None:
+        """One look of the reconciler; while Redis is away the relay says so."""
+        with contextlib.suppress(Unavailable):
+            self._patrol.turn(clock.now())
 
     def _tell_cancelled(self) -> None:
         """Stop own attempts whose row asks for it, even when the stop command was lost."""

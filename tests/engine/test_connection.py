@@ -13,7 +13,17 @@ from redis.sentinel import Sentinel
 
 from plugspace_queue import embedded, keys
 from plugspace_queue.conf import rq_settings
-from plugspace_queue.engine import commands, connection, events, presence, scripts, store, view
+from plugspace_queue.engine import (
+    audits,
+    commands,
+    connection,
+    events,
+    locks,
+    presence,
+    scripts,
+    store,
+    view,
+)
 from plugspace_queue.engine.connection import (
     Client,
     EmbeddedConnection,
@@ -229,17 +239,9 @@ def test_no_calls_are_no_round_trip(nothing_listens: None) -> None:
 
 
 def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
-    allowed = {
-        "acquire",
-        "settle",
-        "tick",
-        "withdraw",
-        "announce",
-        "raise_fence",
-        "empty",
-        "attend",
-    }
-    wrappers = {*dir(store), *dir(presence), *dir(view)}
+    allowed = {"acquire", "settle", "tick", "withdraw", "announce", "raise_fence", "empty", "attend"}
+    allowed |= {"mend_lanes", "mend_running", "mend_wait"}
+    wrappers = {*dir(store), *dir(audits), *dir(locks), *dir(presence), *dir(view)}
 
     assert set(_files()) <= wrappers
     for name in _files():

@@ -7,6 +7,7 @@ import pytest
 
 from plugspace_queue import policies
 from tests.reconciling.scene import Scene
+from tests.worker.conftest import acme, crew, processors  # noqa: F401
 
 
 @pytest.fixture

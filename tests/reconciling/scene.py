@@ -11,7 +11,7 @@ from redis import Redis
 
 from plugspace_queue import keys, queue_manager
 from plugspace_queue.mending import mend
-from plugspace_queue.models import Task
+from plugspace_queue.models import Dependency, MonthlyUsage, QueueSettings, Task, Workflow
 from plugspace_queue.types import State
 from tests.engine.tools import Line
 from tests.factories import arguments
@@ -25,6 +25,16 @@ class Scene:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.line = Line(redis)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nothing but what is made here."""
+        self.redis.flushall()
+        Dependency.objects.all().delete()
+        Task.objects.all().delete()
+        Workflow.objects.all().delete()
+        MonthlyUsage.objects.all().delete()
+        QueueSettings.objects.update(completed=0, failed=0)
         mend(timezone.now())
         queue_manager.set_organization("acme", tier="enterprise")
         queue_manager.set_organization("bolt", tier="professional")

@@ -157,9 +157,16 @@ local function rebuild_wait()
     end
     for id, lane in pairs(lanes) do ids[#ids + 1] = {id, lane} end
     redis.call("DEL", wait_key)
+    local names, places = {}, {}
     for index, pair in ipairs(ids) do
-        redis.call("RPUSH", wait_key, pair[1])
-        redis.call("HSET", idx_key, pair[1], (index - 1) .. "|" .. pair[2])
+        names[#names + 1] = pair[1]
+        places[#places + 1] = pair[1]
+        places[#places + 1] = (index - 1) .. "|" .. pair[2]
+        if #names == 1000 or index == #ids then
+            redis.call("RPUSH", wait_key, unpack(names))
+            redis.call("HSET", idx_key, unpack(places))
+            names, places = {}, {}
+        end
     end
 end
 

@@ -1,7 +1,7 @@
 --[[
 audit: where tasks are, in full; nothing is changed.
 
-ARGV[4]  and on          ids, some hundred at most
+ARGV[4]  and on          ids, some dozens at most
 
 Returns  for each, in a row: the structures that hold it (sum of the numbers below), its lane by idx
          ("" = none), fence of its owner ("0" = none), ms left of its lease (0 = none, may be
@@ -10,7 +10,7 @@ Returns  for each, in a row: the structures that hold it (sum of the numbers bel
 Of a lane longer than 2 * NEAR only both ends are searched; an id between them counts as found.
 ]]
 --@include _queue.lua
-local NEAR = 1000
+local NEAR = 200
 local IDX, WAIT, LANE, SERVED = 1, 2, 4, 8
 local OWN, DELAYED, INBOX, JOB, SNAPSHOT = 16, 32, 64, 128, 256
 

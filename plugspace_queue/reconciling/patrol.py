@@ -1,0 +1,100 @@
+"""The reconciler that runs by itself: any worker's turn, a bounded look a second.
+
+Whoever holds the lock goes round; it ends by itself when its holder dies. All repairs may be done
+twice, so the lock saves work and nothing hangs on it.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from plugspace_queue import keys
+from plugspace_queue.engine import marks
+from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.locks import Lock
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.reconciling import looking
+from plugspace_queue.reconciling.confirming import Doubts
+from plugspace_queue.reconciling.findings import Finding
+from plugspace_queue.reconciling.repairing import repair
+from plugspace_queue.reconciling.tasks import Look
+from plugspace_queue.types import TaskType
+
+logger = logging.getLogger("plugspace_queue.reconciling")
+
+HELD_FOR = 30.0
+"""Seconds until another worker goes round when the one that did has died."""
+
+REST = 30.0
+"""Seconds from the beginning of a round to that of the next one, at least."""
+
+
+class Patrol:
+    """Rounds over everything, one look a turn."""
+
+    def __init__(self) -> None:
+        self._lock = Lock(keys.reconciler(), HELD_FOR)
+        self._epochs: set[str | None] = set()
+        self._leave()
+
+    def turn(self, now: datetime) -> int:
+        """The next look, and repairs of what two looks found; how many. Raises Unavailable."""
+        if not self._lock.take(client()):
+            self._leave()
+            return 0
+        self._begin_after_loss()
+        try:
+            confirmed = self._doubts.confirmed(now)
+            look = self._next_look(now)
+        except Exception:
+            # A generator that has raised is at its end: the next turn begins a new round.
+            self._leave()
+            raise
+        at_once = [finding for finding in look.findings if finding.meaning.at_once]
+        self._doubts.note(finding for finding in look.findings if not finding.meaning.at_once)
+        return _repair(at_once, now, logging.INFO) + _repair(confirmed, now, logging.WARNING)
+
+    def end(self) -> None:
+        """Let another worker go round."""
+        try:
+            self._lock.give_back(client())
+        except Unavailable:
+            return
+
+    def _leave(self) -> None:
+        self._round: Iterator[Look] | None = None
+        self._next_at = 0.0
+        self._doubts = Doubts()
+
+    def _begin_after_loss(self) -> None:
+        """The relay publishes what waits; all else that Redis lost is found from the start on."""
+        epochs = {marks.epoch(server) for server in {client(k.queue_name) for k in TaskType}}
+        if epochs != self._epochs:
+            self._leave()
+        self._epochs = epochs
+
+    def _next_look(self, now: datetime) -> Look:
+        if self._round is None:
+            if time.monotonic() < self._next_at:
+                return Look()
+            self._next_at = time.monotonic() + REST
+            self._round = looking.everywhere(now)
+        look = next(self._round, None)
+        if look is None:
+            self._round = None
+        return look or Look()
+
+
+def _repair(findings: list[Finding], now: datetime, level: int) -> int:
+    for (kind, queue), count in _counted(findings):
+        some = [f.key for f in findings if (f.kind, f.queue) == (kind, queue)][:3]
+        logger.log(
+            level, "repairing %s of %s (%d): %s", kind, queue or "copies", count, ", ".join(some)
+        )
+    return repair(findings, now)
+
+
+def _counted(findings: Iterable[Finding]) -> list[tuple[tuple[str, str], int]]:
+    return sorted(Counter((str(f.kind), f.queue) for f in findings).items())
