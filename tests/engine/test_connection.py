@@ -239,8 +239,17 @@ def test_no_calls_are_no_round_trip(nothing_listens: None) -> None:
 
 
 def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
-    allowed = {"acquire", "settle", "tick", "withdraw", "announce", "raise_fence", "empty", "attend"}
-    allowed |= {"mend_lanes", "mend_running", "mend_wait"}
+    allowed = {
+        "acquire",
+        "settle",
+        "tick",
+        "withdraw",
+        "announce",
+        "raise_fence",
+        "empty",
+        "attend",
+    }
+    allowed |= {"attend", "mend_lanes", "mend_running", "mend_wait"}
     wrappers = {*dir(store), *dir(audits), *dir(locks), *dir(presence), *dir(view)}
 
     assert set(_files()) <= wrappers
