@@ -10,6 +10,7 @@ Returns  {lanes done, offset in the one after them, findings (word, lane in a ro
          nothing holds it), strays (an entry that idx knows elsewhere, not at all, or twice)
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 local room = tonumber(ARGV[4])
 local offset = tonumber(ARGV[5])
@@ -18,10 +19,6 @@ local findings = {}
 local function found(word, lane)
     findings[#findings + 1] = word
     findings[#findings + 1] = lane
-end
-
-local function is_paused(organization)
-    return redis.call("SISMEMBER", paused_key, organization) == 1
 end
 
 local function look_at_place(lane, length)
@@ -34,7 +31,7 @@ local function look_at_place(lane, length)
         found("both", lane)
     elseif not on_ring and not parked then
         found("off", lane)
-    elseif parked and not is_paused(organization) and not is_capped(organization) then
+    elseif parked and not is_held(organization) then
         found("held", lane)
     end
 end

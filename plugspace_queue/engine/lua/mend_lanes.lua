@@ -7,6 +7,7 @@ ARGV[4]  and on          lanes
 Returns  1; a lane keeps the order of its entries, each once
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 local CHUNK = 1000
 

@@ -7,6 +7,7 @@ ARGV[4]  lease           ms that an owner without a lease gets; a dead one is re
 Returns  how much was put right
 ]]
 --@include _queue.lua
+--@include _gates.lua
 --@include _lanes.lua
 --@include _running.lua
 local lease_ms = tonumber(ARGV[4])
