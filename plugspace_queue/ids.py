@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import uuid
+from datetime import datetime
 
 _lock = threading.Lock()
 _last = 0
@@ -30,6 +31,12 @@ def _tick() -> int:
     with _lock:
         _last = stamp = max(stamp, _last + 1)
     return (stamp >> 12) << 16 | 7 << 12 | (stamp & 0xFFF)
+
+
+def first_id(moment: datetime) -> uuid.UUID:
+    """Above every id made before `moment`, below each made from then on."""
+    milliseconds = round(moment.timestamp() * 1000)
+    return uuid.UUID(int=min(max(milliseconds, 0), (1 << 48) - 1) << 80)
 
 
 def parse_id(value: object) -> uuid.UUID | None:

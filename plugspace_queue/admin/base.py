@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from plugspace_queue.door.queues import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.ids import parse_id
 
 CURSOR = "before"
-LONGEST_WINDOW = 31 * 86_400.0
 # No longer than a column of numbers is wide.
 NUMBER = re.compile(r"[0-9]{1,18}")
 # What ids that people choose are made of.
@@ -152,7 +152,7 @@ class ReadOnlyInline(admin.TabularInline):
 
 def window_field(**told: Any) -> forms.FloatField:
     """Seconds of a limiter's window; Redis could not keep one that never ends."""
-    return forms.FloatField(min_value=0.1, max_value=LONGEST_WINDOW, **told)
+    return forms.FloatField(min_value=SHORTEST_WINDOW, max_value=LONGEST_WINDOW, **told)
 
 
 def is_list(request: HttpRequest) -> bool:

@@ -1,37 +1,26 @@
 """What callers send. Organization and user are never part of it: they come from the credentials."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import ConfigDict, Field
 
+from plugspace_queue.api.moments import Moment
 from plugspace_queue.api.pages import PageQuery
+from plugspace_queue.door.organizations import LONGEST_NAME
+from plugspace_queue.door.queues import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.schemas.base import WireModel
-from plugspace_queue.types import Kind, State, Status, TaskType
+from plugspace_queue.types import Kind, Policy, State, Status, TaskType
 
 MAX_BULK = 1_000
-
-
-def _is_text(value: Any) -> Any:
-    if not isinstance(value, str | datetime):
-        raise ValueError("must be text in the form of ISO 8601")
-    return value
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a time that there is in UTC") from None
 
 
 # JSON has neither enums nor times nor UUIDs: their text is taken, nothing else.
 Type = Annotated[TaskType, Field(strict=False)]
 KindName = Annotated[Kind, Field(strict=False)]
-Moment = Annotated[
-    AwareDatetime, Field(strict=False), BeforeValidator(_is_text), AfterValidator(_in_utc)
-]
+PolicyName = Annotated[Policy, Field(strict=False)]
+Slots = Annotated[int, Field(ge=1, le=MOST)] | None
 TaskId = Annotated[UUID, Field(strict=False)]
 PrincipalId = Annotated[str, Field(min_length=1, max_length=128)]
 Key = Annotated[str, Field(min_length=1, max_length=255)]
@@ -84,6 +73,50 @@ class NewWorkflow(WireModel):
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `add_workflow`, but for those of the credentials."""
         return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class Change(WireModel):
+    """A body of PATCH: what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    def changes(self) -> dict[str, Any]:
+        """What was sent, by our names."""
+        told = self.model_dump()
+        return {name: told[name] for name in self.model_fields_set}
+
+
+class OrganizationChange(Change):
+    """What staff change of an organization."""
+
+    tier: str | None = Field(None, max_length=32, description="Slug of a tier; null: none.")
+    name: str = Field("", max_length=LONGEST_NAME)
+    is_suspended: bool = Field(False, description="It can read, and submit nothing.")
+
+
+class LimiterChange(WireModel):
+    """Starts per window of `duration` seconds, over all workers."""
+
+    max: int = Field(ge=1, le=MOST)
+    duration: float = Field(ge=SHORTEST_WINDOW, le=LONGEST_WINDOW)
+
+
+class QueueChange(Change):
+    """What staff change of a queue; null gives back what code and seed say."""
+
+    concurrency: Slots = Field(None, description="Slots of one worker process.")
+    global_concurrency: Slots = Field(None, description="Running tasks over all workers.")
+    organization_concurrency: Slots = Field(None, description="Running tasks per organization.")
+    limiter: LimiterChange | None = None
+    policy: PolicyName | None = None
+    default_priority: int | None = Field(
+        None, ge=0, le=LOWEST_PRIORITY, description="For organizations without a tier."
+    )
 
 
 class Retry(WireModel):

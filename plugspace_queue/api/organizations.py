@@ -1,4 +1,6 @@
-"""What an organization used of its month."""
+"""Organizations over HTTP: how they are set, what they used of their month and window."""
+
+from typing import ClassVar
 
 from django.utils import timezone
 from rest_framework.request import Request
@@ -6,31 +8,66 @@ from rest_framework.response import Response
 
 from plugspace_queue.api import callers
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import UsageQuery
+from plugspace_queue.api.bodies import OrganizationChange, UsageQuery
 from plugspace_queue.api.pages import query
-from plugspace_queue.api.schema import answers, operation, parameters
-from plugspace_queue.api.shapes import TypeUsage, Usage
+from plugspace_queue.api.schema import CHANGES, answers, operation, parameters
+from plugspace_queue.api.shapes import OrganizationShape, TypeUsage, Usage
+from plugspace_queue.api.windows import window_of
+from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import MonthlyUsage, Organization
 from plugspace_queue.policies import tier_of
 from plugspace_queue.quotas import end_of_month, month_of
 from plugspace_queue.rules.tiers import UNLIMITED
-from plugspace_queue.types import TaskType
+from plugspace_queue.types import Scope, TaskType
 
 
-class OrganizationUsage(ApiView):
-    """Reserved units per task type of one month."""
+class _OneOrganization(ApiView):
+    """Base of what is asked of one organization: the caller's own, or any for staff."""
+
+    def _organization(self, organization_id: str) -> Organization:
+        if self.caller.organization_id not in (None, organization_id):
+            raise callers.not_yours()
+        return callers.organization(organization_id)
+
+
+class OrganizationDetail(_OneOrganization):
+    """One organization."""
+
+    scopes: ClassVar = {"PATCH": Scope.OPERATE}
+    staff_methods: ClassVar = frozenset({"PATCH"})
+
+    @operation(
+        "getOrganization",
+        summary="Look at your organization",
+        responses=answers(200, OrganizationShape),
+    )
+    def get(self, request: Request, organization_id: str) -> Response:
+        return Response(_shown(self._organization(organization_id)))
+
+    @operation(
+        "changeOrganization",
+        summary="Change tier, name, or suspend (staff)",
+        request=OrganizationChange,
+        responses=answers(200, OrganizationShape, CHANGES),
+    )
+    def patch(self, request: Request, organization_id: str) -> Response:
+        wanted = OrganizationChange.model_validate(request.data)
+        row = self._organization(organization_id)
+        return Response(_shown(queue_manager.change_organization(row.pk, wanted.changes())))
+
+
+class OrganizationUsage(_OneOrganization):
+    """Reserved units per task type of one month, and the running request window."""
 
     @operation(
         "getUsage",
-        summary="Usage and quotas of a month (UTC)",
+        summary="Usage and quotas of a month (UTC), and the running request window",
         parameters=parameters(UsageQuery),
         responses=answers(200, Usage),
     )
     def get(self, request: Request, organization_id: str) -> Response:
         asked = query(request, UsageQuery)
-        if self.caller.organization_id not in (None, organization_id):
-            raise callers.not_yours()
-        organization = callers.organization(organization_id)
+        organization = self._organization(organization_id)
         month = asked.month or month_of(timezone.now())
         usage = Usage(
             organization_id=organization.pk,
@@ -38,8 +75,21 @@ class OrganizationUsage(ApiView):
             month=month,
             period_end=end_of_month(month),
             usage=_usage(organization, month),
+            requests=window_of(organization),
         )
         return Response(usage.model_dump(mode="json", by_alias=True))
+
+
+def _shown(row: Organization) -> dict[str, object]:
+    shape = OrganizationShape(
+        id=row.pk,
+        name=row.name,
+        tier=row.tier_id,
+        is_suspended=row.is_suspended,
+        is_paused=row.is_paused,
+        created_at=row.created_at,
+    )
+    return shape.model_dump(mode="json", by_alias=True)
 
 
 def _usage(organization: Organization, month: str) -> dict[TaskType, TypeUsage]:

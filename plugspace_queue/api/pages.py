@@ -1,7 +1,8 @@
-"""Lists page by page: by keyset on the id (newest first), or by offset up to a limit; no COUNT."""
+"""Lists page by page: by keyset on the time-ordered id, or by offset up to a limit; no COUNT."""
 
 import uuid
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -9,14 +10,30 @@ from pydantic import ConfigDict, Field, ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
+from plugspace_queue.api.moments import Moment
 from plugspace_queue.api.problems import from_pydantic
 from plugspace_queue.errors import ValidationRefused
-from plugspace_queue.ids import parse_id
+from plugspace_queue.ids import first_id, parse_id
 from plugspace_queue.schemas.base import WireModel
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_OFFSET = 10_000
+
+# A cursor is a direction and an id: rows before it (older) or after it.
+KEYS = {"before": "-id", "after": "id"}
+LOOKUPS = {"before": "pk__lt", "after": "pk__gt"}
+OPPOSITE = {"before": "after", "after": "before"}
+
+
+class Order(StrEnum):
+    """Which rows of a list come first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+ONWARD = {Order.NEWEST: "before", Order.OLDEST: "after"}
 
 Q = TypeVar("Q", bound=WireModel)
 M = TypeVar("M", bound=Model)
@@ -32,6 +49,17 @@ class PageQuery(WireModel):
     offset: int | None = Field(
         None, ge=0, le=MAX_OFFSET, description="Rows to skip; follow `next` to go deeper."
     )
+    order: Order = Field(Order.NEWEST, description="Which come first.")
+    created_after: Moment | None = Field(None, description="From this time on, ISO 8601.")
+    created_before: Moment | None = Field(None, description="Before this time, ISO 8601.")
+
+    def within(self, rows: QuerySet[M]) -> QuerySet[M]:
+        """The rows of the asked time; found by their ids, which begin with it."""
+        if self.created_after is not None:
+            rows = rows.filter(pk__gte=first_id(self.created_after))
+        if self.created_before is not None:
+            rows = rows.filter(pk__lt=first_id(self.created_before))
+        return rows
 
 
 def query(request: Request, model: type[Q]) -> Q:
@@ -48,8 +76,9 @@ def page(
     """`{results, next, previous}` of one page; the last two are addresses or null."""
     if asked.cursor is not None and asked.offset is not None:
         raise ValidationRefused("Give cursor or offset, not both.")
+    rows = asked.within(rows)
     if asked.offset is not None:
-        found, following, preceding = _by_offset(request, rows, asked.limit, asked.offset)
+        found, following, preceding = _by_offset(request, rows, asked, asked.offset)
     else:
         found, following, preceding = _by_cursor(request, rows, asked)
     return {"results": [show(row) for row in found], "next": following, "previous": preceding}
@@ -58,45 +87,46 @@ def page(
 Slice = tuple[list[M], str | None, str | None]
 
 
-def _by_offset(request: Request, rows: QuerySet[M], limit: int, offset: int) -> Slice[M]:
-    found = list(rows.order_by("-id")[offset : offset + limit + 1])
+def _by_offset(request: Request, rows: QuerySet[M], asked: PageQuery, offset: int) -> Slice[M]:
+    onward, limit = ONWARD[asked.order], asked.limit
+    found = list(rows.order_by(KEYS[onward])[offset : offset + limit + 1])
     has_more = len(found) > limit
     found = found[:limit]
     following = None
     if has_more and offset + limit <= MAX_OFFSET:
         following = _address(request, offset=offset + limit)
     elif has_more:
-        following = _address(request, cursor=_older(found))
+        following = _address(request, cursor=f"{onward}.{found[-1].pk}")
     preceding = _address(request, offset=max(0, offset - limit)) if offset else None
     return found, following, preceding
 
 
 def _by_cursor(request: Request, rows: QuerySet[M], asked: PageQuery) -> Slice[M]:
-    direction, place = _parse(asked.cursor)
-    if direction == "after":
-        found = list(rows.filter(pk__gt=place).order_by("id")[: asked.limit + 1])
-        has_newer, has_older = len(found) > asked.limit, True
-        found = found[: asked.limit][::-1]
+    onward = ONWARD[asked.order]
+    direction, place = (onward, None) if asked.cursor is None else _parse(asked.cursor)
+    found = _walked(rows, direction, place, asked.limit + 1)
+    has_more = len(found) > asked.limit
+    found = found[: asked.limit]
+    if direction != onward:
+        found, has_next, has_previous = found[::-1], True, has_more
     else:
-        older = rows if place is None else rows.filter(pk__lt=place)
-        found = list(older.order_by("-id")[: asked.limit + 1])
-        has_newer, has_older = place is not None, len(found) > asked.limit
-        found = found[: asked.limit]
-    following = _address(request, cursor=_older(found)) if found and has_older else None
-    preceding = _address(request, cursor=f"after.{found[0].pk}") if found and has_newer else None
-    return found, following, preceding
+        has_next, has_previous = has_more, place is not None
+    following = _address(request, cursor=f"{onward}.{found[-1].pk}") if found and has_next else None
+    back = f"{OPPOSITE[onward]}.{found[0].pk}" if found and has_previous else None
+    return found, following, back and _address(request, cursor=back)
 
 
-def _older(found: list[M]) -> str:
-    return f"before.{found[-1].pk}"
+def _walked(rows: QuerySet[M], direction: str, place: uuid.UUID | None, most: int) -> list[M]:
+    """Rows on one side of a place, the nearest first."""
+    if place is not None:
+        rows = rows.filter(**{LOOKUPS[direction]: place})
+    return list(rows.order_by(KEYS[direction])[:most])
 
 
-def _parse(cursor: str | None) -> tuple[str, uuid.UUID | None]:
-    if cursor is None:
-        return "before", None
+def _parse(cursor: str) -> tuple[str, uuid.UUID]:
     direction, _, text = cursor.partition(".")
     place = parse_id(text)
-    if direction not in ("before", "after") or place is None:
+    if direction not in KEYS or place is None:
         raise ValidationRefused("This cursor is none of ours; take it from next or previous.")
     return direction, place
 

@@ -1,4 +1,4 @@
-"""The six queues over HTTP: figures, pause, resume."""
+"""The six queues over HTTP: figures, how they are set, pause, resume."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -7,16 +7,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.schema import answers, operation
+from plugspace_queue.api.bodies import QueueChange
+from plugspace_queue.api.schema import CHANGES, answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
-from plugspace_queue.errors import NotFound
+from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
 from plugspace_queue.types import Scope, TaskType
 
 STAFF_POST: Any = frozenset({"POST"})
+FIGURES = ("waiting", "active", "completed", "failed", "delayed")
 
 
 class QueueList(ApiView):
@@ -30,9 +32,24 @@ class QueueList(ApiView):
 class QueueDetail(ApiView):
     """One queue."""
 
+    scopes: ClassVar = {"PATCH": Scope.OPERATE}
+    staff_methods: ClassVar = frozenset({"PATCH"})
+
     @operation("getQueue", summary="One queue", responses=answers(200, QueueShape))
     def get(self, request: Request, type: str) -> Response:
         return Response(_one(_type(type)))
+
+    @operation(
+        "changeQueue",
+        summary="Change limiter, slots, caps, policy (staff); in force within a second",
+        request=QueueChange,
+        responses=answers(200, QueueShape, CHANGES),
+    )
+    def patch(self, request: Request, type: str) -> Response:
+        kind = _type(type)
+        wanted = QueueChange.model_validate(request.data)
+        queue_manager.set_queue(kind, wanted.changes())
+        return Response(_changed(kind))
 
 
 class QueuePause(ApiView):
@@ -48,8 +65,9 @@ class QueuePause(ApiView):
         responses=answers(200, QueueShape),
     )
     def post(self, request: Request, type: str) -> Response:
-        queue_manager.pause(_type(type))
-        return Response(_one(_type(type)))
+        kind = _type(type)
+        queue_manager.pause(kind)
+        return Response(_changed(kind))
 
 
 class QueueResume(ApiView):
@@ -65,8 +83,9 @@ class QueueResume(ApiView):
         responses=answers(200, QueueShape),
     )
     def post(self, request: Request, type: str) -> Response:
-        queue_manager.resume(_type(type))
-        return Response(_one(_type(type)))
+        kind = _type(type)
+        queue_manager.resume(kind)
+        return Response(_changed(kind))
 
 
 def _type(text: str) -> TaskType:
@@ -83,27 +102,36 @@ def _one(kind: TaskType) -> dict[str, Any]:
     return _shown(queue_manager.get_queue_stats(kind, max_age=FRESH_FOR))[0]
 
 
+def _changed(kind: TaskType) -> dict[str, Any]:
+    """The queue after a change, which is done even when Redis cannot tell the figures."""
+    try:
+        return _one(kind)
+    except Unavailable:
+        is_paused = QueueSettings.objects.filter(pk=kind.value, is_paused=True).exists()
+        return _told(kind, is_paused, dict.fromkeys(FIGURES))
+
+
 def _shown(rows: Sequence[QueueStats]) -> list[dict[str, Any]]:
     # From the rows: who has just paused a queue must see it paused.
     paused = QueueSettings.objects.filter(is_paused=True).values_list("type", flat=True)
     closed = set(paused)
-    return [_of_queue(row, is_paused=row.type in closed) for row in rows]
+    return [
+        _told(row.type, row.type in closed, {name: getattr(row, name) for name in FIGURES})
+        for row in rows
+    ]
 
 
-def _of_queue(row: QueueStats, *, is_paused: bool) -> dict[str, Any]:
+def _told(kind: TaskType, is_paused: bool, figures: dict[str, int | None]) -> dict[str, Any]:
     """The figures of a queue beside the values in force."""
-    values = queue_settings(row.type)
+    values = queue_settings(kind)
     shape = QueueShape(
-        type=row.type,
-        waiting=row.waiting,
-        active=row.active,
-        completed=row.completed,
-        failed=row.failed,
-        delayed=row.delayed,
+        type=kind,
+        **figures,
         is_paused=is_paused,
         concurrency=values.concurrency,
         global_concurrency=values.global_concurrency,
         organization_concurrency=values.organization_concurrency,
+        default_priority=values.default_priority,
         limiter=Limiter(max=values.limiter_max, duration=values.limiter_duration),
         policy=values.policy,
     )

@@ -84,15 +84,16 @@ class QueueShape(WireModel):
     model_config = ConfigDict(strict=False)
 
     type: TaskType
-    waiting: int
-    active: int
-    completed: int
-    failed: int
-    delayed: int
+    waiting: int | None = Field(description="The figures are null after a change without Redis.")
+    active: int | None
+    completed: int | None
+    failed: int | None
+    delayed: int | None
     is_paused: bool
     concurrency: int = Field(description="Slots of one worker process.")
     global_concurrency: int | None
     organization_concurrency: int | None
+    default_priority: int = Field(description="For organizations without a tier.")
     limiter: Limiter
     policy: Policy
 
@@ -101,6 +102,27 @@ class QueueResults(WireModel):
     """All six queues."""
 
     results: list[QueueShape]
+
+
+class OrganizationShape(WireModel):
+    """An organization as staff set it."""
+
+    id: str
+    name: str
+    tier: str | None = Field(description="null: it has free's quotas and limits.")
+    is_suspended: bool
+    is_paused: bool
+    created_at: datetime
+
+
+class RequestWindow(WireModel):
+    """The running window of the request limiter; its figures are null while Redis is away."""
+
+    limit: int
+    duration: float = Field(description="Seconds of a window.")
+    used: int | None
+    remaining: int | None
+    reset: int | None = Field(description="Seconds until it ends; 0: none runs.")
 
 
 class TypeUsage(WireModel):
@@ -119,6 +141,7 @@ class Usage(WireModel):
     month: str
     period_end: datetime
     usage: dict[TaskType, TypeUsage]
+    requests: RequestWindow
 
 
 class FieldProblem(WireModel):

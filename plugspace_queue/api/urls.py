@@ -34,6 +34,11 @@ urlpatterns = [
     path("queues/<str:type>/pause/", queues.QueuePause.as_view(), name="queue-pause"),
     path("queues/<str:type>/resume/", queues.QueueResume.as_view(), name="queue-resume"),
     path(
+        "organizations/<str:organization_id>/",
+        organizations.OrganizationDetail.as_view(),
+        name="organization",
+    ),
+    path(
         "organizations/<str:organization_id>/usage/",
         organizations.OrganizationUsage.as_view(),
         name="usage",

@@ -1,21 +1,32 @@
-"""RateLimit-* headers: what is left of the organization's running request window."""
+"""The organization's running request window: as RateLimit-* headers, and beside its usage."""
 
 from rest_framework.response import Response
 
+from plugspace_queue.api.shapes import RequestWindow
 from plugspace_queue.engine import server
 from plugspace_queue.models import Organization
 from plugspace_queue.policies import tier_of
 
 
+def window_of(organization: Organization) -> RequestWindow:
+    """Limit, calls counted and left, seconds to the reset."""
+    plan = tier_of(organization)
+    running = server.request_window(organization.pk)
+    used, reset = running or (None, None)
+    return RequestWindow(
+        limit=plan.request_limit,
+        duration=plan.request_window,
+        used=used,
+        remaining=None if used is None else max(0, plan.request_limit - used),
+        reset=reset,
+    )
+
+
 def with_window(response: Response, organization_id: str) -> Response:
-    """The response with limit, calls left and seconds to the reset; without Redis as it was."""
-    window = server.request_window(organization_id)
-    if window is None:
-        return response
-    used, seconds = window
-    organization = Organization.objects.select_related("tier").get(pk=organization_id)
-    limit = tier_of(organization).request_limit
-    response["RateLimit-Limit"] = str(limit)
-    response["RateLimit-Remaining"] = str(max(0, limit - used))
-    response["RateLimit-Reset"] = str(seconds)
+    """The response with the window's headers; without Redis as it was."""
+    window = window_of(Organization.objects.select_related("tier").get(pk=organization_id))
+    if window.used is not None:
+        response["RateLimit-Limit"] = str(window.limit)
+        response["RateLimit-Remaining"] = str(window.remaining)
+        response["RateLimit-Reset"] = str(window.reset)
     return response

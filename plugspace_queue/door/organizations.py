@@ -12,6 +12,7 @@ from plugspace_queue.models import Organization, TierPolicy
 
 LONGEST_NAME = 200
 FIELDS = {"id", "tier", "name"}
+CHANGEABLE = {"tier", "name", "is_suspended"}
 BATCH = 500
 
 
@@ -30,6 +31,23 @@ def set_organization(
             for field, value in changes.items():
                 setattr(row, field, value)
             row.save(update_fields=list(changes))
+    return admission.known(organization_id)
+
+
+def change_organization(organization_id: object, changes: Mapping[str, Any]) -> Organization:
+    """Change some of an organization's tier (None: none), name and is_suspended.
+
+    Raises OrganizationUnknown, ValidationRefused.
+    """
+    for field in set(changes) - CHANGEABLE:
+        validating.refuse(str(field), "is not known")
+    with transaction.atomic(using=submitting.alias()):
+        row = admission.known(organization_id)
+        columns = _columns(changes)
+        for field, value in columns.items():
+            setattr(row, field, value)
+        if columns:
+            row.save(update_fields=list(columns))
     return admission.known(organization_id)
 
 
@@ -70,6 +88,19 @@ def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
 def _require_id(organization_id: object) -> None:
     if not admission.is_organization_id(organization_id):
         validating.refuse("id", "must be 1 to 64 letters, digits, - or _")
+
+
+def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    if "tier" in changes:
+        given = changes["tier"]
+        columns |= _changes("" if given is None else given, "", _known_tiers())
+    if "name" in changes:
+        given = changes["name"]
+        columns["name"] = given if given == "" else validating.name("name", given, LONGEST_NAME)
+    if "is_suspended" in changes:
+        columns["is_suspended"] = validating.truth("is_suspended", changes["is_suspended"])
+    return columns
 
 
 def _changes(tier: object, name: object, tiers: set[str]) -> dict[str, Any]:

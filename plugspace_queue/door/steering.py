@@ -4,11 +4,12 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from plugspace_queue.door import cancelling, organizations, pausing, reordering, retrying
+from plugspace_queue.door import cancelling, organizations, pausing, queues, reordering, retrying
 from plugspace_queue.door.asynchronous import twin
 from plugspace_queue.door.availability import database_needed
 from plugspace_queue.door.retrying import Terms
 from plugspace_queue.models import Organization, Task, Workflow
+from plugspace_queue.policies import QueuePolicy
 from plugspace_queue.types import State, TaskType
 
 Id = uuid.UUID | str
@@ -95,6 +96,24 @@ class Steering:
         with database_needed():
             return organizations.set_organization(id, tier=tier, name=name)
 
+    def change_organization(self, id: str, changes: Mapping[str, Any]) -> Organization:
+        """Change an organization that is there: tier (None takes it away), name, is_suspended.
+
+        Raises OrganizationUnknown, ValidationRefused.
+        """
+        with database_needed():
+            return organizations.change_organization(id, changes)
+
+    def set_queue(self, type: TaskType | str, changes: Mapping[str, Any]) -> QueuePolicy:
+        """Change how a queue is set; what is left out stays, None gives back the default.
+
+        Keys: concurrency, global_concurrency, organization_concurrency, default_priority, policy,
+        limiter ({"max": starts, "duration": seconds}). In force within a second. Raises
+        ValidationRefused.
+        """
+        with database_needed():
+            return queues.set_queue(type, changes)
+
     def set_organizations(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Create or replace many (mappings with id, tier, name), all or nothing; how many.
 
@@ -111,4 +130,6 @@ class Steering:
     apause = twin(pause)
     aresume = twin(resume)
     aset_organization = twin(set_organization)
+    achange_organization = twin(change_organization)
+    aset_queue = twin(set_queue)
     aset_organizations = twin(set_organizations)

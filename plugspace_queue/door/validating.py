@@ -64,6 +64,20 @@ def whole(field: str, value: object, low: int, high: int) -> int:
     return value
 
 
+def truth(field: str, value: object) -> bool:
+    """True or False, nothing that only looks like it."""
+    if not isinstance(value, bool):
+        refuse(field, "must be true or false")
+    return value
+
+
+def seconds(field: str, value: object, low: float, high: float) -> float:
+    """A finite number of seconds within bounds (no bool)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        refuse(field, f"must be a number of seconds from {low:g} to {high:g}")
+    return float(value)
+
+
 def moment(field: str, value: object, now: datetime) -> datetime:
     """An aware time in UTC; not further away than five years."""
     if not isinstance(value, datetime) or value.utcoffset() is None:

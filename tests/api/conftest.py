@@ -29,6 +29,9 @@ class ApiClient(Client):
             headers=headers or None,
         )
 
+    def change(self, path: str, body: Any) -> Any:
+        return self.patch(f"/api/v1/{path}", body, content_type="application/json")
+
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from plugspace_queue.ids import first_id, new_id
 from plugspace_queue.models import Task
 from plugspace_queue.types import State
 from tests.api.conftest import ApiClient
@@ -137,6 +138,39 @@ def test_following_next_sees_every_task_once_the_newest_first(acme: ApiClient, s
     assert [row["id"] for row in back["results"]] == ids[3:6]
 
 
+def test_the_oldest_come_first_when_asked_page_by_page_and_back(acme: ApiClient):
+    tasks = [str(make_task().pk) for _ in range(5)]
+
+    ids, pages = walk(acme, "tasks/?limit=2&order=oldest")
+
+    assert ids == tasks
+    assert pages[0]["previous"] is None
+    back = acme.get(pages[-1]["previous"]).json()
+    assert [row["id"] for row in back["results"]] == tasks[2:4]
+    assert acme.get(back["previous"]).json()["previous"] is None
+    assert walk(acme, "tasks/?limit=2&order=oldest&offset=0")[0] == tasks
+
+
+def test_a_list_of_a_time_is_found_by_its_ids(acme: ApiClient):
+    early, late = make_task(), make_task(id=new_id_at(timezone.now() + timedelta(hours=2)))
+    noon = (timezone.now() + timedelta(hours=1)).isoformat()
+
+    def ids(**query: str) -> list[str]:
+        return [row["id"] for row in acme.ask("tasks/", **query).json()["results"]]
+
+    assert ids(createdAfter=noon) == [str(late.pk)]
+    assert ids(createdBefore=noon) == [str(early.pk)]
+    assert ids(createdAfter="0001-01-01T00:00:00Z", createdBefore="9999-12-31T00:00:00Z") == [
+        str(late.pk),
+        str(early.pk),
+    ]
+    assert acme.ask("tasks/", createdAfter="yesterday").status_code == 400
+
+
+def new_id_at(moment: datetime) -> UUID:
+    return UUID(int=first_id(moment).int | new_id().int & ((1 << 64) - 1))
+
+
 def test_a_page_by_cursor_is_not_disturbed_by_new_tasks(acme: ApiClient):
     old = [make_task() for _ in range(4)]
     page = acme.ask("tasks/", limit=2).json()
@@ -172,6 +206,7 @@ def test_filters_narrow_the_list(acme: ApiClient):
         {"cursor": "sideways"},
         {"state": "asleep"},
         {"organisation": "acme"},
+        {"order": "random"},
     ],
 )
 def test_a_query_that_means_nothing_is_refused(acme: ApiClient, query: dict[str, str]):

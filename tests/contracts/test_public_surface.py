@@ -20,6 +20,8 @@ VERBS = [
     "resume",
     "set_priority",
     "set_organization",
+    "change_organization",
+    "set_queue",
     "cancel_workflow",
     "retry_workflow",
     "register_worker",
