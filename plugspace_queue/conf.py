@@ -90,6 +90,9 @@ class AppSettings:
     events_maxlen: int = 10_000
     """Events kept in the stream, about."""
 
+    max_streams: int = 1000
+    """Streams of events that one web process holds open; more are answered 503."""
+
     org_tasks_maxlen: int = 1000
     """Ids kept in `plugspace:org:{orgId}:tasks`."""
 

@@ -142,6 +142,17 @@ class WorkflowQuery(PageQuery):
     project_id: str | None = Field(None, max_length=128)
 
 
+class EventQuery(WireModel):
+    """From which event on, and how many in a page."""
+
+    model_config = ConfigDict(strict=False)
+
+    since: str | None = Field(
+        None, max_length=40, description="The cursor of a page or the `id` of an event."
+    )
+    limit: int = Field(100, ge=1, le=1000, description="Events of a page; a stream has no limit.")
+
+
 class UsageQuery(WireModel):
     """Which month of usage is shown."""
 

@@ -16,6 +16,7 @@ from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.ids import first_id, parse_id
 from plugspace_queue.schemas.base import WireModel
 
+FORMAT = "format"
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_OFFSET = 10_000
@@ -65,7 +66,8 @@ class PageQuery(WireModel):
 def query(request: Request, model: type[Q]) -> Q:
     """The query parameters; unknown ones are refused, so that a typo never shows everything."""
     try:
-        return model.model_validate(request.query_params.dict())
+        asked = {name: value for name, value in request.query_params.items() if name != FORMAT}
+        return model.model_validate(asked)
     except ValidationError as error:
         raise from_pydantic(error, where="query") from error
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from plugspace_queue.models import Workflow
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.task import AgentTask, agent_task
-from plugspace_queue.types import Kind, Policy, State, Status, TaskType
+from plugspace_queue.types import EventName, Kind, Policy, State, Status, TaskType
 
 
 class TaskPage(WireModel):
@@ -102,6 +102,33 @@ class QueueResults(WireModel):
     """All six queues."""
 
     results: list[QueueShape]
+
+
+class EventShape(WireModel):
+    """Something that happened to a task; `id` is its cursor, `key` the same when told again."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    name: EventName
+    type: TaskType
+    job_id: UUID
+    organization_id: str
+    project_id: str
+    workflow_id: UUID | None
+    state: State
+    at: datetime
+    key: str
+    result: Any | None = None
+    error: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+
+
+class EventPage(WireModel):
+    """Events, the oldest first; ask again with `since` = `cursor`."""
+
+    results: list[EventShape]
+    cursor: str
 
 
 class OrganizationShape(WireModel):

@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.urls import path, re_path
 
-from plugspace_queue.api import exports, organizations, queues, tasks, workflows
+from plugspace_queue.api import events, exports, organizations, queues, tasks, workflows
 from plugspace_queue.api.base import NoSuchAddress
 from plugspace_queue.api.schema import DocsView, SchemaView
 
@@ -17,6 +17,7 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/explain/", tasks.TaskExplain.as_view(), name="task-explain"),
     path("tasks/<uuid:task_id>/cancel/", tasks.TaskCancel.as_view(), name="task-cancel"),
     path("tasks/<uuid:task_id>/retry/", tasks.TaskRetry.as_view(), name="task-retry"),
+    path("tasks/<uuid:task_id>/events/", events.TaskEvents.as_view(), name="task-events"),
     path("workflows/", workflows.WorkflowList.as_view(), name="workflows"),
     path("workflows/<uuid:workflow_id>/", workflows.WorkflowItem.as_view(), name="workflow"),
     path(
@@ -28,6 +29,11 @@ urlpatterns = [
         "workflows/<uuid:workflow_id>/retry/",
         workflows.WorkflowRetry.as_view(),
         name="workflow-retry",
+    ),
+    path(
+        "workflows/<uuid:workflow_id>/events/",
+        events.WorkflowEvents.as_view(),
+        name="workflow-events",
     ),
     path("queues/", queues.QueueList.as_view(), name="queues"),
     path("queues/<str:type>/", queues.QueueDetail.as_view(), name="queue"),
@@ -42,6 +48,11 @@ urlpatterns = [
         "organizations/<str:organization_id>/usage/",
         organizations.OrganizationUsage.as_view(),
         name="usage",
+    ),
+    path(
+        "organizations/<str:organization_id>/events/",
+        events.OrganizationEvents.as_view(),
+        name="organization-events",
     ),
     path("exports/<str:export_id>/", exports.ExportDetail.as_view(), name="export"),
     path("schema/", SchemaView.as_view(), name="schema"),

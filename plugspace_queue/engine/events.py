@@ -32,13 +32,21 @@ def read(client: Redis, cursor: str, block_ms: int, count: int) -> list[tuple[st
     """
     reply: Any = client.xread({keys.events(): cursor}, count=count, block=block_ms)
     entries = reply[0][1] if reply else []
-    return [(entry_id.decode(), _body(fields)) for entry_id, fields in entries]
+    return [(entry_id.decode(), body_of(fields.get(FIELD, b""))) for entry_id, fields in entries]
 
 
-def _body(fields: dict[bytes, bytes]) -> dict[str, Any]:
+@guarded
+def scan(client: Redis, after: str, until: str, count: int) -> list[tuple[str, bytes]]:
+    """Kept events after a cursor and up to another, oldest first, as text. Raises Unavailable."""
+    entries: Any = client.xrange(keys.events(), min=f"({after}", max=until, count=count)
+    return [(entry_id.decode(), fields.get(FIELD, b"")) for entry_id, fields in entries]
+
+
+def body_of(text: bytes) -> dict[str, Any]:
+    """The event in an entry's text; an entry that is no event is an empty one."""
     try:
-        body = json.loads(fields[FIELD])
-    except (KeyError, ValueError):
+        body = json.loads(text)
+    except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
 

@@ -1,0 +1,221 @@
+"""Events over HTTP: a stream under an ASGI server, else and on request a page to poll."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from plugspace_queue import feeds
+from plugspace_queue.api import callers, streams
+from plugspace_queue.api.base import ApiView
+from plugspace_queue.api.bodies import EventQuery
+from plugspace_queue.api.pages import query
+from plugspace_queue.api.schema import answers, operation, parameters
+from plugspace_queue.api.shapes import EventPage
+from plugspace_queue.api.streams import Feed
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.events import START
+from plugspace_queue.errors import Unavailable, ValidationRefused
+from plugspace_queue.events import CURSOR
+from plugspace_queue.feeds import Entry, Subject
+from plugspace_queue.manager import queue_manager
+from plugspace_queue.models import Task
+
+R = TypeVar("R", bound=HttpResponseBase)
+
+MOST_AT_ONCE = 100
+LAST_EVENT_ID = "Last-Event-ID"
+SKEW_MS = 60_000
+"""How far the clock of Redis, which makes cursors, may be behind the one that makes ids."""
+
+
+class EventStreamRenderer(JSONRenderer):
+    """What an EventSource accepts; problems are JSON here too."""
+
+    media_type = "text/event-stream"
+    format = "sse"
+
+
+def listen(operation_id: str, summary: str) -> Callable[[Any], Any]:
+    """Describe an operation that streams, or answers a page."""
+    stream = OpenApiResponse(OpenApiTypes.STR, "Server-sent events; `id` is the cursor.")
+    return operation(
+        operation_id,
+        summary=summary,
+        parameters=[
+            *parameters(EventQuery),
+            OpenApiParameter(
+                LAST_EVENT_ID,
+                {"type": "string", "pattern": f"^{CURSOR.pattern}$"},
+                OpenApiParameter.HEADER,
+                description="Resume after this event; goes before `since`.",
+            ),
+        ],
+        responses=answers((200, "text/event-stream"), stream)
+        | {
+            (200, "application/json"): EventPage,
+            204: OpenApiResponse(None, "All of it has ended, and nothing came after the cursor."),
+        },
+    )
+
+
+class _Events(ApiView):
+    """Base of the three: whose events, and when there are no more."""
+
+    renderer_classes = [EventStreamRenderer, JSONRenderer]
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        """Who polls with `since` and accepts anything gets JSON."""
+        renderers = super().get_renderers()
+        accepted = self.request.headers.get("Accept", "*/*")
+        wants_stream = EventStreamRenderer.media_type in accepted
+        return renderers[::-1] if "since" in self.request.GET and not wants_stream else renderers
+
+    def answer(
+        self,
+        subject: Subject,
+        *,
+        start: str | None = None,
+        is_over: bool = False,
+        look: Callable[[], bool] | None = None,
+    ) -> HttpResponseBase:
+        """A page, or a stream. `start` is where a subject begins; None: streams begin now."""
+        asked = query(self.request, EventQuery)
+        cursor = self._cursor(asked)
+        now = feeds.newest()
+        if not isinstance(self.request.accepted_renderer, EventStreamRenderer):
+            return self._page(subject, cursor or start or START, asked.limit)
+        feed = Feed(
+            subject=subject,
+            start=cursor or start or now,
+            now=now,
+            is_staff=self.caller.is_staff,
+            is_over=is_over,
+            look=look and _with_own_connection(look),
+        )
+        if cursor and is_over and not _collected(subject, cursor, 1)[0]:
+            return HttpResponse(status=204)
+        if isinstance(self.request._request, ASGIRequest) and self.request.method == "GET":
+            return _stream(feed)
+        return self._at_once(feed)
+
+    def _cursor(self, asked: EventQuery) -> str | None:
+        told = self.request.headers.get(LAST_EVENT_ID) or asked.since
+        if told is not None and not CURSOR.fullmatch(told):
+            raise ValidationRefused("This cursor is none of ours; take it from an event's id.")
+        return told
+
+    def _page(self, subject: Subject, cursor: str, limit: int) -> Response:
+        found, cursor = _collected(subject, cursor, limit)
+        shown = [entry.body if self.caller.is_staff else entry.told for entry in found]
+        return Response({"results": shown, "cursor": cursor})
+
+    def _at_once(self, feed: Feed) -> HttpResponse:
+        """Without an ASGI server: what is there; an EventSource comes again by itself."""
+        found, _ = _collected(feed.subject, feed.start, MOST_AT_ONCE)
+        parts = [streams.frame(entry, is_staff=feed.is_staff) for entry in found]
+        return _as_stream(HttpResponse(b"".join([streams.RETRY, *parts])))
+
+
+class TaskEvents(_Events):
+    """What happens to a task, from its submit on; ends with its final event."""
+
+    @listen("listenToTask", "Events of a task, as a stream or a page")
+    def get(self, request: Request, task_id: UUID) -> HttpResponseBase:
+        task = queue_manager.get_task(task_id, self.caller.organization_id)
+        return self.answer(
+            Subject("jobId", str(task.pk)),
+            start=_first_cursor(task.pk),
+            is_over=task.is_final,
+            look=lambda: not Task.objects.open().filter(pk=task_id).exists(),
+        )
+
+
+class WorkflowEvents(_Events):
+    """What happens to the steps of a workflow; ends when all of them have."""
+
+    @listen("listenToWorkflow", "Events of a workflow's steps, as a stream or a page")
+    def get(self, request: Request, workflow_id: UUID) -> HttpResponseBase:
+        workflow = queue_manager.get_workflow(workflow_id, self.caller.organization_id)
+
+        def is_over() -> bool:
+            return not Task.objects.open().filter(workflow_id=workflow_id).exists()
+
+        return self.answer(
+            Subject("workflowId", str(workflow.pk)),
+            start=_first_cursor(workflow.pk),
+            is_over=is_over(),
+            look=is_over,
+        )
+
+
+class OrganizationEvents(_Events):
+    """What happens to all tasks of an organization; does not end."""
+
+    @listen("listenToOrganization", "Events of an organization, as a stream or a page")
+    def get(self, request: Request, organization_id: str) -> HttpResponseBase:
+        if self.caller.organization_id not in (None, organization_id):
+            raise callers.not_yours()
+        organization = callers.organization(organization_id)
+        return self.answer(Subject("organizationId", organization.pk))
+
+
+def _first_cursor(made: uuid.UUID) -> str:
+    """Before the first event of what has this id: its first 48 bits are its time."""
+    return f"{max((made.int >> 80) - SKEW_MS, 0)}-0" if made.version == 7 else START
+
+
+def _collected(subject: Subject, cursor: str, most: int) -> tuple[list[Entry], str]:
+    """At most so many kept events after a cursor, and the cursor to go on from."""
+    found: list[Entry] = []
+    while len(found) < most:
+        page, last = feeds.kept(subject, cursor)
+        found += page
+        if last == cursor:
+            break
+        cursor = last
+    if len(found) > most:
+        found = found[:most]
+        cursor = found[-1].cursor
+    return found, cursor
+
+
+def _stream(feed: Feed) -> HttpResponseBase:
+    if feeds.opened() >= get_settings().max_streams:
+        raise Unavailable("This server has no room for another stream; try again soon.")
+    # The thread of this request lives as long as the stream; a connection of its own must not.
+    _leave_databases()
+    return _as_stream(StreamingHttpResponse(streams.frames(feed)))
+
+
+def _as_stream(response: R) -> R:
+    response["Content-Type"] = EventStreamRenderer.media_type
+    # nginx would collect the events before it passes them on.
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _with_own_connection(look: Callable[[], bool]) -> Callable[[], bool]:
+    def looked() -> bool:
+        try:
+            return look()
+        finally:
+            _leave_databases()
+
+    return looked
+
+
+def _leave_databases() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
