@@ -1,12 +1,13 @@
 """What the front door tells once a commit made it true: events and fresh snapshots."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import events, mirrors, publishing
+from plugspace_queue import events, metrics, mirrors, publishing
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.models import Task
 from plugspace_queue.rules import jsontext
@@ -60,11 +61,15 @@ def _without_stack(error: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signal_added(tasks: Sequence[Task], bodies: Sequence[events.Payload]) -> None:
+    metrics.add(Counter(metrics.field(metrics.ADDED, t.type, str(t.priority)) for t in tasks))
     for task, body in zip(tasks, bodies, strict=True):
         events.tell(EventName.ADDED, task, body)
 
 
 def _tell_ended(tasks: Sequence[Task]) -> None:
+    metrics.add(
+        Counter(metrics.field(metrics.ENDED, t.type, str(t.state), str(t.priority)) for t in tasks)
+    )
     publishing.refresh_snapshots(tasks)
     mirrors.write_workflows(sorted({task.workflow_id for task in tasks if task.workflow_id}))
     events.emit_all(

@@ -93,6 +93,9 @@ class AppSettings:
     max_streams: int = 1000
     """Streams of events that one web process holds open; more are answered 503."""
 
+    metrics_token: str = ""
+    """Bearer token that opens `/metrics` to a scraper; without one staff and keys that operate."""
+
     org_tasks_maxlen: int = 1000
     """Ids kept in `plugspace:org:{orgId}:tasks`."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
+from plugspace_queue import metrics
 from plugspace_queue.conf import get_settings
 from plugspace_queue.crossing import ANY_QUEUE
 from plugspace_queue.engine import events as stream
@@ -66,6 +67,7 @@ def tell(name: EventName, task: Task, body: Payload) -> None:
     """Send the Django signal; a receiver that raises is logged."""
     for receiver, answer in SIGNALS[name].send_robust(sender=Task, task=task, payload=body):
         if isinstance(answer, Exception):
+            metrics.count(metrics.LISTENER_ERRORS)
             logger.error(
                 "receiver %r of %s failed", receiver, name, exc_info=answer, extra=_extra(body)
             )
@@ -174,6 +176,7 @@ class Reader(threading.Thread):
             listener(body)
         except Exception:
             self.errors += 1
+            metrics.count(metrics.LISTENER_ERRORS)
             logger.exception("listener %r failed", listener, extra=_extra(body))
 
 

@@ -110,6 +110,11 @@ def events() -> str:
     return _key("events")
 
 
+def metrics() -> str:
+    """hash · what `/metrics` shows: `<name>|<label>|…` → count · none."""
+    return _key("metrics")
+
+
 def task(task_id: str) -> str:
     """string · JSON AgentTask; large input, context, result left out · retention after the end."""
     return _key("task", task_id)

@@ -1,20 +1,10 @@
 """The request limiter: calls per window and organization, counted in Redis; open without Redis."""
 
-import threading
-
-from plugspace_queue import crossing
+from plugspace_queue import crossing, metrics
 from plugspace_queue.engine import store
 from plugspace_queue.engine.store import Window
 from plugspace_queue.errors import RequestRateLimited, Unavailable
 from plugspace_queue.policies import Plan
-
-_lock = threading.Lock()
-_opened = 0
-
-
-def opened() -> int:
-    """Requests this process let pass uncounted since its start, because Redis was away."""
-    return _opened
 
 
 def hit(organization_id: str, plan: Plan) -> Window | None:
@@ -28,7 +18,7 @@ def hit(organization_id: str, plan: Plan) -> Window | None:
     try:
         window: Window = crossing.ask(call)
     except Unavailable:
-        _count_opened()
+        metrics.count(metrics.UNCOUNTED)
         return None
     if not window.allowed:
         raise _limited(window, plan)
@@ -44,9 +34,3 @@ def _limited(window: Window, plan: Plan) -> RequestRateLimited:
         used=window.used,
         limit=window.limit,
     )
-
-
-def _count_opened() -> None:
-    global _opened
-    with _lock:
-        _opened += 1

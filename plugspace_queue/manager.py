@@ -11,6 +11,7 @@ from plugspace_queue import events
 from plugspace_queue.door import bulk_submitting, explaining, reading, starting, stats, submitting
 from plugspace_queue.door.asynchronous import twin
 from plugspace_queue.door.availability import database_needed
+from plugspace_queue.door.refusals import counted
 from plugspace_queue.door.replays import Submitted
 from plugspace_queue.door.starting import WorkflowHandle
 from plugspace_queue.door.stats import QueueStats
@@ -71,7 +72,7 @@ class QueueManager(Steering):
         self, arguments: Mapping[str, Any], *, limit_requests: bool = True
     ) -> Submitted[Task]:
         """add_task for who must know whether an idempotency key made it a replay."""
-        with database_needed():
+        with counted(), database_needed():
             return submitting.add_task(arguments, limit_requests=limit_requests)
 
     def add_tasks(
@@ -96,7 +97,7 @@ class QueueManager(Steering):
 
         With that key no item has one of its own, and another list of items is a conflict.
         """
-        with database_needed():
+        with counted(), database_needed():
             return bulk_submitting.add_tasks(
                 items, limit_requests=limit_requests, idempotency_key=idempotency_key
             )
@@ -119,7 +120,7 @@ class QueueManager(Steering):
 
         Quota is reserved for all steps or none. Raises what add_task raises.
         """
-        with database_needed():
+        with counted(), database_needed():
             return starting.add_workflow(
                 project_id=project_id,
                 user_id=user_id,

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from plugspace_queue.api import health
+from plugspace_queue.api.metrics import MetricsView
 
 app_name = "plugspace_queue"
 
@@ -10,4 +11,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("plugspace_queue.api.urls")),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
 ]

@@ -1,8 +1,8 @@
 """Settings of the demo project; everything that differs between machines comes from variables.
 
 DATABASE_URL, REDIS_URL, SENTINELS, SECRET_KEY, DEBUG, ALLOWED_HOSTS, INSECURE_COOKIES,
-HSTS_SECONDS. Without the first three the project runs on SQLite and on an embedded server of its
-own, both below var/.
+HSTS_SECONDS, METRICS_TOKEN. Without the first three the project runs on SQLite and on an embedded
+server of its own, both below var/.
 """
 
 import os
@@ -80,6 +80,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = os.environ.get("REDIS_URL") or None
 SENTINELS = os.environ.get("SENTINELS") or None
 
+PLUGSPACE_QUEUE = {"METRICS_TOKEN": os.environ.get("METRICS_TOKEN", "")}
 RQ_QUEUES, RQ = rq_settings(url=REDIS_URL, sentinels=SENTINELS)
 # A stock queue of RQ beside ours, on the same connection.
 RQ_QUEUES["default"] = connection_config(url=REDIS_URL, sentinels=SENTINELS)

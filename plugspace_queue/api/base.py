@@ -21,6 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
+from plugspace_queue import metrics
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
 from plugspace_queue.api.problems import (
     InternalError,
@@ -136,6 +137,7 @@ class ApiView(APIView):
         error = as_queue_error(exc)
         if error is None:
             error = self._unexpected(exc)
+        metrics.count(metrics.PROBLEMS, error.code)
         response = problem(error)
         if error.http_status == AuthenticationRefused.http_status:
             response["WWW-Authenticate"] = self.get_authenticate_header(self.request)

@@ -7,6 +7,7 @@ from typing import Any
 from plugspace_queue.door import cancelling, organizations, pausing, queues, reordering, retrying
 from plugspace_queue.door.asynchronous import twin
 from plugspace_queue.door.availability import database_needed
+from plugspace_queue.door.refusals import counted
 from plugspace_queue.door.retrying import Terms
 from plugspace_queue.models import Organization, Task, Workflow
 from plugspace_queue.policies import QueuePolicy
@@ -48,7 +49,7 @@ class Steering:
         NotFound, InvalidState, and what the gates of add_task raise.
         """
         terms = Terms(charge=charge, reason=reason, limit_requests=limit_requests)
-        with database_needed():
+        with counted(), database_needed():
             return retrying.retry(id, terms, organization_id)
 
     def retry_workflow(
@@ -65,7 +66,7 @@ class Steering:
         One request; all of these steps are charged or none. Raises as `retry`.
         """
         terms = Terms(charge=charge, reason=reason, limit_requests=limit_requests)
-        with database_needed():
+        with counted(), database_needed():
             return retrying.retry_workflow(id, terms, organization_id)
 
     def set_priority(self, id: Id, priority: int, organization_id: str | None = None) -> Task:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from plugspace_queue import clock, mending, policies
+from plugspace_queue import clock, mending, metrics, policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence
 from plugspace_queue.engine.connection import client
@@ -156,6 +156,7 @@ class Crew:
         # The others may sit in a read for seconds more; they hold nothing.
         for thread in (self.ticker, self.recorder):
             thread.join(timeout=5.0)
+        metrics.flush()
 
     # Running attempts.
 

@@ -20,7 +20,7 @@ from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
-from plugspace_queue.worker import closing, judge
+from plugspace_queue.worker import closing, judge, measuring
 from plugspace_queue.worker.commit import Batch, Counts, Locked, count, write
 from plugspace_queue.worker.messages import (
     Announce,
@@ -156,6 +156,7 @@ class Recorder(threading.Thread):
             self._judge,
             self._hand_over,
             self._mirror_workflows,
+            measuring.measure,
         ):
             self._tolerate(step, batch)
 

@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from plugspace_queue import clock
+from plugspace_queue import clock, metrics
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence, scripts, store
 from plugspace_queue.engine.store import Tick
@@ -156,6 +156,7 @@ class Ticker(threading.Thread):
                 logger.warning("the lease of %s is lost", task_id)
                 run.told_at -= get_settings().hard_stop
         if answer.reaped:
+            metrics.count(metrics.REAPED, name.upper(), by=len(answer.reaped))
             logger.warning("took %d tasks from workers that died", len(answer.reaped))
             self._record(Lost(name, answer.reaped))
         for task_id in answer.foreign:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from django.db import close_old_connections, connection
 
-from plugspace_queue import clock, sweeping
+from plugspace_queue import clock, metrics, sweeping
 from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
@@ -55,6 +55,7 @@ class Upkeep(threading.Thread):
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
             Chore(refresh, 0.5),
+            Chore(metrics.flush_due, metrics.INTERVAL),
             self._mend,
             Chore(lambda: sweeping.expire_due(clock.now()), interval),
             Chore(lambda: sweeping.finish_cancels(clock.now()), interval),

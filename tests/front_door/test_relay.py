@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from plugspace_queue import keys, limits, queue_manager, relay
+from plugspace_queue import keys, metrics, queue_manager, relay
 from plugspace_queue.ids import new_id
 from plugspace_queue.models import MonthlyUsage, Task
 from plugspace_queue.relay import Rotation
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_without_redis_a_submit_is_accepted_and_published_later(redis_away, redis):
     make_organization()
     come_back = redis_away()
-    before = limits.opened()
+    before = metrics.unsent(metrics.UNCOUNTED)
 
     task = queue_manager.add_task(**arguments())
 
     assert task.state == State.WAITING
-    assert limits.opened() == before + 1
+    assert metrics.unsent(metrics.UNCOUNTED) == before + 1
     assert MonthlyUsage.objects.get().used == 1
     come_back()
     assert relay.relay(timezone.now()) == 1

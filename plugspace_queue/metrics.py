@@ -1,0 +1,158 @@
+"""What is counted of tasks: kept in this process and added to Redis about once a second.
+
+Counting costs the way of a task an addition in memory. Counts of a process that is killed within
+that second are lost; they are for graphs, rows are the truth.
+"""
+
+import os
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.signals import request_finished
+
+from plugspace_queue.engine import metrics as store
+from plugspace_queue.engine.connection import client
+from plugspace_queue.errors import Unavailable
+
+INTERVAL = 1.0
+"""Seconds between two additions of one process."""
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+"""Upper bounds of the histograms, in seconds."""
+
+BOUNDS = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
+"""Their names, with the one that holds all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A counter or histogram that is kept in Redis, and what it means."""
+
+    name: str
+    labels: tuple[str, ...]
+    help: str
+    is_histogram: bool = False
+
+
+ADDED = Metric("plugspace_tasks_added_total", ("type", "priority"), "Tasks that were accepted.")
+ENDED = Metric(
+    "plugspace_tasks_ended_total", ("type", "state", "priority"), "Tasks in a final state."
+)
+ATTEMPTS = Metric("plugspace_attempts_total", ("type", "outcome"), "Attempts that ended.")
+WAIT = Metric(
+    "plugspace_wait_seconds",
+    ("type",),
+    "Time from the submit, or a retry by hand, to the first start; without later steps.",
+    is_histogram=True,
+)
+RUN = Metric("plugspace_run_seconds", ("type",), "Time one attempt ran.", is_histogram=True)
+REFUSED = Metric(
+    "plugspace_refusals_total", ("code",), "Submits and retries that a gate refused, by code."
+)
+PROBLEMS = Metric("plugspace_problems_total", ("code",), "Requests the API refused, by code.")
+REAPED = Metric("plugspace_reaped_total", ("type",), "Leases taken from workers that died.")
+LISTENER_ERRORS = Metric(
+    "plugspace_listener_errors_total", (), "Listeners and signal receivers that raised."
+)
+UNCOUNTED = Metric(
+    "plugspace_requests_uncounted_total", (), "Requests let pass because Redis was away."
+)
+
+SHARED = (
+    ADDED,
+    ENDED,
+    ATTEMPTS,
+    WAIT,
+    RUN,
+    REFUSED,
+    PROBLEMS,
+    REAPED,
+    LISTENER_ERRORS,
+    UNCOUNTED,
+)
+
+Counts = Counter[str]
+
+_lock = threading.Lock()
+_counts: Counts = Counter()
+_added_at = float("-inf")
+
+
+def field(metric: Metric, *labels: str) -> str:
+    """The field of a counter in the hash."""
+    return "|".join((metric.name, *labels))
+
+
+def observed(metric: Metric, seconds: float, *labels: str) -> Counts:
+    """What one observation adds to a histogram: its bucket, and milliseconds to the sum."""
+    bound = BOUNDS[bisect_left(BUCKETS, seconds)]
+    return Counter(
+        {
+            field(metric, *labels, bound): 1,
+            field(metric, *labels, "sum"): max(round(seconds * 1000), 0),
+        }
+    )
+
+
+def count(metric: Metric, *labels: str, by: int = 1) -> None:
+    """Count something; never waits for Redis."""
+    add({field(metric, *labels): by})
+
+
+def add(counts: Mapping[str, int]) -> None:
+    """Count many things at once; never waits for Redis."""
+    with _lock:
+        _counts.update(counts)
+
+
+def unsent(metric: Metric, *labels: str) -> int:
+    """What this process counted of it and did not add to Redis yet."""
+    return _counts[field(metric, *labels)]
+
+
+def flush_due(**kwargs: Any) -> None:
+    """Add to Redis what was counted, unless that was done within the last second."""
+    if _counts and time.monotonic() - _added_at >= INTERVAL:
+        flush()
+
+
+def flush() -> None:
+    """Add to Redis what was counted; without Redis it is kept for the next time."""
+    global _added_at
+    with _lock:
+        counts, _added_at = Counter(_counts), time.monotonic()
+        _counts.clear()
+    if not counts:
+        return
+    try:
+        store.add(client(), counts)
+    except Unavailable:
+        add(counts)
+
+
+def read() -> dict[str, int]:
+    """The counters of all processes, this one's latest included. Raises Unavailable."""
+    flush()
+    return store.read(client())
+
+
+def workers_alive() -> int:
+    """Workers whose heartbeat has not run out. Raises Unavailable."""
+    return store.workers_alive(client())
+
+
+def forget() -> None:
+    """Drop what was counted and not added yet; a child process leaves that to its parent."""
+    global _lock
+    _lock = threading.Lock()
+    _counts.clear()
+
+
+os.register_at_fork(after_in_child=forget)
+# Of the API, of the admin, of the host project: whoever counted is the next to add.
+request_finished.connect(flush_due, dispatch_uid="plugspace_queue.metrics")
