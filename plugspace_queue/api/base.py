@@ -5,7 +5,7 @@ All policies stand here, so that a host project needs no REST_FRAMEWORK setting.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any, ClassVar
 
 from django.conf import settings
@@ -100,7 +100,33 @@ class HasScope(BasePermission):
         return True
 
 
-class ApiView(APIView):
+class Problems:
+    """What makes every error of an APIView a problem."""
+
+    request: Any
+    get_authenticate_header: Callable[[Any], str]
+
+    def handle_exception(self, exc: Exception) -> Response:
+        set_rollback()
+        error = as_queue_error(exc)
+        if error is None:
+            error = self._unexpected(exc)
+        metrics.count(metrics.PROBLEMS, error.code)
+        response = problem(error)
+        if error.http_status == AuthenticationRefused.http_status:
+            response["WWW-Authenticate"] = self.get_authenticate_header(self.request)
+        response.exception = True
+        return response
+
+    def _unexpected(self, exc: Exception) -> InternalError:
+        if settings.DEBUG:
+            raise exc
+        got_request_exception.send(sender=type(self), request=self.request._request)
+        logger.error("unexpected error in the API", exc_info=exc)
+        return InternalError()
+
+
+class ApiView(Problems, APIView):
     """A view of the API. `scopes` and `staff_methods` say what each method asks for."""
 
     authentication_classes = [ApiKeyAuthentication, MemberAuthentication]
@@ -131,25 +157,6 @@ class ApiView(APIView):
         # Django and REST framework take a body without a length for an empty one.
         if request.META.get("HTTP_TRANSFER_ENCODING") and not request.META.get("CONTENT_LENGTH"):
             raise LengthRequired
-
-    def handle_exception(self, exc: Exception) -> Response:
-        set_rollback()
-        error = as_queue_error(exc)
-        if error is None:
-            error = self._unexpected(exc)
-        metrics.count(metrics.PROBLEMS, error.code)
-        response = problem(error)
-        if error.http_status == AuthenticationRefused.http_status:
-            response["WWW-Authenticate"] = self.get_authenticate_header(self.request)
-        response.exception = True
-        return response
-
-    def _unexpected(self, exc: Exception) -> InternalError:
-        if settings.DEBUG:
-            raise exc
-        got_request_exception.send(sender=type(self), request=self.request._request)
-        logger.error("unexpected error in the API", exc_info=exc)
-        return InternalError()
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any

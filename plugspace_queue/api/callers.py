@@ -49,6 +49,10 @@ class Caller:
             raise ValidationRefused(f"Name an organization in the header {HEADER}.")
         return self.organization_id
 
+    def names(self) -> dict[str, str]:
+        """User and organization of what is submitted; staff must have named one."""
+        return {"user_id": self.user_id, "organization_id": self.own_organization()}
+
 
 class ApiKeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer psq_…`: a key acts for its organization within its scopes."""

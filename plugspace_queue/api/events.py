@@ -9,7 +9,6 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -34,6 +33,11 @@ from plugspace_queue.models import Task
 R = TypeVar("R", bound=HttpResponseBase)
 
 MOST_AT_ONCE = 100
+SENT = {
+    "type": "object",
+    "description": "One event of the stream; `data` is an EventShape as JSON.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 LAST_EVENT_ID = "Last-Event-ID"
 SKEW_MS = 60_000
 """How far the clock of Redis, which makes cursors, may be behind the one that makes ids."""
@@ -48,7 +52,7 @@ class EventStreamRenderer(JSONRenderer):
 
 def listen(operation_id: str, summary: str) -> Callable[[Any], Any]:
     """Describe an operation that streams, or answers a page."""
-    stream = OpenApiResponse(OpenApiTypes.STR, "Server-sent events; `id` is the cursor.")
+    stream = OpenApiResponse(SENT, "Server-sent events; `id` is the cursor.")
     return operation(
         operation_id,
         summary=summary,

@@ -1,13 +1,17 @@
 """Times as callers send them: text of ISO 8601 with a zone, brought to UTC."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+
 
 def _is_text(value: Any) -> Any:
-    if not isinstance(value, str | datetime):
+    # A number in text would be taken for seconds since 1970.
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _DATE.match(value)):
         raise ValueError("must be text in the form of ISO 8601")
     return value
 

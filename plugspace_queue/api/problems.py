@@ -27,7 +27,7 @@ class MethodNotAllowed(errors.QueueError):
 
 
 class NotAcceptable(errors.QueueError):
-    """Answers are application/json only."""
+    """Not in this format; answers are application/json unless the document says otherwise."""
 
     code: ClassVar[str] = "NOT_ACCEPTABLE"
     http_status: ClassVar[int] = 406

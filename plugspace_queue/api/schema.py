@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.http import HttpResponse
 from django.utils import translation
@@ -14,10 +14,11 @@ from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from pydantic import BaseModel
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from plugspace_queue.api.base import Negotiation, Problems
 from plugspace_queue.api.shapes import Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,12 +39,6 @@ SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": False,
 }
 
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="Repeat a submit with the same key: it is done once, a replay answers 200.",
-)
 _REFUSALS = {
     400: "Not valid (VALIDATION_ERROR)",
     401: "No valid credentials (AUTHENTICATION_ERROR)",
@@ -56,7 +51,10 @@ _REFUSALS = {
     429: "Too many requests (REQUEST_RATE_LIMITED)",
     503: "Redis or the database is away (UNAVAILABLE)",
 }
-
+OTHERS = (
+    "Whatever else is refused, with its code: METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,"
+    " UNSUPPORTED_MEDIA_TYPE, INTERNAL_ERROR"
+)
 
 READS = (400, 401, 403, 404, 503)
 CHANGES = (*READS, 409, 411, 413)
@@ -76,9 +74,10 @@ def operation(operation_id: str | None = None, **told: Any) -> Callable[[F], F]:
 
 def answers(code: Any, shape: Any, refusals: Iterable[int] = READS) -> dict[Any, Any]:
     """The responses of an operation: the good one, and refusals as problems."""
+    told = {status: _REFUSALS[status] for status in refusals} | {"default": OTHERS}
     return {code: shape} | {
-        (status, "application/problem+json"): OpenApiResponse(Problem, _REFUSALS[status])
-        for status in refusals
+        (status, "application/problem+json"): OpenApiResponse(Problem, text)
+        for status, text in told.items()
     }
 
 
@@ -152,11 +151,22 @@ def forget() -> None:
     _texts.clear()
 
 
-class SchemaView(SpectacularAPIView):
-    """The document, for everybody."""
+class _Page(Problems):
+    """What the document and its page share: for everybody, and a problem is JSON even there."""
 
-    authentication_classes = []
-    permission_classes = []
+    authentication_classes: ClassVar[list[Any]] = []
+    permission_classes: ClassVar[list[Any]] = []
+    content_negotiation_class = Negotiation
+
+    def handle_exception(self, exc: Exception) -> Any:
+        told = super().handle_exception(exc)
+        text = JSONRenderer().render(told.data)
+        return HttpResponse(text, status=told.status_code, content_type=told.content_type)
+
+
+class SchemaView(_Page, SpectacularAPIView):
+    """The document."""
+
     urlconf = "plugspace_queue.urls"
 
     @operation(exclude=True)
@@ -172,11 +182,9 @@ class SchemaView(SpectacularAPIView):
         )
 
 
-class DocsView(SpectacularSwaggerView):
+class DocsView(_Page, SpectacularSwaggerView):
     """The page on it, without anything from elsewhere."""
 
-    authentication_classes = []
-    permission_classes = []
     url_name = "plugspace_queue:schema"
     title = SETTINGS["TITLE"]
 

@@ -12,18 +12,9 @@ from rest_framework.response import Response
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import NewTask, NewTasks, Retry, TaskQuery
 from plugspace_queue.api.pages import page, query
-from plugspace_queue.api.replays import idempotency_key
-from plugspace_queue.api.schema import (
-    CHANGES,
-    IDEMPOTENCY_KEY,
-    SUBMITS,
-    answers,
-    operation,
-    parameters,
-    submitted,
-)
+from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, for_caller, wire
-from plugspace_queue.api.windows import with_window
+from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
@@ -51,25 +42,13 @@ class TaskList(ApiView):
         rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
         return Response(page(request, light(rows, LARGE, _longest()), asked, self._short))
 
-    @operation(
-        "addTask",
-        summary="Add a task",
-        parameters=[IDEMPOTENCY_KEY],
-        request=NewTask,
-        responses=submitted(AgentTask),
-    )
+    @submit("addTask", "Add a task", NewTask, AgentTask)
     def post(self, request: Request) -> Response:
         new = NewTask.model_validate(request.data)
-        organization_id = self.caller.own_organization()
-        mine = {
-            "user_id": self.caller.user_id,
-            "organization_id": organization_id,
-            "idempotency_key": idempotency_key(request),
-        }
-        task, is_replay = queue_manager.submit_task(new.arguments() | mine)
-        place = {"Location": reverse("plugspace_queue:task", args=[task.pk])}
-        response = Response(wire(task), status=_created(is_replay), headers=place)
-        return with_window(response, organization_id)
+        key = {"idempotency_key": idempotency_key(request)}
+        task, is_replay = queue_manager.submit_task(new.arguments() | self.caller.names() | key)
+        place = reverse("plugspace_queue:task", args=[task.pk])
+        return stored(wire(task), self.caller, is_replay=is_replay, place=place)
 
     def _short(self, task: Task) -> dict[str, Any]:
         """A task of a list: large inputs, contexts and results are left out, with a note."""
@@ -80,24 +59,15 @@ class TaskList(ApiView):
 class TaskBulk(ApiView):
     """Many tasks in one request."""
 
-    @operation(
-        "addTasks",
-        summary="Add tasks, all of them or none",
-        parameters=[IDEMPOTENCY_KEY],
-        request=NewTasks,
-        responses=submitted(TaskResults),
-    )
+    @submit("addTasks", "Add tasks, all of them or none", NewTasks, TaskResults)
     def post(self, request: Request) -> Response:
         new = NewTasks.model_validate(request.data)
-        organization_id = self.caller.own_organization()
-        mine = {"user_id": self.caller.user_id, "organization_id": organization_id}
         done = queue_manager.submit_tasks(
-            [item.arguments() | mine for item in new.tasks],
+            [item.arguments() | self.caller.names() for item in new.tasks],
             idempotency_key=idempotency_key(request),
         )
-        code = _created(all(entry.is_replay for entry in done))
-        response = Response({"results": [wire(entry.subject) for entry in done]}, status=code)
-        return with_window(response, organization_id)
+        told = {"results": [wire(entry.subject) for entry in done]}
+        return stored(told, self.caller, is_replay=all(entry.is_replay for entry in done))
 
     def max_body(self) -> int:
         return MAX_BULK_BODY
@@ -158,15 +128,8 @@ class TaskRetry(ApiView):
     def post(self, request: Request, task_id: UUID) -> Response:
         asked = Retry.model_validate(request.data or {})
         queue_manager.get_task(task_id, self.caller.organization_id)
-        is_staff = self.caller.is_staff
-        task = queue_manager.retry(
-            task_id,
-            charge=not is_staff,
-            limit_requests=not is_staff,
-            reason=asked.reason or f"over the API by {self.caller.user_id}",
-        )
-        response = Response(wire(task))
-        return response if is_staff else with_window(response, task.organization_id)
+        task = queue_manager.retry(task_id, **terms(self.caller, asked.reason))
+        return retried(wire(task), self.caller, task.organization_id)
 
 
 def _filtered(rows: TaskQuerySet, asked: TaskQuery) -> TaskQuerySet:
@@ -184,7 +147,3 @@ def _longest() -> int:
     """Text of a database that may still be within SNAPSHOT_LIMIT, which counts no blanks."""
     # One blank behind each separator: at most `1, 1, 1` for `1,1,1`.
     return get_settings().snapshot_limit * 3 // 2
-
-
-def _created(is_replay: bool) -> int:
-    return status.HTTP_200_OK if is_replay else status.HTTP_201_CREATED

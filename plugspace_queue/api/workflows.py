@@ -12,16 +12,7 @@ from rest_framework.response import Response
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import NewWorkflow, WorkflowQuery
 from plugspace_queue.api.pages import page, query
-from plugspace_queue.api.replays import idempotency_key
-from plugspace_queue.api.schema import (
-    CHANGES,
-    IDEMPOTENCY_KEY,
-    SUBMITS,
-    answers,
-    operation,
-    parameters,
-    submitted,
-)
+from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.shapes import (
     WorkflowDetail,
     WorkflowPage,
@@ -29,7 +20,7 @@ from plugspace_queue.api.shapes import (
     detail,
     summary,
 )
-from plugspace_queue.api.windows import with_window
+from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Workflow
@@ -59,29 +50,17 @@ class WorkflowList(ApiView):
         rows = light(rows, LARGE, get_settings().snapshot_limit).prefetch_related(STEPS)
         return Response(page(request, rows, asked, self._short))
 
-    @operation(
-        "addWorkflow",
-        summary="Start a workflow",
-        parameters=[IDEMPOTENCY_KEY],
-        request=NewWorkflow,
-        responses=submitted(WorkflowStarted),
-    )
+    @submit("addWorkflow", "Start a workflow", NewWorkflow, WorkflowStarted)
     def post(self, request: Request) -> Response:
         new = NewWorkflow.model_validate(request.data)
-        organization_id = self.caller.own_organization()
         handle = queue_manager.add_workflow(
             **new.arguments(),
-            user_id=self.caller.user_id,
-            organization_id=organization_id,
+            **self.caller.names(),
             idempotency_key=idempotency_key(request),
         )
         started = WorkflowStarted(workflow_id=handle.workflow_id, task_ids=handle.task_ids)
-        response = Response(
-            started.to_wire(),
-            status=status.HTTP_200_OK if handle.is_replay else status.HTTP_201_CREATED,
-            headers={"Location": reverse("plugspace_queue:workflow", args=[started.workflow_id])},
-        )
-        return with_window(response, organization_id)
+        place = reverse("plugspace_queue:workflow", args=[started.workflow_id])
+        return stored(started.to_wire(), self.caller, is_replay=handle.is_replay, place=place)
 
     def _short(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow of a list: a large input is left out, with a note."""
@@ -144,12 +123,6 @@ class WorkflowRetry(_OneWorkflow):
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
         workflow = self._workflow(workflow_id)
-        is_staff = self.caller.is_staff
-        queue_manager.retry_workflow(
-            workflow_id,
-            charge=not is_staff,
-            limit_requests=not is_staff,
-            reason=f"over the API by {self.caller.user_id}",
-        )
-        response = Response(self._shown(self._workflow(workflow_id)))
-        return response if is_staff else with_window(response, workflow.organization_id)
+        queue_manager.retry_workflow(workflow_id, **terms(self.caller))
+        told = self._shown(self._workflow(workflow_id))
+        return retried(told, self.caller, workflow.organization_id)

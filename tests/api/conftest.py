@@ -62,7 +62,7 @@ def member_of(db: None) -> Callable[..., ApiClient]:
     """A signed-in member of organizations."""
 
     def make(*organization_ids: str, role: Role = Role.MEMBER) -> ApiClient:
-        user = get_user_model().objects.create_user(f"user-{role}", password="x")
+        user = get_user_model().objects.create_user(f"user-{role}")
         for organization_id in organization_ids:
             organization = make_organization(organization_id)
             Membership.objects.create(organization=organization, user=user, role=role)
@@ -76,7 +76,7 @@ def member_of(db: None) -> Callable[..., ApiClient]:
 @pytest.fixture
 def staff(db: None) -> ApiClient:
     """A signed-in operator."""
-    user = get_user_model().objects.create_user("operator", password="x", is_staff=True)
+    user = get_user_model().objects.create_user("operator", is_staff=True)
     names = ("view_task", "operate_queue")
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
     client = ApiClient()

@@ -48,6 +48,7 @@ def test_a_body_that_is_no_json_object_is_a_validation_error(acme: ApiClient, bo
         ({"input": "words"}, ["input"]),
         ({"priority": "1"}, ["priority"]),
         ({"runAt": 17}, ["runAt"]),
+        ({"runAt": "1999999999"}, ["runAt"]),
         ({"runAt": "2030-01-01T00:00:00"}, ["runAt"]),
         ({"nonsense": 1}, ["nonsense"]),
     ],

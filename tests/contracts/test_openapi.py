@@ -84,6 +84,14 @@ def test_the_document_is_made_once_in_a_process(monkeypatch: pytest.MonkeyPatch)
     assert ask("text/csv").status_code == 406
 
 
+@pytest.mark.parametrize("page", ["schema", "docs"])
+def test_the_document_in_a_format_that_nobody_speaks_is_a_problem_in_json(page: str):
+    told = Client().get(f"/api/v1/{page}/", {"format": "xml"})
+
+    assert (told.status_code, told["Content-Type"]) == (406, "application/problem+json")
+    assert told.json()["code"] == "NOT_ACCEPTABLE"
+
+
 @pytest.mark.django_db
 def test_a_task_has_only_the_members_that_the_document_names(
     acme: ApiClient, document: dict[str, Any]
