@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from django.http import HttpResponse
 from django.utils import translation
@@ -154,9 +154,9 @@ def forget() -> None:
 class _Page(Problems):
     """What the document and its page share: for everybody, and a problem is JSON even there."""
 
-    authentication_classes: ClassVar[list[Any]] = []
-    permission_classes: ClassVar[list[Any]] = []
-    content_negotiation_class = Negotiation
+    authentication_classes: Any = []
+    permission_classes: Any = []
+    content_negotiation_class: Any = Negotiation
 
     def handle_exception(self, exc: Exception) -> Any:
         told = super().handle_exception(exc)

@@ -57,5 +57,6 @@ urlpatterns = [
     path("exports/<str:export_id>/", exports.ExportDetail.as_view(), name="export"),
     path("schema/", SchemaView.as_view(), name="schema"),
     *([path("docs/", DocsView.as_view(), name="docs")] if has_page else []),
-    re_path(r"^.*$", NoSuchAddress.as_view(), name="nowhere"),
+    # A line break too is no address of ours.
+    re_path(r"^[\s\S]*$", NoSuchAddress.as_view(), name="nowhere"),
 ]

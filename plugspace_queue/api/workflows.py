@@ -55,7 +55,8 @@ class WorkflowList(ApiView):
         new = NewWorkflow.model_validate(request.data)
         handle = queue_manager.add_workflow(
             **new.arguments(),
-            **self.caller.names(),
+            user_id=self.caller.user_id,
+            organization_id=self.caller.own_organization(),
             idempotency_key=idempotency_key(request),
         )
         started = WorkflowStarted(workflow_id=handle.workflow_id, task_ids=handle.task_ids)

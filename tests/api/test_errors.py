@@ -97,7 +97,7 @@ def test_a_query_that_no_database_stores_is_refused_as_a_query(acme: ApiClient, 
     assert response.json()["detail"].startswith("query: ")
 
 
-@pytest.mark.parametrize("path", ["nowhere/", "tasks", "tasks/7/", "queues/paint/"])
+@pytest.mark.parametrize("path", ["nowhere/", "tasks", "tasks/7/", "tasks/a%0Ab/", "queues/paint/"])
 def test_an_unknown_address_is_a_problem_too(acme: ApiClient, path: str):
     assert_problem(acme.ask(path), 404, "NOT_FOUND")
 
