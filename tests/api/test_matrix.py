@@ -57,6 +57,7 @@ TABLE: tuple[Row, ...] = (
     ("GET", "tasks/{task}/", None, READ, FOREIGN),
     ("POST", "tasks/{task}/cancel/", None, OPERATE, FOREIGN_OPERATE),
     ("POST", "tasks/{ended}/retry/", None, OPERATE, FOREIGN_OPERATE),
+    ("GET", "tasks/{task}/explain/", None, READ, FOREIGN),
     ("GET", "tasks/{task}/events/", None, READ, FOREIGN),
     ("GET", "workflows/", None, READ, None),
     ("POST", "workflows/", WORKFLOW, SUBMIT, None),

@@ -41,7 +41,7 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]):
 def test_every_operation_documents_its_refusals_as_problems(document: dict[str, Any]):
     operations = [o for path in document["paths"].values() for o in path.values()]
 
-    assert len({o["operationId"] for o in operations}) == len(operations) == 23
+    assert len({o["operationId"] for o in operations}) == len(operations) == 24
     for operation in operations:
         refusals = {code: told for code, told in operation["responses"].items() if code >= "400"}
         assert {"401", "403", "404", "503"} <= set(refusals)
