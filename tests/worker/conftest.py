@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from plugspace_queue import queue_manager
+from plugspace_queue import policies, queue_manager
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.types import TaskType
@@ -30,6 +30,7 @@ def acme(transactional_db: None) -> Organization:
 def processors() -> Iterator[Register]:
     """Register processors for one test: `processors("CODE", fn)`; any result is valid."""
     before = {kind: registry.processor_of(kind) for kind in TaskType}
+    declared = dict(policies._declared)
 
     def register(task_type: str, function: Callable[..., Any], **options: Any) -> None:
         registry.register(task_type, function, replace=True, **({"output": Any} | options))
@@ -39,6 +40,8 @@ def processors() -> Iterator[Register]:
         registry.unregister(kind)
         if entry is not None:
             registry._processors[kind] = entry
+    policies._declared.clear()
+    policies._declared.update(declared)
 
 
 def _no_heartbeat() -> None:
