@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Worker as StockWorker
+from rq import worker_registration
 from rq.command import parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.suspension import is_suspended
@@ -113,7 +114,20 @@ class Worker(StockWorker):
         assert self.crew is not None
         self._is_suspended = bool(is_suspended(self.connection, self))
         busy = WorkerStatus.BUSY if self.crew.table.all() else WorkerStatus.IDLE
-        self.set_state(WorkerStatus.SUSPENDED if self._is_suspended else busy)
+        with self.connection.pipeline() as pipe:
+            pipe.hexists(self.key, "birth")
+            self.heartbeat(pipeline=pipe)
+            self.set_state(WorkerStatus.SUSPENDED if self._is_suspended else busy, pipe)
+            is_known, *_ = pipe.execute()
+        if not is_known:
+            self._register_again()
+
+    def _register_again(self) -> None:
+        """The server lost its data, or we were silent for too long: this process lives."""
+        with self.connection.pipeline() as pipe:
+            pipe.hset(self.key, mapping=self.serialize())
+            worker_registration.register(self, pipe)
+            pipe.execute()
 
     def _teardown_ours(self) -> None:
         try:

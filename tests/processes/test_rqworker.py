@@ -7,6 +7,7 @@ import pytest
 
 from plugspace_queue import keys, queue_manager
 from plugspace_queue.models import Attempt
+from tests.processes.conftest import is_registered
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
@@ -159,3 +160,15 @@ def test_a_task_runs_again_when_redis_lost_its_data_and_its_worker_died(
 
     row = until_final(task, timeout=40)
     assert (row.state, row.recovery_count) == ("complete", 1)
+
+
+def test_a_worker_says_each_second_that_it_lives_and_again_what_it_is(rqworker, acme, redis):
+    process = rqworker("code")
+    name = redis.smembers("rq:workers").pop()
+
+    born = redis.hget(name, "last_heartbeat")
+    wait_until(lambda: redis.hget(name, "last_heartbeat") > born, 5, "no heartbeat came")
+    redis.flushall()
+    wait_until(lambda: is_registered(redis, process), 5, "nobody knows of it any more")
+    wait_until(lambda: redis.hget(name, "queues") == b"code", 5)
+    assert redis.ttl(name) > 60
