@@ -1,7 +1,9 @@
 """The rows. Definitions live in the submodules; everybody else imports from here."""
 
 from plugspace_queue.models.idempotency import IdempotencyKey
+from plugspace_queue.models.minutes import QueueMinute
 from plugspace_queue.models.organization import ApiKey, Membership, Organization
+from plugspace_queue.models.pages import Audit, Dashboard, Worker
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.task import Attempt, Dependency, Task
 from plugspace_queue.models.tier import TierPolicy
@@ -11,14 +13,18 @@ from plugspace_queue.models.workflow import Workflow
 __all__ = [
     "ApiKey",
     "Attempt",
+    "Audit",
+    "Dashboard",
     "Dependency",
     "IdempotencyKey",
     "Membership",
     "MonthlyUsage",
     "Organization",
+    "QueueMinute",
     "QueueSettings",
     "Task",
     "TierPolicy",
     "UsageEntry",
+    "Worker",
     "Workflow",
 ]

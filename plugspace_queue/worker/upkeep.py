@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from django.db import close_old_connections, connection
 
-from plugspace_queue import clock, metrics, sweeping
+from plugspace_queue import clock, metrics, sampling, sweeping
 from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
@@ -25,6 +25,9 @@ from plugspace_queue.retelling import Retelling
 from plugspace_queue.worker.table import Table
 
 logger = logging.getLogger("plugspace_queue.worker")
+
+SAMPLING = 10.0
+"""Seconds between two looks whether a new minute is to be written down."""
 
 
 @dataclass(eq=False)
@@ -64,6 +67,7 @@ class Upkeep(threading.Thread):
             Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
             Chore(lambda: retelling.look(clock.now()), 6 * interval),
             Chore(self._go_round, 1.0),
+            Chore(lambda: sampling.sample(clock.now()), SAMPLING),
         ]
 
     def stop(self) -> None:

@@ -19,6 +19,7 @@ VERBS = [
     "pause",
     "resume",
     "set_priority",
+    "set_limits",
     "set_organization",
     "change_organization",
     "set_queue",

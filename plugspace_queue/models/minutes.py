@@ -1,0 +1,29 @@
+"""How the queues stood each minute: what the charts of the dashboard are drawn from."""
+
+from django.db import models
+
+from plugspace_queue.models.queue import TYPE_CHOICES
+
+
+class QueueMinute(models.Model):
+    """One queue at one minute. A row a minute, however many tasks end in it."""
+
+    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    minute = models.DateTimeField(db_index=True)
+    completed = models.BigIntegerField(help_text="Over the lifetime of the queue, by then.")
+    failed = models.BigIntegerField(help_text="Over the lifetime of the queue, by then.")
+    wait_median = models.PositiveBigIntegerField(
+        null=True, help_text="ms from due to start, of what ended in the minute before."
+    )
+    wait_most = models.PositiveBigIntegerField(null=True, help_text="The same, 95th percentile.")
+
+    class Meta:
+        # Nobody looks at the rows themselves.
+        default_permissions = ()
+        ordering = ["minute", "type"]
+        constraints = [
+            models.UniqueConstraint(fields=["type", "minute"], name="psq_minute_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.minute:%Y-%m-%d %H:%M}"
