@@ -1,5 +1,27 @@
 """The Django admin: operators see every row and steer through the manager."""
 
-from plugspace_queue.admin import organizations, queues, rq, tasks, tiers, usage, workflows
+from plugspace_queue.admin import (
+    audit,
+    dashboard,
+    organizations,
+    queues,
+    rq,
+    tasks,
+    tiers,
+    usage,
+    workers,
+    workflows,
+)
 
-__all__ = ["organizations", "queues", "rq", "tasks", "tiers", "usage", "workflows"]
+__all__ = [
+    "audit",
+    "dashboard",
+    "organizations",
+    "queues",
+    "rq",
+    "tasks",
+    "tiers",
+    "usage",
+    "workers",
+    "workflows",
+]

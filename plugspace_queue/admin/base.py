@@ -9,10 +9,11 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import CharField, QuerySet, UUIDField
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from plugspace_queue.admin import policy
 from plugspace_queue.door.queues import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.ids import parse_id
 
@@ -112,7 +113,12 @@ class UncountedMixin:
 
 
 class StyledMixin:
-    """Our style sheet on top of the stock theme; it uses the theme's own colours."""
+    """Our style sheet on top of the stock theme, in the theme's own colours; our policy."""
+
+    @property
+    def urls(self) -> list[URLPattern]:
+        found: list[URLPattern] = super().urls  # type: ignore[misc]
+        return [policy.guarded(pattern) for pattern in found]
 
     class Media:
         css = {"all": ["plugspace_queue/admin.css"]}
@@ -159,11 +165,6 @@ def is_list(request: HttpRequest) -> bool:
     """Whether a list is asked for, which shows none of the large columns."""
     match = request.resolver_match
     return bool(match and match.url_name and match.url_name.endswith("_changelist"))
-
-
-def badge(state: str) -> SafeString:
-    """A state as a coloured word; the colour is never the only sign."""
-    return format_html('<span class="psq-state psq-{}">{}</span>', state, state)
 
 
 def link(name: str, pk: Any, text: str | None = None) -> SafeString:

@@ -16,10 +16,10 @@ from plugspace_queue.admin.base import (
     OperateMixin,
     StyledMixin,
     UncountedMixin,
-    badge,
 )
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.templatetags.psq import badge
 from plugspace_queue.types import Scope
 
 SCOPES = [(scope.value, scope.value) for scope in Scope]

@@ -14,7 +14,6 @@ from plugspace_queue.admin.base import (
     StyledMixin,
     UncountedChangeList,
     UncountedMixin,
-    badge,
     window_field,
 )
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
@@ -22,6 +21,7 @@ from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
+from plugspace_queue.templatetags.psq import badge
 
 
 class QueueList(UncountedChangeList):

@@ -49,6 +49,11 @@ def each(
         )
 
 
+def note(request: HttpRequest, row: Any, message: str) -> None:
+    """Who did it and why, in the history of one row; where rows have none, in the audit only."""
+    LogEntry.objects.log_actions(str(request.user.pk), [row], CHANGE, message, single_object=True)
+
+
 def _bounded(rows: QuerySet[Any] | list[Any]) -> tuple[list[Any], int]:
     """The rows of this press, and how many are left; counted only when some are."""
     some = list(rows[: MOST + 1])

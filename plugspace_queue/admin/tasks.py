@@ -16,7 +16,6 @@ from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import (
     ReadOnlyAdmin,
     ReadOnlyInline,
-    badge,
     is_list,
     link,
     pretty,
@@ -27,6 +26,7 @@ from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Attempt, Dependency, Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
+from plugspace_queue.templatetags.psq import badge
 from plugspace_queue.types import State
 
 LARGE = ("input", "context", "result", "progress")

@@ -9,11 +9,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, badge, is_list, pretty
+from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, is_list, pretty
 from plugspace_queue.admin.searching import within
 from plugspace_queue.ids import parse_id
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
+from plugspace_queue.templatetags.psq import badge
 
 STEPS = Prefetch(
     "tasks", Task.objects.only("id", "type", "state", "step", "workflow_id").order_by("step")

@@ -1,6 +1,6 @@
 """Operators of the admin, and rows for its lists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -9,13 +9,16 @@ from django.core.management import call_command
 from django.test import Client
 
 from plugspace_queue import policies
+from plugspace_queue.dashboards import queues
 from plugspace_queue.door import stats
+from plugspace_queue.engine import connection
 
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:
     policies.forget()
     stats.forget()
+    queues.forget()
 
 
 @pytest.fixture
@@ -43,3 +46,10 @@ def operator(signed_in: Callable[[str], Client]) -> Client:
 def root(admin_client: Client) -> Client:
     """A superuser."""
     return admin_client
+
+
+@pytest.fixture
+def cut_off() -> Iterator[None]:
+    """Redis is away for this thread."""
+    with connection.cut_off():
+        yield

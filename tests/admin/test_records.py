@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db
 
 TASKS = "/admin/plugspace_queue/task/"
 RECORDS = ("task", "attempt", "workflow", "monthlyusage", "usageentry", "idempotencykey")
+PAGES = ("dashboard", "worker", "audit")
 EDITABLE = ("tierpolicy", "queuesettings", "organization", "membership", "apikey")
 
 
@@ -43,7 +44,7 @@ def test_every_model_of_the_app_has_its_pages(root: Client):
     with_data()
     ours = {m._meta.model_name for m in admin.site._registry if m._meta.app_label == TASKS[7:22]}
 
-    assert ours == {*RECORDS, *EDITABLE}
+    assert ours == {*RECORDS, *EDITABLE, *PAGES}
     for name in ours:
         response = root.get(reverse(f"admin:plugspace_queue_{name}_changelist"))
         assert response.status_code == 200, name

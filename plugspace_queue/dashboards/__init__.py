@@ -1,0 +1,1 @@
+"""What operators look at: queues, workers, workflows and organizations, ready to show."""

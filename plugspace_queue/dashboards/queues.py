@@ -1,0 +1,148 @@
+"""The queues as cards of the dashboard: what waits, runs, fails, and which gate is near."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from plugspace_queue import crossing, policies
+from plugspace_queue.dashboards import crews
+from plugspace_queue.dashboards.crews import Crew
+from plugspace_queue.dashboards.shared import Shared
+from plugspace_queue.engine import gauges
+from plugspace_queue.engine.gauges import Gauge, Oldest
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.models import QueueMinute, QueueSettings
+from plugspace_queue.policies import QueuePolicy
+from plugspace_queue.types import TaskType
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One queue as it stands."""
+
+    policy: QueuePolicy
+    completed: int
+    failed: int
+    failed_lately: int
+    """Within the last hour, or since the first sample."""
+    paused_since: datetime | None
+    gauge: Gauge | None
+    """None while Redis is away."""
+    workers: int
+    slots: int
+
+    @property
+    def type(self) -> TaskType:
+        return self.policy.type
+
+    @property
+    def oldest(self) -> Sequence[Oldest]:
+        return self.gauge.oldest if self.gauge else ()
+
+    @property
+    def bands(self) -> list[tuple[int, int]]:
+        """Priority and how many wait in it."""
+        return list(enumerate(self.gauge.bands)) if self.gauge else []
+
+    @property
+    def near_limit(self) -> float:
+        """From so many starts on the limiter is about to hold the queue up."""
+        return self.policy.limiter_max * 0.8
+
+    @property
+    def note(self) -> str:
+        """Why nothing starts although something waits, in words; empty when there is no reason."""
+        gauge, policy = self.gauge, self.policy
+        if policy.is_paused:
+            return "Paused: nothing starts."
+        if gauge is None or not gauge.waiting:
+            return ""
+        if not self.workers:
+            return f"No worker: start manage.py rqworker {self.type.queue_name}."
+        if policy.global_concurrency and gauge.active >= policy.global_concurrency:
+            return "At its cap of running tasks."
+        if gauge.starts >= policy.limiter_max:
+            return "The limiter is used up: starts go on as its window moves."
+        return "All slots are taken." if gauge.active >= self.slots else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """All queues at one moment."""
+
+    cards: list[Card]
+    is_live: bool
+    """Whether Redis answered."""
+    at: datetime
+
+    def card(self, kind: TaskType) -> Card:
+        """The card of one queue."""
+        return next(card for card in self.cards if card.type is kind)
+
+
+def board() -> Board:
+    """How all queues stand, as it was within the last second."""
+    return _shared.get()
+
+
+def forget() -> None:
+    """Read anew when asked next."""
+    _shared.forget()
+    crews.forget()
+
+
+def _read() -> Board:
+    now = timezone.now()
+    rows = {row.type: row for row in QueueSettings.objects.all()}
+    before = _an_hour_ago(now)
+    figures, seen = _figures(), crews.seen_or_none()
+    is_live = figures is not None and seen is not None
+    cards = [
+        _card(
+            rows.get(kind) or QueueSettings(type=kind),
+            before.get(kind),
+            figures[kind.queue_name] if figures is not None else None,
+            seen or [],
+        )
+        for kind in TaskType
+    ]
+    return Board(cards=cards, is_live=is_live, at=now)
+
+
+def _card(
+    row: QueueSettings, failed_before: int | None, gauge: Gauge | None, seen: Sequence[Crew]
+) -> Card:
+    policy = policies.in_force(row)
+    alive = [w for w in seen if w.is_alive and policy.type.queue_name in w.queues]
+    return Card(
+        policy=policy,
+        completed=row.completed,
+        failed=row.failed,
+        failed_lately=0 if failed_before is None else row.failed - failed_before,
+        paused_since=row.paused_at,
+        gauge=gauge,
+        workers=len(alive),
+        slots=len(alive) * policy.concurrency,
+    )
+
+
+def _figures() -> Mapping[str, Gauge] | None:
+    calls = {kind.queue_name: [gauges.gauge(kind.queue_name)] for kind in TaskType}
+    try:
+        answers = crossing.ask_everywhere(calls)
+    except Unavailable:
+        return None
+    return {answer.queue: answer for answer in answers}
+
+
+def _an_hour_ago(now: datetime) -> dict[str, int]:
+    """Failures over the lifetime by then; of the first sample when there is none so old."""
+    rows = QueueMinute.objects.filter(minute__gt=now - HOUR).order_by("minute")[: len(TaskType)]
+    return {row.type: row.failed for row in reversed(rows)}
+
+
+_shared = Shared(_read)

@@ -1,0 +1,60 @@
+--[[
+gauge: how the queue stands, for people who look at it; changes nothing.
+
+ARGV[4]  most            lanes looked at, on the ring and as many of the parked ones
+
+Returns  {waiting, active, delayed, starts in the window, waiting by band (4), lanes not looked
+         at, flat list: tier, organization, id, waits since (RQ's text) of the task that waits
+         longest in each tier}; a lane's first task stands for it. All of one moment.
+]]
+--@include _queue.lua
+local most = tonumber(ARGV[4])
+local bands = {0, 0, 0, 0}
+local oldest, seen = {}, 0
+
+-- Start times lie in order, and those that left the window go with the next acquire only.
+local function starts_in_window()
+    if limiter == 0 then return 0 end
+    local low, high = 0, redis.call("LLEN", limiter_key)
+    local held = high
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if tonumber(redis.call("LINDEX", limiter_key, middle)) <= now - limiter_ms then
+            low = middle + 1
+        else
+            high = middle
+        end
+    end
+    return held - low
+end
+
+local function compare(organization, id)
+    local since = redis.call("HGET", job_key(id), "enqueued_at")
+    if not since then return end
+    local tier = redis.call("GET", ours .. ":org:" .. organization .. ":tier") or ""
+    local known = oldest[tier]
+    if not known or since < known[4] then oldest[tier] = {tier, organization, id, since} end
+end
+
+local function look(lane)
+    local length = redis.call("LLEN", ring_key .. ":lane:" .. lane)
+    local band = tonumber(string.sub(lane, 1, 1)) + 1
+    bands[band] = bands[band] + length
+    seen = seen + 1
+    local first = redis.call("LINDEX", ring_key .. ":lane:" .. lane, 0)
+    if first then compare(string.sub(lane, 3), first) end
+end
+
+local lanes = 0
+for _, key in ipairs({ring_key, parked_key}) do
+    lanes = lanes + redis.call("ZCARD", key)
+    for _, lane in ipairs(redis.call("ZRANGE", key, 0, most - 1)) do look(lane) end
+end
+local flat = {}
+for _, row in pairs(oldest) do
+    for i = 1, 4 do flat[#flat + 1] = row[i] end
+end
+return {
+    redis.call("LLEN", wait_key), redis.call("LLEN", active_key), redis.call("ZCARD", delayed_key),
+    starts_in_window(), bands, lanes - seen, flat
+}
