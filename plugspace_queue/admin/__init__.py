@@ -1,8 +1,11 @@
 """The Django admin: operators see every row and steer through the manager."""
 
 from plugspace_queue.admin import (
+    api_keys,
+    attempts,
     audit,
     dashboard,
+    idempotency,
     organizations,
     queues,
     rq,
@@ -14,8 +17,11 @@ from plugspace_queue.admin import (
 )
 
 __all__ = [
+    "api_keys",
+    "attempts",
     "audit",
     "dashboard",
+    "idempotency",
     "organizations",
     "queues",
     "rq",

@@ -16,8 +16,10 @@ from django.utils.safestring import SafeString
 from plugspace_queue.admin import policy
 from plugspace_queue.door.queues import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.ids import parse_id
+from plugspace_queue.rules.redaction import redacted
 
 CURSOR = "before"
+LONGEST_JSON = 200_000
 # No longer than a column of numbers is wide.
 NUMBER = re.compile(r"[0-9]{1,18}")
 # What ids that people choose are made of.
@@ -174,8 +176,11 @@ def link(name: str, pk: Any, text: str | None = None) -> SafeString:
 
 
 def pretty(value: Any) -> SafeString | str:
-    """JSON for people: indented, in a box that scrolls."""
+    """JSON for people: indented, without its secrets, in a box that scrolls."""
     if value in (None, {}, []):
         return "-"
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = json.dumps(redacted(value), indent=2, ensure_ascii=False)
+    if len(text) > LONGEST_JSON:
+        left = len(text) - LONGEST_JSON
+        text = f"{text[:LONGEST_JSON]}\n… {left} more characters; the API has all of it."
     return format_html('<pre class="psq-json" tabindex="0">{}</pre>', text)

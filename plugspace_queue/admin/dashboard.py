@@ -17,6 +17,9 @@ from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Dashboard, QueueSettings
 from plugspace_queue.types import TaskType
 
+# Two forms of one page: no id twice.
+PAUSE_ID, LIMITS_ID = "pause_%s", "limits_%s"
+
 
 @admin.register(Dashboard)
 class DashboardAdmin(PageAdmin):
@@ -53,7 +56,7 @@ class DashboardAdmin(PageAdmin):
     def pause_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """Pause or resume, for a reason."""
         self._require_press(request)
-        task_type, form = _kind(kind), PauseForm(request.POST)
+        task_type, form = _kind(kind), PauseForm(request.POST, auto_id=PAUSE_ID)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not form.is_valid():
@@ -70,7 +73,7 @@ class DashboardAdmin(PageAdmin):
             return HttpResponseNotAllowed(["POST"])
         task_type = _kind(kind)
         row = QueueSettings.objects.filter(pk=task_type).first() or QueueSettings(type=task_type)
-        form = LimitsForm(request.POST, initial=LimitsForm.values(row))
+        form = LimitsForm(request.POST, initial=LimitsForm.values(row), auto_id=LIMITS_ID)
         if not form.is_valid():
             return self._queue_page(request, task_type, limits=form)
         if not form.changes():
@@ -86,8 +89,9 @@ class DashboardAdmin(PageAdmin):
         row = QueueSettings.objects.filter(pk=kind).first() or QueueSettings(type=kind)
         told = {
             "card": queues.board().card(kind),
-            "pause": forms.get("pause") or PauseForm(),
-            "limits": forms.get("limits") or LimitsForm(initial=LimitsForm.values(row)),
+            "pause": forms.get("pause") or PauseForm(auto_id=PAUSE_ID),
+            "limits": forms.get("limits")
+            or LimitsForm(initial=LimitsForm.values(row), auto_id=LIMITS_ID),
         }
         return self.render(request, "dashboard/queue.html", f"{kind} queue", **told)
 

@@ -1,13 +1,10 @@
-"""Organizations, their members and their API keys."""
+"""Organizations and their members."""
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
@@ -17,12 +14,10 @@ from plugspace_queue.admin.base import (
     StyledMixin,
     UncountedMixin,
 )
+from plugspace_queue.dashboards.organizations import standing
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.models import Membership, Organization
 from plugspace_queue.templatetags.psq import badge
-from plugspace_queue.types import Scope
-
-SCOPES = [(scope.value, scope.value) for scope in Scope]
 
 
 class MembershipInline(admin.TabularInline):
@@ -48,6 +43,7 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAd
     fields = (("id", "name"), "tier", "is_suspended", ("is_paused", "paused_at"), "created_at")
     inlines = (MembershipInline,)
     actions = ("pause_chosen", "resume_chosen")
+    change_form_template = "admin/plugspace_queue/organization/page.html"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("id", *self.readonly_fields) if obj else self.readonly_fields
@@ -55,6 +51,30 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAd
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Its tasks protect it, and the page that says so would read all of them.
         return False
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context["standing"] = standing(obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """A change of tier is told with both names: it is what bills and complaints ask for."""
+        if add or "tier" not in form.changed_data:
+            return super().construct_change_message(request, form, formsets, add)
+        before, after = form.initial.get("tier") or "none", form.instance.tier_id or "none"
+        others = [name for name in form.changed_data if name != "tier"]
+        also = f"; also changed: {', '.join(others)}" if others else ""
+        return f"Tier {before} → {after}{also}"
 
     @admin.action(description="Pause", permissions=["operate"])
     def pause_chosen(self, request: HttpRequest, queryset: QuerySet[Organization]) -> None:
@@ -87,68 +107,3 @@ class MembershipAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
     search_fields = ("=organization__id",)
     autocomplete_fields = ("organization",)
     raw_id_fields = ("user",)
-
-
-class ApiKeyForm(forms.ModelForm):
-    """Scopes as boxes to tick."""
-
-    scopes = forms.MultipleChoiceField(choices=SCOPES, widget=forms.CheckboxSelectMultiple)
-
-    class Meta:
-        model = ApiKey
-        fields = ("organization", "name", "scopes", "expires_at")
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
-    """Keys of the API: shown once when issued, revoked here, never read again."""
-
-    form = ApiKeyForm
-    list_display = ("prefix", "organization_id", "name", "shown_state", "scopes", "last_used_at")
-    list_filter = ("revoked_at",)
-    search_fields = ("=organization__id", "prefix", "name")
-    search_help_text = "Organization, first characters of the key, or name."
-    autocomplete_fields = ("organization",)
-    actions = ("revoke_chosen",)
-    readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
-
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        chosen = ("organization", "name", "scopes", "expires_at")
-        return (*chosen, *self.readonly_fields) if obj else chosen
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("organization", *self.readonly_fields) if obj else self.readonly_fields
-
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        if change:
-            super().save_model(request, obj, form, change)
-            return
-        names = ("organization", "scopes", "name", "expires_at")
-        row, obj.secret = ApiKey.issue(**{name: getattr(obj, name) for name in names})  # type: ignore[attr-defined]
-        obj.pk, obj.prefix = row.pk, row.prefix
-
-    def response_add(
-        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        """The only page that ever shows the key; it is kept in no message and no cookie."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "A new API key",
-            "opts": self.opts,
-            "key": obj,
-        }
-        response = TemplateResponse(request, "admin/plugspace_queue/apikey/issued.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
-
-    @admin.action(description="Revoke", permissions=["change"])
-    def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        done = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
-        self.message_user(request, f"{done} keys are revoked.")
-
-    @admin.display(description="State")
-    def shown_state(self, row: ApiKey) -> SafeString:
-        if row.revoked_at is not None:
-            return badge("revoked")
-        has_expired = row.expires_at is not None and row.expires_at <= timezone.now()
-        return badge("expired" if has_expired else "valid")

@@ -1,50 +1,27 @@
-"""Tasks and their attempts."""
+"""The list of tasks, and what is done to many of them at once."""
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import redirect
-from django.urls import URLPattern, path
-from django.utils.html import format_html, format_html_join
+from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import (
-    ReadOnlyAdmin,
-    ReadOnlyInline,
-    is_list,
-    link,
-    pretty,
-)
+from plugspace_queue.admin.base import is_list
 from plugspace_queue.admin.searching import within
+from plugspace_queue.admin.task_page import TaskPage
 from plugspace_queue.ids import parse_id
-from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Attempt, Dependency, Task
-from plugspace_queue.rules import lifecycle
+from plugspace_queue.models import Dependency, Task
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.templatetags.psq import badge
-from plugspace_queue.types import State
 
 LARGE = ("input", "context", "result", "progress")
-RETRYABLE = {State.FAILED, State.CANCELLED, State.EXPIRED}
 NAMES = Dependency.objects.select_related("parent", "task").only(
     "task_id", "parent_id", "parent__type", "parent__state", "task__type", "task__state"
 )
-
-
-class AttemptInline(ReadOnlyInline):
-    """The ended executions of a task."""
-
-    model = Attempt
-    fields = ("number", "outcome", "worker_name", "started_at", "ended_at", "tokens_used", "cost")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
-        rows: QuerySet[Attempt] = super().get_queryset(request)
-        return rows.defer("error", "log")
 
 
 class PriorityFilter(admin.SimpleListFilter):
@@ -62,7 +39,7 @@ class PriorityFilter(admin.SimpleListFilter):
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnlyAdmin):
+class TaskAdmin(TaskPage):
     """Every task, the newest first; cancel and retry go through the manager."""
 
     list_display = (
@@ -79,8 +56,7 @@ class TaskAdmin(ReadOnlyAdmin):
     search_fields = ("id",)
     search_help_text = "Id of a task or workflow, project, organization; or user:ID org:ID."
     actions = ("retry_chosen", "cancel_chosen")
-    inlines = (AttemptInline,)
-    change_form_template = "admin/plugspace_queue/steerable.html"
+    change_form_template = "admin/plugspace_queue/task/page.html"
     fieldsets = (
         (
             None,
@@ -103,7 +79,7 @@ class TaskAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("Work", {"fields": ("shown_error", "shown_progress", "shown_input", "shown_result")}),
+        ("Work", {"fields": ("shown_error", "shown_input", "shown_result")}),
         (
             "Counts",
             {
@@ -143,38 +119,6 @@ class TaskAdmin(ReadOnlyAdmin):
             return queryset.filter(Q(pk=task_id) | Q(workflow_id=task_id)), False
         return queryset.filter(Q(project_id=term) | Q(organization_id=term)), False
 
-    def get_urls(self) -> list[URLPattern]:
-        verbs = [
-            path(
-                f"<path:object_id>/{name}/",
-                self.admin_site.admin_view(getattr(self, f"{name}_view")),
-                name=f"plugspace_queue_task_{name}",
-            )
-            for name in ("cancel", "retry")
-        ]
-        return verbs + super().get_urls()
-
-    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The button of one task's page."""
-        return self._press(request, object_id, self._cancel, "cancelled or told to stop")
-
-    def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The button of one task's page."""
-        return self._press(request, object_id, self._retry, "goes again")
-
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
-    ) -> HttpResponse:
-        if obj is not None and self.has_operate_permission(request):
-            context["verbs"] = _verbs(State(obj.state))
-        return super().render_change_form(request, context, add, change, form_url, obj)
-
     @admin.action(description="Retry (no charge)", permissions=["operate"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         steering.each(request, queryset, lambda task: self._retry(request, task), "go again")
@@ -183,26 +127,6 @@ class TaskAdmin(ReadOnlyAdmin):
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         said = "cancelled or told to stop"
         steering.each(request, queryset, lambda task: self._cancel(request, task), said)
-
-    def _press(self, request: HttpRequest, object_id: str, verb: Any, said: str) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if not self.has_operate_permission(request):
-            raise PermissionDenied
-        task = self.get_object(request, object_id)
-        if task is None:
-            messages.error(request, "This task is not there any more.")
-            return redirect("admin:plugspace_queue_task_changelist")
-        steering.each(request, [task], lambda row: verb(request, row), said)
-        return redirect("admin:plugspace_queue_task_change", task.pk)
-
-    def _cancel(self, request: HttpRequest, task: Task) -> None:
-        queue_manager.cancel(task.pk)
-
-    def _retry(self, request: HttpRequest, task: Task) -> None:
-        queue_manager.retry(
-            task.pk, charge=False, reason=steering.reason(request), limit_requests=False
-        )
 
     @admin.display(description="State", ordering="state")
     def shown_state(self, task: Task) -> SafeString:
@@ -216,79 +140,3 @@ class TaskAdmin(ReadOnlyAdmin):
     @admin.display(description="Duration")
     def took(self, task: Task) -> str:
         return "-" if task.duration is None else f"{task.duration / 1000:.1f} s"
-
-    @admin.display(description="Workflow")
-    def shown_workflow(self, task: Task) -> SafeString | str:
-        return link("workflow", task.workflow_id) if task.workflow_id else "-"
-
-    @admin.display(description="Waits for")
-    def shown_parents(self, task: Task) -> SafeString | str:
-        return _tasks([dependency.parent for dependency in task.dependencies.all()])
-
-    @admin.display(description="Is waited for by")
-    def shown_children(self, task: Task) -> SafeString | str:
-        return _tasks([dependency.task for dependency in task.dependents.all()])
-
-    @admin.display(description="Input")
-    def shown_input(self, task: Task) -> SafeString | str:
-        return pretty(task.input)
-
-    @admin.display(description="Result")
-    def shown_result(self, task: Task) -> SafeString | str:
-        return pretty(task.result)
-
-    @admin.display(description="Error")
-    def shown_error(self, task: Task) -> SafeString | str:
-        return pretty(task.error)
-
-    @admin.display(description="Progress")
-    def shown_progress(self, task: Task) -> SafeString | str:
-        return pretty(task.progress)
-
-    @admin.display(description="Context")
-    def shown_context(self, task: Task) -> SafeString | str:
-        return pretty(task.context)
-
-
-@admin.register(Attempt)
-class AttemptAdmin(ReadOnlyAdmin):
-    """Ended executions; each is one line of a task's history."""
-
-    list_display = ("id", "task_id", "number", "outcome", "worker_name", "started_at", "ended_at")
-    list_filter = ("outcome",)
-    search_fields = ("=task__id",)
-    search_help_text = "Id of a task."
-    raw_id_fields = ("task",)
-    exclude = ("error", "log")
-    readonly_fields = ("shown_error", "shown_log")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
-        rows: QuerySet[Attempt] = super().get_queryset(request)
-        return rows.defer("error", "log") if is_list(request) else rows
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Attempt], search_term: str
-    ) -> tuple[QuerySet[Attempt], bool]:
-        if not search_term:
-            return queryset, False
-        task_id = parse_id(search_term.strip())
-        return queryset.none() if task_id is None else queryset.filter(task_id=task_id), False
-
-    @admin.display(description="Error")
-    def shown_error(self, attempt: Attempt) -> SafeString | str:
-        return pretty(attempt.error)
-
-    @admin.display(description="Log")
-    def shown_log(self, attempt: Attempt) -> SafeString | str:
-        return pretty(attempt.log)
-
-
-def _verbs(state: State) -> list[str]:
-    if state in RETRYABLE:
-        return ["retry"]
-    return [] if state in lifecycle.FINAL else ["cancel"]
-
-
-def _tasks(tasks: list[Task]) -> SafeString | str:
-    rows = ((link("task", task.pk, f"{task.type} {task.pk}"), task.state) for task in tasks)
-    return format_html_join(", ", "{} ({})", rows) or "-"

@@ -1,42 +1,29 @@
 """Workflows with their steps."""
 
+import uuid
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import ReadOnlyAdmin, ReadOnlyInline, is_list, pretty
-from plugspace_queue.admin.searching import within
+from plugspace_queue.admin.base import ReadOnlyAdmin, is_list, pretty
+from plugspace_queue.admin.pages import fragment
+from plugspace_queue.dashboards.graphs import graph_of
 from plugspace_queue.ids import parse_id
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import IdempotencyKey, Task, Workflow
+from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models.workflow import status_of_steps
 from plugspace_queue.templatetags.psq import badge
 
 STEPS = Prefetch(
     "tasks", Task.objects.only("id", "type", "state", "step", "workflow_id").order_by("step")
 )
-
-
-class StepInline(ReadOnlyInline):
-    """The steps of a workflow."""
-
-    model = Task
-    verbose_name_plural = "steps"
-    fields = ("step", "type", "shown_state", "retry_count", "queued_at", "completed_at")
-    readonly_fields = ("shown_state",)
-    ordering = ("step", "id")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        rows: QuerySet[Task] = super().get_queryset(request)
-        return rows.defer("input", "context", "result", "progress")
-
-    @admin.display(description="State")
-    def shown_state(self, task: Task) -> SafeString:
-        return badge(task.state)
 
 
 @admin.register(Workflow)
@@ -56,7 +43,7 @@ class WorkflowAdmin(ReadOnlyAdmin):
     search_fields = ("id",)
     search_help_text = "Id of a workflow, project or organization."
     actions = ("retry_chosen", "cancel_chosen")
-    inlines = (StepInline,)
+    change_form_template = "admin/plugspace_queue/workflow/page.html"
     fields = (
         ("kind", "shown_status"),
         ("organization", "project_id", "user_id"),
@@ -78,6 +65,36 @@ class WorkflowAdmin(ReadOnlyAdmin):
         if (workflow_id := parse_id(term)) is not None:
             return queryset.filter(pk=workflow_id), False
         return queryset.filter(Q(project_id=term) | Q(organization_id=term)), False
+
+    def get_urls(self) -> list[URLPattern]:
+        live = path(
+            "<path:object_id>/live/",
+            self.admin_site.admin_view(self.live_view),
+            name="plugspace_queue_workflow_live",
+        )
+        return [live, *super().get_urls()]
+
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What changes on the page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        workflow_id = parse_id(object_id)
+        if workflow_id is None or not Workflow.objects.filter(pk=workflow_id).exists():
+            raise Http404("There is no such workflow.")
+        return fragment(request, "workflow/live.html", _living(workflow_id))
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context |= _living(obj.pk)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.action(description="Retry from the failed step (no charge)", permissions=["operate"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:
@@ -110,19 +127,8 @@ class WorkflowAdmin(ReadOnlyAdmin):
         return pretty(workflow.input)
 
 
-@admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(ReadOnlyAdmin):
-    """Which key belongs to which task or workflow."""
-
-    list_display = ("id", "key", "organization_id", "task_id", "workflow_id")
-    search_fields = ("=key",)
-    search_help_text = "KEY org:ID, the whole key."
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """In one organization, as the keys are unique."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        return within(request, queryset, "key", term, "KEY org:ID"), False
+def _living(workflow_id: uuid.UUID) -> dict[str, Any]:
+    graph = graph_of(workflow_id)
+    status = status_of_steps(node.task.state for node in graph.nodes)
+    is_over = all(node.task.is_final for node in graph.nodes)
+    return {"graph": graph, "status": status, "is_over": is_over}

@@ -39,6 +39,11 @@ class Crew:
         return self.silence is not None and self.silence < SILENT_AFTER
 
     @property
+    def uptime(self) -> float | None:
+        """Seconds since its birth."""
+        return (timezone.now() - self.born_at).total_seconds() if self.born_at else None
+
+    @property
     def silent_for(self) -> int:
         """Seconds since the last heartbeat."""
         return max(int(self.silence.total_seconds()), 0) if self.silence is not None else 0

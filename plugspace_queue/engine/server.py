@@ -30,6 +30,14 @@ def request_window(organization_id: str) -> tuple[int, int] | None:
     return int(used or 0), -(-max(int(ttl_ms), 0) // 1000)
 
 
+def task_snapshot(task_id: str) -> str | None:
+    """The JSON that Redis keeps of a task; None without it, or without Redis."""
+    try:
+        return _text(client(), keys.task(task_id))
+    except Unavailable:
+        return None
+
+
 def facts(name: str) -> dict[str, Any]:
     """What INFO says of the server of one queue. Raises Unavailable."""
     return _info(client(name))
@@ -69,6 +77,12 @@ def _window(connection: Redis, key: str) -> tuple[Any, Any]:
         pipe.pttl(key)
         used, ttl_ms = pipe.execute()
     return used, ttl_ms
+
+
+@guarded
+def _text(connection: Redis, key: str) -> str | None:
+    value: Any = connection.get(key)
+    return None if value is None else value.decode(errors="replace")
 
 
 @guarded

@@ -1,11 +1,13 @@
 """Words of our templates: states as badges, spans of time as people say them."""
 
 from datetime import datetime
+from decimal import Decimal
 
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from plugspace_queue.conf import get_settings
 from plugspace_queue.rules.spans import span
 
 register = template.Library()
@@ -27,3 +29,15 @@ def seconds(value: float | None) -> str:
 def ago(moment: datetime, now: datetime) -> str:
     """How long before `now`."""
     return span((now - moment).total_seconds())
+
+
+@register.filter
+def unlocalized(value: float) -> str:
+    """A number as attributes of HTML want it, whatever the language."""
+    return f"{value:g}"
+
+
+@register.filter
+def normalized(cost: Decimal) -> str:
+    """An amount without trailing zeros, and its currency."""
+    return f"{cost.normalize():f} {get_settings().currency}"

@@ -14,13 +14,16 @@
   const colour = (name) => getComputedStyle(place).getPropertyValue(name).trim();
 
   function axis(unit) {
+    const units = unit && {
+      values: (_, values) => values.map((value) => (value === null ? "" : value + unit)),
+    };
     return {
       stroke: colour("--body-quiet-color"),
       grid: { stroke: colour("--hairline-color"), width: 1 },
       ticks: { stroke: colour("--hairline-color"), width: 1 },
       font: "11px system-ui, sans-serif",
       size: 46,
-      values: unit && ((_, values) => values.map((value) => (value === null ? "" : value + unit))),
+      ...units,
     };
   }
 

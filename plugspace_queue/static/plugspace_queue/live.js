@@ -13,15 +13,22 @@
     status.classList.toggle("psq-off", !isGood);
   }
 
+  function isOver() {
+    if (!region.querySelector("[data-psq-over]")) return false;
+    say("Ended", true);
+    if (toggle) toggle.hidden = true;
+    return true;
+  }
+
   function tick() {
-    if (isStill || document.hidden || !region.isConnected) return;
+    if (isStill || document.hidden || isOver()) return;
     window.htmx.trigger(region, "psq:tick");
   }
 
   region.addEventListener("htmx:before:response", (event) => {
     const response = event.detail.ctx.response;
     if (response.headers.get("X-Psq-Fragment")) {
-      say(region.querySelector("[data-psq-over]") ? "Ended" : "Live", true);
+      say("Live", true);
       return;
     }
     // Not our fragment: never put it on the page.
@@ -43,6 +50,7 @@
       tick();
     });
   }
+  isOver();
   document.addEventListener("visibilitychange", tick);
   window.setInterval(tick, Number(region.dataset.psqEvery));
 })();

@@ -1,0 +1,83 @@
+"""API keys of organizations."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from plugspace_queue.admin.base import StyledMixin, UncountedMixin
+from plugspace_queue.models import ApiKey
+from plugspace_queue.templatetags.psq import badge
+from plugspace_queue.types import Scope
+
+SCOPES = [(scope.value, scope.value) for scope in Scope]
+
+
+class ApiKeyForm(forms.ModelForm):
+    """Scopes as boxes to tick."""
+
+    scopes = forms.MultipleChoiceField(choices=SCOPES, widget=forms.CheckboxSelectMultiple)
+
+    class Meta:
+        model = ApiKey
+        fields = ("organization", "name", "scopes", "expires_at")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
+    """Keys of the API: shown once when issued, revoked here, never read again."""
+
+    form = ApiKeyForm
+    list_display = ("prefix", "organization_id", "name", "shown_state", "scopes", "last_used_at")
+    list_filter = ("revoked_at",)
+    search_fields = ("=organization__id", "prefix", "name")
+    search_help_text = "Organization, first characters of the key, or name."
+    autocomplete_fields = ("organization",)
+    actions = ("revoke_chosen",)
+    readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+        chosen = ("organization", "name", "scopes", "expires_at")
+        return (*chosen, *self.readonly_fields) if obj else chosen
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("organization", *self.readonly_fields) if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        names = ("organization", "scopes", "name", "expires_at")
+        row, obj.secret = ApiKey.issue(**{name: getattr(obj, name) for name in names})  # type: ignore[attr-defined]
+        obj.pk, obj.prefix = row.pk, row.prefix
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The only page that ever shows the key; it is kept in no message and no cookie."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "A new API key",
+            "opts": self.opts,
+            "key": obj,
+        }
+        response = TemplateResponse(request, "admin/plugspace_queue/apikey/issued.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.action(description="Revoke", permissions=["change"])
+    def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        done = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
+        self.message_user(request, f"{done} keys are revoked.")
+
+    @admin.display(description="State")
+    def shown_state(self, row: ApiKey) -> SafeString:
+        if row.revoked_at is not None:
+            return badge("revoked")
+        has_expired = row.expires_at is not None and row.expires_at <= timezone.now()
+        return badge("expired" if has_expired else "valid")

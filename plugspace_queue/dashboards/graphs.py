@@ -1,0 +1,117 @@
+"""A workflow as a drawing: its steps in columns, each right of the last one it waits for."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from plugspace_queue.models import Dependency, Task
+from plugspace_queue.rules.spans import span
+
+BOX = (168, 58)
+GAP = (52, 22)
+MARGIN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One step, where it is drawn and what it says."""
+
+    task: Task
+    x: int
+    y: int
+    took: str
+    waits_for: tuple[str, ...]
+    """Types of the steps before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """An arrow from a step to one that waits for it."""
+
+    path: str
+    head: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """The whole drawing, in pixels."""
+
+    nodes: list[Node]
+    edges: list[Edge]
+    width: int
+    height: int
+
+
+Parents = Mapping[uuid.UUID, Sequence[uuid.UUID]]
+
+
+def graph_of(workflow_id: uuid.UUID) -> Graph:
+    """The drawing of a workflow; two queries."""
+    rows = Task.objects.filter(workflow=workflow_id).order_by("step", "id")
+    tasks = list(rows.only("id", "type", "state", "step", "duration", "workflow_id"))
+    parents: dict[uuid.UUID, list[uuid.UUID]] = {task.pk: [] for task in tasks}
+    links = Dependency.objects.filter(task__workflow=workflow_id)
+    for child, parent in links.values_list("task_id", "parent_id"):
+        if parent in parents:
+            parents[child].append(parent)
+    return draw(tasks, parents)
+
+
+def draw(tasks: Sequence[Task], parents: Parents) -> Graph:
+    """Place the steps and join them."""
+    columns = _columns([task.pk for task in tasks], parents)
+    places: dict[uuid.UUID, tuple[int, int]] = {}
+    heights: dict[int, int] = {}
+    for task in tasks:
+        column = columns[task.pk]
+        row = heights.get(column, 0)
+        heights[column] = row + 1
+        places[task.pk] = (_at(column, 0), _at(row, 1))
+    types = {task.pk: task.type for task in tasks}
+    nodes = [
+        Node(
+            task=task,
+            x=places[task.pk][0],
+            y=places[task.pk][1],
+            took="" if task.duration is None else span(task.duration / 1000),
+            waits_for=tuple(types[parent] for parent in parents[task.pk]),
+        )
+        for task in tasks
+    ]
+    edges = [_edge(places[p], places[task.pk]) for task in tasks for p in parents[task.pk]]
+    wide, high = len(heights), max(heights.values(), default=0)
+    return Graph(nodes=nodes, edges=edges, width=_size(wide, 0), height=_size(high, 1))
+
+
+def _columns(ids: Sequence[uuid.UUID], parents: Parents) -> dict[uuid.UUID, int]:
+    """The length of the longest way to each step; a ring, which nobody makes, ends at once."""
+    found: dict[uuid.UUID, int] = {}
+
+    def column(task_id: uuid.UUID, seen: frozenset[uuid.UUID]) -> int:
+        if task_id not in found:
+            before = [p for p in parents[task_id] if p not in seen]
+            found[task_id] = max((column(p, seen | {task_id}) + 1 for p in before), default=0)
+        return found[task_id]
+
+    for task_id in ids:
+        column(task_id, frozenset())
+    return found
+
+
+def _at(place: int, axis: int) -> int:
+    return MARGIN + place * (BOX[axis] + GAP[axis])
+
+
+def _size(places: int, axis: int) -> int:
+    return 2 * MARGIN + max(places * (BOX[axis] + GAP[axis]) - GAP[axis], 0)
+
+
+def _edge(start: tuple[int, int], end: tuple[int, int]) -> Edge:
+    """From the right side of one box to the left side of the other."""
+    x, y = start[0] + BOX[0], start[1] + BOX[1] // 2
+    to_x, to_y = end[0] - 8, end[1] + BOX[1] // 2
+    middle = (x + to_x) // 2
+    return Edge(
+        path=f"M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}",
+        head=f"M{to_x + 8} {to_y}l-9 -5v10z",
+    )

@@ -1,0 +1,68 @@
+"""What an organization used of what it has: units of the month, requests of the window."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+
+from plugspace_queue.engine import server
+from plugspace_queue.models import MonthlyUsage, Organization, Task
+from plugspace_queue.policies import Plan, tier_of
+from plugspace_queue.quotas import end_of_month, month_of
+from plugspace_queue.rules.tiers import UNLIMITED
+from plugspace_queue.types import TaskType
+
+RECENT = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Units of one type; None is no limit."""
+
+    type: TaskType
+    used: int
+    quota: int | None
+
+    @property
+    def near(self) -> float:
+        """From so many on it is about to run out."""
+        return (self.quota or 0) * 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """An organization now."""
+
+    plan: Plan
+    shares: list[Share]
+    renewed_at: datetime
+    requests: int | None
+    """Of the running window; None without Redis."""
+    reset: int
+    recent: Sequence[Task]
+    at: datetime
+
+
+def standing(organization: Organization, now: datetime | None = None) -> Standing:
+    """How an organization stands; two queries and one look at Redis."""
+    now = now or timezone.now()
+    month = month_of(now)
+    plan = tier_of(organization)
+    rows = MonthlyUsage.objects.filter(organization=organization, month=month)
+    used = dict(rows.values_list("type", "used"))
+    requests, reset = server.request_window(organization.pk) or (None, 0)
+    newest = Task.objects.filter(organization=organization).order_by("-pk")
+    return Standing(
+        plan=plan,
+        shares=[_share(kind, used.get(kind, 0), plan.quota(kind)) for kind in TaskType],
+        renewed_at=end_of_month(month),
+        requests=requests,
+        reset=reset,
+        recent=list(newest.only("id", "type", "state", "queued_at", "project_id")[:RECENT]),
+        at=now,
+    )
+
+
+def _share(kind: TaskType, used: int, quota: int) -> Share:
+    return Share(type=kind, used=used, quota=None if quota == UNLIMITED else quota)

@@ -1,0 +1,34 @@
+"""How far a running task is: newer in Redis than in its row, which is written at the end."""
+
+import json
+from dataclasses import dataclass
+
+from plugspace_queue.engine import server
+from plugspace_queue.models import Task
+from plugspace_queue.types import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the processor last said."""
+
+    percent: float
+    stage: str
+
+
+def progress_of(task: Task) -> Progress | None:
+    """The progress of a task; None while nothing was said."""
+    told = _live(task) if task.state == State.PROCESSING else None
+    told = told or task.progress
+    if not isinstance(told, dict) or not isinstance(told.get("percent"), int | float):
+        return None
+    return Progress(percent=told["percent"], stage=str(told.get("stage") or ""))
+
+
+def _live(task: Task) -> object:
+    text = server.task_snapshot(str(task.pk))
+    try:
+        told = json.loads(text) if text else {}
+    except ValueError:
+        return None
+    return told.get("progress") if isinstance(told, dict) else None

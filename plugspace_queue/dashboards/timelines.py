@@ -1,0 +1,128 @@
+"""The life of one task as moments and bars: accepted, each attempt, the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from plugspace_queue.models import Attempt, Task
+from plugspace_queue.rules.spans import span
+from plugspace_queue.types import State
+
+MOST = 100
+"""Attempts that are shown, the newest ones."""
+
+WIDTH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """One line of the timeline."""
+
+    at: datetime
+    word: str
+    """A state or an outcome; it gives the colour."""
+    text: str
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One execution on the way from acceptance to now, in thousandths."""
+
+    x: int
+    width: int
+    word: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """What happened, the first thing first."""
+
+    moments: list[Moment]
+    bars: list[Bar]
+    whole: str
+    """How long it took, or takes by now."""
+    is_cut: bool
+
+
+def timeline(task: Task, now: datetime | None = None) -> Timeline:
+    """The timeline of a task; one query, whatever the number of attempts."""
+    now = now or timezone.now()
+    newest = Attempt.objects.filter(task=task).defer("log").order_by("-number", "-fence")
+    found = list(newest[: MOST + 1])
+    attempts = found[:MOST][::-1]
+    end = task.completed_at or now
+    moments = [_accepted(task), *map(_attempt, attempts), *_present(task, now), *_last(task)]
+    return Timeline(
+        moments=sorted(moments, key=lambda moment: moment.at),
+        bars=_bars(task, attempts, end),
+        whole=span((end - task.queued_at).total_seconds()),
+        is_cut=len(found) > MOST,
+    )
+
+
+def _accepted(task: Task) -> Moment:
+    return Moment(at=task.queued_at, word="waiting", text=f"accepted with priority {task.priority}")
+
+
+def _attempt(attempt: Attempt) -> Moment:
+    took = span((attempt.ended_at - attempt.started_at).total_seconds())
+    return Moment(
+        at=attempt.started_at,
+        word=attempt.outcome,
+        text=f"attempt {attempt.number} on {attempt.worker_name or 'a worker'}, {took}",
+        attempt=attempt,
+    )
+
+
+def _present(task: Task, now: datetime) -> list[Moment]:
+    """What it does now, and what it waits for."""
+    found = []
+    if task.state == State.PROCESSING and task.started_at:
+        ran = span((now - task.started_at).total_seconds())
+        where = task.worker_name or "a worker"
+        text = f"attempt {task.attempt_count} runs on {where} for {ran}"
+        found.append(Moment(at=task.started_at, word="processing", text=text))
+    if task.state in (State.SCHEDULED, State.RETRYING) and task.wake_at:
+        text = f"goes on not before this, in {span((task.wake_at - now).total_seconds())}"
+        found.append(Moment(at=task.wake_at, word=task.state, text=text))
+    if task.state == State.WAITING and task.deadline:
+        text = f"expires unless it starts, in {span((task.deadline - now).total_seconds())}"
+        found.append(Moment(at=task.deadline, word="expired", text=text))
+    return found
+
+
+def _last(task: Task) -> list[Moment]:
+    found = []
+    if task.cancel_requested_at:
+        at = task.cancel_requested_at
+        found.append(Moment(at=at, word="cancelled", text="a cancel was asked for"))
+    if task.completed_at:
+        # After the attempt that ended with it.
+        at = task.completed_at + timedelta(microseconds=1)
+        found.append(Moment(at=at, word=task.state, text="the end"))
+    return found
+
+
+def _bars(task: Task, attempts: Sequence[Attempt], end: datetime) -> list[Bar]:
+    spans = [(a.started_at, a.ended_at, a.outcome, f"attempt {a.number}") for a in attempts]
+    if task.state == State.PROCESSING and task.started_at:
+        spans.append((task.started_at, end, "processing", "runs"))
+    whole = max((end - task.queued_at).total_seconds(), 0.001)
+
+    def place(moment: datetime) -> int:
+        share = (moment - task.queued_at).total_seconds() / whole
+        return round(min(max(share, 0.0), 1.0) * WIDTH)
+
+    return [
+        Bar(
+            x=place(start),
+            width=max(place(stop) - place(start), 4),
+            word=word,
+            title=f"{title}: {word}",
+        )
+        for start, stop, word, title in spans
+    ]
