@@ -6,7 +6,7 @@ READY = .venv/.ready
 RUN = $(BIN)/python -m
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-postgres chaos check format lint types contracts migrations bench docs snapshot clean
+.PHONY: help setup demo test test-postgres chaos check format lint types contracts migrations bench docs snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,11 @@ snapshot: $(READY) ## write the OpenAPI snapshot that the tests compare with
 	$(BIN)/python manage.py spectacular --urlconf plugspace_queue.urls \
 		--custom-settings plugspace_queue.api.schema.SETTINGS --format openapi-json \
 		--validate --fail-on-warn --file tests/contracts/openapi.json
+
+screenshots: $(READY) ## render the admin's pages into var/screenshots (wants Chromium)
+	@$(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
+	$(RUN) pytest -q tests/browser -k fit
+	@echo "Look at var/screenshots."
 
 clean: ## stop the embedded server; remove .venv, var and all caches
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -c "from plugspace_queue import embedded; embedded.stop()"; fi

@@ -23,6 +23,7 @@ TARGETS = [
     "bench",
     "docs",
     "snapshot",
+    "screenshots",
     "clean",
 ]
 

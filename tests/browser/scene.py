@@ -1,0 +1,206 @@
+"""A busy morning, for pictures: rows, lines, leases and workers as real parts make them."""
+
+import math
+import random
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.utils import timezone
+from redis import Redis
+
+from plugspace_queue import queue_manager
+from plugspace_queue.dashboards import queues
+from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine.connection import client
+from plugspace_queue.models import Attempt, QueueMinute, QueueSettings, Task, Workflow
+from plugspace_queue.types import State, TaskType
+from plugspace_queue.worker.worker import Worker
+from tests.factories import arguments, make_organization, make_task
+
+EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+TENANTS = {
+    "northwind": "enterprise",
+    "bluebird": "professional",
+    "ada-labs": "starter",
+    "kite": "free",
+}
+CREWS = {
+    "worker-a.7f3": ("architect", "design", "code"),
+    "worker-b.91c": ("analyze", "deploy", "export"),
+}
+LOAD = {"ARCHITECT": 9, "DESIGN": 4, "CODE": 19, "ANALYZE": 2, "EXPORT": 6}
+
+
+class Scene:
+    """What the pictures show; `breathe` keeps its workers alive."""
+
+    def __init__(self, redis: Redis, user: Any) -> None:
+        self._redis = redis
+        self._user = user
+        self._crews: list[Worker] = []
+        self.chance = random.Random(7)
+        for name, tier in TENANTS.items():
+            make_organization(name, tier=tier, name=name.replace("-", " ").title())
+        self._workers()
+        self._line_up()
+        self.workflow = self._workflow()
+        self.finished, self.broken = self._history()
+        self._minutes()
+        self._audit()
+
+    def breathe(self) -> None:
+        """A heartbeat of each worker, as it would come once a second."""
+        for crew in self._crews:
+            crew.heartbeat()
+        queues.forget()
+
+    def _workers(self) -> None:
+        for name, names in CREWS.items():
+            crew = Worker(list(names), name=name, connection=self._redis)
+            crew.register_birth()
+            crew.set_state("busy")
+            self._crews.append(crew)
+
+    def _line_up(self) -> None:
+        for kind in TaskType:
+            queue_manager.set_limits(kind)
+        queue_manager.set_limits(
+            "CODE", concurrency=8, limiter_max=8, limiter_duration=30.0, global_concurrency=12
+        )
+        for kind, number in LOAD.items():
+            for place in range(number):
+                tenant = list(TENANTS)[place % (3 if kind == "DEPLOY" else len(TENANTS))]
+                queue_manager.add_task(
+                    **arguments(type=kind, organization_id=tenant), limit_requests=False
+                )
+        for kind, want in (("ARCHITECT", 3), ("CODE", 7), ("EXPORT", 2)):
+            self._start(kind, want)
+        queue_manager.pause("ANALYZE")
+
+    def _start(self, kind: str, want: int) -> None:
+        queue = kind.lower()
+        name = next(name for name, names in CREWS.items() if queue in names)
+        call = store.acquire(queue, worker=name, want=want, lease_ms=3_600_000)
+        [grant] = scripts.run(client(queue), [call])
+        for lease in grant.leases:
+            Task.objects.filter(pk=lease.task_id).update(
+                state=State.PROCESSING,
+                started_at=timezone.now() - timedelta(seconds=self.chance.randint(2, 40)),
+                worker_name=name,
+                attempt_count=1,
+                fence=lease.fence,
+            )
+
+    def _workflow(self) -> Workflow:
+        handle = queue_manager.add_workflow(
+            "site", "ann", "northwind", {"prompt": "A bakery in Lisbon"}, limit_requests=False
+        )
+        now = timezone.now()
+        steps = list(Task.objects.filter(workflow=handle.workflow_id).order_by("step"))
+        for step, seconds in zip(steps[:2], (18, 9), strict=False):
+            Task.objects.filter(pk=step.pk).update(
+                state=State.COMPLETE,
+                started_at=now - timedelta(seconds=seconds + 8),
+                completed_at=now - timedelta(seconds=8),
+                duration=seconds * 1000,
+                open_deps=0,
+            )
+        Task.objects.filter(pk=steps[2].pk).update(
+            state=State.PROCESSING, started_at=now - timedelta(seconds=7), open_deps=0
+        )
+        return Workflow.objects.get(pk=handle.workflow_id)
+
+    def _history(self) -> tuple[Task, Task]:
+        now = timezone.now()
+        done = make_task(
+            type="CODE",
+            state=State.COMPLETE,
+            organization=make_organization("northwind"),
+            input={
+                "options": {"includeTests": True},
+                "apiKey": "sk-live-123",
+                "source": "https://bob:hunter2@git.example.com/site.git",
+            },
+            result={"summary": "42 files", "files": ["index.html", "site.css"], "tests": "passed"},
+            queued_at=now - timedelta(seconds=95),
+            started_at=now - timedelta(seconds=31),
+            duration=28_400,
+            attempt_count=3,
+            retry_count=2,
+            tokens_used=18_240,
+            cost=Decimal("0.1834"),
+            worker_name="worker-a.7f3",
+        )
+        self._attempts(done, now, ["retry", "lost", "complete"])
+        broken = make_task(
+            type="DEPLOY",
+            state=State.FAILED,
+            organization=make_organization("kite", tier="free"),
+            project_id=EVIL,
+            input={"note": EVIL, "password": "open sesame"},
+            error={"code": "TIMEOUT", "message": f"The host did not answer. {EVIL}", "stack": "…"},
+            attempt_count=1,
+        )
+        self._attempts(broken, now, ["failed"])
+        return done, broken
+
+    def _attempts(self, task: Task, now: Any, outcomes: list[str]) -> None:
+        for number, outcome in enumerate(outcomes, 1):
+            start = now - timedelta(seconds=90 - 28 * (number - 1))
+            error = {"code": "PROVIDER", "message": "503 of the model", "stack": "File x, line 3"}
+            Attempt.objects.create(
+                task=task,
+                number=number,
+                fence=number,
+                worker_name=f"worker-{'ab'[number % 2]}.7f3",
+                started_at=start,
+                ended_at=start + timedelta(seconds=4 + 11 * (number - 1)),
+                outcome=outcome,
+                error=None if outcome == "complete" else error,
+                tokens_used=6_000 * number,
+                cost=Decimal("0.06") * number,
+                log=[{"at": start.isoformat(), "level": "info", "message": "reading the plan"}],
+            )
+
+    def _minutes(self) -> None:
+        end = timezone.now().replace(second=0, microsecond=0)
+        rates = {"ARCHITECT": 22, "DESIGN": 18, "CODE": 40, "ANALYZE": 9, "DEPLOY": 4, "EXPORT": 14}
+        rows = []
+        for kind, rate in rates.items():
+            done, failed = 10_000, 40
+            for back in range(60, -1, -1):
+                wave = 1 + 0.5 * math.sin((60 - back) / 9 + rate)
+                done += round(rate * wave * self.chance.uniform(0.8, 1.2))
+                failed += self.chance.random() < 0.05
+                wait = round(900 * wave * self.chance.uniform(0.7, 1.6) + 40 * rate)
+                rows.append(
+                    QueueMinute(
+                        type=kind,
+                        minute=end - timedelta(minutes=back),
+                        completed=done,
+                        failed=failed,
+                        wait_median=wait,
+                        wait_most=wait * 3,
+                    )
+                )
+            QueueSettings.objects.filter(pk=kind).update(completed=done, failed=failed)
+        QueueMinute.objects.bulk_create(rows)
+
+    def _audit(self) -> None:
+        kind = ContentType.objects.get_for_model(QueueSettings)
+        for queue, said in (
+            ("CODE", "Limits: starts 50 → 8, window default → 30: the model's quota is halved"),
+            ("ANALYZE", "Paused: the crawler is blocked by a customer's firewall"),
+            ("EXPORT", f"Paused: {EVIL}"),
+        ):
+            LogEntry.objects.create(
+                user=self._user,
+                content_type=kind,
+                object_id=queue,
+                object_repr=queue,
+                action_flag=2,
+                change_message=said,
+            )
