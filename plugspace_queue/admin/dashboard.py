@@ -82,7 +82,7 @@ class DashboardAdmin(PageAdmin):
         change = form.changes()
         said = f"limits: {form.words()}: {form.cleaned_data['reason']}"
         return self._steer(
-            request, task_type, lambda: queue_manager.set_limits(task_type, **change), said
+            request, task_type, lambda: queue_manager.set_queue(task_type, change), said
         )
 
     def _queue_page(self, request: HttpRequest, kind: TaskType, **forms: Any) -> HttpResponse:

@@ -23,7 +23,7 @@ def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
     columns = _columns(changes)
     with transaction.atomic(using=submitting.alias()):
         QueueSettings.objects.get_or_create(type=kind.value)
-        row = QueueSettings.objects.select_for_update().get(type=kind.value)
+        row = QueueSettings.objects.select_for_update(no_key=True).get(type=kind.value)
         for column, value in columns.items():
             setattr(row, column, value)
         if columns:
@@ -60,10 +60,16 @@ def _limiter(field: str, value: object) -> dict[str, Any]:
         validating.refuse(field, "must hold max and duration")
     return {
         "limiter_max": validating.whole(f"{field}.max", value["max"], 1, MOST),
-        "limiter_duration": validating.seconds(
-            f"{field}.duration", value["duration"], SHORTEST_WINDOW, LONGEST_WINDOW
-        ),
+        "limiter_duration": _seconds(f"{field}.duration", value["duration"]),
     }
+
+
+def _window(field: str, value: object) -> dict[str, Any]:
+    return {field: None if value is None else _seconds(field, value)}
+
+
+def _seconds(field: str, value: object) -> float:
+    return validating.seconds(field, value, SHORTEST_WINDOW, LONGEST_WINDOW)
 
 
 _FIELDS: dict[str, Callable[[str, object], dict[str, Any]]] = {
@@ -71,6 +77,8 @@ _FIELDS: dict[str, Callable[[str, object], dict[str, Any]]] = {
     "global_concurrency": _count,
     "organization_concurrency": _count,
     "limiter": _limiter,
+    "limiter_max": _count,
+    "limiter_duration": _window,
     "policy": _policy,
     "default_priority": _priority,
 }

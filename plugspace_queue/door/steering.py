@@ -6,7 +6,6 @@ from typing import Any
 
 from plugspace_queue.door import (
     cancelling,
-    limiting,
     organizations,
     pausing,
     queues,
@@ -17,7 +16,7 @@ from plugspace_queue.door.asynchronous import twin
 from plugspace_queue.door.availability import database_needed
 from plugspace_queue.door.refusals import counted
 from plugspace_queue.door.retrying import Terms
-from plugspace_queue.models import Organization, QueueSettings, Task, Workflow
+from plugspace_queue.models import Organization, Task, Workflow
 from plugspace_queue.policies import QueuePolicy
 from plugspace_queue.types import State, TaskType
 
@@ -97,16 +96,6 @@ class Steering:
         with database_needed():
             pausing.resume(type, organization_id)
 
-    def set_limits(self, type: TaskType | str, **limits: float | None) -> QueueSettings:
-        """Change limits of a queue while it works; the others stay, None takes one back.
-
-        `limiter_max` starts in `limiter_duration` seconds; `concurrency` slots of one worker;
-        `global_concurrency` and `organization_concurrency` running tasks. In force within a
-        second. Raises ValidationRefused.
-        """
-        with database_needed():
-            return limiting.set_limits(type, limits)
-
     def set_organization(self, id: str, *, tier: str | None = None, name: str = "") -> Organization:
         """Create or change an organization; what is left out stays, tier "" takes it away.
 
@@ -127,8 +116,8 @@ class Steering:
         """Change how a queue is set; what is left out stays, None gives back the default.
 
         Keys: concurrency, global_concurrency, organization_concurrency, default_priority, policy,
-        limiter ({"max": starts, "duration": seconds}). In force within a second. Raises
-        ValidationRefused.
+        limiter ({"max": starts, "duration": seconds}) or limiter_max and limiter_duration. In
+        force within a second. Raises ValidationRefused.
         """
         with database_needed():
             return queues.set_queue(type, changes)
@@ -148,7 +137,6 @@ class Steering:
     aset_priority = twin(set_priority)
     apause = twin(pause)
     aresume = twin(resume)
-    aset_limits = twin(set_limits)
     aset_organization = twin(set_organization)
     achange_organization = twin(change_organization)
     aset_queue = twin(set_queue)

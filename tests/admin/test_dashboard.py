@@ -35,7 +35,7 @@ def submit(organization_id: str, tier: str, number: int = 1) -> None:
 def test_a_card_says_what_waits_by_priority_what_runs_and_who_waits_longest():
     submit("big", "enterprise", 3)
     submit("small", "starter", 2)
-    configure = queue_manager.set_limits("CODE", limiter_max=10)
+    configure = queue_manager.set_queue("CODE", {"limiter_max": 10})
     assert configure.limiter_max == 10
     grant = scripts.run(
         client("code"), [store.acquire("code", worker="w1", want=1, lease_ms=10_000)]

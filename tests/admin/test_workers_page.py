@@ -37,7 +37,7 @@ def worker(redis: Redis) -> Worker:
 
 def run_one() -> Task:
     make_organization()
-    queue_manager.set_limits("CODE")
+    queue_manager.set_queue("CODE", {"concurrency": None})
     task = queue_manager.add_task(**arguments(type="CODE"))
     scripts.run(client("code"), [store.acquire("code", worker=NAME, want=1, lease_ms=10_000)])
     crews.forget()

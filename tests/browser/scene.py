@@ -66,9 +66,14 @@ class Scene:
 
     def _line_up(self) -> None:
         for kind in TaskType:
-            queue_manager.set_limits(kind)
-        queue_manager.set_limits(
-            "CODE", concurrency=8, limiter_max=8, limiter_duration=30.0, global_concurrency=12
+            queue_manager.set_queue(kind, {"policy": "strict"})
+        queue_manager.set_queue(
+            "CODE",
+            {
+                "concurrency": 8,
+                "limiter": {"max": 8, "duration": 30.0},
+                "global_concurrency": 12,
+            },
         )
         for kind, number in LOAD.items():
             for place in range(number):

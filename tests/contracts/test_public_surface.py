@@ -19,7 +19,6 @@ VERBS = [
     "pause",
     "resume",
     "set_priority",
-    "set_limits",
     "set_organization",
     "change_organization",
     "set_queue",
