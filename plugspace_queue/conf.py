@@ -94,7 +94,7 @@ class AppSettings:
     """Streams of events that one web process holds open; more are answered 503."""
 
     metrics_token: str = ""
-    """Bearer token that opens `/metrics` to a scraper; without one staff and keys that operate."""
+    """Bearer token that opens `/metrics` to a scraper; staff see it without one."""
 
     org_tasks_maxlen: int = 1000
     """Ids kept in `plugspace:org:{orgId}:tasks`."""

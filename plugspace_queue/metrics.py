@@ -4,6 +4,7 @@ Counting costs the way of a task an addition in memory. Counts of a process that
 that second are lost; they are for graphs, rows are the truth.
 """
 
+import logging
 import os
 import threading
 import time
@@ -18,6 +19,9 @@ from django.core.signals import request_finished
 from plugspace_queue.engine import metrics as store
 from plugspace_queue.engine.connection import client
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.types import TaskType
+
+logger = logging.getLogger("plugspace_queue.metrics")
 
 INTERVAL = 1.0
 """Seconds between two additions of one process."""
@@ -133,6 +137,9 @@ def flush() -> None:
         store.add(client(), counts)
     except Unavailable:
         add(counts)
+    except Exception:
+        # Whatever stands under the key: a request that has been answered must not fail for it.
+        logger.exception("%d counts are lost: Redis refuses them", len(counts))
 
 
 def read() -> dict[str, int]:
@@ -142,8 +149,9 @@ def read() -> dict[str, int]:
 
 
 def workers_alive() -> int:
-    """Workers whose heartbeat has not run out. Raises Unavailable."""
-    return store.workers_alive(client())
+    """Workers whose heartbeat has not run out, on all servers. Raises Unavailable."""
+    servers = {client(kind.queue_name) for kind in TaskType}
+    return sum(store.workers_alive(server) for server in servers)
 
 
 def forget() -> None:

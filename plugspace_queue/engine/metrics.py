@@ -9,7 +9,7 @@ from rq.defaults import RQ_KEY_PREFIX
 from plugspace_queue import keys
 from plugspace_queue.engine.connection import guarded
 
-WORKERS = f"{RQ_KEY_PREFIX}workers"
+WORKERS = f"{RQ_KEY_PREFIX}:workers"
 
 
 @guarded

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from redis import Redis
 
+from plugspace_queue import keys
+from plugspace_queue import metrics as counts
 from plugspace_queue.api import metrics
-from plugspace_queue.types import Scope
+from plugspace_queue.types import Role, Scope
 from tests.api.conftest import ApiClient
 
 pytestmark = pytest.mark.django_db
@@ -32,15 +35,31 @@ def test_an_empty_token_opens_nothing():
     assert Client(headers={"Authorization": "Bearer "}).get("/metrics").status_code == 401
 
 
-def test_staff_and_keys_that_operate_see_them(
+def test_staff_see_them_and_no_organization_whatever_it_may_do_of_its_own(
     staff: ApiClient, key_of: Callable[..., ApiClient], member_of: Callable[..., ApiClient]
 ):
-    reader = key_of("acme", Scope.READ, Scope.SUBMIT)
-
     assert staff.get("/metrics").status_code == 200
-    assert key_of("acme", Scope.OPERATE).get("/metrics").status_code == 200
-    assert reader.get("/metrics").json()["code"] == "PERMISSION_DENIED"
-    assert member_of("acme").get("/metrics").status_code == 403
+    for caller in (key_of("acme", *Scope), member_of("acme", role=Role.ADMIN)):
+        told = caller.get("/metrics")
+        assert (told.status_code, told.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+def test_workers_are_counted_whose_heartbeat_lives(staff: ApiClient, redis: Redis):
+    redis.sadd("rq:workers", "rq:worker:alive", "rq:worker:dead")
+    redis.hset("rq:worker:alive", "birth", "2026-01-01T00:00:00Z")
+
+    assert "plugspace_workers 1\n" in staff.get("/metrics").content.decode()
+
+
+def test_counts_of_another_version_and_a_key_that_is_no_hash_break_nothing(
+    staff: ApiClient, redis: Redis
+):
+    redis.hset(keys.metrics(), "plugspace_tasks_added_total|CODE", 3)
+    assert staff.get("/metrics").status_code == 200
+
+    redis.set(keys.metrics(), "somebody else's")
+    counts.count(counts.LISTENER_ERRORS)
+    counts.flush()
 
 
 def test_the_token_of_the_settings_opens_them_and_nothing_else(settings: Any):
