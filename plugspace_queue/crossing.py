@@ -30,15 +30,24 @@ def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answe
 def ask_everywhere(
     calls: Mapping[str, Sequence[Call[Answer]]], extra: Sequence[Call[Any]] = ()
 ) -> list[Answer]:
-    """The answers of scripts by queue, in one round trip per server. Raises Unavailable.
+    """The answers of scripts by queue, in one round trip per server.
 
-    `extra` calls belong to no queue; their answers are dropped.
+    `extra` calls belong to no queue; their answers are dropped. Raises Unavailable when a server
+    is away, after all others were asked.
     """
     servers: dict[Client, list[Call[Any]]] = {client(ANY_QUEUE): list(extra)}
     for queue, of_queue in calls.items():
         servers.setdefault(client(queue), []).extend(of_queue)
-    told = [scripts.run(server, batch) for server, batch in servers.items() if batch]
-    return [answer for answers in told for answer in answers][len(extra) :]
+    answers: list[Any] = []
+    away: Unavailable | None = None
+    for server, batch in servers.items():
+        try:
+            answers += scripts.run(server, batch) if batch else []
+        except Unavailable as error:
+            away = error
+    if away is not None:
+        raise away
+    return answers[len(extra) :]
 
 
 def tell(calls: Iterable[Call[Any]], queue: str = ANY_QUEUE) -> bool:

@@ -1,5 +1,6 @@
 """The one crossing of tasks from the database to Redis: on commit, and again by the relay."""
 
+import contextlib
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -46,13 +47,11 @@ def publish(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> int:
     it twice does no harm.
     """
     tasks = list(tasks)
-    calls: dict[str, list[Call[int]]] = {
-        queue: store.submit_all(queue, entries) for queue, entries in _by_queue(tasks).items()
-    }
     # Before the lines: a release, which may follow at once, writes a newer one.
-    blocked = [_snapshot_call(task) for task in tasks if task.state == State.BLOCKED]
-    answers = crossing.ask_everywhere(calls, [*extra, *blocked])
-    return sum(answers)
+    calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
+    for queue, entries in _by_queue(tasks).items():
+        calls[queue] += store.submit_all(queue, entries)
+    return sum(crossing.ask_everywhere(calls, extra))
 
 
 def _by_queue(tasks: Iterable[Task]) -> dict[str, list[Entry]]:
@@ -70,11 +69,17 @@ def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
 
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
     """Write `plugspace:task:{id}` of tasks that nobody will run now; lost without Redis."""
-    crossing.tell(_snapshot_call(task) for task in tasks)
+    with contextlib.suppress(Unavailable):
+        crossing.ask_everywhere(_snapshots(tasks))
 
 
-def _snapshot_call(task: Task) -> Call[None]:
-    return store.snapshot(str(task.pk), snapshot(task), retention_of(task))
+def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
+    """The calls that write them, each on the server of its task's queue."""
+    calls: defaultdict[str, list[Call[int]]] = defaultdict(list)
+    for task in tasks:
+        call = store.snapshot(str(task.pk), snapshot(task), retention_of(task))
+        calls[TaskType(task.type).queue_name].append(call)
+    return calls
 
 
 def retention_of(task: Task) -> int:

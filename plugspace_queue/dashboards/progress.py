@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from plugspace_queue.engine import server
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
+from plugspace_queue.types import State, TaskType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ def progress_of(task: Task) -> Progress | None:
 
 
 def _live(task: Task) -> object:
-    text = server.task_snapshot(str(task.pk))
+    text = server.task_snapshot(TaskType(task.type).queue_name, str(task.pk))
     try:
         told = json.loads(text) if text else {}
     except ValueError:

@@ -30,10 +30,10 @@ def request_window(organization_id: str) -> tuple[int, int] | None:
     return int(used or 0), -(-max(int(ttl_ms), 0) // 1000)
 
 
-def task_snapshot(task_id: str) -> str | None:
-    """The JSON that Redis keeps of a task; None without it, or without Redis."""
+def task_snapshot(name: str, task_id: str) -> str | None:
+    """The JSON that the server of one queue keeps of a task; None without it, or without Redis."""
     try:
-        return _text(client(), keys.task(task_id))
+        return _text(client(name), keys.task(task_id))
     except Unavailable:
         return None
 

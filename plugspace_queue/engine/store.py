@@ -174,9 +174,9 @@ def empty(queue: str) -> Call[list[str]]:
     return _call("empty", queue, [MOST_ENTRIES], _texts)
 
 
-def snapshot(task_id: str, text: str, ttl: int = 0) -> Call[None]:
-    """Keep a task's JSON for `ttl` seconds (0 = no end)."""
-    return Call("snapshot", (keys.task(task_id),), (text, ttl), _nothing)
+def snapshot(task_id: str, text: str, ttl: int = 0) -> Call[int]:
+    """Keep a task's JSON for `ttl` seconds (0 = no end); it puts nothing in line, so 0."""
+    return Call("snapshot", (keys.task(task_id),), (text, ttl), lambda reply: 0)
 
 
 def mirror_usage(account: tuple[str, str, str], value: int, version: int) -> Call[bool]:
