@@ -13,6 +13,8 @@ class Scope(StrEnum):
     QUEUE = "queue"
     ORGANIZATION = "organization"
     WORKFLOW = "workflow"
+    ENDED = "ended"
+    """A task that has ended."""
 
 
 class Kind(StrEnum):
@@ -52,6 +54,8 @@ class Kind(StrEnum):
     TIER_DIFFERS = "tier_differs"
     NEWEST_MISSING = "newest_missing"
     WORKFLOW_MISSING = "workflow_missing"
+    WORKFLOW_DIFFERS = "workflow_differs"
+    SNAPSHOT_DIFFERS = "snapshot_differs"
 
 
 class Meaning(NamedTuple):
@@ -104,6 +108,10 @@ MEANINGS: dict[Kind, Meaning] = {
     Kind.TIER_DIFFERS: Meaning(_O, "tier differs from the row", "written", True),
     Kind.NEWEST_MISSING: Meaning(_O, "has no list of newest tasks", "written", True),
     Kind.WORKFLOW_MISSING: Meaning(Scope.WORKFLOW, "has no copy", "written", True),
+    Kind.WORKFLOW_DIFFERS: Meaning(Scope.WORKFLOW, "its copy tells other states", "written", True),
+    Kind.SNAPSHOT_DIFFERS: Meaning(
+        Scope.ENDED, "ended, but its snapshot tells another state", "written", True
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from plugspace_queue.reconciling import copied, queues, tasks
+from plugspace_queue.reconciling import copied, ended, queues, tasks
 from plugspace_queue.reconciling.findings import Finding, Scope
 from plugspace_queue.reconciling.tasks import Look
 from plugspace_queue.relay import Rotation
@@ -18,8 +18,18 @@ SLICE = 1000
 OPEN = [state for state in State if state not in lifecycle.FINAL]
 
 
-def everywhere(now: datetime, kinds: Sequence[TaskType] = tuple(TaskType)) -> Iterator[Look]:
-    """Copies, rows, what Redis holds beside them, and structures. Raises Unavailable."""
+def everywhere(
+    now: datetime,
+    kinds: Sequence[TaskType] = tuple(TaskType),
+    *,
+    ended_since: datetime | None = None,
+) -> Iterator[Look]:
+    """What ended lately, copies, rows, what Redis holds beside them, and structures.
+
+    Raises Unavailable.
+    """
+    since = (ended_since or now - ended.LATELY) - ended.AGAIN
+    yield from map(Look, ended.all_between(since, now, kinds))
     yield from map(Look, copied.all_organizations(now))
     yield from _rows(kinds)
     for kind in kinds:
@@ -66,7 +76,12 @@ def _organizations(queue: str, keys: list[str], now: datetime) -> list[Finding]:
 
 
 def _workflows(queue: str, keys: list[str], now: datetime) -> list[Finding]:
-    return copied.look_at_workflows([uuid.UUID(key) for key in keys])
+    ids = [uuid.UUID(key) for key in keys]
+    return copied.look_at_workflows(ids) + ended.look_at_workflows(ids)
+
+
+def _ended(queue: str, keys: list[str], now: datetime) -> list[Finding]:
+    return ended.look_at(keys)
 
 
 _LOOKS: dict[Scope, Callable[[str, list[str], datetime], list[Finding]]] = {
@@ -75,4 +90,5 @@ _LOOKS: dict[Scope, Callable[[str, list[str], datetime], list[Finding]]] = {
     Scope.QUEUE: _queue,
     Scope.ORGANIZATION: _organizations,
     Scope.WORKFLOW: _workflows,
+    Scope.ENDED: _ended,
 }

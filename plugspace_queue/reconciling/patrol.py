@@ -37,6 +37,7 @@ class Patrol:
     def __init__(self) -> None:
         self._lock = Lock(keys.reconciler(), HELD_FOR)
         self._epochs: set[str | None] = set()
+        self._ended_until: datetime | None = None
         self._leave()
 
     def turn(self, now: datetime) -> int:
@@ -66,6 +67,7 @@ class Patrol:
     def _leave(self) -> None:
         self._round: Iterator[Look] | None = None
         self._next_at = 0.0
+        self._begun_at: datetime | None = None
         self._doubts = Doubts()
 
     def _begin_after_loss(self) -> None:
@@ -80,10 +82,12 @@ class Patrol:
             if time.monotonic() < self._next_at:
                 return Look()
             self._next_at = time.monotonic() + REST
-            self._round = looking.everywhere(now)
+            self._begun_at = now
+            self._round = looking.everywhere(now, ended_since=self._ended_until)
         look = next(self._round, None)
         if look is None:
-            self._round = None
+            # Only a whole round has seen all that ended: no outage is too long.
+            self._round, self._ended_until = None, self._begun_at
         return look or Look()
 
 

@@ -174,5 +174,7 @@ _REPAIRS: dict[Kind, Repair] = {
     Kind.TIER_DIFFERS: _rewrite(rewriting.write_tiers),
     Kind.NEWEST_MISSING: _rewrite(rewriting.write_newest),
     Kind.WORKFLOW_MISSING: _rewrite(rewriting.write_workflows),
+    Kind.WORKFLOW_DIFFERS: _rewrite(rewriting.write_workflows),
+    Kind.SNAPSHOT_DIFFERS: _rewrite(rewriting.write_ended),
 }
 _ORDER = list(_REPAIRS)

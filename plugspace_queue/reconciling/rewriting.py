@@ -12,6 +12,7 @@ from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.quotas import Counter
 from plugspace_queue.reconciling import copied
+from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import State, TaskType
 
@@ -52,6 +53,13 @@ def write_newest(organization_ids: Collection[str], now: datetime) -> None:
 def write_workflows(workflow_ids: Collection[str], now: datetime) -> None:
     """`plugspace:workflow:{id}` as the rows say."""
     mirrors.write_workflows([uuid.UUID(pk) for pk in workflow_ids])
+
+
+def write_ended(task_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:task:{id}` of tasks that have ended, as the rows say."""
+    publishing.refresh_snapshots(
+        Task.objects.filter(pk__in=task_ids, state__in=sorted(lifecycle.FINAL))
+    )
 
 
 def write_snapshots(kind: TaskType, task_ids: Collection[uuid.UUID]) -> None:

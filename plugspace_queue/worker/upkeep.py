@@ -21,7 +21,6 @@ from plugspace_queue.processing.run import Told
 from plugspace_queue.reconciling.patrol import Patrol
 from plugspace_queue.recovering import Suspects
 from plugspace_queue.relay import relay
-from plugspace_queue.retelling import Retelling
 from plugspace_queue.worker.table import Table
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -52,7 +51,7 @@ class Upkeep(threading.Thread):
         self._stopping = threading.Event()
         self._called = threading.Event()
         interval = get_settings().relay_interval
-        suspects, retelling = Suspects(), Retelling()
+        suspects = Suspects()
         self._patrol = Patrol()
         self._mend = Chore(self._relay, interval)
         self._chores = [
@@ -65,7 +64,6 @@ class Upkeep(threading.Thread):
             Chore(lambda: sweeping.free_blocked(clock.now()), 6 * interval),
             Chore(lambda: suspects.look(clock.now()), get_settings().lease / 2),
             Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
-            Chore(lambda: retelling.look(clock.now()), 6 * interval),
             Chore(self._go_round, 1.0),
             Chore(lambda: sampling.sample(clock.now()), SAMPLING),
         ]
