@@ -79,7 +79,8 @@ class AppSettings:
     """Log lines kept per attempt."""
 
     snapshot_limit: int = 32 * 1024
-    """Inputs, contexts and results of more bytes of JSON are left out of `plugspace:task:{id}`."""
+    """Inputs, contexts and results of more bytes of compact JSON (UTF-8) are left out of
+    `plugspace:task:{id}`, of lists and of events; `GET tasks/{id}/` has them."""
 
     result_ttl: int = 86_400
     """Seconds `plugspace:result:{taskId}:{TYPE}` and RQ's results stay in Redis."""

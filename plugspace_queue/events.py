@@ -53,7 +53,7 @@ def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Pay
         "key": f"{task.pk}:{task.fence}:{name.value}:{_queued(task) + number}",
         **data,
     }
-    if "result" in told and len(jsontext.encode(told["result"])) > get_settings().snapshot_limit:
+    if "result" in told and jsontext.size(told["result"]) > get_settings().snapshot_limit:
         told |= {"result": None, "resultOmitted": True}
     return told
 

@@ -1,6 +1,6 @@
 """What the API answers beside the task itself."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -205,12 +205,12 @@ def for_caller(told: dict[str, Any], *, is_staff: bool) -> dict[str, Any]:
     return told
 
 
-def summary(workflow: Workflow, unread: Collection[str] = ()) -> dict[str, Any]:
-    """A workflow as JSON data; its tasks are prefetched (state and step are enough).
+def summary(workflow: Workflow, *, is_input_left: bool = False) -> dict[str, Any]:
+    """A workflow as JSON data, without its input when that is too large for a list.
 
-    `unread` names "input" when that is too large for a list.
+    Its tasks are prefetched (state and step are enough).
     """
-    if "input" not in unread:
+    if not is_input_left:
         return WorkflowSummary(**_fields(workflow, workflow.input)).to_wire()
     return WorkflowSummary(**_fields(workflow, None), input_omitted=True).to_wire() | {
         "input": None

@@ -40,7 +40,7 @@ class TaskList(ApiView):
     def get(self, request: Request) -> Response:
         asked = query(request, TaskQuery)
         rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
-        return Response(page(request, light(rows, LARGE, _longest()), asked, self._short))
+        return Response(page(request, light(rows, LARGE, get_settings().snapshot_limit), asked, self._short))
 
     @submit("addTask", "Add a task", NewTask, AgentTask)
     def post(self, request: Request) -> Response:
@@ -52,7 +52,7 @@ class TaskList(ApiView):
 
     def _short(self, task: Task) -> dict[str, Any]:
         """A task of a list: large inputs, contexts and results are left out, with a note."""
-        told = snapshot(task, unread=fill(task, LARGE, _longest()))
+        told = snapshot(task, unread=fill(task, LARGE, get_settings().snapshot_limit))
         return for_caller(json.loads(told), is_staff=self.caller.is_staff)
 
 
@@ -141,9 +141,3 @@ def _filtered(rows: TaskQuerySet, asked: TaskQuery) -> TaskQuerySet:
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
     return rows if asked.status is None else rows.with_status(asked.status)
-
-
-def _longest() -> int:
-    """Text of a database that may still be within SNAPSHOT_LIMIT, which counts no blanks."""
-    # One blank behind each separator: at most `1, 1, 1` for `1,1,1`.
-    return get_settings().snapshot_limit * 3 // 2

@@ -25,6 +25,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.models.light import fill, light
+from plugspace_queue.rules import jsontext
 from plugspace_queue.types import Scope
 
 LARGE = ("input",)
@@ -65,7 +66,9 @@ class WorkflowList(ApiView):
 
     def _short(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow of a list: a large input is left out, with a note."""
-        return summary(workflow, unread=fill(workflow, LARGE, get_settings().snapshot_limit))
+        limit = get_settings().snapshot_limit
+        is_left = bool(fill(workflow, LARGE, limit)) or jsontext.size(workflow.input) > limit
+        return summary(workflow, is_input_left=is_left)
 
 
 class _OneWorkflow(ApiView):

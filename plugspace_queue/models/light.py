@@ -1,23 +1,39 @@
 """Reads rows for lists: JSON that is too large to be shown never leaves the database."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from django.db.models import Case, F, JSONField, Model, QuerySet, TextField, When
-from django.db.models.functions import Cast, Length
+from django.db.models import Case, F, Func, IntegerField, JSONField, Model, QuerySet, When
 
 M = TypeVar("M", bound=Model)
 
 
-def light(rows: QuerySet[M], names: Sequence[str], limit: int) -> QuerySet[M]:
-    """Rows without those of their JSON columns `names` that are longer than `limit` characters.
+class LeastSize(Func):
+    """So many bytes at least a JSON column is as text in UTF-8, blanks counted as well.
 
-    The length is the one of the database's own text. `fill` must see each row before use.
+    More than it is only for numbers like 1e300, which PostgreSQL writes out.
     """
-    sizes = {f"{name}_size": Length(Cast(name, TextField())) for name in names}
+
+    template = "OCTET_LENGTH((%(expressions)s)::text)"
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # Django's text is ASCII there: six characters, `\u00fc`, for at least two bytes.
+        unmarked = r"LENGTH(REPLACE(%(expressions)s, '\u', ''))"
+        template = f"(2 * {unmarked} - LENGTH(%(expressions)s))"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def light(rows: QuerySet[M], names: Sequence[str], limit: int) -> QuerySet[M]:
+    """Rows without those of their JSON columns `names` that are surely larger than `limit` bytes.
+
+    `fill` must see each row before use.
+    """
+    sizes = {f"{name}_size": LeastSize(F(name)) for name in names}
     kept = {
         f"{name}_kept": Case(
-            When(**{f"{name}_size__lte": limit}, then=F(name)), output_field=JSONField()
+            When(**{f"{name}_size__lte": _with_blanks(limit)}, then=F(name)),
+            output_field=JSONField(),
         )
         for name in names
     }
@@ -26,9 +42,18 @@ def light(rows: QuerySet[M], names: Sequence[str], limit: int) -> QuerySet[M]:
 
 
 def fill(row: Model, names: Sequence[str], limit: int) -> list[str]:
-    """Put what was read into its columns; the names of what was left where it is."""
-    large = [name for name in names if (getattr(row, f"{name}_size") or 0) > limit]
+    """Put what was read into its columns; the names of those that were left where they are.
+
+    What was read may still be a little larger than `limit`.
+    """
+    most = _with_blanks(limit)
+    left = [name for name in names if (getattr(row, f"{name}_size") or 0) > most]
     for name in names:
-        if name not in large:
+        if name not in left:
             setattr(row, name, getattr(row, f"{name}_kept"))
-    return large
+    return left
+
+
+def _with_blanks(limit: int) -> int:
+    """Databases put a blank behind each separator: at most `1, 1, 1` for `1,1,1`."""
+    return limit * 3 // 2

@@ -17,3 +17,21 @@ def encode(value: Any) -> str:
     except PydanticSerializationError:
         # Nested deeper than it goes, or half a surrogate pair: the slow one writes both.
         return json.dumps(value, separators=(",", ":"))
+
+
+def size(value: Any) -> int:
+    """Bytes of the compact JSON of a value, in UTF-8.
+
+    >>> size("Écriture"), size([1, 2])
+    (11, 5)
+    """
+    return bytes_of(encode(value))
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of JSON text in UTF-8.
+
+    >>> bytes_of('"é"'), bytes_of('"e"')
+    (4, 3)
+    """
+    return len(text) if text.isascii() else len(text.encode())

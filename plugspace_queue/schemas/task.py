@@ -95,7 +95,10 @@ class AgentTask(_Outgoing):
     step: int | None = None
     run_at: datetime | None = Field(default=None, description="Not before; set while it waits.")
     cancel_requested_at: datetime | None = None
-    input_omitted: bool | None = None
+    input_omitted: bool | None = Field(
+        default=None,
+        description="Left out of a list: above SNAPSHOT_LIMIT bytes of JSON. The task has it.",
+    )
     context_omitted: bool | None = None
     result_omitted: bool | None = None
 
@@ -123,7 +126,7 @@ def _spliced(name: str, value: Any, limit: int) -> str:
         return ""
     # Encoded apart, so that the size is known without encoding twice.
     text = jsontext.encode(value)
-    return _omitted(name) if len(text) > limit else f',"{name}":{text}'
+    return _omitted(name) if jsontext.bytes_of(text) > limit else f',"{name}":{text}'
 
 
 def _omitted(name: str) -> str:

@@ -8,7 +8,9 @@ from django.db import connection
 from django.db.models import JSONField
 from django.test.utils import CaptureQueriesContext
 
-from plugspace_queue.types import State
+from plugspace_queue import events
+from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.types import EventName, State
 from tests.api.conftest import ApiClient
 from tests.factories import make_task
 
@@ -51,18 +53,53 @@ def test_a_list_shows_small_inputs_and_results_as_they_are(acme: ApiClient, resu
     assert not {"inputOmitted", "resultOmitted"} & set(row)
 
 
+def bytes_of(value: Any) -> int:
+    """What the limit counts: compact JSON in UTF-8, whatever a database makes of it."""
+    return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+
 @pytest.mark.parametrize("too_long", [0, 1])
-@pytest.mark.parametrize("value", [[1] * 4_000, ["ü" * 9] * 200, [{"a": []}] * 900])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1] * 4_000,
+        ["ü" * 9] * 200,
+        [{"a": []}] * 900,
+        ["日本語"] * 100,
+        ["🎈"] * 100,
+        [r"C:\users\u00fc"] * 100,
+        ["\x01\x7f"] * 100,
+    ],
+    ids=["blanks", "two bytes", "nested", "three bytes", "four bytes", "no escape", "control"],
+)
 def test_the_limit_of_a_list_is_the_snapshots_limit(
     acme: ApiClient, settings: Any, value: list[Any], too_long: int
 ):
-    length = len(json.dumps(value, separators=(",", ":")))
-    settings.PLUGSPACE_QUEUE = {"SNAPSHOT_LIMIT": length - too_long}
-    make_task(result=value, state=State.COMPLETE)
+    settings.PLUGSPACE_QUEUE = {"SNAPSHOT_LIMIT": bytes_of(value) - too_long}
+    task = make_task(result=value, state=State.COMPLETE)
 
     row = acme.ask("tasks/").json()["results"][0]
+    copy = json.loads(snapshot(task))
+    event = events.payload(EventName.COMPLETED, task, result=value)
 
-    assert row["result"] == (None if too_long else value)
+    told = None if too_long else value
+    assert (row["result"], copy["result"], event["result"]) == (told, told, told)
+    omitted = [bool(shown.get("resultOmitted")) for shown in (row, copy, event)]
+    assert omitted == [bool(too_long)] * 3
+
+
+@pytest.mark.parametrize("too_long", [0, 1])
+@pytest.mark.parametrize("text", ["Café " * 90, "🎈" * 90])
+def test_the_limit_of_a_list_of_workflows_is_the_same(
+    acme: ApiClient, settings: Any, text: str, too_long: int
+):
+    value = {"prompt": text}
+    acme.send("workflows/", NEW_WORKFLOW | {"input": value})
+    settings.PLUGSPACE_QUEUE = {"SNAPSHOT_LIMIT": bytes_of(value) - too_long}
+
+    row = acme.ask("workflows/").json()["results"][0]
+
+    assert row["input"] == (None if too_long else value)
 
 
 def test_a_list_of_workflows_leaves_large_inputs_in_the_database(
@@ -83,5 +120,5 @@ def test_a_list_of_workflows_leaves_large_inputs_in_the_database(
     assert rows[small]["input"] == {"prompt": "x" * 10}
     assert "inputOmitted" not in rows[small]
     assert (rows[large]["input"], rows[large]["inputOmitted"]) == (None, True)
-    assert '"plugspace_queue_workflow"."input",' not in queries.captured_queries[1]["sql"]
+    assert ' "plugspace_queue_workflow"."input",' not in queries.captured_queries[1]["sql"]
     assert len(acme.ask(f"workflows/{large}/").json()["input"]["prompt"]) == 500
