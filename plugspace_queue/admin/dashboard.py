@@ -63,8 +63,8 @@ class DashboardAdmin(PageAdmin):
             return self._queue_page(request, task_type, pause=form)
         verb = form.cleaned_data["verb"]
         steer = queue_manager.pause if verb == "pause" else queue_manager.resume
-        said = f"{verb}d: {form.cleaned_data['reason']}"
-        return self._steer(request, task_type, lambda: steer(task_type), said)
+        why = form.cleaned_data["reason"]
+        return self._steer(request, task_type, lambda: steer(task_type), f"{verb}d", why)
 
     def limits_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """Other limits from now on, for a reason."""
@@ -80,9 +80,9 @@ class DashboardAdmin(PageAdmin):
             messages.info(request, "The limits are as they were.")
             return redirect("admin:plugspace_queue_dashboard_queue", kind.lower())
         change = form.changes()
-        said = f"limits: {form.words()}: {form.cleaned_data['reason']}"
+        said, why = f"limits: {form.words()}", form.cleaned_data["reason"]
         return self._steer(
-            request, task_type, lambda: queue_manager.set_queue(task_type, change), said
+            request, task_type, lambda: queue_manager.set_queue(task_type, change), said, why
         )
 
     def _queue_page(self, request: HttpRequest, kind: TaskType, **forms: Any) -> HttpResponse:
@@ -95,7 +95,9 @@ class DashboardAdmin(PageAdmin):
         }
         return self.render(request, "dashboard/queue.html", f"{kind} queue", **told)
 
-    def _steer(self, request: HttpRequest, kind: TaskType, verb: Any, said: str) -> HttpResponse:
+    def _steer(
+        self, request: HttpRequest, kind: TaskType, verb: Any, said: str, reason: str
+    ) -> HttpResponse:
         try:
             verb()
         except QueueError as error:
@@ -103,8 +105,8 @@ class DashboardAdmin(PageAdmin):
         else:
             queues.forget()
             row = QueueSettings.objects.get(pk=kind)
-            steering.note(request, row, f"{said[0].upper()}{said[1:]}")
-            messages.success(request, f"{kind}: {said}.")
+            steering.note(request, row, said, reason)
+            messages.success(request, f"{kind}: {said}: {reason}.")
         return redirect("admin:plugspace_queue_dashboard_queue", kind.queue_name)
 
     def _require_press(self, request: HttpRequest) -> None:

@@ -4,16 +4,17 @@ from typing import Any
 
 from django import forms
 
+from plugspace_queue import auditing
 from plugspace_queue.admin.base import window_field
 from plugspace_queue.models import QueueSettings
 
-NAMES = {
-    "limiter_max": "starts",
-    "limiter_duration": "window",
-    "concurrency": "slots per worker",
-    "global_concurrency": "cap",
-    "organization_concurrency": "cap per organization",
-}
+COLUMNS = (
+    "limiter_max",
+    "limiter_duration",
+    "concurrency",
+    "global_concurrency",
+    "organization_concurrency",
+)
 
 
 def reason_field() -> forms.CharField:
@@ -52,20 +53,13 @@ class LimitsForm(forms.Form):
     @staticmethod
     def values(row: QueueSettings) -> dict[str, Any]:
         """What the row says."""
-        return {name: getattr(row, name) for name in NAMES}
+        return auditing.values(row, COLUMNS)
 
     def changes(self) -> dict[str, Any]:
         """What differs from before."""
         told = self.cleaned_data
-        return {name: told[name] for name in NAMES if told[name] != self.initial.get(name)}
+        return {name: told[name] for name in COLUMNS if told[name] != self.initial.get(name)}
 
     def words(self) -> str:
         """The changes as a sentence of the audit."""
-        return ", ".join(
-            f"{NAMES[name]} {_word(self.initial.get(name))} → {_word(value)}"
-            for name, value in self.changes().items()
-        )
-
-
-def _word(value: float | None) -> str:
-    return "default" if value is None else f"{value:g}"
+        return auditing.differences(self.initial, self.changes())

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from plugspace_queue import auditing
 from plugspace_queue.errors import QueueError
 
 SHOWN = 5
-NOTED_AT_ONCE = 500
 MOST = 1_000
 """Rows that one press steers: a request must end while somebody waits for it."""
 
@@ -21,6 +20,7 @@ def each(
     rows: QuerySet[Any] | list[Any],
     verb: Callable[[Any], object],
     said: str,
+    reason: str = "",
 ) -> None:
     """Do it for each of at most MOST rows; those that refuse keep no other from its turn."""
     done: list[Any] = []
@@ -36,7 +36,7 @@ def each(
                 done.append(row)
     finally:
         # Also when one breaks: what was done before it is done.
-        _note(request, done, said)
+        auditing.note(request.user.pk, done, said, reason)
     level = messages.SUCCESS if done or not refused else messages.ERROR
     messages.add_message(request, level, f"{len(done)} of {len(done) + len(refused)} {said}.")
     for line in refused[:SHOWN]:
@@ -49,9 +49,9 @@ def each(
         )
 
 
-def note(request: HttpRequest, row: Any, message: str) -> None:
-    """Who did it and why, in the history of one row; where rows have none, in the audit only."""
-    LogEntry.objects.log_actions(str(request.user.pk), [row], CHANGE, message, single_object=True)
+def note(request: HttpRequest, row: Any, said: str, reason: str) -> None:
+    """Who did it and why, in the history of one row."""
+    auditing.note(request.user.pk, [row], said, reason)
 
 
 def _bounded(rows: QuerySet[Any] | list[Any]) -> tuple[list[Any], int]:
@@ -63,14 +63,6 @@ def _bounded(rows: QuerySet[Any] | list[Any]) -> tuple[list[Any], int]:
     return some[:MOST], total - MOST
 
 
-def _note(request: HttpRequest, rows: list[Any], said: str) -> None:
-    """Who did it, in the history of each row."""
-    message = f"{said[0].upper()}{said[1:]}."
-    for start in range(0, len(rows), NOTED_AT_ONCE):
-        some = rows[start : start + NOTED_AT_ONCE]
-        LogEntry.objects.log_actions(str(request.user.pk), some, CHANGE, message)
-
-
-def reason(request: HttpRequest) -> str:
+def giver(request: HttpRequest) -> str:
     """Why a retry of staff costs nothing: who pressed the button."""
     return f"by {request.user.get_username()} in the admin"

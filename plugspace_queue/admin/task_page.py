@@ -80,8 +80,7 @@ class TaskPage(ReadOnlyAdmin):
             messages.error(request, "This task is not there any more.")
             return redirect("admin:plugspace_queue_task_changelist")
         why = request.POST.get("reason", "").strip()[:LONGEST_REASON]
-        said = f"{said}: {why}" if why else said
-        steering.each(request, [task], lambda row: verb(request, row), said)
+        steering.each(request, [task], lambda row: verb(request, row), said, why)
         return redirect("admin:plugspace_queue_task_change", task.pk)
 
     def _cancel(self, request: HttpRequest, task: Task) -> None:
@@ -89,7 +88,7 @@ class TaskPage(ReadOnlyAdmin):
 
     def _retry(self, request: HttpRequest, task: Task) -> None:
         queue_manager.retry(
-            task.pk, charge=False, reason=steering.reason(request), limit_requests=False
+            task.pk, charge=False, reason=steering.giver(request), limit_requests=False
         )
 
     @admin.display(description="Workflow")

@@ -65,7 +65,7 @@ class WorkerAdmin(PageAdmin):
                 self._shut_down(request, crew, reason)
             elif task is not None:
                 queue_manager.cancel(task.pk)
-                steering.note(request, task, f"Cancelled: {reason}")
+                steering.note(request, task, "cancelled", reason)
                 messages.success(request, f"{task} is cancelled or told to stop.")
         except QueueError as error:
             messages.error(request, error.message)
@@ -75,7 +75,7 @@ class WorkerAdmin(PageAdmin):
     def _shut_down(self, request: HttpRequest, crew: Crew, reason: str) -> None:
         commands.shut_down(crew.name, crew.queues[0])
         # No row stands for a process: its name is what the audit has of it.
-        steering.note(request, Worker(type=crew.name), f"Told to shut down: {reason}")
+        steering.note(request, Worker(type=crew.name), "told to shut down", reason)
         messages.success(request, f"{crew.name} was told to end what it runs, and itself.")
 
 

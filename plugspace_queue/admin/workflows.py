@@ -100,7 +100,7 @@ class WorkflowAdmin(ReadOnlyAdmin):
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:
         def retry(row: Workflow) -> None:
             queue_manager.retry_workflow(
-                row.pk, charge=False, reason=steering.reason(request), limit_requests=False
+                row.pk, charge=False, reason=steering.giver(request), limit_requests=False
             )
 
         steering.each(request, queryset, retry, "go again")

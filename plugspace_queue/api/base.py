@@ -10,6 +10,7 @@ from typing import IO, Any, ClassVar
 
 from django.conf import settings
 from django.core.signals import got_request_exception
+from django.db.models import Model
 from django.utils.cache import patch_cache_control
 from drf_spectacular.openapi import AutoSchema
 from rest_framework.exceptions import ParseError
@@ -21,7 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from plugspace_queue import metrics
+from plugspace_queue import auditing, metrics
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
 from plugspace_queue.api.problems import (
     InternalError,
@@ -147,6 +148,11 @@ class ApiView(Problems, APIView):
         caller = self.request.auth
         assert isinstance(caller, Caller)
         return caller
+
+    def note(self, row: Model, said: str, reason: str = "") -> None:
+        """Write down what staff did to a row; what tenants do to their own is their affair."""
+        if self.caller.is_staff:
+            auditing.note(self.caller.user_id, [row], f"{said}, over the API", reason)
 
     def max_body(self) -> int:
         """The largest body of this view, in bytes."""

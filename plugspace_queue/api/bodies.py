@@ -80,15 +80,26 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
+Why = Annotated[str, Field(max_length=200, description="Why; staff's goes into the audit.")]
+
+
+class Reason(WireModel):
+    """The body of a verb; it may be left out."""
+
+    reason: Why = ""
+
+
 class Change(WireModel):
     """A body of PATCH: what is left out stays as it is."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
+    reason: Why = ""
+
     def changes(self) -> dict[str, Any]:
-        """What was sent, by our names."""
+        """What is to be changed, by our names."""
         told = self.model_dump()
-        return {name: told[name] for name in self.model_fields_set}
+        return {name: told[name] for name in self.model_fields_set - {"reason"}}
 
 
 class OrganizationChange(Change):
@@ -117,12 +128,6 @@ class QueueChange(Change):
     default_priority: int | None = Field(
         None, ge=0, le=LOWEST_PRIORITY, description="For organizations without a tier."
     )
-
-
-class Retry(WireModel):
-    """Why staff let a task run again."""
-
-    reason: str = Field("", max_length=200)
 
 
 class TaskQuery(PageQuery):

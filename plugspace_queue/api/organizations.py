@@ -1,11 +1,12 @@
 """Organizations over HTTP: how they are set, what they used of their month and window."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from plugspace_queue import auditing
 from plugspace_queue.api import callers
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import OrganizationChange, UsageQuery
@@ -53,7 +54,11 @@ class OrganizationDetail(_OneOrganization):
     def patch(self, request: Request, organization_id: str) -> Response:
         wanted = OrganizationChange.model_validate(request.data)
         row = self._organization(organization_id)
-        return Response(_shown(queue_manager.change_organization(row.pk, wanted.changes())))
+        before = _set_values(row)
+        changed = queue_manager.change_organization(row.pk, wanted.changes())
+        if words := auditing.differences(before, _set_values(changed)):
+            self.note(changed, words, wanted.reason)
+        return Response(_shown(changed))
 
 
 class OrganizationUsage(_OneOrganization):
@@ -78,6 +83,11 @@ class OrganizationUsage(_OneOrganization):
             requests=window_of(organization),
         )
         return Response(usage.model_dump(mode="json", by_alias=True))
+
+
+def _set_values(row: Organization) -> dict[str, Any]:
+    values = auditing.values(row, ("tier_id", "name", "is_suspended"))
+    return values | {"tier_id": row.tier_id or ""}
 
 
 def _shown(row: Organization) -> dict[str, object]:

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from plugspace_queue import auditing
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import QueueChange
+from plugspace_queue.api.bodies import QueueChange, Reason
 from plugspace_queue.api.schema import CHANGES, answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
@@ -19,6 +20,15 @@ from plugspace_queue.types import Scope, TaskType
 
 STAFF_POST: Any = frozenset({"POST"})
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")
+COLUMNS = (
+    "concurrency",
+    "global_concurrency",
+    "organization_concurrency",
+    "limiter_max",
+    "limiter_duration",
+    "policy",
+    "default_priority",
+)
 
 
 class QueueList(ApiView):
@@ -48,7 +58,11 @@ class QueueDetail(ApiView):
     def patch(self, request: Request, type: str) -> Response:
         kind = _type(type)
         wanted = QueueChange.model_validate(request.data)
+        before = auditing.values(_row(kind), COLUMNS)
         queue_manager.set_queue(kind, wanted.changes())
+        row = _row(kind)
+        if words := auditing.differences(before, auditing.values(row, COLUMNS)):
+            self.note(row, words, wanted.reason)
         return Response(_changed(kind))
 
 
@@ -61,12 +75,13 @@ class QueuePause(ApiView):
     @operation(
         "pauseQueue",
         summary="Pause a queue (staff)",
-        request=None,
-        responses=answers(200, QueueShape),
+        request=Reason,
+        responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind = _type(type)
+        kind, asked = _type(type), Reason.model_validate(request.data or {})
         queue_manager.pause(kind)
+        self.note(_row(kind), "paused", asked.reason)
         return Response(_changed(kind))
 
 
@@ -79,12 +94,13 @@ class QueueResume(ApiView):
     @operation(
         "resumeQueue",
         summary="Resume a queue (staff)",
-        request=None,
-        responses=answers(200, QueueShape),
+        request=Reason,
+        responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind = _type(type)
+        kind, asked = _type(type), Reason.model_validate(request.data or {})
         queue_manager.resume(kind)
+        self.note(_row(kind), "resumed", asked.reason)
         return Response(_changed(kind))
 
 
@@ -96,6 +112,10 @@ def _type(text: str) -> TaskType:
         raise NotFound(
             f"There is no queue of that name; there are {', '.join(TaskType)}."
         ) from None
+
+
+def _row(kind: TaskType) -> QueueSettings:
+    return QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
 
 
 def _one(kind: TaskType) -> dict[str, Any]:

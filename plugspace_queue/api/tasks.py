@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewTask, NewTasks, Retry, TaskQuery
+from plugspace_queue.api.bodies import NewTask, NewTasks, Reason, TaskQuery
 from plugspace_queue.api.pages import page, query
 from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, for_caller, wire
@@ -40,7 +40,9 @@ class TaskList(ApiView):
     def get(self, request: Request) -> Response:
         asked = query(request, TaskQuery)
         rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
-        return Response(page(request, light(rows, LARGE, get_settings().snapshot_limit), asked, self._short))
+        return Response(
+            page(request, light(rows, LARGE, get_settings().snapshot_limit), asked, self._short)
+        )
 
     @submit("addTask", "Add a task", NewTask, AgentTask)
     def post(self, request: Request) -> Response:
@@ -103,12 +105,14 @@ class TaskCancel(ApiView):
     @operation(
         "cancelTask",
         summary="Cancel a task; 202 when it runs and was told to stop",
-        request=None,
+        request=Reason,
         responses=answers(200, TaskState, CHANGES) | {202: TaskState},
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        queue_manager.get_task(task_id, self.caller.organization_id)
+        asked = Reason.model_validate(request.data or {})
+        task = queue_manager.get_task(task_id, self.caller.organization_id)
         state = State(queue_manager.cancel(task_id))
+        self.note(task, "cancelled or told to stop", asked.reason)
         body = {"id": str(task_id), "state": state, "status": lifecycle.status_of(state)}
         is_done = state in lifecycle.FINAL
         return Response(body, status=status.HTTP_200_OK if is_done else status.HTTP_202_ACCEPTED)
@@ -122,13 +126,14 @@ class TaskRetry(ApiView):
     @operation(
         "retryTask",
         summary="Retry a failed, cancelled or expired task; one new charge, none for staff",
-        request=Retry,
+        request=Reason,
         responses=answers(200, AgentTask, SUBMITS),
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = Retry.model_validate(request.data or {})
+        asked = Reason.model_validate(request.data or {})
         queue_manager.get_task(task_id, self.caller.organization_id)
         task = queue_manager.retry(task_id, **terms(self.caller, asked.reason))
+        self.note(task, "goes again", asked.reason)
         return retried(wire(task), self.caller, task.organization_id)
 
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewWorkflow, WorkflowQuery
+from plugspace_queue.api.bodies import NewWorkflow, Reason, WorkflowQuery
 from plugspace_queue.api.pages import page, query
 from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.shapes import (
@@ -102,13 +102,15 @@ class WorkflowCancel(_OneWorkflow):
     @operation(
         "cancelWorkflow",
         summary="Cancel what is left of a workflow; 202 while a step still runs",
-        request=None,
+        request=Reason,
         responses=answers(200, WorkflowDetail, CHANGES) | {202: WorkflowDetail},
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
+        asked = Reason.model_validate(request.data or {})
         self._workflow(workflow_id)
         queue_manager.cancel_workflow(workflow_id)
         workflow = self._workflow(workflow_id)
+        self.note(workflow, "cancelled or told to stop", asked.reason)
         is_done = all(task.is_final for task in workflow.tasks.all())
         code = status.HTTP_200_OK if is_done else status.HTTP_202_ACCEPTED
         return Response(self._shown(workflow), status=code)
@@ -122,11 +124,13 @@ class WorkflowRetry(_OneWorkflow):
     @operation(
         "retryWorkflow",
         summary="Retry a workflow from its failed step; charged anew, not for staff",
-        request=None,
+        request=Reason,
         responses=answers(200, WorkflowDetail, SUBMITS),
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
+        asked = Reason.model_validate(request.data or {})
         workflow = self._workflow(workflow_id)
-        queue_manager.retry_workflow(workflow_id, **terms(self.caller))
+        queue_manager.retry_workflow(workflow_id, **terms(self.caller, asked.reason))
+        self.note(workflow, "goes again", asked.reason)
         told = self._shown(self._workflow(workflow_id))
         return retried(told, self.caller, workflow.organization_id)

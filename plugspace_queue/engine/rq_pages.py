@@ -10,7 +10,6 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite, site
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
@@ -22,6 +21,7 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
+from plugspace_queue import auditing
 from plugspace_queue.engine import verbs
 from plugspace_queue.engine.rq_addresses import queue_of
 from plugspace_queue.errors import QueueError
@@ -174,8 +174,7 @@ class Click:
         """Who pressed the button, in the history of each task."""
         ids = [task_id for job_id in job_ids if (task_id := parse_id(job_id))]
         tasks = Task.objects.filter(pk__in=ids).only("id", "type")
-        message = f"{said[0].upper()}{said[1:]}, on RQ's pages."
-        LogEntry.objects.log_actions(str(self.request.user.pk), tasks, CHANGE, message)
+        auditing.note(self.request.user.pk, list(tasks), f"{said}, on RQ's pages")
 
     def _forget(self, job_id: str) -> None:
         try:

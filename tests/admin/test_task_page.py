@@ -147,7 +147,7 @@ def test_a_button_takes_a_reason_into_the_audit(operator: Client):
     operator.post(f"{TASKS}{task.pk}/cancel/", {"reason": "ordered twice"})
 
     assert Task.objects.get(pk=task.pk).state == State.CANCELLED
-    said = "Cancelled or told to stop: ordered twice."
+    said = "Cancelled or told to stop: ordered twice"
     assert LogEntry.objects.get(object_id=str(task.pk)).change_message == said
 
 
