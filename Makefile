@@ -4,9 +4,12 @@ PYTHON ?=
 BIN = .venv/bin
 READY = .venv/.ready
 RUN = $(BIN)/python -m
+# Two processes, each with a server and a database of its own: half of the time is waiting.
+SUITE = pytest -n 2 --dist worksteal
+PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-postgres chaos check format lint types contracts migrations bench docs snapshot screenshots clean
+.PHONY: help setup demo test test-postgres test-browser matrix chaos check format lint types contracts migrations bench docs snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,10 +25,17 @@ demo: $(READY) ## run everything and one workflow to its end (ONCE=1: exit when 
 	@$(BIN)/python manage.py queue_demo
 
 test: $(READY) ## run the tests on SQLite and the embedded server
-	$(RUN) pytest
+	$(RUN) $(SUITE)
 
 test-postgres: $(READY) ## run the tests on PostgreSQL and on the redis-server of PATH
-	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) pytest
+	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) $(SUITE)
+
+test-browser: $(READY) ## run the tests of the pages in a browser (wants Chromium)
+	@$(PLAYWRIGHT)
+	$(RUN) pytest tests/browser
+
+matrix: $(READY) ## run the tests on every Python, Django and server of noxfile.py (ROWS=py313-django61 TESTS=tests/api)
+	$(RUN) nox $(addprefix -s ,$(ROWS)) $(if $(TESTS),-- $(TESTS))
 
 chaos: $(READY) ## kill workers and servers under load for 3 minutes, then judge (SECONDS=600 SEED=1 WORKERS=5)
 	$(RUN) tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS))
@@ -62,7 +72,7 @@ snapshot: $(READY) ## write the OpenAPI snapshot that the tests compare with
 		--validate --fail-on-warn --file tests/contracts/openapi.json
 
 screenshots: $(READY) ## render the admin's pages into var/screenshots (wants Chromium)
-	@$(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
+	@$(PLAYWRIGHT)
 	$(RUN) pytest -q tests/browser -k fit
 	@echo "Look at var/screenshots."
 

@@ -24,9 +24,12 @@ ARGUMENTS = [
 Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One Chromium for all tests; without it or playwright they are left out, and say why."""
+    """One Chromium for the tests of a module; without it or playwright they are left out.
+
+    It ends with the module: its loop lives in this thread, where other tests want none.
+    """
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install playwright"
     )
@@ -34,7 +37,7 @@ def chromium() -> Iterator[Any]:
     if program is None:
         pytest.skip("Chromium is not here: scripts/install-system-packages")
     with playwright.sync_playwright() as running:
-        # Its loop lives in this thread, where the tests ask the database too.
+        # The tests ask the database in the thread of its loop.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
         browser = running.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser

@@ -18,6 +18,7 @@ from plugspace_queue.engine import (
     commands,
     connection,
     events,
+    gauges,
     locks,
     presence,
     scripts,
@@ -250,7 +251,8 @@ def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
         "attend",
     }
     allowed |= {"attend", "mend_lanes", "mend_running", "mend_wait"}
-    wrappers = {*dir(store), *dir(audits), *dir(locks), *dir(presence), *dir(view)}
+    rooms = (store, audits, locks, presence, view, gauges)
+    wrappers = {name for room in rooms for name in dir(room)}
 
     assert set(_files()) <= wrappers
     for name in _files():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from noxfile import ROWS, interpreter
+
 ROOT = Path(__file__).parents[2]
 TARGETS = [
     "help",
@@ -13,6 +15,8 @@ TARGETS = [
     "demo",
     "test",
     "test-postgres",
+    "test-browser",
+    "matrix",
     "chaos",
     "check",
     "format",
@@ -66,3 +70,36 @@ def test_requirements_are_those_of_the_package_and_its_extras():
     asked = {line for line in lines if line and not line.startswith("#")}
 
     assert asked == {*project["dependencies"], *extras["postgres"], *extras["dev"]}
+
+
+def test_the_matrix_has_a_row_for_every_python_and_django_that_the_package_names():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+
+    def versions(program: str) -> set[str]:
+        texts = [text for text in named if text.startswith(f"{program} :: ")]
+        return {text.rpartition(" ")[2] for text in texts}
+
+    assert versions("Programming Language :: Python") == {row.python for row in ROWS}
+    assert versions("Framework :: Django") == {row.django for row in ROWS}
+
+
+def test_a_row_has_no_interpreter_where_its_python_does_not_run(tmp_path: Path, monkeypatch):
+    shim = tmp_path / "shims" / "python3.99"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(shim.parent))
+
+    assert interpreter("3.98") is None
+    assert interpreter("3.99") is None
+
+
+def test_behind_a_shim_of_pyenv_its_versions_are_found(tmp_path: Path, monkeypatch):
+    program = tmp_path / "versions" / "3.99.1" / "bin" / "python3.99"
+    for path, code in ((tmp_path / "shims" / "python3.99", 127), (program, 0)):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\nexit {code}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "shims"))
+
+    assert interpreter("3.99") == str(program)
