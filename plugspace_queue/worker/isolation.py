@@ -33,27 +33,35 @@ class ProcessSlots:
         self._ended = ended
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([child.__name__])
-        self._children: dict[Run, BaseProcess] = {}
+        self._children: dict[Run, BaseProcess | None] = {}
+        """None until the process is there, which takes a moment."""
+        self._interrupted: set[Run] = set()
 
     def start(self, held: Held, run: Run, entry: Processor) -> None:
+        self._children[run] = None
         name = f"plugspace-child-of-{run.task_id}"
         threading.Thread(target=self._mind, args=(held, run), name=name, daemon=True).start()
 
     def interrupt(self, run: Run) -> None:
-        process = self._children.get(run)
-        if process is not None:
+        if run not in self._children:
+            return
+        # Noted first: a process that comes between this line and the next one looks for it.
+        self._interrupted.add(run)
+        if process := self._children.get(run):
             process.kill()
 
     def stop(self) -> None:
         """End every child; their tasks were handed back before."""
-        for process in list(self._children.values()):
-            process.kill()
+        for run in list(self._children):
+            self.interrupt(run)
 
     def _mind(self, held: Held, run: Run) -> None:
         try:
             ending = self._outcome(run)
         except Exception as error:
             ending = outcome.failed(outcome.failure_of(error))
+        self._children.pop(run, None)
+        self._interrupted.discard(run)
         self._ended(held, ending)
 
     def _outcome(self, run: Run) -> Ending:
@@ -63,13 +71,14 @@ class ProcessSlots:
         process.start()
         theirs.close()
         self._children[run] = process
+        if run in self._interrupted:
+            process.kill()
         try:
             ending = _listen(ours, run)
         finally:
             ours.close()
             process.join(timeout=1.0)
             process.kill()
-            self._children.pop(run, None)
         return ending or after_death(run, process.exitcode)
 
 

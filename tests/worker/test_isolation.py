@@ -1,0 +1,62 @@
+"""Attempts in processes of their own, minded by the worker's threads."""
+
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+
+import pytest
+from django.utils import timezone
+
+from plugspace_queue.engine.store import Lease
+from plugspace_queue.models import Task
+from plugspace_queue.processing import registry
+from plugspace_queue.processing.outcome import Ending
+from plugspace_queue.processing.run import Run
+from plugspace_queue.types import Outcome
+from plugspace_queue.worker.isolation import ProcessSlots
+from plugspace_queue.worker.table import Held
+from tests.support import wait_until
+from tests.worker.conftest import Register, submit
+
+pytestmark = pytest.mark.usefixtures("acme")
+
+
+class Silent:
+    """Takes progress and keeps none of it."""
+
+    def progress(self, run: Run) -> None:
+        pass
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Children know the processors of tests/processes/app: ANALYZE works for a minute."""
+    stop: Callable[[], None] = forkserver._forkserver._stop  # type: ignore[attr-defined]
+    stop()
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.processes.settings")
+    yield
+    stop()
+
+
+def run_of(task: Task) -> Run:
+    started = {"fence": 1, "timeout": 60.0, "started_at": timezone.now()}
+    return Run(task=task, sink=Silent(), **started)  # type: ignore[arg-type]
+
+
+def test_a_hard_stop_that_comes_before_the_process_is_there_ends_it(
+    children: None, processors: Register
+):
+    processors("ANALYZE", lambda context: None)
+    ended: list[Ending] = []
+    slots = ProcessSlots(lambda held, ending: ended.append(ending))
+    task = submit("ANALYZE", input={"url": "https://example.org"})
+    run = run_of(task)
+
+    entry = registry.processor_of("ANALYZE")
+    assert entry is not None
+    slots.start(Held("analyze", Lease(str(task.pk), 1, "e", "acme", 0), run), run, entry)
+    assert not slots._children.get(run)
+    slots.interrupt(run)
+
+    wait_until(lambda: ended, 20)
+    assert ended[0].outcome is Outcome.LOST
+    assert not slots._children
