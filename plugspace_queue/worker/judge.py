@@ -1,7 +1,7 @@
 """Leases whose task did not start: what the row says instead, and what Redis is told."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from plugspace_queue import announcing, ending, publishing, recovering
@@ -12,16 +12,19 @@ from plugspace_queue.processing.outcome import resting_state
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import State
-from plugspace_queue.worker.commit import count
+from plugspace_queue.worker.commit import Counts
 from plugspace_queue.worker.table import Held
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What Redis is told about a lease, and a fence it has to rise above (0: none)."""
+    """What Redis is told about a lease."""
 
     settlement: Settlement
     raise_fence: int = 0
+    """A fence it has to rise above (0: none)."""
+    owed: Counts = field(default_factory=dict)
+    """What ended here, to be added to the lifetime counts."""
 
 
 def judge(held: Held, now: datetime) -> Verdict:
@@ -52,7 +55,7 @@ def _judge_waiting(held: Held, task: Task, now: datetime) -> Verdict:
         )
     elif task.recovery_count > get_settings().max_recoveries:
         if ending.end(task, State.FAILED, now, "WORKER_LOST", _LOST.format(task.recovery_count)):
-            count({task.type: (0, 1)})
+            return Verdict(_settlement(held, "drop", task), owed={task.type: (0, 1)})
     elif task.wake_at is not None and task.wake_at > now:
         return Verdict(_settlement(held, "retry", task))
     else:

@@ -21,7 +21,7 @@ from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, judge, measuring
-from plugspace_queue.worker.commit import Batch, Counts, Locked, count, write
+from plugspace_queue.worker.commit import Batch, Counts, Locked, added, count, write
 from plugspace_queue.worker.messages import (
     Announce,
     Guard,
@@ -263,6 +263,7 @@ class Recorder(threading.Thread):
         for held in batch.guarded:
             if held.run is None:
                 verdict = self._verdict(held, batch)
+                self._uncounted = added(self._uncounted, verdict.owed)
                 self._untold.append(Settle(held, verdict.settlement, verdict.raise_fence))
 
     def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:

@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 
@@ -107,6 +108,21 @@ def test_a_task_that_was_on_too_many_dying_workers_fails_in_the_guard(ran, work)
     work("architect")
 
     assert (ran, fresh(task).error["code"]) == ([], "WORKER_LOST")
+    assert QueueSettings.objects.get(type="ARCHITECT").failed == 1
+
+
+@pytest.mark.postgres
+def test_its_failure_is_counted_when_the_queue_s_row_was_held_meanwhile(ran, crew):
+    QueueSettings.objects.get_or_create(type="ARCHITECT")
+    task = submit()
+    Task.objects.filter(pk=task.pk).update(recovery_count=3)
+
+    with transaction.atomic():
+        row = QueueSettings.objects.select_for_update().get(type="ARCHITECT")
+        crew("architect")
+        wait_until(lambda: fresh(task).state == "failed", 10)
+
+    wait_until(lambda: QueueSettings.objects.get(pk=row.pk).failed == 1, 10)
 
 
 def test_the_late_word_of_a_stopped_worker_is_refused_by_the_row_and_by_redis(
