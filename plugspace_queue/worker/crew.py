@@ -218,7 +218,8 @@ class Crew:
 
     def _watch(self) -> None:
         """The pump watches the threads without which nothing may run on."""
-        dead = [t.name for t in (self.recorder, self.ticker) if not t.is_alive()]
+        needed = (self.recorder, self.ticker, self._waker, self._upkeep)
+        dead = [thread.name for thread in needed if not thread.is_alive()]
         if dead and not self._broken:
             self._broken = f"{' and '.join(dead)} died"
             logger.error("%s; the worker ends for its supervisor to start another", self._broken)

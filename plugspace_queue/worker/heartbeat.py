@@ -28,3 +28,6 @@ class Heartbeat(threading.Thread):
                 self._beat()
             except (RedisError, OSError) as error:
                 logger.warning("no heartbeat: %s", error)
+            except Exception:
+                # A thread that ended here would let RQ take a living worker for dead.
+                logger.exception("no heartbeat")
