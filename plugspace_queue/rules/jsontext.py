@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 
 def encode(value: Any) -> str:
@@ -16,7 +16,7 @@ def encode(value: Any) -> str:
         return to_json(value).decode()
     except PydanticSerializationError:
         # Nested deeper than it goes, or half a surrogate pair: the slow one writes both.
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(value, separators=(",", ":"), default=to_jsonable_python)
 
 
 def size(value: Any) -> int:

@@ -1,6 +1,7 @@
 """Processors that tell nonsense or raise nonsense: only their own task suffers, no slot is lost."""
 
 import asyncio
+import functools
 import threading
 
 import pytest
@@ -75,6 +76,19 @@ def test_progress_that_is_no_number_changes_only_the_stage(
     works_on(made)
     gate.set()
     assert until_final(task).progress == {"percent": 40.0, "stage": "an empty list"}
+
+
+def test_a_result_as_deep_as_a_schema_lets_through_is_stored(
+    processors, crew, until_final, works_on
+):
+    deep = functools.reduce(lambda inner, _: [inner], range(254), 1)
+    processors("ARCHITECT", lambda context: deep)
+    made = crew("architect", "code")
+
+    row = until_final(submit())
+
+    assert (row.state, row.result) == ("complete", deep)
+    works_on(made)
 
 
 @override_settings(PLUGSPACE_QUEUE={"RETENTION": {"complete": 3600}})
