@@ -83,7 +83,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 Why = Annotated[str, Field(max_length=200, description="Why; staff's goes into the audit.")]
 
 
-class Reason(WireModel):
+class Pressed(WireModel):
     """The body of a verb; it may be left out."""
 
     reason: Why = ""

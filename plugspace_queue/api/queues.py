@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from plugspace_queue import auditing
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import QueueChange, Reason
+from plugspace_queue.api.bodies import Pressed, QueueChange
 from plugspace_queue.api.schema import CHANGES, answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
@@ -75,11 +75,11 @@ class QueuePause(ApiView):
     @operation(
         "pauseQueue",
         summary="Pause a queue (staff)",
-        request=Reason,
+        request=Pressed,
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), Reason.model_validate(request.data or {})
+        kind, asked = _type(type), Pressed.model_validate(request.data or {})
         queue_manager.pause(kind)
         self.note(_row(kind), "paused", asked.reason)
         return Response(_changed(kind))
@@ -94,11 +94,11 @@ class QueueResume(ApiView):
     @operation(
         "resumeQueue",
         summary="Resume a queue (staff)",
-        request=Reason,
+        request=Pressed,
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), Reason.model_validate(request.data or {})
+        kind, asked = _type(type), Pressed.model_validate(request.data or {})
         queue_manager.resume(kind)
         self.note(_row(kind), "resumed", asked.reason)
         return Response(_changed(kind))

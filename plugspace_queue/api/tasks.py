@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewTask, NewTasks, Reason, TaskQuery
+from plugspace_queue.api.bodies import NewTask, NewTasks, Pressed, TaskQuery
 from plugspace_queue.api.pages import page, query
 from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, for_caller, wire
@@ -105,11 +105,11 @@ class TaskCancel(ApiView):
     @operation(
         "cancelTask",
         summary="Cancel a task; 202 when it runs and was told to stop",
-        request=Reason,
+        request=Pressed,
         responses=answers(200, TaskState, CHANGES) | {202: TaskState},
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = Reason.model_validate(request.data or {})
+        asked = Pressed.model_validate(request.data or {})
         task = queue_manager.get_task(task_id, self.caller.organization_id)
         state = State(queue_manager.cancel(task_id))
         self.note(task, "cancelled or told to stop", asked.reason)
@@ -126,11 +126,11 @@ class TaskRetry(ApiView):
     @operation(
         "retryTask",
         summary="Retry a failed, cancelled or expired task; one new charge, none for staff",
-        request=Reason,
+        request=Pressed,
         responses=answers(200, AgentTask, SUBMITS),
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = Reason.model_validate(request.data or {})
+        asked = Pressed.model_validate(request.data or {})
         queue_manager.get_task(task_id, self.caller.organization_id)
         task = queue_manager.retry(task_id, **terms(self.caller, asked.reason))
         self.note(task, "goes again", asked.reason)

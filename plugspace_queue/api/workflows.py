@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewWorkflow, Reason, WorkflowQuery
+from plugspace_queue.api.bodies import NewWorkflow, Pressed, WorkflowQuery
 from plugspace_queue.api.pages import page, query
 from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.shapes import (
@@ -102,11 +102,11 @@ class WorkflowCancel(_OneWorkflow):
     @operation(
         "cancelWorkflow",
         summary="Cancel what is left of a workflow; 202 while a step still runs",
-        request=Reason,
+        request=Pressed,
         responses=answers(200, WorkflowDetail, CHANGES) | {202: WorkflowDetail},
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = Reason.model_validate(request.data or {})
+        asked = Pressed.model_validate(request.data or {})
         self._workflow(workflow_id)
         queue_manager.cancel_workflow(workflow_id)
         workflow = self._workflow(workflow_id)
@@ -124,11 +124,11 @@ class WorkflowRetry(_OneWorkflow):
     @operation(
         "retryWorkflow",
         summary="Retry a workflow from its failed step; charged anew, not for staff",
-        request=Reason,
+        request=Pressed,
         responses=answers(200, WorkflowDetail, SUBMITS),
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = Reason.model_validate(request.data or {})
+        asked = Pressed.model_validate(request.data or {})
         workflow = self._workflow(workflow_id)
         queue_manager.retry_workflow(workflow_id, **terms(self.caller, asked.reason))
         self.note(workflow, "goes again", asked.reason)
