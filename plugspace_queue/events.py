@@ -84,7 +84,11 @@ def broadcasts(bodies: Sequence[Payload]) -> list[Call[None]]:
 
 def broadcast(bodies: Iterable[Payload]) -> None:
     """Append to the stream; without Redis they are lost to listeners, and that is logged."""
-    texts = [jsontext.encode(body) for body in bodies]
+    append([jsontext.encode(body) for body in bodies])
+
+
+def append(texts: Sequence[str]) -> None:
+    """The same for events that are text already."""
     if not texts:
         return
     try:

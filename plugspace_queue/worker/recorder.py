@@ -20,7 +20,7 @@ from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
-from plugspace_queue.worker import closing, judge, measuring
+from plugspace_queue.worker import closing, elsewhere, judge, measuring
 from plugspace_queue.worker.commit import Batch, Counts, Locked, added, count, write
 from plugspace_queue.worker.messages import (
     Announce,
@@ -164,7 +164,9 @@ class Recorder(threading.Thread):
         # One by one they would wake the pump for the first, and the rest would come too late.
         untold, self._untold = self._untold, []
         if untold:
-            self._tell(Together(untold))
+            messages, texts = elsewhere.parted(untold)
+            self._tell(Together(messages))
+            events.append(texts)
 
     def _tolerate(self, step: Callable[[Any], None], subject: Any) -> None:
         try:

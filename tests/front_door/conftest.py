@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.utils import timezone
+from redis import Redis
 
-from plugspace_queue import policies
+from plugspace_queue import embedded, policies
 from plugspace_queue.door import stats
+from plugspace_queue.mending import mend
+from tests.factories import make_organization
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +38,18 @@ def redis_away(settings: Any) -> Any:
         return come_back
 
     return go_away
+
+
+@pytest.fixture
+def others(settings: Any, transactional_db: None) -> Iterator[Redis]:
+    """A server of all queues but ARCHITECT's; the test's `redis` is ARCHITECT's."""
+    settings.PLUGSPACE_QUEUE = {"LEASE": 0.2}
+    # Another database of the same server: to all who ask it is another server.
+    settings.RQ_QUEUES = {
+        name: config if name == "architect" else config | {"DB": 5}
+        for name, config in settings.RQ_QUEUES.items()
+    }
+    make_organization()
+    mend(timezone.now())
+    with Redis(unix_socket_path=embedded.socket_path(), db=5) as server:
+        yield server

@@ -4,30 +4,15 @@ import json
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from redis import Redis
 
-from plugspace_queue import embedded, keys, publishing, queue_manager
+from plugspace_queue import keys, publishing, queue_manager
 from plugspace_queue.dashboards.progress import progress_of
-from plugspace_queue.mending import mend
 from plugspace_queue.models import Task
-from tests.factories import arguments, make_organization
+from tests.factories import arguments
 from tests.reconciling.scene import kinds_found, reconcile
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def others(settings: Any) -> Redis:
-    """The server of all queues but ARCHITECT's; the test's `redis` is ARCHITECT's."""
-    settings.PLUGSPACE_QUEUE = {"LEASE": 0.2}
-    settings.RQ_QUEUES = {
-        name: config if name == "architect" else config | {"DB": 5}
-        for name, config in settings.RQ_QUEUES.items()
-    }
-    make_organization()
-    mend(timezone.now())
-    return Redis(unix_socket_path=embedded.socket_path(), db=5)
 
 
 def state_told(server: Redis, task_id: object) -> str:
