@@ -16,6 +16,9 @@ from plugspace_queue import conf
 from plugspace_queue.checks import server_keeps_what_it_is_given
 from tests.support import child_environment
 
+# Django's own checks ask SQLite whether it knows JSON.
+pytestmark = pytest.mark.django_db
+
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +37,7 @@ def queues(name: str = "code", **change: object) -> Iterator[dict[str, dict[str,
     yield given
 
 
-def test_the_demo_project_passes_even_as_a_deployment(db: None):
+def test_the_demo_project_passes_even_as_a_deployment():
     assert found() == {}
     assert list(server_keeps_what_it_is_given(None)) == []
 

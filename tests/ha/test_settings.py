@@ -9,6 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from plugspace_queue.checks import server_keeps_what_it_is_given
 from plugspace_queue.conf import parse_sentinels, rq_settings
 
+# Django's own checks ask SQLite whether it knows JSON.
+pytestmark = pytest.mark.django_db
+
 
 def found() -> dict[str | None, str]:
     return {message.id: message.msg for message in checks.run_checks()}
