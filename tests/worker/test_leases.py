@@ -67,11 +67,11 @@ def test_the_older_run_is_told_when_its_own_worker_is_granted_the_task_again(
 
     processors("ARCHITECT", architect)
     made = crew("architect")
+    # This worker's tick pauses for longer than a lease, and another one takes the task back.
+    tick, made.ticker._tick = made.ticker._tick, lambda: None
     task = submit()
     wait_until(lambda: contexts)
 
-    # This worker's tick pauses for longer than a lease, and another one takes the task back.
-    tick, made.ticker._tick = made.ticker._tick, lambda: None
     Task.objects.filter(pk=task.pk).update(state=State.WAITING)
     wait_until(lambda: reap_as("w2"))
     wait_until(lambda: len(contexts) == 2)
