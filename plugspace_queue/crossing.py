@@ -1,6 +1,7 @@
 """The front door's way to Redis: ask for an answer, or tell what may be mended later."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from plugspace_queue.engine import scripts
@@ -13,6 +14,26 @@ Answer = TypeVar("Answer")
 
 ANY_QUEUE = TaskType.ARCHITECT.queue_name
 """Whose server holds what belongs to no queue: organizations, usage, workflows."""
+
+
+class Others:
+    """Work at several servers goes on at the others when one is away, which is told at the end."""
+
+    def __init__(self) -> None:
+        self._away: Unavailable | None = None
+
+    @contextmanager
+    def at_one(self) -> Iterator[None]:
+        """Leave the work at one server when that is away."""
+        try:
+            yield
+        except Unavailable as error:
+            self._away = error
+
+    def tell(self) -> None:
+        """Raise Unavailable when one was away."""
+        if self._away is not None:
+            raise self._away
 
 
 def ask(call: Call[Answer], queue: str = ANY_QUEUE) -> Answer:
@@ -39,14 +60,11 @@ def ask_everywhere(
     for queue, of_queue in calls.items():
         servers.setdefault(client(queue), []).extend(of_queue)
     answers: list[Any] = []
-    away: Unavailable | None = None
+    others = Others()
     for server, batch in servers.items():
-        try:
+        with others.at_one():
             answers += scripts.run(server, batch) if batch else []
-        except Unavailable as error:
-            away = error
-    if away is not None:
-        raise away
+    others.tell()
     return answers[len(extra) :]
 
 

@@ -19,15 +19,27 @@ _turns = cycle(TaskType)
 def mend(now: datetime) -> bool:
     """Write the gates of one queue, in turn, or of all whose server lost its data; True then.
 
-    Raises Unavailable when Redis is away.
+    Raises Unavailable when a server is away, after the others were mended.
     """
-    lost = _lost()
-    for kind in lost or [next(_turns)]:
-        write(kind)
-    # Marked only now: who comes in between writes the same once more.
-    for server in {client(kind.queue_name) for kind in lost}:
-        marks.set_epoch(server, now.isoformat())
-    return bool(lost)
+    others = crossing.Others()
+    is_lost = mend_each(now, others)
+    others.tell()
+    return is_lost
+
+
+def mend_each(now: datetime, others: crossing.Others) -> bool:
+    """The same; what is away is told by `others`."""
+    turn, is_lost = next(_turns), False
+    for server, kinds in _servers().items():
+        with others.at_one():
+            lost = _lost(server, kinds)
+            for kind in lost or ({turn} & set(kinds)):
+                write(kind)
+            # Marked only now: who comes in between writes the same once more.
+            if lost:
+                marks.set_epoch(server, now.isoformat())
+                is_lost = True
+    return is_lost
 
 
 def write(kind: TaskType) -> None:
@@ -46,15 +58,13 @@ def paused_by_rows() -> set[str]:
     return set(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
 
 
-def _lost() -> list[TaskType]:
+def _servers() -> dict[Client, list[TaskType]]:
     servers: dict[Client, list[TaskType]] = defaultdict(list)
     for kind in TaskType:
         servers[client(kind.queue_name)].append(kind)
-    return [
-        kind
-        for server, kinds in servers.items()
-        for kind, is_lost in zip(
-            kinds, marks.are_lost(server, [kind.queue_name for kind in kinds]), strict=True
-        )
-        if is_lost
-    ]
+    return servers
+
+
+def _lost(server: Client, kinds: list[TaskType]) -> list[TaskType]:
+    are_lost = marks.are_lost(server, [kind.queue_name for kind in kinds])
+    return [kind for kind, is_lost in zip(kinds, are_lost, strict=True) if is_lost]

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from plugspace_queue import crossing, publishing
 from plugspace_queue.engine import store
-from plugspace_queue.mending import mend
+from plugspace_queue.mending import mend_each
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State, TaskType
@@ -91,18 +91,19 @@ def relay(
     """Mend gates, publish a slice of unpublished tasks, newest minute first; how many were missing.
 
     After Redis lost its data everything is published, as long as `goes_on()`. Raises Unavailable
-    when Redis is away.
+    when a server is away, after the queues of the others were served.
     """
+    others = crossing.Others()
     # Gates first: nothing is published into a queue that should be paused and is not.
-    is_lost = mend(now)
+    is_lost = mend_each(now, others)
     newest = _newest(now)
-    published = _publish_missing(newest)
-    if not is_lost:
-        return published + _publish_missing(rotation.next_slice(SLICE - len(newest)))
-    for rows in Rotation().turn(SLICE):
-        published += _publish_missing(rows)
+    published = _publish_missing(newest, others)
+    rest = [rotation.next_slice(SLICE - len(newest))] if not is_lost else Rotation().turn(SLICE)
+    for rows in rest:
+        published += _publish_missing(rows, others)
         if not goes_on():
             break
+    others.tell()
     return published
 
 
@@ -120,13 +121,17 @@ def _looked_at(rows: QuerySet[Task]) -> list[Row]:
     return [Row(*values) for values in rows.values_list("pk", "type")]
 
 
-def _publish_missing(rows: Sequence[Row]) -> int:
-    missing = [pk for queue, group in _by_queue(rows) for pk in _unknown(queue, group)]
+def _publish_missing(rows: Sequence[Row], others: crossing.Others) -> int:
+    missing: list[uuid.UUID] = []
+    for queue, group in _by_queue(rows):
+        with others.at_one():
+            missing += _unknown(queue, group)
     published = 0
     for start in range(0, len(missing), WHOLE):
         # Read only now: meanwhile one may have run to its end.
         whole = Task.objects.filter(pk__in=missing[start : start + WHOLE]).order_by("pk")
-        published += publishing.publish(whole)
+        with others.at_one():
+            published += publishing.publish(whole)
     return published
 
 

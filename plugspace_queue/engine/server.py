@@ -10,12 +10,14 @@ from redis.exceptions import ResponseError
 from plugspace_queue import keys
 from plugspace_queue.engine.connection import client, guarded
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.types import TaskType
 
 
 def answers() -> bool:
-    """Whether the queues' server answers."""
+    """Whether the servers of all queues answer."""
     try:
-        _ping(client())
+        for connection in {client(kind.queue_name) for kind in TaskType}:
+            _ping(connection)
     except Unavailable:
         return False
     return True
