@@ -114,7 +114,11 @@ class Line:
     def lanes(self) -> dict[str, list[str]]:
         prefix = f"{keys.queue(self.queue)}:lane:"
         found = sorted(texts(self.redis.keys(f"{prefix}*")))
-        return {key[len(prefix) :]: texts(self.redis.lrange(key, 0, -1)) for key in found}
+        with self.redis.pipeline(transaction=False) as pipe:
+            for key in found:
+                pipe.lrange(key, 0, -1)
+            lines = pipe.execute()
+        return {key[len(prefix) :]: texts(line) for key, line in zip(found, lines, strict=True)}
 
     def is_marked(self) -> bool:
         return bool(self.redis.zcard(keys.marker(self.queue)))
