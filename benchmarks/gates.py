@@ -149,5 +149,6 @@ GATES = (
     Gate(figure=measures.SLEEPERS, limit=0.95, aim=0.86),
     Gate(figure=measures.BULK, limit=5000, aim=8000),
     Gate(figure=measures.SINGLE, limit=1, aim=1.5, peers=_is_durable, whose=DURABLE),
+    Gate(figure=measures.ACQUIRE_GROWTH, limit=1.3),
     Gate(figure=measures.MEMORY_OVER, title="worker's memory over the loaded code", limit=25),
 )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import job
+from benchmarks import job, processes
 from benchmarks.systems.base import System
 from benchmarks.systems.bullmq import NODE, NODE_POSTGRES, PORT, PORT_POSTGRES
 from benchmarks.systems.celery import CELERY
@@ -17,6 +17,7 @@ from benchmarks.systems.rq_simple import SimpleWorker
 from benchmarks.trial import Trial
 
 RATE, MS, SECONDS, MIB, BYTES = "tasks/s", "ms", "s", "MiB", "bytes"
+MICROSECONDS, TIMES = "µs", "x"
 
 Values = dict[str, float]
 
@@ -32,6 +33,8 @@ class Measure:
     figures: Mapping[str, str]
     systems: tuple[System, ...]
     run: Callable[[Trial], Values]
+    is_once: bool = False
+    """Not repeated, because it takes the middle of many rounds itself."""
 
 
 def drain(trial: Trial) -> Values:
@@ -92,6 +95,23 @@ def waiting(trial: Trial) -> Values:
     return {WAITING: (_used(trial) - before) / trial.size.waiting}
 
 
+def acquire(trial: Trial) -> Values:
+    """Redis's own time for giving a lease, from a short line and from a long one, in turns.
+
+    The growth is that of one lease or of sixteen in a call, whichever is greater.
+    """
+    sizes = map(str, trial.size.lines)
+    told = trial.ask(processes.python("manage.py", "bench_acquire", *sizes))
+    one, sixteen = told["1"], told["16"]
+    return {
+        ACQUIRE_SHORT: one[0],
+        ACQUIRE_LONG: one[1],
+        ACQUIRE_BATCH_SHORT: sixteen[0],
+        ACQUIRE_BATCH_LONG: sixteen[1],
+        ACQUIRE_GROWTH: max(long / short for short, long in (one, sixteen)),
+    }
+
+
 def _span(trial: Trial) -> float:
     """Seconds from the first start to the last end."""
     done = trial.records()
@@ -111,6 +131,11 @@ SINGLE = "single submit"
 MEMORY = "worker's memory, all slots busy"
 MEMORY_OVER = "the same, over the loaded code"
 WAITING = "Redis memory per waiting task"
+ACQUIRE_SHORT = "acquire of one task, short line"
+ACQUIRE_LONG = "acquire of one task, long line"
+ACQUIRE_BATCH_SHORT = "acquire of 16 tasks, short line"
+ACQUIRE_BATCH_LONG = "acquire of 16 tasks, long line"
+ACQUIRE_GROWTH = "acquire, the long line over the short one"
 
 THREADS = Ours()
 ASYNC = Ours(style="async")
@@ -175,5 +200,18 @@ MEASURES = (
         figures={WAITING: BYTES},
         systems=(SQLITE, RQ, *IN_REDIS),
         run=waiting,
+    ),
+    Measure(
+        key="acquire",
+        figures={
+            ACQUIRE_SHORT: MICROSECONDS,
+            ACQUIRE_LONG: MICROSECONDS,
+            ACQUIRE_BATCH_SHORT: MICROSECONDS,
+            ACQUIRE_BATCH_LONG: MICROSECONDS,
+            ACQUIRE_GROWTH: TIMES,
+        },
+        systems=(THREADS,),
+        run=acquire,
+        is_once=True,
     ),
 )

@@ -56,7 +56,7 @@ def run(measures: Sequence[Measure], size: Size) -> tuple[list[Row], list[str]]:
 
 def _steps(measures: Sequence[Measure], size: Size) -> Iterator[Step]:
     for measure in measures:
-        for number in range(1, size.runs + 1):
+        for number in range(1, (1 if measure.is_once else size.runs) + 1):
             for system in measure.systems:
                 yield Step(measure, system, number)
 

@@ -15,14 +15,42 @@ class Size:
     bulk: int
     single: int
     waiting: int
+    lines: tuple[int, int, int, int]
+    """Tasks and organizations of a short line, then of a long one."""
     rest: float
     """Seconds of rest for an idle worker before pickups."""
 
 
 FULL = Size(
-    runs=5, drain=5000, pickups=100, sleepers=400, bulk=5000, single=2000, waiting=5000, rest=1.0
+    runs=5,
+    drain=5000,
+    pickups=100,
+    sleepers=400,
+    bulk=5000,
+    single=2000,
+    waiting=5000,
+    lines=(1000, 100, 1_000_000, 10_000),
+    rest=1.0,
 )
 QUICK = Size(
-    runs=1, drain=2000, pickups=30, sleepers=400, bulk=2000, single=500, waiting=1000, rest=0.5
+    runs=1,
+    drain=2000,
+    pickups=30,
+    sleepers=400,
+    bulk=2000,
+    single=500,
+    waiting=1000,
+    lines=(1000, 100, 100_000, 10_000),
+    rest=0.5,
 )
-SMOKE = Size(runs=1, drain=20, pickups=3, sleepers=4, bulk=20, single=5, waiting=20, rest=0.0)
+SMOKE = Size(
+    runs=1,
+    drain=20,
+    pickups=3,
+    sleepers=4,
+    bulk=20,
+    single=5,
+    waiting=20,
+    lines=(200, 20, 1000, 100),
+    rest=0.0,
+)

@@ -1,7 +1,7 @@
 """One measurement of one system: a fresh stage, and the verbs that measures are written in."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +33,11 @@ class Trial:
 
     def produce(self, verb: str, count: int = 0, kind: str = job.NOOP) -> dict[str, Any]:
         """Run the system's producer once; its answer."""
-        return processes.ask([*self.system.producer(), verb, str(count), kind], self._environment)
+        return self.ask([*self.system.producer(), verb, str(count), kind])
+
+    def ask(self, command: Sequence[str]) -> dict[str, Any]:
+        """Run a command in the system's environment; its answer."""
+        return processes.ask(command, self._environment)
 
     @contextmanager
     def worker(self) -> Iterator["Worker"]:
