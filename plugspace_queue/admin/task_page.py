@@ -15,6 +15,7 @@ from plugspace_queue.admin.base import ReadOnlyAdmin, link, pretty
 from plugspace_queue.admin.pages import fragment
 from plugspace_queue.dashboards.progress import progress_of
 from plugspace_queue.dashboards.timelines import timeline
+from plugspace_queue.dashboards.whys import why
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
@@ -121,7 +122,12 @@ class TaskPage(ReadOnlyAdmin):
 
 
 def _living(task: Task) -> dict[str, Any]:
-    return {"task": task, "timeline": timeline(task), "progress": progress_of(task)}
+    return {
+        "task": task,
+        "timeline": timeline(task),
+        "progress": progress_of(task),
+        "why": why(task),
+    }
 
 
 def _verbs(state: State) -> list[str]:

@@ -89,7 +89,8 @@ def test_a_part_of_the_page_costs_a_fixed_number_of_queries(root: Client):
         costs.append(len(asked))
         assert not [q for q in asked if '_attempt"."log"' in q["sql"]]
 
-    assert costs[0] == costs[1] <= 7
+    # Explain reads the row anew, and again after its look at Redis.
+    assert costs[0] == costs[1] <= 8
 
 
 def test_progress_of_a_running_task_is_live(root: Client, redis: Redis):
