@@ -11,8 +11,8 @@ from django.utils.timesince import timesince
 
 from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import is_list
+from plugspace_queue.admin.bulk import BulkPage
 from plugspace_queue.admin.searching import within
-from plugspace_queue.admin.task_page import TaskPage
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Dependency, Task
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
@@ -39,7 +39,7 @@ class PriorityFilter(admin.SimpleListFilter):
 
 
 @admin.register(Task)
-class TaskAdmin(TaskPage):
+class TaskAdmin(BulkPage):
     """Every task, the newest first; cancel and retry go through the manager."""
 
     list_display = (
