@@ -46,6 +46,7 @@ class Scene:
             make_organization(name, tier=tier, name=name.replace("-", " ").title())
         self._workers()
         self._line_up()
+        self.waiting = Task.objects.filter(type="CODE", state=State.WAITING).latest("pk")
         self.workflow = self._workflow()
         self.finished, self.broken = self._history()
         self._minutes()

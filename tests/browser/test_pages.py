@@ -8,30 +8,15 @@ from django.conf import settings
 
 from plugspace_queue import queue_manager
 from tests.browser.conftest import Open
+from tests.browser.pages import addresses
 from tests.browser.scene import Scene
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 PICTURES = Path(settings.BASE_DIR) / "var" / "screenshots"
-BASE = "/admin/plugspace_queue/"
 HIDDEN_ON_DEMAND = """
     Object.defineProperty(document, "hidden", {get: () => Boolean(window.psqHidden)});
 """
-
-
-def addresses(scene: Scene) -> dict[str, str]:
-    return {
-        "dashboard": f"{BASE}dashboard/",
-        "queue": f"{BASE}dashboard/code/",
-        "workers": f"{BASE}worker/",
-        "audit": f"{BASE}audit/",
-        "task": f"{BASE}task/{scene.finished.pk}/change/",
-        "task-failed": f"{BASE}task/{scene.broken.pk}/change/",
-        "workflow": f"{BASE}workflow/{scene.workflow.pk}/change/",
-        "organization": f"{BASE}organization/northwind/change/",
-        "tasks": f"{BASE}task/",
-        "api-key": f"{BASE}apikey/add/",
-    }
 
 
 def is_too_wide(page: Any) -> bool:

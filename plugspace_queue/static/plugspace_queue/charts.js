@@ -54,6 +54,30 @@
     return [told.minutes, ...told.queues.map((queue) => queue[box.dataset.psqChart])];
   }
 
+  // The same figures for those who cannot see the lines, the newest minute first.
+  function tabulate(box) {
+    const [minutes, ...columns] = data(box);
+    const body = box.parentElement.querySelector(".psq-figures-of tbody");
+    const time = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+    const rows = minutes.map((minute, place) => {
+      const row = document.createElement("tr");
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = time.format(new Date(minute * 1000));
+      row.append(head);
+      for (const column of columns) row.insertCell().textContent = column[place] ?? "-";
+      return row;
+    });
+    body.replaceChildren(...rows.reverse());
+  }
+
+  function describe(box) {
+    const canvas = box.querySelector("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", box.dataset.psqSays);
+    tabulate(box);
+  }
+
   function draw() {
     const isEmpty = told.queues.every((queue) => queue.completed.every((n) => n === null));
     nothing.hidden = !isEmpty;
@@ -62,7 +86,13 @@
     for (const box of boxes) {
       charts.get(box)?.destroy();
       charts.set(box, new window.uPlot(options(box), data(box), box));
+      describe(box);
     }
+  }
+
+  function follow(box) {
+    charts.get(box).setData(data(box));
+    tabulate(box);
   }
 
   async function renew() {
@@ -73,7 +103,7 @@
       const isFirst = told === null;
       told = await response.json();
       if (isFirst || charts.size === 0) draw();
-      else for (const box of boxes) charts.get(box).setData(data(box));
+      else for (const box of boxes) follow(box);
     } catch {
       // The status of the page says that the server does not answer.
     }
