@@ -100,6 +100,8 @@ class Tick:
     handed_back: list[str]
     """Ids this worker owned without knowing; they wait again, uncounted."""
     foreign: list[str]
+    due_ms: int
+    """Ms until the next delayed task is due; 0 = none is delayed."""
 
 
 @dataclass(frozen=True, slots=True)

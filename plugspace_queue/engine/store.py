@@ -49,6 +49,7 @@ __all__ = [
     "counts",
     "empty",
     "hit_request_window",
+    "let_in",
     "mirror_usage",
     "pause_organization",
     "places",
@@ -123,6 +124,11 @@ def tick(
     for task_id, fence in held.items():
         args.extend((task_id, fence))
     return _call("tick", queue, args, _tick)
+
+
+def let_in(queue: str) -> Call[tuple[int, list[str]]]:
+    """Let due tasks come in; ms until the next is due (0 = none), ids of refused stock jobs."""
+    return _call("let_in", queue, [_refusal()], lambda reply: (reply[0], _texts(reply[1])))
 
 
 def set_band(queue: str, task_id: str, band: int) -> Call[bool]:
@@ -257,11 +263,11 @@ def _grant(reply: list[Any]) -> Grant:
 
 
 def _tick(reply: list[Any]) -> Tick:
-    lost, flat, handed_back, foreign = reply
+    lost, flat, handed_back, foreign, due_ms = reply
     reaped = [
         Reaped(_text(id_), int(fence), _text(worker)) for id_, fence, worker in _rows(flat, 3)
     ]
-    return Tick(_texts(lost), reaped, _texts(handed_back), _texts(foreign))
+    return Tick(_texts(lost), reaped, _texts(handed_back), _texts(foreign), due_ms)
 
 
 def _places(reply: list[Any]) -> list[Place]:

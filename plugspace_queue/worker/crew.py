@@ -17,7 +17,7 @@ from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.heartbeat import Heartbeat
 from plugspace_queue.worker.isolation import ProcessSlots
-from plugspace_queue.worker.messages import Ended, Stop
+from plugspace_queue.worker.messages import Ended, Stop, Woken
 from plugspace_queue.worker.pump import Desk, Limits, Pump
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.slots import LoopSlots, Slots, ThreadSlots
@@ -133,9 +133,16 @@ class Crew:
         return held is not None and held.run is not None and held.run.tell(Told.CANCEL)
 
     def _set_slots(self) -> None:
-        """An operator's change of a queue's slots is in force within a second."""
+        """An operator's change of a queue's slots is in force within a second.
+
+        What was read for others may be a second old by now.
+        """
+        policies.forget()
         for desk in self.pump.desks:
-            desk.slots = _slots_of(desk.name)
+            slots = _slots_of(desk.name)
+            if slots != desk.slots:
+                desk.slots = slots
+                self.pump.inbox.put(Woken(desk.name))
 
     def _attendance(self) -> Mapping[str, int]:
         """What each queue is told once a second: this worker's slots, none without a processor."""

@@ -1,4 +1,7 @@
-"""The worker's clock: renews leases, reaps those of dead workers, times attempts out."""
+"""The worker's clock: renews leases, reaps those of dead workers, times attempts out.
+
+It also lets delayed tasks in when they are due.
+"""
 
 import logging
 import threading
@@ -14,6 +17,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence, scripts, store
 from plugspace_queue.engine.store import Tick
 from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.worker.due import DueTimes, tell_refused
 from plugspace_queue.worker.messages import Lost, Progressed, RecorderMessage
 from plugspace_queue.worker.table import Held, Table
 
@@ -53,6 +57,7 @@ class Ticker(threading.Thread):
         self._is_alive = is_alive
         self._attendance = attendance
         self._stopping = threading.Event()
+        self._due = DueTimes(client)
         self._dirty: set[Run] = set()
         self._dirty_lock = threading.Lock()
         self.ticked_at = time.monotonic()
@@ -70,10 +75,14 @@ class Ticker(threading.Thread):
         self._stopping.set()
 
     def run(self) -> None:
-        tick_at = 0.0
+        beat_at, tick_at = time.monotonic() + BEAT, 0.0
         self._sign(self._attend())
-        while not self._stopping.wait(BEAT):
+        while not self._stopping.wait(self._due.within(beat_at - time.monotonic())):
+            self._due.let_in()
             self.beaten_at = time.monotonic()
+            if self.beaten_at < beat_at:
+                continue
+            beat_at = self.beaten_at + BEAT
             self._beat()
             if time.monotonic() >= tick_at:
                 tick_at = time.monotonic() + TICK
@@ -159,8 +168,8 @@ class Ticker(threading.Thread):
             metrics.count(metrics.REAPED, name.upper(), by=len(answer.reaped))
             logger.warning("took %d tasks from workers that died", len(answer.reaped))
             self._record(Lost(name, answer.reaped))
-        for task_id in answer.foreign:
-            logger.error("refused a stock job on %s: %s", name, task_id)
+        tell_refused(name, answer.foreign)
+        self._due.hear(name, answer.due_ms)
 
     def _watch_server(self) -> None:
         """What time it is, and whether the server is another one.

@@ -120,7 +120,7 @@ def test_a_tick_renews_what_is_held_and_names_what_is_lost(line: Line) -> None:
 
     tick = line.tick([a, b, c], lease_ms=50_000)
 
-    assert tick == store.Tick(lost=["b"], reaped=[], handed_back=[], foreign=[])
+    assert tick == store.Tick(lost=["b"], reaped=[], handed_back=[], foreign=[], due_ms=0)
     assert line.redis.zscore(keys.lease(QUEUE), "a") > line.now_ms() + 40_000
 
 

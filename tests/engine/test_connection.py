@@ -244,6 +244,7 @@ def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
         "acquire",
         "settle",
         "tick",
+        "let_in",
         "withdraw",
         "announce",
         "raise_fence",

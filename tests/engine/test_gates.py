@@ -214,6 +214,21 @@ def test_due_tasks_come_in_by_hundreds_until_none_is_left(line: Line) -> None:
     line.check()
 
 
+def test_what_is_due_comes_into_line_though_the_queue_is_paused(line: Line) -> None:
+    line.submit("due", "too")
+    line.submit("later", due_ms=line.now_ms() + 60_000)
+    line.submit("now", due_ms=line.now_ms() + 90_000)
+    line.configure(paused=True)
+    line.make_due("now")
+
+    next_ms, foreign = line.run(store.let_in(QUEUE))
+
+    assert line.waits() == ["due", "too", "now"]
+    assert 50_000 < next_ms <= 60_000
+    assert foreign == []
+    line.check()
+
+
 @pytest.mark.parametrize("window_ms", [60_000])
 def test_a_full_window_refuses_the_next_request(line: Line, window_ms: int) -> None:
     hits = [line.run(store.hit_request_window("acme", 2, window_ms)) for _ in range(3)]

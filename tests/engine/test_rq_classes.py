@@ -116,11 +116,17 @@ def test_a_stock_job_ends_in_the_failed_registry_with_a_message(
     assert (line.waits(), line.runs(), line.acquire().leases) == ([], [], [])
 
 
-def test_a_stock_job_that_was_scheduled_by_stock_code_is_refused_when_due(line: Line) -> None:
+@pytest.mark.parametrize("by", ["acquire", "let_in"])
+def test_a_stock_job_that_was_scheduled_by_stock_code_is_refused_when_due(
+    line: Line, by: str
+) -> None:
     job = StockQueue(QUEUE, connection=line.redis).enqueue_in(timedelta(seconds=60), answer)
     line.make_due(job.id)
 
-    assert line.acquire().foreign == [job.id]
+    if by == "acquire":
+        assert line.acquire().foreign == [job.id]
+    else:
+        assert line.run(store.let_in(QUEUE)) == (0, [job.id])
 
     assert job.get_status() is JobStatus.FAILED
     assert line.redis.zcard(line.rq("scheduled")) == 0

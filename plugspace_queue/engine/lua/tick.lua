@@ -8,7 +8,8 @@ ARGV[6]  reap            1 to end leases that ran out, of any worker
 ARGV[7]  refusal         RQ's coding of the message for jobs that are not ours
 ARGV[8]  and on          id, fence of each attempt that the worker knows
 
-Returns  {lost ids, reaped (id, fence, worker in a row), ids handed back, foreign ids}
+Returns  {lost ids, reaped (id, fence, worker in a row), ids handed back, foreign ids,
+         ms until the next delayed one is due (0 = none)}
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -95,4 +96,4 @@ adopt(refusal)
 promote(refusal)
 trim()
 mark_if_open()
-return {lost, reaped, handed_back, foreign}
+return {lost, reaped, handed_back, foreign, next_due()}
