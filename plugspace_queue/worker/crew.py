@@ -24,7 +24,7 @@ from plugspace_queue.worker.slots import LoopSlots, Slots, ThreadSlots
 from plugspace_queue.worker.table import Held, Table
 from plugspace_queue.worker.ticker import Ticker
 from plugspace_queue.worker.upkeep import Upkeep
-from plugspace_queue.worker.waker import Waker
+from plugspace_queue.worker.waker import Wakers
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -58,7 +58,9 @@ class Crew:
         desks = [Desk(name, _slots_of(name)) for name in queue_names if _has_processor(name)]
         names = [desk.name for desk in desks]
         first = queue_names[0]
-        self._waker = Waker(client(first, purpose="block"), lambda m: self.pump.inbox.put(m))
+        self._wakers = Wakers(
+            names, client(first, purpose="block"), lambda m: self.pump.inbox.put(m)
+        )
         self.ticker = Ticker(
             worker_name,
             names,
@@ -82,7 +84,7 @@ class Crew:
             desks,
             client=client(first, purpose="pump"),
             table=self.table,
-            waker=self._waker,
+            wakers=self._wakers,
             record=self.recorder.put,
             may_take=self._may_take,
             lease=get_settings().lease,
@@ -99,8 +101,8 @@ class Crew:
     def work(self) -> int:
         """Run to the end; how many attempts were settled."""
         _mend_gates()
-        for thread in self._helpers():
-            thread.start()
+        for helper in self._helpers():
+            helper.start()
         try:
             self.pump.run(self._is_over)
             self._hand_back_rest()
@@ -151,11 +153,11 @@ class Crew:
         desks = {desk.name: desk.slots for desk in self.pump.desks}
         return {name: desks.get(name, 0) for name in self._queue_names}
 
-    def _helpers(self) -> list[threading.Thread]:
-        return [self.recorder, self.ticker, self._waker, self._upkeep, self._heartbeat]
+    def _helpers(self) -> list[threading.Thread | Wakers]:
+        return [self.recorder, self.ticker, self._wakers, self._upkeep, self._heartbeat]
 
     def _stop_helpers(self) -> None:
-        for helper in (self._upkeep, self._heartbeat, self.ticker, self._waker, self.recorder):
+        for helper in (self._upkeep, self._heartbeat, self.ticker, self._wakers, self.recorder):
             helper.stop()
         for slots in (self._threads, self._loop, self._children):
             if slots is not None:
@@ -225,7 +227,7 @@ class Crew:
 
     def _watch(self) -> None:
         """The pump watches the threads without which nothing may run on."""
-        needed = (self.recorder, self.ticker, self._waker, self._upkeep)
+        needed = (self.recorder, self.ticker, *self._wakers.threads, self._upkeep)
         dead = [thread.name for thread in needed if not thread.is_alive()]
         if dead and not self._broken:
             self._broken = f"{' and '.join(dead)} died"

@@ -32,7 +32,7 @@ from plugspace_queue.worker.messages import (
     Woken,
 )
 from plugspace_queue.worker.table import Held, Table
-from plugspace_queue.worker.waker import Waker
+from plugspace_queue.worker.waker import Wakers
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -86,7 +86,7 @@ class Pump:
         *,
         client: Redis,
         table: Table,
-        waker: Waker,
+        wakers: Wakers,
         record: Callable[[RecorderMessage], None],
         may_take: Callable[[], bool],
         lease: float,
@@ -102,7 +102,7 @@ class Pump:
         self._desks = {desk.name: desk for desk in desks}
         self._client = client
         self._table = table
-        self._waker = waker
+        self._wakers = wakers
         self._record = record
         self._may_take = may_take
         self._lease_ms = round(lease * 1000)
@@ -144,7 +144,7 @@ class Pump:
         plan = [*self._reports(), *self._requests()]
         if plan:
             self._send(plan)
-        self._waker.watch(self._hungry())
+        self._wakers.watch(self._hungry())
 
     def _collect(self) -> list[PumpMessage]:
         messages: list[PumpMessage] = []

@@ -1,9 +1,12 @@
-"""Waits for work while slots are free: blocks on the queues' markers and tells the pump."""
+"""Waits for work while slots are free: blocks on the queues' markers and tells the pump.
+
+A thread for each queue: one that blocks on the markers of some queues cannot hear that another
+queue wants work again, and its tasks would wait until that block ends.
+"""
 
 import logging
 import threading
-from collections.abc import Callable, Collection
-from typing import cast
+from collections.abc import Callable, Collection, Iterable
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -17,23 +20,48 @@ BLOCK = 2.0
 """Longest wait in seconds, so that a change of what is watched is heard."""
 
 
-class Waker(threading.Thread):
-    """One BZPOPMIN over the markers of all queues that want work."""
+class Wakers:
+    """The wakers of all queues of a worker."""
 
-    def __init__(self, client: Redis, tell: Callable[[PumpMessage], None]) -> None:
-        super().__init__(name="plugspace-waker", daemon=True)
-        self._client = client
-        self._tell = tell
-        self._wanted: frozenset[str] = frozenset()
-        self._changed = threading.Condition()
-        self._is_stopping = False
+    def __init__(
+        self, names: Iterable[str], client: Redis, tell: Callable[[PumpMessage], None]
+    ) -> None:
+        self._wakers = {name: Waker(name, client, tell) for name in names}
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        return list(self._wakers.values())
 
     def watch(self, names: Collection[str]) -> None:
-        """Wake the pump for these queues from now on."""
-        wanted = frozenset(names)
-        if wanted != self._wanted:
+        """Wake the pump for these queues from now on, and for no others."""
+        for name, waker in self._wakers.items():
+            waker.watch(name in names)
+
+    def start(self) -> None:
+        for waker in self._wakers.values():
+            waker.start()
+
+    def stop(self) -> None:
+        for waker in self._wakers.values():
+            waker.stop()
+
+
+class Waker(threading.Thread):
+    """One BZPOPMIN on the marker of one queue, while that wants work."""
+
+    def __init__(self, queue: str, client: Redis, tell: Callable[[PumpMessage], None]) -> None:
+        super().__init__(name=f"plugspace-waker-{queue}", daemon=True)
+        self._queue = queue
+        self._client = client
+        self._tell = tell
+        self._is_wanted = False
+        self._is_stopping = False
+        self._changed = threading.Condition()
+
+    def watch(self, is_wanted: bool) -> None:
+        if is_wanted != self._is_wanted:
             with self._changed:
-                self._wanted = wanted
+                self._is_wanted = is_wanted
                 self._changed.notify()
 
     def stop(self) -> None:
@@ -44,26 +72,20 @@ class Waker(threading.Thread):
     def run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._is_stopping)
+                self._changed.wait_for(lambda: self._is_wanted or self._is_stopping)
                 if self._is_stopping:
                     return
-                names = sorted(self._wanted)
-            self._wait_for(names)
+            self._wait()
 
-    def _wait_for(self, names: Collection[str]) -> None:
+    def _wait(self) -> None:
         try:
-            popped = self._client.bzpopmin([keys.marker(name) for name in names], timeout=BLOCK)
+            popped = self._client.bzpopmin([keys.marker(self._queue)], timeout=BLOCK)
         except RedisError as error:
             logger.warning("no wake-ups for a moment: %s", error)
             threading.Event().wait(1.0)
             return
         if popped is not None:
-            self._report(cast(bytes, popped[0]).decode(), names)
-
-    def _report(self, key: str, names: Collection[str]) -> None:
-        name = next((name for name in names if keys.marker(name) == key), None)
-        if name is not None:
             # Not watched again until the pump has asked.
             with self._changed:
-                self._wanted -= {name}
-            self._tell(Woken(name))
+                self._is_wanted = False
+            self._tell(Woken(self._queue))

@@ -46,6 +46,19 @@ def test_a_marker_taken_by_a_stopping_worker_wakes_another(
         gate.set()
 
 
+def test_an_idle_worker_of_several_queues_starts_each_task_at_once(processors, crew, until_final):
+    for task_type in ("ARCHITECT", "CODE", "DESIGN"):
+        processors(task_type, lambda context: {})
+    crew("architect", "code", "design")
+    until_final(submit("CODE"))
+    began = time.monotonic()
+
+    for _ in range(6):
+        until_final(submit("CODE"))
+
+    assert time.monotonic() - began < 2
+
+
 def test_a_marker_taken_by_a_worker_that_died_wakes_another(processors, crew, until_final, redis):
     processors("ARCHITECT", lambda context: {})
     marker = keys.marker("architect")
