@@ -15,6 +15,9 @@ POLICY_CHOICES = [(policy.value, policy.value) for policy in Policy]
 
 _at_least_one = [MinValueValidator(1)]
 
+LIVING = frozenset({"type", "is_paused", "paused_at", "completed", "failed", "version"})
+"""Columns with a life of their own: pausing and the workers change them, a whole row never does."""
+
 
 class QueueSettings(models.Model):
     """What operators set for one queue; a change takes effect within a second."""
@@ -75,16 +78,25 @@ class QueueSettings(models.Model):
         update_fields: Iterable[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Each save has a higher version, so that in Redis an older one never wins."""
+        """Each save has a higher version, so that in Redis an older one never wins.
+
+        Without `update_fields` a row that is there takes what operators set and nothing else: the
+        instance may have been read before a pause or before thousands of endings.
+        """
         alias = using or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=alias):
-            self.version = self._next_version(alias)
+            known = self._known_version(alias)
+            if update_fields is None and known is not None and not kwargs.get("force_insert"):
+                names = {field.name for field in self._meta.concrete_fields}
+                update_fields = names - LIVING
+            # Never below the clock: a database that comes from a backup must win over what Redis
+            # has.
+            self.version = max((known or 0) + 1, time.time_ns() // 1_000_000)
             if update_fields is not None:
                 update_fields = {*update_fields, "version"}
             super().save(*args, using=alias, update_fields=update_fields, **kwargs)
 
-    def _next_version(self, alias: str) -> int:
+    def _known_version(self, alias: str) -> int | None:
+        """The row's version, locked until the save is done; None without a row."""
         rows = type(self).objects.using(alias).select_for_update(no_key=True)
-        known = rows.filter(pk=self.pk).values_list("version", flat=True).first()
-        # Never below the clock: a database that comes from a backup must win over what Redis has.
-        return max((known or 0) + 1, time.time_ns() // 1_000_000)
+        return rows.filter(pk=self.pk).values_list("version", flat=True).first()
