@@ -18,6 +18,7 @@ from plugspace_queue.testing import commits
 from plugspace_queue.testing.pending import Clock
 from plugspace_queue.types import TaskType
 from plugspace_queue.worker.commit import Batch, write
+from plugspace_queue.worker.following import FollowUp
 from plugspace_queue.worker.messages import (
     Ended,
     Guard,
@@ -25,7 +26,6 @@ from plugspace_queue.worker.messages import (
     PumpMessage,
     RecorderMessage,
 )
-from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
 
 WORKER = "testing"
@@ -36,9 +36,7 @@ class Bench:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # Never started as a thread: what it does after a commit is done here.
-        self._recorder = Recorder(
-            WORKER,
+        self._follow_up = FollowUp(
             tell=_not_told,
             dispatch=_not_dispatched,
             sink=self,
@@ -92,7 +90,7 @@ class Bench:
         batch = Batch([message], self._clock.now())
         with commits.committed(), commits.quietly():
             write(batch, WORKER)
-            self._recorder.follow_up(batch)
+            self._follow_up.run(batch)
 
     def _look_for_cancel(self, run: Run) -> None:
         if Task.objects.filter(pk=run.task.pk, cancel_requested_at__isnull=False).exists():

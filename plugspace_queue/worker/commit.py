@@ -24,12 +24,20 @@ from plugspace_queue.workflows.inputs import results_of
 Counts = dict[str, tuple[int, int]]
 """(completed, failed) per task type."""
 
+LOCK_TIMEOUT = "1s"
+
 
 class Batch:
-    """Messages sorted by kind, and what came of them."""
+    """Messages sorted by kind, and what came of them.
 
-    def __init__(self, messages: Sequence[RecorderMessage], now: datetime) -> None:
+    `lock_timeout` is how long it waits for a row that somebody else's transaction holds.
+    """
+
+    def __init__(
+        self, messages: Sequence[RecorderMessage], now: datetime, lock_timeout: str = LOCK_TIMEOUT
+    ) -> None:
         self.now = now
+        self.lock_timeout = lock_timeout
         self.guarded = [held for m in messages if isinstance(m, Guard) for held in m.held]
         self.lost = [reaped for m in messages if isinstance(m, Lost) for reaped in m.reaped]
         self.progressed: dict[Run, Held] = {
@@ -65,28 +73,30 @@ def write(batch: Batch, worker_name: str) -> None:
     Raises Locked when a row is held by somebody else for too long, other operational errors when
     the database is away: nothing was written then.
     """
+    try:
+        _write_or_prove(batch, worker_name)
+    except OperationalError as error:
+        raise (Locked() if _is_lock_timeout(error) else error) from error
+
+
+def _write_or_prove(batch: Batch, worker_name: str) -> None:
     batch.reset()
     try:
         with transaction.atomic():
             _write_all(batch, worker_name)
-    except OperationalError as error:
-        raise (Locked() if _is_lock_timeout(error) else error) from error
-    except InterfaceError:
+    except (OperationalError, InterfaceError):
         raise
     except Exception:
         # Data that cannot be stored: each ending is proved alone, progress can be told again.
         batch.reset()
         batch.progressed.clear()
-        batch.closings = [_proved(one, batch.now) for one in batch.closings]
+        batch.closings = [_proved(one, batch) for one in batch.closings]
         with transaction.atomic():
             _write_all(batch, worker_name)
 
 
 class Locked(Exception):
     """A row of this batch is locked; its messages are written one by one."""
-
-
-LOCK_TIMEOUT = "1s"
 
 
 def _is_lock_timeout(error: OperationalError) -> bool:
@@ -120,9 +130,7 @@ def _send_all(batch: Batch, worker_name: str) -> None:
     """What every turn writes, in one go: none of it waits for the answer before."""
     answers = Answers()
     with pipeline(connection):
-        if connection.vendor == "postgresql":
-            # A row that a caller's long transaction holds must not hold up all the others.
-            answers.others.append(prepare_for_rows(connection, LOCK_TIMEOUT))
+        answers.others += prepare(batch.lock_timeout)
         if batch.closings:
             answers.written = bulk.finish_all([one.finish for one in batch.closings])
             answers.others.append(bulk.add_attempts([one.attempt for one in batch.closings]))
@@ -135,6 +143,12 @@ def _send_all(batch: Batch, worker_name: str) -> None:
         answers.take_into(batch)
     if ended := _ended_parents(batch, answers):
         batch.released = advance.release_counted(ended, batch.now)
+
+
+def prepare(lock_timeout: str) -> list[Answer[int]]:
+    """A row that a caller's long transaction holds must not hold up all the others."""
+    is_postgres = connection.vendor == "postgresql"
+    return [prepare_for_rows(connection, lock_timeout)] if is_postgres else []
 
 
 class Answers:
@@ -204,15 +218,17 @@ def _counts(recorded: Sequence[Closing]) -> Counts:
     return {kind: (completed[kind], failed[kind]) for kind in completed.keys() | failed.keys()}
 
 
-def _proved(one: Closing, now: datetime) -> Closing:
+def _proved(one: Closing, batch: Batch) -> Closing:
     """The closing as it is, or failed as INVALID_RESULT when its data cannot be stored."""
     try:
         with transaction.atomic():
+            for answer in prepare(batch.lock_timeout):
+                answer.take()
             bulk.finish_all([one.finish]).take()
             bulk.add_attempts([one.attempt]).take()
             transaction.set_rollback(True)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        return closing.invalid(one, f"The database refuses what it told: {error}", now)
+        return closing.invalid(one, f"The database refuses what it told: {error}", batch.now)
     return one

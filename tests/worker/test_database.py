@@ -1,6 +1,7 @@
 """A database that cuts the connection, refuses a value or holds a row: the others go on."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ from django.db import connection, connections, transaction
 
 from plugspace_queue import queue_manager
 from plugspace_queue.door import pausing
-from plugspace_queue.models import QueueSettings
+from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.worker import commit
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
@@ -140,29 +141,99 @@ def test_a_resume_that_moves_many_deadlines_holds_up_no_ending(
     wait_until(lambda: QueueSettings.objects.get(pk="ARCHITECT").completed == 1)
 
 
-def test_a_row_in_a_long_transaction_holds_up_no_other_queue(
+def test_rows_in_a_long_transaction_hold_up_no_other_queue(
+    processors, crew, until_running, until_final
+):
+    gate, inside, out = threading.Event(), threading.Event(), threading.Event()
+    parents: list[Task] = []
+
+    def request():
+        # ATOMIC_REQUESTS, then a slow view: the parents' rows are locked until it ends.
+        with transaction.atomic():
+            submit("DESIGN", depends_on=parents)
+            inside.set()
+            out.wait(40)
+
+    def architect(context):
+        while not gate.is_set():
+            # Each word of it waits for the row as well.
+            context.report_progress(50)
+            gate.wait(0.1)
+
+    processors("ARCHITECT", architect)
+    processors("CODE", lambda context: {})
+    crew("architect", "code")
+    parents += [submit() for _ in range(3)]
+    for parent in parents:
+        until_running(parent)
+
+    with meanwhile(request):
+        wait_until(inside.is_set)
+        until_final(submit("CODE"))
+        began = time.monotonic()
+        for _ in range(5):
+            until_final(submit("CODE"))
+        gate.set()
+        until_final(submit("CODE"))
+        for _ in range(5):
+            until_final(submit("CODE"))
+        # One turn that waits a second for new messages of locked rows, others that do not.
+        assert time.monotonic() - began < 5
+        assert {fresh(parent).state for parent in parents} == {"processing"}
+        out.set()
+
+    assert {until_final(parent).state for parent in parents} == {"complete"}
+
+
+def test_a_child_in_a_long_transaction_holds_up_nothing_when_its_parent_fails(
     processors, crew, until_running, until_final
 ):
     gate, inside, out = threading.Event(), threading.Event(), threading.Event()
 
     def request():
-        # ATOMIC_REQUESTS, then a slow view: the parent's row is locked until it ends.
         with transaction.atomic():
-            submit("DESIGN", depends_on=[parent])
+            Task.objects.select_for_update().get(pk=child.pk)
             inside.set()
             out.wait(40)
 
-    processors("ARCHITECT", lambda context: gate.wait(20))
+    def architect(context):
+        gate.wait(20)
+        raise ValueError("no")
+
+    processors("ARCHITECT", architect)
     processors("CODE", lambda context: {})
     crew("architect", "code")
     parent = submit()
+    child = submit("DESIGN", depends_on=[parent])
     until_running(parent)
 
     with meanwhile(request):
         wait_until(inside.is_set)
         gate.set()
-        assert until_final(submit("CODE"), 12).state == "complete"
-        assert fresh(parent).state == "processing"
+        assert until_final(parent).state == "failed"
+        assert until_final(submit("CODE"), 5).state == "complete"
         out.set()
 
-    assert until_final(parent).state == "complete"
+
+def test_a_worker_that_stops_writes_what_waited_aside(processors, crew, until_running, until_final):
+    gate, inside, out = threading.Event(), threading.Event(), threading.Event()
+
+    def request():
+        with transaction.atomic():
+            Task.objects.select_for_update().get(pk=task.pk)
+            inside.set()
+            out.wait(40)
+
+    processors("ARCHITECT", lambda context: gate.wait(20))
+    made = crew("architect")
+    task = submit()
+    until_running(task)
+
+    with meanwhile(request):
+        wait_until(inside.is_set)
+        gate.set()
+        wait_until(lambda: made.recorder._aside.patience() is not None)
+        made.stop()
+        out.set()
+
+    assert until_final(task).state == "complete"

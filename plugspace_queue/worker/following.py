@@ -1,0 +1,218 @@
+"""What follows a group commit: start what was granted, settle what ended, tell who listens.
+
+All of it is safe to lose: the rows say what is still to do, and upkeep does it.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connection, transaction
+
+from plugspace_queue import events, mirrors, publishing, quotas
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.store import Note
+from plugspace_queue.models import Task
+from plugspace_queue.processing.run import ProgressSink, Run
+from plugspace_queue.rules import jsontext
+from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.types import EventName, Outcome, State
+from plugspace_queue.worker import closing, elsewhere, judge, measuring
+from plugspace_queue.worker.commit import LOCK_TIMEOUT, Batch, Counts, added, prepare
+from plugspace_queue.worker.messages import Announce, PumpMessage, Settle, Together
+from plugspace_queue.worker.table import Held
+from plugspace_queue.workflows import advance
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+
+class FollowUp:
+    """The steps after a commit, in the recorder's thread; one that fails keeps no other."""
+
+    def __init__(
+        self,
+        *,
+        tell: Callable[[PumpMessage], None],
+        dispatch: Callable[[Held, Run], None],
+        sink: ProgressSink,
+        timeout_of: Callable[[Task], float],
+    ) -> None:
+        self._tell = tell
+        self._dispatch = dispatch
+        self._sink = sink
+        self._timeout_of = timeout_of
+        self._untold: list[Settle | Announce] = []
+        self._owed: Counts = {}
+
+    def run(self, batch: Batch) -> None:
+        """After the commit: start what was granted, settle what ended, tell who listens."""
+        for step in (
+            self._start,
+            self._publish_released,
+            self._settle,
+            self._announce_progress,
+            self._hand_over,
+            self._cascade,
+            self._refund,
+            self._judge,
+            self._hand_over,
+            self._mirror_workflows,
+            measuring.measure,
+        ):
+            tolerate(step, batch)
+
+    def take_owed(self) -> Counts:
+        """Counts that verdicts could not add, for the next commit to pay."""
+        owed, self._owed = self._owed, {}
+        return owed
+
+    def _hand_over(self, batch: Batch) -> None:
+        # One by one they would wake the pump for the first, and the rest would come too late.
+        untold, self._untold = self._untold, []
+        if untold:
+            messages, texts = elsewhere.parted(untold)
+            self._tell(Together(messages))
+            events.append(texts)
+
+    def _publish_released(self, batch: Batch) -> None:
+        if batch.released:
+            publishing.publish_ids(batch.released)
+
+    def _mirror_workflows(self, batch: Batch) -> None:
+        tasks = [*batch.started, *(one.run.task for one in batch.recorded)]
+        touched = {task.workflow_id for task in tasks if task.workflow_id is not None}
+        if touched:
+            mirrors.write_workflows(sorted(touched))
+
+    def _cascade(self, batch: Batch) -> None:
+        failed = [one.finish.id for one in batch.recorded if one.ending.state in _CASCADES]
+        if failed:
+            # Somebody may have retried one meanwhile: its children wait for it again.
+            rows = Task.objects.filter(pk__in=failed, state__in=_CASCADES)
+            with _shortly():
+                advance.cascade(list(rows.values_list("pk", flat=True)), batch.now)
+
+    def _refund(self, batch: Batch) -> None:
+        # Outside the group commit: a busy usage row must not hold up everybody's endings.
+        owed = [one.run.task for one in batch.recorded if _is_system_failure(one)]
+        if owed:
+            with _shortly():
+                quotas.refund(owed, batch.now, note="system failure")
+
+    def _start(self, batch: Batch) -> None:
+        by_id = {str(task.pk): task for task in batch.started}
+        notes: dict[str, list[Note]] = {}
+        for held in batch.guarded:
+            task = by_id.get(held.task_id)
+            if task is None:
+                continue
+            held.run = self._run_of(task, batch)
+            notes.setdefault(held.queue, []).append(self._started_note(task))
+            self._dispatch(held, held.run)
+        for name, told in notes.items():
+            self._untold.append(Announce(name, told))
+
+    def _run_of(self, task: Task, batch: Batch) -> Run:
+        return Run(
+            task=task,
+            fence=task.fence,
+            timeout=self._timeout_of(task),
+            started_at=batch.now,
+            sink=self._sink,
+            results=batch.results.get(task.pk, {}),
+        )
+
+    def _started_note(self, task: Task) -> Note:
+        body = events.payload(EventName.STARTED, task)
+        events.tell(EventName.STARTED, task, body)
+        return Note(task_id=str(task.pk), snapshot=snapshot(task), event=jsontext.encode(body))
+
+    def _settle(self, batch: Batch) -> None:
+        for one in batch.closings:
+            held = batch.held[one.run]
+            if not batch.is_recorded(one):
+                self._untold.append(Settle(held, judge.forget(held)))
+            else:
+                self._settle_recorded(held, one)
+
+    def _settle_recorded(self, held: Held, one: closing.Closing) -> None:
+        closing.apply(one)
+        bodies = closing.event_bodies(one)
+        texts = [jsontext.encode(body) for _, body in bodies]
+        if texts[:-1]:
+            notes = [_event_only(one, text) for text in texts[:-1]]
+            self._untold.append(Announce(held.queue, notes))
+        settlement = closing.settlement_of(one, event=texts[-1] if texts else None)
+        self._untold.append(Settle(held, settlement))
+        for name, body in bodies:
+            events.tell(name, one.run.task, body)
+
+    def _announce_progress(self, batch: Batch) -> None:
+        for run, held in batch.progressed.items():
+            if run.is_recorded:
+                continue
+            run.task.progress = closing.progress_of(run)
+            run.reports += 1
+            body = events.payload(
+                EventName.PROGRESS, run.task, number=run.reports, progress=run.task.progress
+            )
+            events.tell(EventName.PROGRESS, run.task, body)
+            note = Note(run.task_id, snapshot(run.task), event=jsontext.encode(body))
+            self._untold.append(Announce(held.queue, [note]))
+
+    def _judge(self, batch: Batch) -> None:
+        """Leases whose task did not start: one by one, each in its own transaction."""
+        for held in batch.guarded:
+            if held.run is None:
+                verdict = self._verdict(held, batch)
+                self._owed = added(self._owed, verdict.owed)
+                self._untold.append(Settle(held, verdict.settlement, verdict.raise_fence))
+
+    def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
+        try:
+            with _shortly():
+                return judge.judge(held, batch.now)
+        except Exception as error:
+            logger.exception("a row could not be judged; its task goes back")
+            _reconnect_after(error)
+            return judge.Verdict(judge.hand_back(held))
+
+
+def tolerate(step: Callable[[Any], None], subject: Any) -> None:
+    """Log what a step raises: the rows say what is still to do. A dead recorder does nothing."""
+    try:
+        step(subject)
+    except Exception as error:
+        logger.exception("%s failed after a group commit", step.__name__)
+        _reconnect_after(error)
+
+
+@contextlib.contextmanager
+def _shortly() -> Iterator[None]:
+    """One transaction that waits no longer than a commit does for a row.
+
+    Somebody's long transaction would hold up everything this worker writes.
+    """
+    with transaction.atomic():
+        for answer in prepare(LOCK_TIMEOUT):
+            answer.take()
+        yield
+
+
+def _reconnect_after(error: Exception) -> None:
+    if isinstance(error, DatabaseError | InterfaceError):
+        connection.close()
+
+
+def _is_system_failure(one: closing.Closing) -> bool:
+    failure = one.ending.failure
+    is_failed = one.ending.outcome is Outcome.FAILED
+    return is_failed and failure is not None and failure.code in get_settings().refund_on
+
+
+_CASCADES = frozenset({State.FAILED, State.CANCELLED})
+
+
+def _event_only(one: closing.Closing, text: str) -> Note:
+    return Note(one.run.task_id, None, event=text)
