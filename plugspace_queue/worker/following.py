@@ -105,13 +105,20 @@ class FollowUp:
         notes: dict[str, list[Note]] = {}
         for held in batch.guarded:
             task = by_id.get(held.task_id)
-            if task is None:
-                continue
-            held.run = self._run_of(task, batch)
-            notes.setdefault(held.queue, []).append(self._started_note(task))
-            self._dispatch(held, held.run)
+            if task is not None and self._launch(held, task, batch):
+                notes.setdefault(held.queue, []).append(self._started_note(task))
         for name, told in notes.items():
             self._untold.append(Announce(name, told))
+
+    def _launch(self, held: Held, task: Task, batch: Batch) -> bool:
+        try:
+            held.run = self._run_of(task, batch)
+            self._dispatch(held, held.run)
+        except Exception:
+            logger.exception("%s could not be started; it goes back", held.task_id)
+            # Its row is judged below: nothing has run.
+            held.run = None
+        return held.run is not None
 
     def _run_of(self, task: Task, batch: Batch) -> Run:
         return Run(
@@ -131,22 +138,24 @@ class FollowUp:
     def _settle(self, batch: Batch) -> None:
         for one in batch.closings:
             held = batch.held[one.run]
-            if not batch.is_recorded(one):
-                self._untold.append(Settle(held, judge.forget(held)))
-            else:
-                self._settle_recorded(held, one)
+            try:
+                self._untold += self._told_of(held, one, batch)
+            except Exception:
+                # The others of its batch are settled all the same, and for this one its row speaks.
+                logger.exception("what %s came to cannot be told; its row is judged", held.task_id)
+                self._untold.append(self._judged(held, batch))
 
-    def _settle_recorded(self, held: Held, one: closing.Closing) -> None:
+    def _told_of(self, held: Held, one: closing.Closing, batch: Batch) -> list[Settle | Announce]:
+        if not batch.is_recorded(one):
+            return [Settle(held, judge.forget(held))]
         closing.apply(one)
         bodies = closing.event_bodies(one)
         texts = [jsontext.encode(body) for _, body in bodies]
-        if texts[:-1]:
-            notes = [_event_only(one, text) for text in texts[:-1]]
-            self._untold.append(Announce(held.queue, notes))
         settlement = closing.settlement_of(one, event=texts[-1] if texts else None)
-        self._untold.append(Settle(held, settlement))
+        notes = [_event_only(one, text) for text in texts[:-1]]
         for name, body in bodies:
             events.tell(name, one.run.task, body)
+        return [*([Announce(held.queue, notes)] if notes else []), Settle(held, settlement)]
 
     def _announce_progress(self, batch: Batch) -> None:
         for run, held in batch.progressed.items():
@@ -165,9 +174,12 @@ class FollowUp:
         """Leases whose task did not start: one by one, each in its own transaction."""
         for held in batch.guarded:
             if held.run is None:
-                verdict = self._verdict(held, batch)
-                self._owed = added(self._owed, verdict.owed)
-                self._untold.append(Settle(held, verdict.settlement, verdict.raise_fence))
+                self._untold.append(self._judged(held, batch))
+
+    def _judged(self, held: Held, batch: Batch) -> Settle:
+        verdict = self._verdict(held, batch)
+        self._owed = added(self._owed, verdict.owed)
+        return Settle(held, verdict.settlement, verdict.raise_fence)
 
     def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
         try:

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugspace_queue.engine.store import Lease
+from plugspace_queue.engine.store import Lease, Settlement
 from plugspace_queue.models import Task
 from plugspace_queue.processing.outcome import success
-from plugspace_queue.worker.messages import Ended, Guard
+from plugspace_queue.processing.run import Run
+from plugspace_queue.worker import closing
+from plugspace_queue.worker.messages import Ended, Guard, PumpMessage, Settle, Together
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
 from tests.front_door.conftest import redis_away
@@ -28,11 +30,28 @@ class Silent:
 
 
 @pytest.fixture
-def recorder() -> Iterator[Recorder]:
+def told() -> list[PumpMessage]:
+    """What the pump was told."""
+    return []
+
+
+@pytest.fixture
+def dispatched() -> list[str]:
+    """The tasks that were given to a slot."""
+    return []
+
+
+@pytest.fixture
+def recorder(told: list[PumpMessage], dispatched: list[str]) -> Iterator[Recorder]:
+    def dispatch(held: Held, run: Run) -> None:
+        if run.task.project_id == "no slot":
+            raise RuntimeError("can't start new thread")
+        dispatched.append(held.task_id)
+
     made = Recorder(
         "w1",
-        tell=lambda message: None,
-        dispatch=lambda held, run: None,
+        tell=told.append,
+        dispatch=dispatch,
         sink=Silent(),
         timeout_of=lambda task: 60.0,
     )
@@ -56,10 +75,59 @@ def test_a_step_released_while_redis_is_away_waits_for_the_relay(recorder, redis
     assert other.run.task.state == "processing"
 
 
+def test_an_ending_that_cannot_be_told_keeps_no_other_of_its_commit_from_being_settled(
+    recorder, told, monkeypatch
+):
+    held = [start(recorder, submit(project_id=name)) for name in ("first", "odd", "last")]
+    odd = held[1].task_id
+    settlement_of = closing.settlement_of
+
+    def fail_for_one(one, event=None):
+        if one.run.task_id == odd:
+            raise ValueError("nothing can be said of it")
+        return settlement_of(one, event)
+
+    monkeypatch.setattr(closing, "settlement_of", fail_for_one)
+    # One turn, in this thread: its own finds nothing to do meanwhile.
+    recorder._turn([Ended(one, one.run, success({})) for one in held])
+
+    assert {one.task_id: one.outcome for one in settled(told)} == {
+        # Its row is final, which Redis is told by a look at the row.
+        one.task_id: "drop" if one.task_id == odd else "ok"
+        for one in held
+    }
+    assert {fresh(one.run.task).state for one in held} == {"complete"}
+
+
+def test_a_task_that_finds_no_slot_goes_back_and_the_others_of_its_commit_start(
+    recorder, told, dispatched
+):
+    tasks = [submit(project_id=name) for name in ("first", "no slot", "last")]
+    held = [lease_of(task) for task in tasks]
+
+    recorder.put(Guard(held))
+
+    wait_until(lambda: settled(told))
+    assert dispatched == [held[0].task_id, held[2].task_id]
+    assert [(one.task_id, one.outcome) for one in settled(told)] == [(held[1].task_id, "back")]
+    assert [fresh(task).state for task in tasks] == ["processing", "waiting", "processing"]
+
+
+def settled(told: list[PumpMessage]) -> list[Settlement]:
+    together = [message for message in told if isinstance(message, Together)]
+    parts = [part for message in together for part in message.messages]
+    return [part.settlement for part in parts if isinstance(part, Settle)]
+
+
 def start(recorder: Recorder, task: Task) -> Held:
     """Have the guard start a task as if it had just been acquired."""
-    lease = Lease(str(task.pk), time.time_ns() // 1000, "execution", "acme", 2)
-    held = Held("architect", lease)
+    held = lease_of(task)
     recorder.put(Guard([held]))
     wait_until(lambda: held.run)
     return held
+
+
+def lease_of(task: Task) -> Held:
+    """As if it had just been acquired."""
+    lease = Lease(str(task.pk), time.time_ns() // 1000, "execution", "acme", 2)
+    return Held("architect", lease)
