@@ -17,6 +17,8 @@ from plugspace_queue import errors
 
 CONTENT_TYPE = "application/problem+json"
 MAX_LISTED = 50
+TAKEN = {"type": "taskType", "status": "currentStatus"}
+"""Details whose own names are members of every problem, and what they are called instead."""
 
 
 class MethodNotAllowed(errors.QueueError):
@@ -73,7 +75,7 @@ def problem(error: errors.QueueError) -> Response:
         "status": status,
         "code": error.code,
         "detail": message,
-        **{to_camel(name): value for name, value in details.items()},
+        **{_member(name): value for name, value in details.items()},
     }
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
@@ -84,6 +86,15 @@ def problem(error: errors.QueueError) -> Response:
     if isinstance(error, errors.RequestRateLimited):
         _tell_window(response, error)
     return response
+
+
+def _member(detail: str) -> str:
+    """What a detail is called in a problem.
+
+    >>> _member("status"), _member("retry_of")
+    ('currentStatus', 'retryOf')
+    """
+    return TAKEN.get(detail) or to_camel(detail)
 
 
 def _as_sent(error: errors.QueueError) -> tuple[str, dict[str, Any]]:

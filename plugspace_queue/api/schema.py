@@ -18,8 +18,11 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from plugspace_queue.api import examples
 from plugspace_queue.api.base import Negotiation, Problems
+from plugspace_queue.api.examples import of_operation, of_problems, with_status
 from plugspace_queue.api.shapes import Problem
+from plugspace_queue.errors import QueueError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,21 +43,18 @@ SETTINGS: dict[str, Any] = {
 }
 
 _REFUSALS = {
-    400: "Not valid (VALIDATION_ERROR)",
-    401: "No valid credentials (AUTHENTICATION_ERROR)",
-    402: "Quota used up (QUOTA_EXCEEDED)",
-    403: "Not allowed (PERMISSION_DENIED, ORGANIZATION_SUSPENDED)",
-    404: "Not there, or another organization's (NOT_FOUND, ORGANIZATION_UNKNOWN)",
-    409: "Not now, or not twice (INVALID_STATE, IDEMPOTENCY_CONFLICT)",
-    411: "A body in chunks, without Content-Length (LENGTH_REQUIRED)",
-    413: "Too large (PAYLOAD_TOO_LARGE)",
-    429: "Too many requests (REQUEST_RATE_LIMITED)",
-    503: "Redis or the database is away (UNAVAILABLE)",
+    400: "Not valid",
+    401: "No valid credentials",
+    402: "Quota used up",
+    403: "Not allowed",
+    404: "Not there, or another organization's",
+    409: "Not now, or not twice",
+    411: "A body in chunks, without Content-Length",
+    413: "Too large",
+    429: "Too many requests",
+    503: "Redis or the database is away, or no room for another stream",
 }
-OTHERS = (
-    "Whatever else is refused, with its code: METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,"
-    " UNSUPPORTED_MEDIA_TYPE, INTERNAL_ERROR"
-)
+OTHERS = "Whatever else is refused"
 
 READS = (400, 401, 403, 404, 503)
 CHANGES = (*READS, 409, 411, 413)
@@ -67,18 +67,25 @@ def operation(operation_id: str | None = None, **told: Any) -> Callable[[F], F]:
     def described(method: F) -> F:
         # extend_schema builds on the class it finds here, and else on the project's default.
         method.kwargs = {"schema": AutoSchema}  # type: ignore[attr-defined]
-        return extend_schema(operation_id=operation_id, **told)(method)
+        shown = of_operation(operation_id)
+        return extend_schema(operation_id=operation_id, examples=shown, **told)(method)
 
     return described
 
 
 def answers(code: Any, shape: Any, refusals: Iterable[int] = READS) -> dict[Any, Any]:
     """The responses of an operation: the good one, and refusals as problems."""
-    told = {status: _REFUSALS[status] for status in refusals} | {"default": OTHERS}
-    return {code: shape} | {
-        (status, "application/problem+json"): OpenApiResponse(Problem, text)
-        for status, text in told.items()
-    }
+    problems = {status: _problem(_REFUSALS[status], with_status(status)) for status in refusals}
+    told: dict[Any, Any] = {**problems, "default": _problem(OTHERS, examples.OTHERS)}
+    responses: dict[Any, Any] = {code: shape}
+    for status, response in told.items():
+        responses[status, "application/problem+json"] = response
+    return responses
+
+
+def _problem(text: str, refusals: tuple[QueueError, ...]) -> OpenApiResponse:
+    codes = ", ".join(error.code for error in refusals)
+    return OpenApiResponse(Problem, f"{text} ({codes})", examples=of_problems(refusals))
 
 
 def submitted(shape: Any) -> dict[Any, Any]:

@@ -28,6 +28,7 @@ def assert_problem(response, status: int, code: str):
     body = response.json()
     assert (response.status_code, body["code"], body["status"]) == (status, code, status)
     assert set(body) >= MEMBERS
+    assert body["type"] == "about:blank"
     assert response["Content-Type"] == "application/problem+json"
     assert "no-store" in response["Cache-Control"]
 
@@ -232,3 +233,13 @@ def test_a_broken_connection_to_the_database_is_told_by_the_probe(monkeypatch: p
     response = Client().get("/readyz")
 
     assert (response.status_code, response.json()["database"]) == (503, "down")
+
+
+def test_no_detail_stands_in_for_a_member_that_every_problem_has(acme: ApiClient):
+    workflow = acme.send("workflows/", {"projectId": "site", "input": {"prompt": "A bakery"}})
+    path = f"workflows/{workflow.json()['workflowId']}/retry/"
+
+    refused = acme.send(path, {})
+
+    assert_problem(refused, 409, "INVALID_STATE")
+    assert refused.json()["currentStatus"] == "pending"

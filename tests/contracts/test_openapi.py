@@ -9,10 +9,14 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
 
 from plugspace_queue.api import schema
+from plugspace_queue.api.examples import SENT
 from plugspace_queue.api.schema import SETTINGS
+from plugspace_queue.errors import QueueError
 from tests.api.conftest import ApiClient
+from tests.factories import make_organization
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 RENEW = "The API has changed: look at the difference, then `make snapshot`."
@@ -102,3 +106,72 @@ def test_a_task_has_only_the_members_that_the_document_names(
 
     assert set(told) <= set(known["properties"])
     assert set(known["required"]) <= set(told)
+
+
+def _examples(told: dict[str, Any], media_type: str) -> list[Any]:
+    content = told.get("content", {}).get(media_type, {})
+    return [example["value"] for example in content.get("examples", {}).values()]
+
+
+def _checked(document: dict[str, Any], told: dict[str, Any], media_type: str) -> list[Any]:
+    """The examples of a body; each must be valid by the schema beside it."""
+    found = _examples(told, media_type)
+    for value in found:
+        shape = told["content"][media_type]["schema"] | {"components": document["components"]}
+        Draft202012Validator(shape).validate(value)
+    return found
+
+
+def test_every_body_and_every_answer_in_json_has_a_valid_example(document: dict[str, Any]):
+    operations = [o for path in document["paths"].values() for o in path.values()]
+
+    for operation in operations:
+        if "requestBody" in operation:
+            assert _checked(document, operation["requestBody"], "application/json"), operation
+        for status, told in operation["responses"].items():
+            if status < "300" and "application/json" in told.get("content", {}):
+                assert _checked(document, told, "application/json"), (operation, status)
+
+
+def test_every_code_that_the_api_answers_has_an_example_of_its_problem(document: dict[str, Any]):
+    never = {"QUEUE_ERROR", "INVALID_TRANSITION", "PROCESSOR_CONFLICT"}
+    answered = {error.code for error in _below(QueueError)} - never
+    operations = [o for path in document["paths"].values() for o in path.values()]
+
+    shown = {
+        problem["code"]
+        for operation in operations
+        for told in operation["responses"].values()
+        for problem in _checked(document, told, "application/problem+json")
+    }
+    assert shown == answered
+
+
+def _below(kind: type[QueueError]) -> set[type[QueueError]]:
+    found = {error for error in kind.__subclasses__() if "plugspace_queue" in error.__module__}
+    return found.union(*(_below(error) for error in found))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_examples_of_bodies_are_accepted_as_they_stand(staff: ApiClient, redis: Any):
+    make_organization("acme", tier="enterprise")
+    staff.defaults["HTTP_X_ORGANIZATION"] = "acme"
+
+    task = staff.send("tasks/", SENT["addTask"])
+    workflow = staff.send("workflows/", SENT["addWorkflow"])
+    paths = {
+        "addTasks": "tasks/bulk/",
+        "cancelTask": f"tasks/{task.json()['id']}/cancel/",
+        "retryTask": f"tasks/{task.json()['id']}/retry/",
+        "cancelWorkflow": f"workflows/{workflow.json()['workflowId']}/cancel/",
+        "retryWorkflow": f"workflows/{workflow.json()['workflowId']}/retry/",
+        "pauseQueue": "queues/code/pause/",
+        "resumeQueue": "queues/code/resume/",
+    }
+    done = [staff.send(path, SENT[name]) for name, path in paths.items()]
+    done.append(staff.change("queues/code/", SENT["changeQueue"]))
+    done.append(staff.change("organizations/acme/", SENT["changeOrganization"]))
+
+    assert [r.status_code for r in (task, workflow)] == [201, 201]
+    assert [r.status_code for r in done] == [201, *[200] * (len(done) - 1)]
+    assert len(done) + 2 == len(SENT)
