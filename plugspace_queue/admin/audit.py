@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
 
-from plugspace_queue.admin.base import NUMBER
+from plugspace_queue.admin.changelists import NUMBER
 from plugspace_queue.admin.pages import PageAdmin
 from plugspace_queue.dashboards import audit
 from plugspace_queue.dashboards.audit import Asked

@@ -1,96 +1,23 @@
 """What the admin classes share: read-only records, lists without COUNT, words for people."""
 
 import json
-import re
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import CharField, QuerySet, UUIDField
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import policy
+from plugspace_queue.admin.changelists import KeysetChangeList
 from plugspace_queue.door.queues import LONGEST_WINDOW, SHORTEST_WINDOW
-from plugspace_queue.ids import parse_id
 from plugspace_queue.rules.redaction import redacted
 
-CURSOR = "before"
 LONGEST_JSON = 200_000
-# No longer than a column of numbers is wide.
-NUMBER = re.compile(r"[0-9]{1,18}")
-# What ids that people choose are made of.
-WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-class UncountedChangeList(ChangeList):
-    """One page of rows without COUNT; for lists that are short by nature."""
-
-    has_older = False
-
-    def get_results(self, request: HttpRequest) -> None:
-        rows = list(self.queryset[: self.list_per_page + 1])
-        self.has_older = len(rows) > self.list_per_page
-        self.result_list = rows[: self.list_per_page]
-        self.result_count = len(self.result_list)
-        # Equal to the one above, so that no page pretends to know how many there are.
-        self.full_result_count = self.result_count
-        self.show_full_result_count = False
-        self.show_admin_actions = True
-        self.can_show_all = False
-        self.multi_page = False
-        self.paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
-
-
-class KeysetChangeList(UncountedChangeList):
-    """Newest first, page by page from an id on: a page costs the same at any depth, no COUNT."""
-
-    order = "-pk"
-    beyond = "pk__lt"
-    words = ("Newest", "Older")
-    before: str | None = None
-
-    def get_queryset(
-        self, request: HttpRequest, exclude_parameters: list[str | None] | None = None
-    ) -> QuerySet[Any]:
-        # Taken out before Django takes it for a filter; a changed filter starts at the top.
-        self.filter_params.pop(CURSOR, None)
-        self.before = self.params.pop(CURSOR, None)
-        rows = super().get_queryset(request, exclude_parameters).order_by(self.order)
-        place = self._place()
-        return rows if place is None else rows.filter(**{self.beyond: place})
-
-    def older_url(self) -> str | None:
-        """The address of the next page, or None on the last one."""
-        if not self.has_older:
-            return None
-        return self.get_query_string({CURSOR: str(self.result_list[-1].pk)})
-
-    def newest_url(self) -> str | None:
-        """The address of the first page, or None on it."""
-        return self.get_query_string() if self.before else None
-
-    def _place(self) -> Any:
-        if not self.before:
-            return None
-        # By the key's own kind: what is neither means the first page.
-        kind = self.model._meta.pk
-        if isinstance(kind, UUIDField):
-            return parse_id(self.before)
-        if isinstance(kind, CharField):
-            return self.before if WORD.fullmatch(self.before) else None
-        return int(self.before) if NUMBER.fullmatch(self.before) else None
-
-
-class NamedChangeList(KeysetChangeList):
-    """From A on, for rows whose ids people choose."""
-
-    order = "pk"
-    beyond = "pk__gt"
-    words = ("First", "Next")
 
 
 class OperateMixin:
@@ -112,6 +39,10 @@ class UncountedMixin:
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return self.changelist
+
+    def walked(self, request: HttpRequest) -> QuerySet[Any] | None:
+        """Rows that would be read one by one, where no index finds what is asked; or None."""
+        return None
 
 
 class StyledMixin:

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import CURSOR
+from plugspace_queue.admin.changelists import CURSOR
 from plugspace_queue.admin.limits import ReasonForm
 from plugspace_queue.admin.task_page import RETRYABLE, TaskPage
 from plugspace_queue.models import Task

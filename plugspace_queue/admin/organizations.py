@@ -8,12 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import (
-    NamedChangeList,
-    OperateMixin,
-    StyledMixin,
-    UncountedMixin,
-)
+from plugspace_queue.admin.base import OperateMixin, StyledMixin, UncountedMixin
+from plugspace_queue.admin.changelists import NamedChangeList
 from plugspace_queue.dashboards.organizations import standing
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Membership, Organization

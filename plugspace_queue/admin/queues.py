@@ -9,13 +9,8 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import (
-    OperateMixin,
-    StyledMixin,
-    UncountedChangeList,
-    UncountedMixin,
-    window_field,
-)
+from plugspace_queue.admin.base import OperateMixin, StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.changelists import UncountedChangeList
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager

@@ -12,7 +12,7 @@ from django.utils.timesince import timesince
 from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import is_list
 from plugspace_queue.admin.bulk import BulkPage
-from plugspace_queue.admin.searching import within
+from plugspace_queue.admin.searching import organization_of, within
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Dependency, Task
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
@@ -118,6 +118,17 @@ class TaskAdmin(BulkPage):
         if (task_id := parse_id(term)) is not None:
             return queryset.filter(Q(pk=task_id) | Q(workflow_id=task_id)), False
         return queryset.filter(Q(project_id=term) | Q(organization_id=term)), False
+
+    def walked(self, request: HttpRequest) -> QuerySet[Task] | None:
+        """A user's tasks are looked for among the organization's; a priority among the rest's."""
+        term = request.GET.get("q", "").strip()
+        if term.startswith("user:"):
+            return Task.objects.of_organization(organization_of(term))
+        if term or not request.GET.get("priority"):
+            return None
+        names = ("state__exact", "type__exact")
+        asked = {name: request.GET[name] for name in names if request.GET.get(name)}
+        return Task.objects.filter(**asked)
 
     @admin.action(description="Retry (no charge)", permissions=["operate"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:

@@ -6,12 +6,8 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from plugspace_queue.admin.base import (
-    StyledMixin,
-    UncountedChangeList,
-    UncountedMixin,
-    window_field,
-)
+from plugspace_queue.admin.base import StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.changelists import UncountedChangeList
 from plugspace_queue.models import TierPolicy
 from plugspace_queue.rules.tiers import UNLIMITED
 from plugspace_queue.types import TaskType

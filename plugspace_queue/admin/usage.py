@@ -3,21 +3,22 @@
 from django.contrib import admin
 
 from plugspace_queue.admin.base import ReadOnlyAdmin
+from plugspace_queue.admin.searching import ExactSearchMixin
 from plugspace_queue.models import MonthlyUsage, UsageEntry
 
 
 @admin.register(MonthlyUsage)
-class MonthlyUsageAdmin(ReadOnlyAdmin):
+class MonthlyUsageAdmin(ExactSearchMixin, ReadOnlyAdmin):
     """Units per organization, type and month."""
 
     list_display = ("organization_id", "type", "month", "used")
     list_filter = ("type",)
-    search_fields = ("=organization__id", "=month")
+    search_fields = ("organization_id", "month")
     search_help_text = "Organization, or a month as YYYY-MM."
 
 
 @admin.register(UsageEntry)
-class UsageEntryAdmin(ReadOnlyAdmin):
+class UsageEntryAdmin(ExactSearchMixin, ReadOnlyAdmin):
     """The append-only ledger."""
 
     list_display = (
@@ -33,6 +34,6 @@ class UsageEntryAdmin(ReadOnlyAdmin):
         "task_id",
     )
     list_filter = ("reason", "type")
-    search_fields = ("=organization__id",)
+    search_fields = ("organization_id",)
     search_help_text = "Organization."
     raw_id_fields = ("task",)

@@ -91,14 +91,16 @@ Slice = tuple[list[M], str | None, str | None]
 
 def _by_offset(request: Request, rows: QuerySet[M], asked: PageQuery, offset: int) -> Slice[M]:
     onward, limit = ONWARD[asked.order], asked.limit
-    found = list(rows.order_by(KEYS[onward])[offset : offset + limit + 1])
-    has_more = len(found) > limit
-    found = found[:limit]
+    # Keys first: an index alone has those of the rows that are skipped.
+    keys = rows.order_by(KEYS[onward]).values_list("pk", flat=True)
+    wanted = list(keys[offset : offset + limit + 1])
+    has_more = len(wanted) > limit
+    found = list(rows.filter(pk__in=wanted[:limit]).order_by(KEYS[onward]))
     following = None
     if has_more and offset + limit <= MAX_OFFSET:
         following = _address(request, offset=offset + limit)
     elif has_more:
-        following = _address(request, cursor=f"{onward}.{found[-1].pk}")
+        following = _address(request, cursor=f"{onward}.{wanted[limit - 1]}")
     preceding = _address(request, offset=max(0, offset - limit)) if offset else None
     return found, following, preceding
 

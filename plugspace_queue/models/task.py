@@ -17,6 +17,8 @@ from plugspace_queue.types import Outcome, State, Status
 
 STATE_CHOICES = [(state.value, state.value) for state in State]
 OUTCOME_CHOICES = [(outcome.value, outcome.value) for outcome in Outcome]
+# Too few among the completed ones to be met on a walk.
+RARE_OUTCOMES = [outcome.value for outcome in Outcome if outcome != Outcome.COMPLETE]
 FINAL_VALUES = sorted(state.value for state in lifecycle.FINAL)
 OPEN_VALUES = sorted(state.value for state in State if state not in lifecycle.FINAL)
 
@@ -110,6 +112,8 @@ class Task(models.Model):
             models.Index(fields=["organization", "state", "-id"], name="psq_task_org_state"),
             models.Index(fields=["project_id", "-id"], name="psq_task_project"),
             models.Index(fields=["state", "type", "-id"], name="psq_task_state_type"),
+            # Open ones are few and new: the oldest of them lie behind all that ended.
+            models.Index(fields=["id"], condition=Q(state__in=OPEN_VALUES), name="psq_task_open"),
             models.Index(
                 fields=["deadline"], condition=Q(deadline__isnull=False), name="psq_task_deadline"
             ),
@@ -187,6 +191,13 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["task_id", "number", "fence"]
+        indexes = [
+            models.Index(
+                fields=["outcome", "-id"],
+                condition=Q(outcome__in=RARE_OUTCOMES),
+                name="psq_attempt_rare",
+            )
+        ]
         constraints = [
             models.UniqueConstraint(fields=["task", "fence"], name="psq_attempt_once"),
         ]

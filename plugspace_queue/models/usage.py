@@ -40,7 +40,9 @@ class UsageEntry(models.Model):
         REFUND = "refund"
         SETTLE = "settle"
 
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
     type = models.CharField(max_length=16, choices=TYPE_CHOICES)
     month = models.CharField(max_length=7)
     reason = models.CharField(max_length=8, choices=Reason.choices)
@@ -58,6 +60,10 @@ class UsageEntry(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["organization", "type", "month"], name="psq_entry_month"),
+            models.Index(fields=["organization", "-id"], name="psq_entry_org"),
+            models.Index(
+                fields=["-id"], condition=models.Q(reason="refund"), name="psq_entry_refund"
+            ),
         ]
         constraints = [
             models.CheckConstraint(

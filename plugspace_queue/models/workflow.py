@@ -44,6 +44,7 @@ class Workflow(models.Model):
         indexes = [
             models.Index(fields=["organization", "-id"], name="psq_workflow_org"),
             models.Index(fields=["project_id", "-id"], name="psq_workflow_project"),
+            models.Index(fields=["kind", "-id"], name="psq_workflow_kind"),
         ]
         constraints = [
             models.CheckConstraint(
