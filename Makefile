@@ -9,7 +9,7 @@ SUITE = pytest -n 2 --dist worksteal
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-postgres test-browser matrix chaos check format lint types contracts migrations bench docs snapshot screenshots clean
+.PHONY: help setup demo test test-postgres test-browser matrix chaos check format lint types contracts migrations bench bench-pages docs snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ migrations: $(READY) ## check that models and migrations agree, and Django's own
 
 bench: $(READY) ## measure beside rq, Celery and others (installs them into var/ the first time)
 	$(RUN) benchmarks
+
+bench-pages: $(READY) ## time lists and pages in front of a million tasks (TASKS=100000: fewer)
+	$(RUN) benchmarks.pages $(if $(TASKS),--tasks $(TASKS))
 
 docs: $(READY) ## write the pages that are made from code
 	$(BIN)/python manage.py queue_docs

@@ -25,6 +25,7 @@ TARGETS = [
     "contracts",
     "migrations",
     "bench",
+    "bench-pages",
     "docs",
     "snapshot",
     "screenshots",
