@@ -15,10 +15,11 @@ from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor, processor_of, timeout_of
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.rules.catalog import type_of_queue
+from plugspace_queue.worker.desk import Desk, Limits
 from plugspace_queue.worker.heartbeat import Heartbeat
 from plugspace_queue.worker.isolation import ProcessSlots
 from plugspace_queue.worker.messages import Ended, Stop, Woken
-from plugspace_queue.worker.pump import Desk, Limits, Pump
+from plugspace_queue.worker.pump import Pump
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.slots import LoopSlots, Slots, ThreadSlots
 from plugspace_queue.worker.table import Held, Table

@@ -9,7 +9,6 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
@@ -20,6 +19,7 @@ from plugspace_queue.engine.scripts import Call
 from plugspace_queue.engine.store import Grant, Note
 from plugspace_queue.ids import parse_id
 from plugspace_queue.worker import judge
+from plugspace_queue.worker.desk import Desk, Limits, is_over
 from plugspace_queue.worker.messages import (
     Announce,
     Guard,
@@ -39,41 +39,9 @@ logger = logging.getLogger("plugspace_queue.worker")
 MOST_PER_CALL = 16
 """Leases of one script call: more would hold the server for milliseconds."""
 
-LONGEST_WAIT = 1.0
-LONGEST_TROUBLE = 1.0
+LONGEST_WAIT = LONGEST_TROUBLE = 1.0
 
 Step = tuple[Call[Any], Callable[[Any], None]]
-
-
-@dataclass(eq=False)
-class Desk:
-    """What the pump knows of one queue."""
-
-    name: str
-    slots: int
-    busy: int = 0
-    """Slots taken: leases whose call has not come back."""
-    held: int = 0
-    """Leases not settled; at most twice the slots, so that a slow database stops the taking."""
-    is_ready: bool = True
-    ask_at: float = 0.0
-    notes: list[Note] = field(default_factory=list)
-    settles: list[Settle] = field(default_factory=list)
-
-    def free(self) -> int:
-        return max(self.slots - self.busy, 0)
-
-    def may_ask(self, now: float) -> bool:
-        return self.free() > 0 and (self.is_ready or bool(self.ask_at and now >= self.ask_at))
-
-
-@dataclass(kw_only=True)
-class Limits:
-    """When to end by itself; None: never."""
-
-    burst: bool = False
-    max_jobs: int | None = None
-    max_idle_time: float | None = None
 
 
 class Pump:
@@ -223,7 +191,7 @@ class Pump:
         self.ended += 1
         desk.held -= 1
         self._active_at = time.monotonic()
-        if held.run is None or held.run.is_returned:
+        if is_over(held):
             self._free(held)
 
     def _free_returned(self) -> None:
@@ -243,24 +211,16 @@ class Pump:
         desks = list(self._desks.values())
         if not desks or not self._accepts():
             return []
-        self._turn += 1
+        self._turn, now = self._turn + 1, time.monotonic()
         first = self._turn % len(desks)
-        now = time.monotonic()
         steps: list[Step] = []
         for desk in desks[first:] + desks[:first]:
-            free = self._room(desk)
-            if free > 0 and (desk.is_ready or (desk.ask_at and now >= desk.ask_at)):
-                steps += self._acquires(desk, free)
+            if desk.is_due(now):
+                steps += self._acquires(desk)
         return steps
 
-    def _room(self, desk: Desk) -> int:
-        """Leases to ask for; what is settled in this same pipeline is gone by then."""
-        frees = sum(settle.held.has_slot and _is_over(settle.held) for settle in desk.settles)
-        unsettled = desk.held - len(desk.settles)
-        return min(desk.slots - desk.busy + frees, 2 * desk.slots - unsettled)
-
-    def _acquires(self, desk: Desk, free: int) -> list[Step]:
-        wanted = min(free, self._budget())
+    def _acquires(self, desk: Desk) -> list[Step]:
+        wanted = min(desk.room(), self._budget())
         steps: list[Step] = []
         while wanted > 0:
             want = min(wanted, MOST_PER_CALL)
@@ -340,7 +300,3 @@ class Pump:
             return not any(desk.is_ready for desk in self._desks.values())
         patience = self._limits.max_idle_time
         return patience is not None and time.monotonic() - self._active_at >= patience
-
-
-def _is_over(held: Held) -> bool:
-    return held.run is None or held.run.is_returned

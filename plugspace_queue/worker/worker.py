@@ -27,7 +27,7 @@ from rq.worker.base import DequeueStrategy
 from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.crew import Crew
-from plugspace_queue.worker.pump import Limits
+from plugspace_queue.worker.desk import Limits
 
 RQ_PATIENCE = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""

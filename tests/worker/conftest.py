@@ -12,7 +12,7 @@ from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.types import TaskType
 from plugspace_queue.worker.crew import Crew
-from plugspace_queue.worker.pump import Limits
+from plugspace_queue.worker.desk import Limits
 from tests.support import wait_until
 
 Work = Callable[..., int]

@@ -1,0 +1,52 @@
+"""What the pump knows of each queue it takes from, and when it ends by itself."""
+
+from dataclasses import dataclass, field
+
+from plugspace_queue.engine.store import Note
+from plugspace_queue.worker.messages import Settle
+from plugspace_queue.worker.table import Held
+
+
+@dataclass(eq=False)
+class Desk:
+    """What the pump knows of one queue."""
+
+    name: str
+    slots: int
+    busy: int = 0
+    """Slots taken: leases whose call has not come back."""
+    held: int = 0
+    """Leases not settled; at most twice the slots, so that a slow database stops the taking."""
+    is_ready: bool = True
+    ask_at: float = 0.0
+    notes: list[Note] = field(default_factory=list)
+    settles: list[Settle] = field(default_factory=list)
+
+    def free(self) -> int:
+        return max(self.slots - self.busy, 0)
+
+    def room(self) -> int:
+        """Leases to ask for when what is settled goes first, in the same pipeline."""
+        frees = sum(settle.held.has_slot and is_over(settle.held) for settle in self.settles)
+        unsettled = self.held - len(self.settles)
+        return min(self.slots - self.busy + frees, 2 * self.slots - unsettled)
+
+    def is_due(self, now: float) -> bool:
+        return self.is_ready or bool(self.ask_at and now >= self.ask_at)
+
+    def may_ask(self, now: float) -> bool:
+        return self.free() > 0 and self.is_due(now)
+
+
+@dataclass(kw_only=True)
+class Limits:
+    """When to end by itself; None: never."""
+
+    burst: bool = False
+    max_jobs: int | None = None
+    max_idle_time: float | None = None
+
+
+def is_over(held: Held) -> bool:
+    """Whether no call runs under this lease."""
+    return held.run is None or held.run.is_returned
