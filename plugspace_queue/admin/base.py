@@ -95,9 +95,9 @@ def window_field(**told: Any) -> forms.FloatField:
 
 
 def is_list(request: HttpRequest) -> bool:
-    """Whether a list is asked for, which shows none of the large columns."""
+    """Whether a list is asked for, or something for all of it: without the large columns."""
     match = request.resolver_match
-    return bool(match and match.url_name and match.url_name.endswith("_changelist"))
+    return bool(match and match.url_name and match.url_name.endswith(("_changelist", "_all")))
 
 
 def link(name: str, pk: Any, text: str | None = None) -> SafeString:

@@ -14,6 +14,9 @@ SHOWN = 5
 MOST = 1_000
 """Rows that one press steers: a request must end while somebody waits for it."""
 
+MOST_COUNTED = 10_000
+"""Further than this nobody needs to know, and counting reads every row."""
+
 
 def each(
     request: HttpRequest,
@@ -44,8 +47,8 @@ def each(
     if left:
         messages.warning(
             request,
-            f"{left} more were chosen and not touched: one press steers {MOST}. Narrow the list by"
-            " its filters, so that what is done leaves it, and press again.",
+            f"{left.capitalize()} more were chosen and not touched: one press steers {MOST}."
+            " Narrow the list by its filters, so that what is done leaves it, and press again.",
         )
 
 
@@ -54,13 +57,19 @@ def note(request: HttpRequest, row: Any, said: str, reason: str) -> None:
     auditing.note(request.user.pk, [row], said, reason)
 
 
-def _bounded(rows: QuerySet[Any] | list[Any]) -> tuple[list[Any], int]:
+def counted(rows: QuerySet[Any]) -> tuple[int, bool]:
+    """How many there are, as far as it is worth counting, and whether there are more."""
+    count = rows.order_by()[: MOST_COUNTED + 1].count()
+    return min(count, MOST_COUNTED), count > MOST_COUNTED
+
+
+def _bounded(rows: QuerySet[Any] | list[Any]) -> tuple[list[Any], str]:
     """The rows of this press, and how many are left; counted only when some are."""
     some = list(rows[: MOST + 1])
     if len(some) <= MOST:
-        return some, 0
-    total = len(rows) if isinstance(rows, list) else rows.count()
-    return some[:MOST], total - MOST
+        return some, ""
+    count, is_more = (len(rows), False) if isinstance(rows, list) else counted(rows)
+    return some[:MOST], f"{'more than ' if is_more else ''}{count - MOST}"
 
 
 def giver(request: HttpRequest) -> str:

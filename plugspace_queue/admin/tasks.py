@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -35,7 +36,12 @@ class PriorityFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         value = self.value()
-        return queryset.filter(priority=value) if value in set("0123") else queryset
+        if value is None:
+            return queryset
+        # What is no filter must not find everything: a press may follow.
+        if value not in {choice for choice, _ in self.lookup_choices}:
+            raise IncorrectLookupParameters
+        return queryset.filter(priority=value)
 
 
 @admin.register(Task)

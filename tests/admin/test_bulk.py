@@ -1,12 +1,15 @@
 """A verb for a whole filter: the count and a reason first, then the same as for chosen rows."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from plugspace_queue.admin import bulk, steering
+from plugspace_queue.admin import steering
 from plugspace_queue.models import Task
 from plugspace_queue.types import State
 from tests.admin.test_records import TASKS, rows_of
@@ -30,7 +33,20 @@ def failed() -> list[Task]:
 
 def press(client: Client, address: str, reason: str) -> str:
     """The page that a press of the button leads to."""
-    return client.post(address, {"reason": reason}, follow=True).content.decode()
+    return answered(client, address, reason, asked_at(client, address))
+
+
+def answered(client: Client, address: str, reason: str, moment: str) -> str:
+    """The same by a form that was asked for at a moment."""
+    told = {"reason": reason, "asked_at": moment}
+    return client.post(address, told, follow=True).content.decode()
+
+
+def asked_at(client: Client, address: str) -> str:
+    """When the form in the page was asked for, as it says itself."""
+    found = re.search(r'name="asked_at" value="(\d+)"', rows_of(client, address))
+    assert found is not None
+    return found[1]
 
 
 def states(tasks: list[Task]) -> list[str]:
@@ -75,6 +91,59 @@ def test_the_list_leads_there_with_its_filter_from_any_page(operator: Client, fa
     assert "<strong>3 tasks</strong>" in counted
 
 
+def test_a_press_takes_only_what_was_there_when_it_was_counted(
+    operator: Client, failed: list[Task]
+):
+    moment = asked_at(operator, f"{RETRY}{FAILED_CODE}")
+    late = make_task(type="CODE", state=State.FAILED)
+
+    assert "3 of 3 go again" in answered(operator, f"{RETRY}{FAILED_CODE}", "x", moment)
+    assert states([late]) == [State.FAILED]
+
+    moment = asked_at(operator, f"{CANCEL}?type__exact=CODE")
+    later = make_task(type="CODE")
+    answered(operator, f"{CANCEL}?type__exact=CODE", "x", moment)
+    assert states([later]) == [State.WAITING]
+
+
+@pytest.mark.parametrize("moment", ["", "yesterday", "-1", "9" * 40])
+def test_a_press_that_does_not_say_when_it_was_counted_does_nothing(
+    operator: Client, failed: list[Task], moment: str
+):
+    page = answered(operator, f"{RETRY}{FAILED_CODE}", "x", moment)
+
+    assert "<strong>3 tasks</strong> can be retried" in page
+    assert states(failed) == [State.FAILED] * 3
+
+
+def test_neither_page_nor_press_reads_the_large_columns(operator: Client, failed: list[Task]):
+    address = f"{RETRY}{FAILED_CODE}"
+    moment = asked_at(operator, address)
+
+    with CaptureQueriesContext(connection) as asked:
+        operator.get(address)
+    assert not [q for q in asked.captured_queries if '_task"."result"' in q["sql"]]
+    with CaptureQueriesContext(connection) as pressed:
+        operator.post(f"{CANCEL}?state__exact=failed", {"reason": "x", "asked_at": moment})
+    assert not [q for q in pressed.captured_queries if '_task"."result"' in q["sql"]]
+
+
+def test_the_page_tells_every_value_of_a_filter_and_none_that_does_not_filter(
+    operator: Client, failed: list[Task]
+):
+    both = rows_of(operator, f"{RETRY}?type__exact=CODE&type__exact=DESIGN&p=0&o=1")
+
+    assert "<strong>4 tasks</strong>" in both
+    assert "where type is <strong>CODE or DESIGN</strong>." in both
+    assert "no filter is set" in rows_of(operator, f"{RETRY}?p=0&q=%20")
+
+
+def test_a_priority_that_is_none_finds_not_everything(operator: Client, failed: list[Task]):
+    answer = operator.get(f"{CANCEL}?priority=7")
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, TASKS)
+
+
 def test_cancel_takes_what_has_not_ended(operator: Client, failed: list[Task]):
     assert "<strong>1 task</strong> can be cancelled" in rows_of(
         operator, f"{CANCEL}?type__exact=CODE"
@@ -92,15 +161,33 @@ def test_a_filter_that_finds_nothing_to_retry_says_so(operator: Client, failed: 
 def test_very_many_are_counted_up_to_a_limit_and_taken_in_portions(
     operator: Client, failed: list[Task], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bulk, "MOST_COUNTED", 2)
+    monkeypatch.setattr(steering, "MOST_COUNTED", 2)
     monkeypatch.setattr(steering, "MOST", 1)
 
     page = rows_of(operator, f"{RETRY}{FAILED_CODE}")
     assert "More than 2 tasks" in page
     assert "One press takes the newest 1" in page
 
-    assert "1 of 1 go again" in press(operator, f"{RETRY}{FAILED_CODE}", "x")
+    said = press(operator, f"{RETRY}{FAILED_CODE}", "x")
+    assert "1 of 1 go again" in said
     assert states(failed).count(State.WAITING) == 1
+
+
+def test_what_a_press_left_is_counted_up_to_the_same_limit(
+    operator: Client, failed: list[Task], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(steering, "MOST_COUNTED", 2)
+    monkeypatch.setattr(steering, "MOST", 1)
+
+    assert "More than 1 more were chosen" in press(operator, f"{RETRY}{FAILED_CODE}", "x")
+
+
+def test_after_a_press_the_list_still_has_its_filter(operator: Client, failed: list[Task]):
+    moment = asked_at(operator, f"{RETRY}{FAILED_CODE}")
+
+    answer = operator.post(f"{RETRY}{FAILED_CODE}", {"reason": "x", "asked_at": moment})
+
+    assert answer.headers["Location"] == f"{TASKS}{FAILED_CODE}"
 
 
 def test_a_filter_that_makes_no_sense_leads_back_to_the_list(operator: Client):

@@ -220,7 +220,7 @@ def test_a_list_of_tasks_never_pretends_to_know_how_many_there_are(root: Client)
     assert "50+ tasks" in page
 
 
-@pytest.mark.parametrize(("priority", "rows"), [("2", 1), ("0", 0), ("x", 1)])
+@pytest.mark.parametrize(("priority", "rows"), [("2", 1), ("0", 0)])
 def test_the_filter_of_priorities_knows_all_four_without_asking(
     root: Client, priority: str, rows: int
 ):
