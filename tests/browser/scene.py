@@ -11,9 +11,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.utils import timezone
 from redis import Redis
 
-from plugspace_queue import queue_manager
+from plugspace_queue import crossing, queue_manager
 from plugspace_queue.dashboards import queues
-from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine import presence, scripts, store
 from plugspace_queue.engine.connection import client
 from plugspace_queue.models import Attempt, QueueMinute, QueueSettings, Task, Workflow
 from plugspace_queue.types import State, TaskType
@@ -56,6 +56,9 @@ class Scene:
         """A heartbeat of each worker, as it would come once a second."""
         for crew in self._crews:
             crew.heartbeat()
+            for queue in CREWS[crew.name]:
+                call = presence.attend(queue, worker=crew.name, slots=8)
+                crossing.ask(call, queue)
         queues.forget()
 
     def _workers(self) -> None:
@@ -148,6 +151,7 @@ class Scene:
             project_id=EVIL,
             input={"note": EVIL, "password": "open sesame"},
             error={"code": "TIMEOUT", "message": f"The host did not answer. {EVIL}", "stack": "…"},
+            queued_at=now - timedelta(seconds=95),
             attempt_count=1,
         )
         self._attempts(broken, now, ["failed"])
