@@ -1,11 +1,13 @@
 """The list of tasks, and what is done to many of them at once."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -151,8 +153,9 @@ class TaskAdmin(BulkPage):
 
     @admin.display(description="Queued")
     def queued(self, task: Task) -> SafeString:
-        since = timesince(task.queued_at, depth=1)
-        return format_html('<time title="{}">{} ago</time>', task.queued_at.isoformat(), since)
+        is_new = timezone.now() - task.queued_at < timedelta(minutes=1)
+        said = "just now" if is_new else f"{timesince(task.queued_at, depth=1)} ago"
+        return format_html('<time title="{}">{}</time>', task.queued_at.isoformat(), said)
 
     @admin.display(description="Duration")
     def took(self, task: Task) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.contrib import admin
@@ -9,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from plugspace_queue import queue_manager
 from plugspace_queue.models import Attempt, MonthlyUsage, Task, Workflow
@@ -130,6 +132,16 @@ def test_filters_keep_their_place_in_the_links_of_the_pages(root: Client):
 
     assert re.search(r"\?before=[0-9a-f-]{36}&amp;type__exact=CODE", page)
     assert '<td class="field-type">DESIGN' not in page
+
+
+def test_the_list_says_how_long_ago_a_task_was_queued(root: Client):
+    make_task()
+    make_task(queued_at=timezone.now() - timedelta(minutes=7, seconds=5))
+
+    page = rows_of(root, TASKS).replace("\xa0", " ")
+
+    assert page.count(">just now</time>") == 1
+    assert page.count(">7 minutes ago</time>") == 1
 
 
 def test_text_of_tenants_is_escaped(root: Client):
