@@ -1,6 +1,8 @@
 """How a task ends that does not run: cancelled, expired, or lost with its workers."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 
@@ -12,22 +14,35 @@ from plugspace_queue.workflows import advance
 
 
 def end(task: Task, target: State, now: datetime, code: str, message: str) -> bool:
-    """End a waiting task: its row, what hangs on it, refunds, events; False when raced.
+    """End a waiting task: its row, what hangs on it, refunds, events; False when raced."""
+    return bool(end_all([task], target, now, code, message))
+
+
+def end_all(
+    tasks: Sequence[Task], target: State, now: datetime, code: str, message: str
+) -> list[Task]:
+    """The same for several at once; those that were not raced.
 
     All rows of tasks are locked before the counters of quotas, as everywhere.
     """
-    source = State(task.state)
     fields = announcing.final_fields(code, message, now) | {"deadline": None}
     with transaction.atomic():
-        if not Task.objects.move(task.pk, source, target, **fields):
-            return False
-        task.state = target
-        for name, value in fields.items():
-            setattr(task, name, value)
-        cancelled = advance.cancel_descendants([task.pk], now)
-        owed = [task] if task.started_at is None or code in get_settings().refund_on else []
+        moved = [task for task in tasks if _moved(task, target, fields)]
+        cancelled = advance.cancel_descendants([task.pk for task in moved], now)
+        is_owed = code in get_settings().refund_on
+        owed = [task for task in moved if is_owed or task.started_at is None]
         quotas.refund([*owed, *advance.never_started(cancelled)], now, note=code)
-        announcing.ended([*cancelled, task])
+        if moved:
+            announcing.ended([*cancelled, *moved])
+    return moved
+
+
+def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:
+    if not Task.objects.move(task.pk, State(task.state), target, **fields):
+        return False
+    task.state = target
+    for name, value in fields.items():
+        setattr(task, name, value)
     return True
 
 

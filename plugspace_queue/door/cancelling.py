@@ -1,6 +1,8 @@
 """Cancelling: withdraw from the line first, then write; what runs is told to stop."""
 
-from uuid import UUID
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
 
 from django.db import transaction
 from django.utils import timezone
@@ -36,46 +38,60 @@ def cancel(task_id: object, organization_id: str | None = None) -> State:
 
 
 def cancel_workflow(workflow_id: object, organization_id: str | None = None) -> Workflow:
-    """Cancel every step that has not ended, the last one first; the workflow as it is then.
+    """Cancel every step that has not ended, all at once; the workflow as it is then.
 
-    Raises NotFound, InvalidState when all steps have ended.
+    One by one, in a transaction of the caller's, a refund of one step would stand locked before
+    the row of the next. Raises NotFound, InvalidState when all steps have ended.
     """
     workflow = reading.workflow_of(workflow_id, organization_id)
-    steps = sorted(workflow.tasks.all(), key=lambda step: step.step or 0, reverse=True)
-    open_steps = [step for step in steps if not step.is_final]
-    if not open_steps:
-        raise InvalidState(
-            f"Workflow {workflow.pk} has ended ({workflow.status}).", status=str(workflow.status)
-        )
-    for step in open_steps:
-        _cancel_if_open(step.pk)
+    with transaction.atomic():
+        steps = _locked_steps(workflow)
+        # The last one first: what hangs on a step is asked to end before it is.
+        ending_now = [step for step in reversed(steps) if _leaves(step)]
+        _end(ending_now)
     return reading.workflow_of(workflow.pk)
 
 
-def _cancel_if_open(task_id: UUID) -> None:
-    try:
-        cancel(task_id)
-    except InvalidState:
-        # It ended between our look and our word.
-        return
+def _locked_steps(workflow: Workflow) -> list[Task]:
+    open_steps = workflow.tasks.open().order_by("pk").select_for_update(no_key=True)
+    steps = list(open_steps)
+    if not steps:
+        raise InvalidState(
+            f"Workflow {workflow.pk} has ended ({workflow.status}).", status=str(workflow.status)
+        )
+    return steps
+
+
+def _leaves(step: Task) -> bool:
+    """Whether it is out of everybody's hands; else it is marked, and told when it runs."""
+    if step.state == State.BLOCKED:
+        return True
+    return _mark(step) and _place_after_withdrawal(step) == "nowhere"
 
 
 def _cancelled(task: Task) -> State | None:
     """The state reached, or None when the row changed meanwhile."""
-    if task.state == State.BLOCKED:
-        return _end(task)
-    if not _mark(task):
-        return None
+    if task.state != State.BLOCKED:
+        if not _mark(task):
+            return None
+        if _place_after_withdrawal(task) == "elsewhere":
+            return State(task.state)
+    return State.CANCELLED if _end([task]) else None
+
+
+def _place_after_withdrawal(task: Task) -> Literal["nowhere", "elsewhere"]:
+    """Nowhere: this caller may end it. Elsewhere: a worker, or Redis that is away, has a say yet.
+
+    Then the mark on the row stands, and a worker stops it or finishes the cancel.
+    """
     place = _withdrawn(task)
     if place is None:
-        # Redis is away: the mark stands, and a worker's upkeep finishes it.
-        return State(task.state)
+        return "elsewhere"
     if place.name == "running":
         transaction.on_commit(lambda: _stop(task, place.worker), robust=True)
-        return State(task.state)
-    if place.name == "absent" and task.state == State.PROCESSING:
-        return State.PROCESSING
-    return _end(task)
+        return "elsewhere"
+    is_lost = place.name == "absent" and task.state == State.PROCESSING
+    return "elsewhere" if is_lost else "nowhere"
 
 
 def _mark(task: Task) -> bool:
@@ -96,12 +112,13 @@ def _withdraw(task: Task) -> Place:
     return crossing.ask(store.withdraw(queue, [str(task.pk)]), queue)[0]
 
 
-def _end(task: Task) -> State | None:
-    if not ending.end(task, State.CANCELLED, timezone.now(), CODE, MESSAGE):
-        return None
-    # A publish that was under way must not leave a final task in line.
-    transaction.on_commit(lambda: _withdrawn(task), robust=True)
-    return State.CANCELLED
+def _end(tasks: Sequence[Task]) -> list[Task]:
+    """End those nobody was faster with; they are returned."""
+    ended = ending.end_all(tasks, State.CANCELLED, timezone.now(), CODE, MESSAGE)
+    for task in ended:
+        # A publish that was under way must not leave a final task in line.
+        transaction.on_commit(partial(_withdrawn, task), robust=True)
+    return ended
 
 
 def _stop(task: Task, worker: str) -> None:

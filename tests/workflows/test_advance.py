@@ -1,13 +1,16 @@
 """What the end of a step does to the next ones."""
 
+import re
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from plugspace_queue import errors, queue_manager
+from plugspace_queue import errors, keys, queue_manager
 from plugspace_queue.models import MonthlyUsage, Task
+from plugspace_queue.relay import Rotation, relay
 from plugspace_queue.types import State, Status
 from plugspace_queue.workflows import advance
 from plugspace_queue.workflows.inputs import merge, results_of
@@ -187,6 +190,43 @@ def test_cancelling_a_workflow_ends_all_that_is_open():
     ]
     with pytest.raises(errors.InvalidState):
         queue_manager.cancel_workflow(code.workflow_id)
+
+
+def test_cancelling_a_workflow_locks_all_its_tasks_before_any_quota():
+    (_, _, code) = steps_of()
+
+    # As a view under ATOMIC_REQUESTS: every lock stands until the end.
+    with transaction.atomic(), CaptureQueriesContext(connection) as asked:
+        queue_manager.cancel_workflow(code.workflow_id)
+
+    writes = [query["sql"] for query in asked if "UPDATE" in query["sql"]]
+    tables = [_table(sql) for sql in writes]
+    quotas = [at for at, table in enumerate(tables) if table == "plugspace_queue_monthlyusage"]
+    assert len(quotas) == 3
+    assert "plugspace_queue_task" not in tables[quotas[0] :]
+    assert [_type_of(writes[at]) for at in quotas] == ["ARCHITECT", "CODE", "DESIGN"]
+
+
+def _table(sql: str) -> str:
+    return re.findall(r"plugspace_queue_\w+", sql)[0]
+
+
+def _type_of(sql: str) -> str:
+    return next(kind for kind in ("ARCHITECT", "CODE", "DESIGN") if kind in sql)
+
+
+def test_a_workflow_cancelled_in_a_transaction_that_fails_is_as_it_was(redis):
+    (_, _, code) = steps_of()
+
+    with pytest.raises(RuntimeError), transaction.atomic():
+        assert queue_manager.cancel_workflow(code.workflow_id).status == Status.FAILED
+        raise RuntimeError
+
+    steps = queue_manager.get_workflow(code.workflow_id).tasks.all()
+    assert {step.state for step in steps} == {State.WAITING, State.BLOCKED}
+    assert {row.used for row in MonthlyUsage.objects.all()} == {1}
+    relay(timezone.now(), Rotation())
+    assert redis.llen(keys.wait("architect")) == 1
 
 
 def test_a_failed_workflow_goes_on_from_the_step_that_failed():
