@@ -28,6 +28,9 @@ RANK = {Told.SHUTDOWN: 0, Told.TIMEOUT: 1, Told.CANCEL: 1, Told.LOST: 2}
 
 MOST_TOKENS = 10**12
 MOST_COST = 10**6
+MOST_TOKENS_OF_A_TASK = 2**63 - 1
+MOST_COST_OF_A_TASK = 10**10
+"""What the columns hold: the sum over all calls of all attempts."""
 
 
 class ProgressSink(Protocol):
@@ -91,14 +94,22 @@ class Run:
             self.log.append(f"(further lines left out: {limit} is the most an attempt keeps)")
 
     def add_usage(self, tokens: int, cost: Decimal) -> None:
-        """Add what was spent; ValueError for what no row could hold."""
+        """Add what was spent; ValueError for what no row could hold: it changes nothing."""
         if type(tokens) is not int or not 0 <= tokens <= MOST_TOKENS:
             raise ValueError(f"tokens is a whole number from 0 to {MOST_TOKENS}, not {tokens!r}.")
         if not cost.is_finite() or not 0 <= cost < MOST_COST:
             raise ValueError(f"cost is a number from 0 to below {MOST_COST}, not {cost!r}.")
         with self.lock:
+            self._require_room(tokens, cost)
             self.tokens += tokens
             self.cost += cost
+
+    def _require_room(self, tokens: int, cost: Decimal) -> None:
+        if self.task.tokens_used + self.tokens + tokens > MOST_TOKENS_OF_A_TASK:
+            raise ValueError(f"A task has at most {MOST_TOKENS_OF_A_TASK} tokens in all.")
+        # Rounded to the column's places it must still be below.
+        if self.task.cost + self.cost + cost >= MOST_COST_OF_A_TASK - 1:
+            raise ValueError(f"A task costs less than {MOST_COST_OF_A_TASK} in all.")
 
     def add_progress(self, percent: float, stage: str | None) -> None:
         """Keep the highest percentage; progress never goes back within an attempt.

@@ -56,6 +56,8 @@ class ReportingRun(Run):
         self.connection.send(Report(line=message))
 
     def add_usage(self, tokens: int, cost: Decimal) -> None:
+        # Refused here, as in a thread: the parent would only hear of it.
+        super().add_usage(tokens, cost)
         self.connection.send(Report(tokens=tokens, cost=cost))
 
 

@@ -8,6 +8,7 @@ import pytest
 from django.test import override_settings
 
 from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue.models import Task
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
@@ -55,6 +56,38 @@ def test_usage_that_no_row_can_hold_is_refused(processors, crew, until_final, wo
     assert (row.state, row.error["code"]) == ("failed", "INTERNAL_ERROR")
     assert (row.tokens_used, row.cost) == (0, 0)
     works_on(made)
+
+
+def test_usage_whose_sum_no_row_can_hold_is_refused_and_what_was_counted_stays(
+    processors, crew, until_final, works_on
+):
+    def architect(context):
+        for _ in range(10_100):
+            context.record_usage(tokens=1, cost="999999")
+
+    processors("ARCHITECT", architect)
+    made = crew("architect", "code")
+    task = submit()
+
+    row = until_final(task)
+
+    assert (row.state, row.error["code"]) == ("failed", "INTERNAL_ERROR")
+    assert "costs less than 10000000000 in all" in row.error["message"]
+    assert (row.tokens_used, row.cost) == (10_000, 9_999_990_000)
+    works_on(made)
+
+
+def test_usage_of_earlier_attempts_counts_against_what_the_row_can_hold(
+    processors, work, until_final
+):
+    processors("ARCHITECT", lambda context: context.record_usage(tokens=2, cost=2))
+    full = submit()
+    Task.objects.filter(pk=full.pk).update(tokens_used=2**63 - 2)
+
+    work("architect")
+
+    row = until_final(full)
+    assert (row.error["code"], row.tokens_used) == ("INTERNAL_ERROR", 2**63 - 2)
 
 
 @pytest.mark.parametrize("percent", [float("nan"), float("inf")])
