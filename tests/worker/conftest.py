@@ -93,6 +93,8 @@ def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
         made._stop_at = 0.0
         thread.join(timeout=10)
         assert not thread.is_alive()
+        # It may be in the middle of a chore, which locks rows that the test's end removes.
+        made._upkeep.join(timeout=10)
 
 
 def _work(made: Crew) -> None:

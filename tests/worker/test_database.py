@@ -210,7 +210,11 @@ def test_a_child_in_a_long_transaction_holds_up_nothing_when_its_parent_fails(
         gate.set()
         assert until_final(parent).state == "failed"
         assert until_final(submit("CODE"), 5).state == "complete"
+        assert fresh(child).state == "blocked"
         out.set()
+
+    # Upkeep finds what the commit's own follow-up could not lock.
+    assert until_final(child).state == "cancelled"
 
 
 def test_a_worker_that_stops_writes_what_waited_aside(processors, crew, until_running, until_final):
