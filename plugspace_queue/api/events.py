@@ -1,5 +1,6 @@
 """Events over HTTP: a stream under an ASGI server, else and on request a page to poll."""
 
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -33,12 +34,21 @@ from plugspace_queue.models import Task
 R = TypeVar("R", bound=HttpResponseBase)
 
 MOST_AT_ONCE = 100
+OPENINGS = 16
+"""Requests of one process that look at rows and Redis at once; further ones wait for their turn.
+
+An ASGI server gives each request a thread, and each thread takes connections of its own: hundreds
+that come at once, as after a restart, would use up those of the pool and of PostgreSQL.
+"""
+
 SENT = {
     "type": "object",
     "description": "One event of the stream; `data` is an EventShape as JSON.",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
 }
 LAST_EVENT_ID = "Last-Event-ID"
+_turn = threading.BoundedSemaphore(OPENINGS)
+
 SKEW_MS = 60_000
 """How far the clock of Redis, which makes cursors, may be behind the one that makes ids."""
 
@@ -77,6 +87,15 @@ class _Events(ApiView):
     """Base of the three: whose events, and when there are no more."""
 
     renderer_classes = [EventStreamRenderer, JSONRenderer]
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Take turns; the thread of a request under ASGI lives on, its connections must not."""
+        with _turn:
+            try:
+                return super().dispatch(request, *args, **kwargs)
+            finally:
+                if isinstance(request, ASGIRequest):
+                    _leave_databases()
 
     def get_renderers(self) -> list[BaseRenderer]:
         """Who polls with `since` and accepts anything gets JSON."""
@@ -197,8 +216,6 @@ def _collected(subject: Subject, cursor: str, most: int) -> tuple[list[Entry], s
 def _stream(feed: Feed) -> HttpResponseBase:
     if feeds.opened() >= get_settings().max_streams:
         raise Unavailable("This server has no room for another stream; try again soon.")
-    # The thread of this request lives as long as the stream; a connection of its own must not.
-    _leave_databases()
     return _as_stream(StreamingHttpResponse(streams.frames(feed)))
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from plugspace_queue import feeds, keys
+from plugspace_queue import conf, feeds, keys
 from plugspace_queue.api import streams
 from plugspace_queue.api.streams import Feed, frames
 from plugspace_queue.feeds import Subject
 from tests.support import wait_until
 
 SUBJECT = Subject("jobId", "t1")
+AWAY, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +183,40 @@ def test_listeners_outlive_a_cut_connection(redis: Redis):
         return seen
 
     assert run(main) == [1, 2]
+
+
+def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
+    redis: Redis, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
+    at_home = settings.RQ_QUEUES
+
+    async def main() -> list[int]:
+        parts = frames(feed())
+        await anext(parts)
+        settings.RQ_QUEUES = AWAY
+        beats = [await anext(parts) for _ in range(30)]
+        assert set(beats) == {streams.BEAT}
+        tell(redis, 1)
+        settings.RQ_QUEUES = at_home
+        found = await numbers(parts, 1)
+        await parts.aclose()
+        return found
+
+    assert run(main) == [1]
+
+
+def test_who_cannot_be_told_what_is_kept_is_told_that_redis_is_away(redis: Redis, settings: Any):
+    tell(redis, 1)
+    asked, at_home = feed(), settings.RQ_QUEUES
+
+    async def main() -> list[bytes]:
+        settings.RQ_QUEUES = AWAY
+        found = [part async for part in frames(asked)]
+        settings.RQ_QUEUES = at_home
+        return found
+
+    assert run(main) == [streams.RETRY, streams.end("unavailable")]
 
 
 def test_a_task_that_is_tried_again_is_not_over(redis: Redis):

@@ -32,7 +32,7 @@ class Web:
 
 
 @contextmanager
-def serving(log: Path) -> Iterator[Web]:
+def serving(log: Path, **environment: str) -> Iterator[Web]:
     """uvicorn on a free port; it is gone when this ends."""
     port = _free_port()
     words = [sys.executable, "-m", "uvicorn", "project.asgi:application", "--port", str(port)]
@@ -40,7 +40,7 @@ def serving(log: Path) -> Iterator[Web]:
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*words, "--timeout-graceful-shutdown", "1", "--log-level", "warning"],
-            env=child_environment(REDIS_URL=url),
+            env=child_environment(REDIS_URL=url, **environment),
             stdout=out,
             stderr=subprocess.STDOUT,
         )
@@ -80,6 +80,11 @@ class Stream:
             if part is not None:
                 part.close()
 
+    def line(self) -> str:
+        """The next line as it stands on the wire."""
+        assert self._response is not None
+        return self._response.readline().decode().rstrip("\n")
+
     def take(self, count: int) -> list[str]:
         """Wait for so many events more; their names."""
         return [self.next()[1] for _ in range(count)]
@@ -105,8 +110,6 @@ class Stream:
 class Crowd:
     """Many clients of one path in one thread; `opened` counts those whose stream has begun."""
 
-    AT_ONCE = 20
-
     def __init__(self, port: int, path: str, key: str) -> None:
         self.opened = 0
         self._port = port
@@ -114,18 +117,16 @@ class Crowd:
             f"GET /api/v1/{path} HTTP/1.0\r\nAuthorization: Bearer {key}\r\n"
             "Accept: text/event-stream\r\n\r\n"
         )
-        self._door = asyncio.Semaphore(self.AT_ONCE)
 
     async def listen(self, until: str) -> list[str]:
         """The ids that one client gets, to the one whose data holds `until`."""
-        async with self._door:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
             writer.write(self._head.encode())
             status = await reader.readline()
             assert b" 200 " in status, status
             await reader.readuntil(b"retry: ")
             self.opened += 1
-        try:
             return await _ids(reader, until.encode())
         finally:
             writer.close()
