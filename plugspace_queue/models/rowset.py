@@ -36,7 +36,8 @@ def _recordset(
 ) -> tuple[str, list[Any]]:
     names = [f"c{at}" for at in range(len(fields))]
     columns = ", ".join(
-        f"{name} {_type(field, connection)}" for name, field in zip(names, fields, strict=True)
+        f"{name} {_type(field, connection.alias)}"
+        for name, field in zip(names, fields, strict=True)
     )
     text = jsontext.encode([dict(zip(names, row, strict=True)) for row in rows])
     return f"SELECT * FROM json_to_recordset(%s) AS given ({columns})", [text]
@@ -132,5 +133,7 @@ def prepared(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
 
 
 @functools.cache
-def _type(field: Any, connection: BaseDatabaseWrapper) -> str:
+def _type(field: Any, using: str) -> str:
+    # By alias: a connection that is kept in a cache outlives its thread.
+    connection = connections[using]
     return str(field.rel_db_type(connection) if field.is_relation else field.db_type(connection))
