@@ -81,11 +81,12 @@ class Worker(StockWorker):
                 with_scheduler,
                 dequeue_strategy,
             )
-        self.bootstrap(logging_level, date_format, log_format)
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
         self.crew = self._crew(limits)
-        _spare_the_collector()
+        # Before RQ knows of us: whoever is registered ends well when told to.
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        self.bootstrap(logging_level, date_format, log_format)
+        _spare_the_collector()
         try:
             return self.crew.work() > 0
         finally:

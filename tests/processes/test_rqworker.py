@@ -105,6 +105,15 @@ def test_sigterm_lets_running_tasks_finish(rqworker):
     assert fresh(task).state == "complete"
 
 
+def test_a_worker_that_is_told_to_stop_while_it_registers_ends_well_and_signs_off(rqworker, redis):
+    worker = rqworker(
+        "architect", "--worker-class", "tests.processes.app.early.ToldAtBirth", wait=False
+    )
+
+    assert worker.wait(timeout=20) == 0
+    assert redis.scard("rq:workers") == 0
+
+
 def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(rqworker, until_running, redis):
     worker = rqworker("architect")
     long, polite = prompt("sleep 60"), prompt("hold")
