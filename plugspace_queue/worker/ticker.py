@@ -128,7 +128,6 @@ class Ticker(threading.Thread):
                 self._take_in(name, answer)
             self.ticked_at = time.monotonic()
         except RedisError as error:
-            self._reap_from = time.monotonic() + get_settings().lease
             self._fence_off(error)
 
     def _call(self, name: str) -> scripts.Call[Tick]:
@@ -172,16 +171,20 @@ class Ticker(threading.Thread):
         self._due.hear(name, answer.due_ms)
 
     def _watch_server(self) -> None:
-        """What time it is, and whether the server is another one.
+        """What time it is, and whether leases may have run out whose owners live.
 
-        After its restart nobody reaps for one lease: owners come back first.
+        So it is after a restart of the server, and after a silence as long as half a lease. Then
+        nobody reaps for one lease: owners come back first. A single tick that failed holds up
+        nothing, or a server that is often slow would keep the tasks of dead workers for good.
         """
         told = self._client.info("server")
         if said := told.get("server_time_usec"):
             clock.hear(int(said))
         run_id = str(told.get("run_id"))
-        if self._run_id is not None and run_id != self._run_id:
-            self._reap_from = time.monotonic() + get_settings().lease
+        is_another = self._run_id is not None and run_id != self._run_id
+        lease, now = get_settings().lease, time.monotonic()
+        if is_another or now - self.ticked_at > max(lease / 2, 2 * TICK):
+            self._reap_from = now + lease
         self._run_id = run_id
 
     def _fence_off(self, error: RedisError) -> None:

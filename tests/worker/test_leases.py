@@ -89,6 +89,54 @@ def reap_as(worker):
     return answer.reaped
 
 
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 10.0})
+def test_a_server_that_is_slow_now_and_then_keeps_no_task_of_a_dead_worker(
+    processors, crew, until_final, redis, caplog
+):
+    task = held_by_a_dead_worker(lease_ms=2500)
+    past_its_first_lease(crew, processors)
+
+    def tick_has_failed():
+        redis.client_pause(1500)
+        return "no tick for" in caplog.text
+
+    wait_until(tick_has_failed, 15)
+
+    # One lease later would be 10 s.
+    assert until_final(task, timeout=7).state == "complete"
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 3.0})
+def test_nobody_reaps_for_one_lease_after_a_long_silence(processors, crew, until_final):
+    task = held_by_a_dead_worker(lease_ms=2500)
+    made = past_its_first_lease(crew, processors)
+    tick, made.ticker._tick = made.ticker._tick, lambda: None
+    wait_until(lambda: time.monotonic() - made.ticker.ticked_at > 3)
+    made.ticker._tick, heard_at = tick, time.monotonic()
+
+    until_final(task)
+    assert time.monotonic() - heard_at > 3
+
+
+def past_its_first_lease(crew, processors):
+    """A crew that has ticked and reaps from now on."""
+    processors("ARCHITECT", lambda context: context.attempt)
+    made = crew("architect")
+    began = time.monotonic()
+    wait_until(lambda: made.ticker.ticked_at > began)
+    made.ticker._reap_from = 0.0
+    return made
+
+
+def held_by_a_dead_worker(lease_ms):
+    """A task that a worker took and has not begun."""
+    task = submit()
+    mending.mend(timezone.now())
+    call = store.acquire("architect", worker="dead", want=1, lease_ms=lease_ms)
+    scripts.run(client("architect", purpose="pump"), [call])
+    return task
+
+
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0})
 @pytest.mark.parametrize(
     ("state", "error", "event"),
