@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,8 @@ from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run
 from plugspace_queue.worker.line import Line
 from plugspace_queue.worker.table import Held
+
+logger = logging.getLogger("plugspace_queue.worker")
 
 Ended = Callable[[Held, Ending], None]
 
@@ -43,6 +46,7 @@ class Slot(threading.Thread):
         self._lock = threading.Lock()
         self._current: Run | None = None
         self._is_interrupted = False
+        self._is_spoilt = False
 
     def run(self) -> None:
         try:
@@ -62,6 +66,9 @@ class Slot(threading.Thread):
             ending = ending_of(run, error, entry, clock.now())
         while not self._has_left():
             pass
+        if self._is_spoilt:
+            _drop_connections()
+            self._is_spoilt = False
         self._ended(held, ending)
 
     def _run(self, run: Run, entry: Processor) -> Ending:
@@ -87,7 +94,7 @@ class Slot(threading.Thread):
         with self._lock:
             if self._current is not run or self.ident is None:
                 return False
-            self._is_interrupted = True
+            self._is_interrupted = self._is_spoilt = True
             _raise_in(self.ident)
             return True
 
@@ -186,6 +193,20 @@ def _raise_in(thread_id: int) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread_id), ctypes.py_object(Interrupted)
     )
+
+
+def _drop_connections() -> None:
+    """Let this thread's connections go, with what an interruption left half done on them.
+
+    A query may still be under way, and a transaction block may never have been left: closing
+    alone would not open a new one then.
+    """
+    for connection in connections.all(initialized_only=True):
+        try:
+            connection.close()
+        except Exception:
+            logger.warning("could not close %s after an interruption", connection.alias)
+        del connections[connection.alias]
 
 
 def _absorb() -> None:

@@ -130,6 +130,23 @@ def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(rqworker, unt
         queue_manager.cancel(task.pk)
 
 
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_an_interrupted_query_does_not_spoil_the_next_run_of_its_thread(rqworker, until_final):
+    # Written in Python the driver is interrupted while it waits; in C only between two calls.
+    rqworker("architect", settings="tests.processes.lasting", PSYCOPG_IMPL="python")
+    before = until_final(prompt("query 0"))
+    cut = prompt("query 5")
+    wait_until(lambda: fresh(cut).progress, 10)
+
+    queue_manager.cancel(cut.pk)
+
+    assert until_final(cut, timeout=20).state == "cancelled"
+    after = until_final(prompt("query 0"), timeout=20)
+    assert (after.error, after.attempt_count) == (None, 1)
+    assert after.result == before.result
+
+
 def test_a_processor_in_a_process_of_its_own(rqworker, until_final):
     worker = rqworker("code")
     task = submit("CODE")

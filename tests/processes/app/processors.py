@@ -7,6 +7,8 @@ import signal
 import threading
 from typing import Any
 
+from django.db import connection
+
 from plugspace_queue import errors, processor
 from tests.processes.app import receivers
 
@@ -100,6 +102,14 @@ def pid(context: Any, rest: str) -> Any:
     return {"pid": os.getpid()}
 
 
+def query(context: Any, rest: str) -> Any:
+    """A query that lasts so many seconds."""
+    context.report_progress(1)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [float(rest)])
+    return {"thread": threading.get_ident()}
+
+
 STEPS = {
     "sleep": sleep,
     "report": report,
@@ -111,4 +121,5 @@ STEPS = {
     "fail": fail,
     "busy-once": busy_once,
     "pid": pid,
+    "query": query,
 }
