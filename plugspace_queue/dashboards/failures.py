@@ -31,8 +31,6 @@ HELPS = {
 class Failure:
     """The error of a row, for people."""
 
-    code: str
-    message: str
     stack: str
     help: str
     runs: str
@@ -45,12 +43,9 @@ def failure_of(task: Task) -> Failure | None:
     error = redacted(task.error)
     if not isinstance(error, dict):
         return None
-    code = str(error.get("code", ""))
     return Failure(
-        code=code,
-        message=str(error.get("message", "")),
         stack=str(error.get("stack", "")),
-        help=HELPS.get(code, ""),
+        help=HELPS.get(str(error.get("code", "")), ""),
         runs=_runs(task),
         causes=_causes(task),
     )

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils import timezone
 
 from plugspace_queue.models import Attempt, Task
+from plugspace_queue.rules.redaction import redacted
 from plugspace_queue.rules.spans import span
 from plugspace_queue.types import State
 
@@ -25,6 +27,8 @@ class Moment:
     """A state or an outcome; it gives the colour."""
     text: str
     attempt: Attempt | None = None
+    error: Any = None
+    """What ended the attempt, without secrets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ def _attempt(attempt: Attempt) -> Moment:
         word=attempt.outcome,
         text=f"attempt {attempt.number} on {attempt.worker_name or 'a worker'}, {took}",
         attempt=attempt,
+        error=redacted(attempt.error),
     )
 
 

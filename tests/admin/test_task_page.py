@@ -38,7 +38,7 @@ def with_attempts(number: int, **fields: object) -> Task:
             started_at=start,
             ended_at=start + timedelta(seconds=5),
             outcome="retry",
-            error={"code": "PROVIDER", "message": EVIL},
+            error={"code": "PROVIDER", "message": f"{EVIL} https://bob:hunter2@host/"},
             tokens_used=100,
             cost=Decimal("0.25"),
         )
@@ -58,6 +58,7 @@ def test_the_timeline_tells_each_attempt_with_its_error_tokens_and_cost(root: Cl
     assert page.index("attempt 1 on w1, 5 s") < page.index("attempt 2 on w2, 5 s")
     assert "100 tokens, 0.25 USD" in page
     assert "200 tokens, 0.5 USD" in page
+    assert "hunter2" not in page
     assert EVIL not in page
     assert "data-psq-over" in page
 
