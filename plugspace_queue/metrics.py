@@ -60,6 +60,11 @@ REFUSED = Metric(
 )
 PROBLEMS = Metric("plugspace_problems_total", ("code",), "Requests the API refused, by code.")
 REAPED = Metric("plugspace_reaped_total", ("type",), "Leases taken from workers that died.")
+REPAIRED = Metric(
+    "plugspace_findings_total",
+    ("kind",),
+    "Differences between rows and Redis that the reconciler repaired.",
+)
 LISTENER_ERRORS = Metric(
     "plugspace_listener_errors_total", (), "Listeners and signal receivers that raised."
 )
@@ -76,6 +81,7 @@ SHARED = (
     REFUSED,
     PROBLEMS,
     REAPED,
+    REPAIRED,
     LISTENER_ERRORS,
     UNCOUNTED,
 )

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from plugspace_queue import announcing, crossing, mending, publishing, recovering, sweeping
+from plugspace_queue import announcing, crossing, mending, metrics, publishing, recovering, sweeping
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import audits, copies, store
 from plugspace_queue.engine.connection import client
@@ -39,7 +39,9 @@ def repair(findings: Iterable[Finding], now: datetime) -> int:
     for kind, queue in sorted(groups, key=lambda group: _ORDER.index(group[0])):
         group = groups[kind, queue]
         for start in range(0, len(group), MOST):
-            _REPAIRS[kind](queue, group[start : start + MOST], now)
+            some = group[start : start + MOST]
+            _REPAIRS[kind](queue, some, now)
+            metrics.count(metrics.REPAIRED, kind.value, by=len(some))
     return sum(map(len, groups.values()))
 
 

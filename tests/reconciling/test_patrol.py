@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, keys, metrics, queue_manager
 from plugspace_queue.engine import store
 from plugspace_queue.mending import mend
 from plugspace_queue.models import Task
@@ -28,6 +28,17 @@ def test_what_is_missing_is_published_within_one_round(scene):
     wait_until(lambda: turn(patrol))
 
     assert scene.id(0) in scene.line.waits()
+
+
+def test_each_repair_is_counted_by_its_kind(scene):
+    patrol = Patrol()
+    scene.line.run(store.withdraw("code", [scene.id(0)]))
+    repaired = metrics.field(metrics.REPAIRED, "unpublished")
+    before = metrics.read().get(repaired, 0)
+
+    wait_until(lambda: turn(patrol))
+
+    assert metrics.read()[repaired] == before + 1
 
 
 def test_a_difference_is_repaired_after_a_second_look_and_not_before(scene, settings):

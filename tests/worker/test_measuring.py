@@ -27,13 +27,18 @@ def from_nothing(settings: Any) -> Iterator[None]:
     metrics.forget()
 
 
-def shown() -> dict[str, float]:
-    """Every sample of the page by its name with labels."""
+def page() -> str:
+    """The page as a scraper gets it."""
     pages.forget()
     stats.forget()
     told = Client(headers={"Authorization": f"Bearer {TOKEN}"}).get("/metrics")
     assert told.status_code == 200, told.content
-    lines = [line for line in told.content.decode().splitlines() if not line.startswith("#")]
+    return told.content.decode()
+
+
+def shown() -> dict[str, float]:
+    """Every sample of the page by its name with labels."""
+    lines = [line for line in page().splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
@@ -76,6 +81,27 @@ def test_buckets_of_a_histogram_are_cumulative(acme: Any):
 
     assert [bucket(bound) for bound in ("0.005", "0.1", "0.25", "1800", "+Inf")] == [1, 1, 3, 3, 4]
     assert told['plugspace_run_seconds_sum{type="CODE"}'] == pytest.approx(3000.404)
+
+
+def test_the_parser_of_prometheus_reads_the_page_and_knows_every_metric(acme: Any):
+    parser = pytest.importorskip(
+        "prometheus_client.parser", reason="pip install prometheus-client: make setup does it"
+    )
+    for metric in metrics.SHARED:
+        if metric.is_histogram:
+            metrics.add(metrics.observed(metric, 0.2, *metric.labels))
+        else:
+            metrics.count(metric, *metric.labels)
+
+    families = {f.name: f for f in parser.text_string_to_metric_families(page())}
+
+    assert {"plugspace_redis_up", "plugspace_workers", "plugspace_tasks"} <= set(families)
+    for metric in metrics.SHARED:
+        family = families[metric.name.removesuffix("_total")]
+        assert family.type == ("histogram" if metric.is_histogram else "counter")
+        assert family.documentation == metric.help
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels)
 
 
 def test_what_runs_and_waits_is_told_by_queue(

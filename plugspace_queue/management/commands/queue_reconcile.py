@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from plugspace_queue import metrics
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.management.report import findings_table, places_table, plain
 from plugspace_queue.reconciling import looking
@@ -46,6 +47,8 @@ class Command(BaseCommand):
             places, findings, repaired = self._reconcile(kinds, fix=options["fix"])
         except Unavailable as error:
             raise CommandError(error.message) from error
+        # This process ends now: nobody else adds what it counted.
+        metrics.flush()
         self._write(places, findings, repaired, as_json=options["json"])
         if findings:
             sys.exit(1)
