@@ -44,6 +44,7 @@ NOT_NEGATIVE = (
     "hard_stop",
     "shutdown_grace",
     "snapshot_limit",
+    "max_memory",
 )
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
 SENTINEL_HELPER = (

@@ -63,6 +63,9 @@ class AppSettings:
     shutdown_grace: float = 30.0
     """Seconds running attempts get to finish after SIGTERM."""
 
+    max_memory: int = 0
+    """MiB in memory above which a worker takes nothing more, finishes and ends (0: no limit)."""
+
     rate_limit: Mapping[str, float] = field(default_factory=lambda: {"max": 100, "duration": 60.0})
     """Requests per window (seconds) that tiers are born with; from then on their rows count."""
 

@@ -54,6 +54,7 @@ class Crew:
         self._is_suspended = is_suspended
         self._stop_at: float | None = None
         self._broken = ""
+        self._is_draining = False
         self._signals = 0
         self._signalled_at = 0.0
         desks = [Desk(name, _slots_of(name)) for name in queue_names if _has_processor(name)]
@@ -94,7 +95,7 @@ class Crew:
             mend=lambda: self._upkeep.mend_soon(),
         )
         self._heartbeat = Heartbeat(heartbeat)
-        self._upkeep = Upkeep(self.table, refresh=self._set_slots)
+        self._upkeep = Upkeep(self.table, refresh=self._set_slots, drain=self.drain)
         self._threads = ThreadSlots(self._ended)
         self._loop: LoopSlots | None = None
         self._children = ProcessSlots(self._ended)
@@ -126,6 +127,12 @@ class Crew:
         # is done when the pump hears of it.
         self.pump.inbox.put(Stop())
 
+    def drain(self, reason: str) -> None:
+        """Take nothing more and end when what runs has ended, or at a signal (any thread)."""
+        if not self._is_draining:
+            logger.warning("%s; the worker takes nothing more and ends", reason)
+            self._is_draining = self.pump.is_stopping = True
+
     def _tell_stop(self) -> None:
         for _, run in self.table.runs():
             run.tell(Told.SHUTDOWN)
@@ -149,7 +156,7 @@ class Crew:
 
     def _attendance(self) -> Mapping[str, int]:
         """What each queue is told once a second: this worker's slots, none without a processor."""
-        if self._stop_at is not None:
+        if self._stop_at is not None or self._is_draining:
             return dict.fromkeys(self._queue_names, presence.LEAVING)
         desks = {desk.name: desk.slots for desk in self.pump.desks}
         return {name: desks.get(name, 0) for name in self._queue_names}

@@ -21,6 +21,7 @@ from plugspace_queue.processing.run import Told
 from plugspace_queue.reconciling.patrol import Patrol
 from plugspace_queue.recovering import Suspects
 from plugspace_queue.relay import relay
+from plugspace_queue.worker import memory
 from plugspace_queue.worker.table import Table
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -45,9 +46,12 @@ class Upkeep(threading.Thread):
     SOON = 1.0
     """Seconds until a chore that Redis or the database kept from its work is tried again."""
 
-    def __init__(self, table: Table, *, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self, table: Table, *, refresh: Callable[[], None], drain: Callable[[str], None]
+    ) -> None:
         super().__init__(name="plugspace-upkeep", daemon=True)
         self._table = table
+        self._drain = drain
         self._stopping = threading.Event()
         self._called = threading.Event()
         interval = get_settings().relay_interval
@@ -57,6 +61,7 @@ class Upkeep(threading.Thread):
         self._chores = [
             Chore(self._tell_cancelled, 1.0),
             Chore(refresh, 0.5),
+            Chore(self._look_at_memory, 1.0),
             Chore(metrics.flush_due, metrics.INTERVAL),
             self._mend,
             Chore(lambda: sweeping.expire_due(clock.now()), interval),
@@ -111,6 +116,12 @@ class Upkeep(threading.Thread):
         """One look of the reconciler; while Redis is away the relay says so."""
         with contextlib.suppress(Unavailable):
             self._patrol.turn(clock.now())
+
+    def _look_at_memory(self) -> None:
+        """A worker that has grown too large makes room for a fresh one."""
+        most = get_settings().max_memory
+        if most and (held := memory.resident()) > most:
+            self._drain(f"{held:.0f} MiB in memory, MAX_MEMORY is {most}")
 
     def _tell_cancelled(self) -> None:
         """Stop own attempts whose row asks for it, even when the stop command was lost."""

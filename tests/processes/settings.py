@@ -1,7 +1,14 @@
 """The demo project with processors that do what a test's prompt says."""
 
+import os
+
 from project.settings import *  # noqa: F403
 from project.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.processes.app"]
-PLUGSPACE_QUEUE = {"LEASE": 3.0, "SHUTDOWN_GRACE": 2.0, "RELAY_INTERVAL": 1.0}
+PLUGSPACE_QUEUE = {
+    "LEASE": 3.0,
+    "SHUTDOWN_GRACE": 2.0,
+    "RELAY_INTERVAL": 1.0,
+    "MAX_MEMORY": int(os.environ.get("TEST_MAX_MEMORY", "0")),
+}

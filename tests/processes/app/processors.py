@@ -110,6 +110,16 @@ def query(context: Any, rest: str) -> Any:
     return {"thread": threading.get_ident()}
 
 
+def grow(context: Any, rest: str) -> Any:
+    """Keep so many MiB for good, and work on for longer than a look at the memory takes."""
+    # Bit by bit: one large piece would hold up all threads of the worker.
+    KEPT.extend(os.urandom(1024) * 1024 for _ in range(int(rest)))
+    threading.Event().wait(2.5)
+    return {"pid": os.getpid()}
+
+
+KEPT: list[bytes] = []
+
 STEPS = {
     "sleep": sleep,
     "report": report,
@@ -122,4 +132,5 @@ STEPS = {
     "busy-once": busy_once,
     "pid": pid,
     "query": query,
+    "grow": grow,
 }
