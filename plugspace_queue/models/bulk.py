@@ -6,7 +6,7 @@ per row and column.
 
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -187,20 +187,33 @@ class EndedAttempt:
 ATTEMPT_COLUMNS = tuple(field.name for field in dataclasses.fields(EndedAttempt))
 
 
-def add_attempts(attempts: Sequence[EndedAttempt], *, using: str = "default") -> Answer[int]:
-    """Insert attempts whose ending was written before in this transaction, each once."""
+def add_attempts(
+    attempts: Sequence[EndedAttempt], *, using: str = "default"
+) -> Answer[set[tuple[uuid.UUID, int]]]:
+    """Insert attempts after `finish_all`, each once; id and fence of those inserted.
+
+    Among them may be one whose ending was not written: see `remove_attempts`.
+    """
     connection = connections[using]
     fields = [Attempt._meta.get_field(name.removesuffix("_id")) for name in ATTEMPT_COLUMNS]
     values = list(map(attrgetter(*ATTEMPT_COLUMNS), attempts))
     source, params = relation(connection, fields, values)
-    # By the task's fence, not by an answer, so that it can be sent before there is one.
+    # By the task's fence, not by an answer, so that it can be sent before there is one. A row that
+    # was taken from its attempt and not started again looks like one that the attempt ended.
     sql = f"""
         WITH ended ({", ".join(f"v_{name}" for name in ATTEMPT_COLUMNS)}) AS ({source})
         INSERT INTO {Attempt._meta.db_table} ({", ".join(ATTEMPT_COLUMNS)})
         SELECT ended.* FROM ended JOIN {TABLE} AS task ON task.id = v_task_id
-        WHERE task.fence = v_fence AND task.state <> %s ON CONFLICT DO NOTHING RETURNING 1
+        WHERE task.fence = v_fence AND task.state <> %s ON CONFLICT DO NOTHING
+        RETURNING task_id, fence
     """
-    return send(connection, sql, [*params, State.PROCESSING.value], len)
+    return send(connection, sql, [*params, State.PROCESSING.value], _keys)
+
+
+def remove_attempts(keys: Iterable[tuple[uuid.UUID, int]]) -> None:
+    """Take out again what `add_attempts` inserted in this transaction for no written ending."""
+    for task_id, fence in keys:
+        Attempt.objects.filter(task_id=task_id, fence=fence).delete()
 
 
 def _keys(rows: Sequence[Any]) -> set[tuple[uuid.UUID, int]]:

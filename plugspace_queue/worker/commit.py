@@ -133,7 +133,7 @@ def _send_all(batch: Batch, worker_name: str) -> None:
         answers.others += prepare(batch.lock_timeout)
         if batch.closings:
             answers.written = bulk.finish_all([one.finish for one in batch.closings])
-            answers.others.append(bulk.add_attempts([one.attempt for one in batch.closings]))
+            answers.added = bulk.add_attempts([one.attempt for one in batch.closings])
         if completed := _completed(batch.closings):
             answers.links = bulk.links_from(completed)
         if rows := _progress_rows(batch):
@@ -141,6 +141,7 @@ def _send_all(batch: Batch, worker_name: str) -> None:
         if batch.guarded:
             answers.started = _start(batch, worker_name)
         answers.take_into(batch)
+    bulk.remove_attempts(answers.attempts - batch.written)
     if ended := _ended_parents(batch, answers):
         batch.released = advance.release_counted(ended, batch.now)
 
@@ -156,14 +157,17 @@ class Answers:
 
     def __init__(self) -> None:
         self.written: Answer[set[tuple[uuid.UUID, int]]] | None = None
+        self.added: Answer[set[tuple[uuid.UUID, int]]] | None = None
         self.links: Answer[list[tuple[uuid.UUID, uuid.UUID]]] | None = None
         self.started: Answer[list[Task]] | None = None
         self.others: list[Answer[int]] = []
+        self.attempts: set[tuple[uuid.UUID, int]] = set()
         self.pairs: list[tuple[uuid.UUID, uuid.UUID]] = []
 
     def take_into(self, batch: Batch) -> None:
         """Take all of them; the first that failed raises."""
         batch.written = self.written.take() if self.written else set()
+        self.attempts = self.added.take() if self.added else set()
         for answer in self.others:
             answer.take()
         self.pairs = self.links.take() if self.links else []

@@ -4,12 +4,16 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.utils import timezone
 
+from plugspace_queue import queue_manager
 from plugspace_queue.engine.store import Lease, Settlement
 from plugspace_queue.models import Task
 from plugspace_queue.processing.outcome import success
 from plugspace_queue.processing.run import Run
+from plugspace_queue.types import State
 from plugspace_queue.worker import closing
+from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.messages import Ended, Guard, PumpMessage, Settle, Together
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
@@ -111,6 +115,31 @@ def test_a_task_that_finds_no_slot_goes_back_and_the_others_of_its_commit_start(
     assert dispatched == [held[0].task_id, held[2].task_id]
     assert [(one.task_id, one.outcome) for one in settled(told)] == [(held[1].task_id, "back")]
     assert [fresh(task).state for task in tasks] == ["processing", "waiting", "processing"]
+
+
+def test_a_late_result_of_a_task_that_was_cancelled_leaves_no_attempt(recorder):
+    task = submit()
+    held = start(recorder, task)
+    # In line as after a reap whose commit is still to come.
+    assert queue_manager.cancel(task.pk) == State.CANCELLED
+
+    recorder.put(Ended(held, held.run, success({})))
+
+    start(recorder, submit())
+    assert (fresh(task).state, fresh(task).attempts.count()) == (State.CANCELLED, 0)
+
+
+def test_a_late_result_in_the_commit_of_the_next_start_leaves_no_attempt(recorder):
+    older = start(recorder, submit())
+    task = older.run.task
+    Task.objects.filter(pk=task.pk).update(state=State.WAITING)
+    newer = lease_of(task)
+
+    write(Batch([Ended(older, older.run, success({})), Guard([newer])], timezone.now()), "w1")
+
+    row = fresh(task)
+    assert (row.state, row.fence) == (State.PROCESSING, newer.lease.fence)
+    assert row.attempts.count() == 0
 
 
 def settled(told: list[PumpMessage]) -> list[Settlement]:
