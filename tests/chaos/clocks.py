@@ -21,3 +21,6 @@ STARTS_WITHIN = 20.0
 
 SETTLES_IN = 5.0
 """Faults look for a worker that lives so long: it has something to lose."""
+
+TAKEN_BACK_WITHIN = 2 * LEASE + 2.0
+"""Two leases after a worker was killed its tasks are somebody else's; a tick and a commit more."""

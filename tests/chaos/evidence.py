@@ -1,5 +1,6 @@
 """What a verdict is made of: what was asked for, what the rows say, what ran, what is left."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,15 @@ class Entries:
     refunded: int = 0
 
 
+@dataclass(frozen=True)
+class Life:
+    """From when to when a worker process lived."""
+
+    worker: str
+    began: float
+    ended: float = math.inf
+
+
 @dataclass
 class Evidence:
     """A run after its end."""
@@ -52,6 +62,7 @@ class Evidence:
     spans: list[journal.Span] = field(default_factory=list)
     injected: list[Injected] = field(default_factory=list)
     departures: list[Departure] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
 
     def submits(self) -> list[Call]:
         """Calls that make tasks."""
@@ -82,6 +93,7 @@ def gather(book: Path, lines: Path, told: dict[str, Any]) -> Evidence:
         spans=journal.read(lines, NO_CPU),
         injected=[Injected(**one) for one in told["injected"]],
         departures=[Departure(**one) for one in told["departures"]],
+        lives=[Life(**one) for one in told["lives"]],
     )
 
 

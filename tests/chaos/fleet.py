@@ -75,6 +75,14 @@ class Fleet:
         while len(self._workers) < self._size:
             self._workers.append(self._start(f"w{next(self._numbers)}"))
 
+    def lives(self) -> list[dict[str, Any]]:
+        """Every worker so far: its name, when it began, and when it ended if it has."""
+        gone = [
+            {"worker": one.worker, "began": one.at - one.lived, "ended": one.at}
+            for one in self.departures
+        ]
+        return [*gone, *({"worker": one.name, "began": one.began} for one in self._workers)]
+
     def untroubled(self) -> list[Worker]:
         """Workers that no fault has in its hands; those that start only when no other is there."""
         living = [one for one in self._workers if one.process.poll() is None]

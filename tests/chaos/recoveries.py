@@ -1,12 +1,24 @@
-"""How long the queue took to go on after each fault, read from the journal."""
+"""How long the queue took to go on after each fault, read from the journal and from the rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from plugspace_queue.models import Task
+from plugspace_queue.models import Attempt, Task
+from plugspace_queue.types import Outcome
 from tests.chaos.faults import Injected
 from tests.chaos.journal import Span, by_task
 
 OF_WORKERS = {"SIGKILL", "SIGSTOP", "SIGTERM"}
+
+
+class Loss(NamedTuple):
+    """An execution that was killed with its worker, and when its task was taken back."""
+
+    task_id: str
+    number: int
+    worker: str
+    killed_at: float
+    taken_back_at: float
 
 
 def recovery(fault: Injected, spans: list[Span], tasks: Mapping[str, Task]) -> float | None:
@@ -15,18 +27,32 @@ def recovery(fault: Injected, spans: list[Span], tasks: Mapping[str, Task]) -> f
     None when it interrupted nothing.
     """
     if fault.name in OF_WORKERS:
-        return max(_of_interrupted(fault, spans, tasks), default=None)
+        found = _interrupted(fault, spans)
+        waits = (_next(next_, tasks.get(span.key.task_id)) - fault.began for span, next_ in found)
+        return max((max(wait, 0.0) for wait in waits), default=None)
     return min((s.began - fault.ended for s in spans if s.began >= fault.ended), default=None)
 
 
-def _of_interrupted(
-    fault: Injected, spans: list[Span], tasks: Mapping[str, Task]
-) -> Iterator[float]:
+def losses(
+    fault: Injected, spans: list[Span], attempts: Mapping[str, Sequence[Attempt]]
+) -> Iterator[Loss]:
+    """What a SIGKILL interrupted, as far as the rows say that it was lost and when."""
+    if fault.name != "SIGKILL":
+        return
+    for span, _ in _interrupted(fault, spans):
+        for one in attempts.get(span.key.task_id, ()):
+            if one.number == span.key.number and one.outcome == Outcome.LOST:
+                told = one.ended_at.timestamp()
+                yield Loss(span.key.task_id, span.key.number, span.key.worker, fault.began, told)
+
+
+def _interrupted(fault: Injected, spans: list[Span]) -> Iterator[tuple[Span, Span | None]]:
+    """Executions that the fault cut off, each with the next one of its task."""
     worker = fault.target.split(" ")[0]
-    for task_id, executions in by_task(spans).items():
+    for executions in by_task(spans).values():
         for span, following in zip(executions, [*executions[1:], None], strict=True):
             if span.key.worker == worker and _is_cut(span, fault):
-                yield max(_next(following, tasks.get(task_id)) - fault.began, 0.0)
+                yield span, following
 
 
 def _is_cut(span: Span, fault: Injected) -> bool:

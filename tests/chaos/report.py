@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests.chaos.evidence import Evidence
 from tests.chaos.overlaps import overlaps
-from tests.chaos.recoveries import recovery
+from tests.chaos.recoveries import losses, recovery
 from tests.chaos.verdict import Violation, told_error
 
 HISTORIES = 12
@@ -58,7 +58,14 @@ def _calls(evidence: Evidence) -> dict[str, dict[str, int]]:
 
 def _faults(evidence: Evidence) -> Iterator[dict[str, Any]]:
     for fault in evidence.injected:
-        yield fault.as_json() | {"recovery": recovery(fault, evidence.spans, evidence.tasks)}
+        taken_back = [
+            loss.taken_back_at - loss.killed_at
+            for loss in losses(fault, evidence.spans, evidence.attempts)
+        ]
+        yield fault.as_json() | {
+            "recovery": recovery(fault, evidence.spans, evidence.tasks),
+            "taken_back": max(taken_back, default=None),
+        }
 
 
 def _asked(evidence: Evidence, task_id: str) -> Iterator[tuple[float, str]]:
@@ -112,14 +119,18 @@ def _head(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _fault_table(report: dict[str, Any]) -> Iterator[str]:
-    yield "| at | fault | what | lasted | recovered after |"
-    yield "|---|---|---|---|---|"
+    yield "| at | fault | what | lasted | taken back after | ran again after |"
+    yield "|---|---|---|---|---|---|"
     for one in report["faults"]:
-        took = "nothing ran there" if one["recovery"] is None else f"{one['recovery']:.1f} s"
-        lasted = one["ended"] - one["began"]
-        at = one["began"] - report["began"]
-        yield f"| {at:.1f} s | {one['name']} | {one['target']} | {lasted:.1f} s | {took} |"
+        began, ended = (one[word] - report["began"] for word in ("began", "ended"))
+        cells = [f"{began:.1f} s", one["name"], one["target"], f"{ended - began:.1f} s"]
+        cells += [_seconds(one["taken_back"]), _seconds(one["recovery"])]
+        yield f"| {' | '.join(cells)} |"
     yield ""
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"
 
 
 def _violation_list(report: dict[str, Any]) -> Iterator[str]:

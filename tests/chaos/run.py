@@ -136,6 +136,7 @@ class Run:
         return {
             "injected": [one.as_json() for one in injector.injected],
             "departures": [one.as_json() for one in self._fleet.departures],
+            "lives": self._fleet.lives(),
             "about": {
                 "seed": plan.seed,
                 "seconds": plan.seconds,

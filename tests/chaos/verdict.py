@@ -11,6 +11,7 @@ from plugspace_queue.quotas import Account
 from plugspace_queue.types import Outcome, State
 from tests.chaos.calls import ACCEPTED, LEAK, REFUSED
 from tests.chaos.clocks import STARTS_WITHIN
+from tests.chaos.deadlines import late
 from tests.chaos.evidence import Entries, Evidence
 from tests.chaos.fleet import Departure
 from tests.chaos.overlaps import overlaps
@@ -252,6 +253,13 @@ def _script(evidence: Evidence, task_id: str) -> str:
     return task.project_id.split("-")[0] if task else ""
 
 
+def taken_back_in_time(evidence: Evidence) -> Iterator[Violation]:
+    """Tasks of a killed worker are somebody else's two leases later, outages not counted."""
+    for loss, took in late(evidence):
+        text = f"#{loss.number} died with {loss.worker} and was taken back {took:.1f} s later"
+        yield Violation("recovery", loss.task_id, text)
+
+
 def only_promised_errors(evidence: Evidence) -> Iterator[Violation]:
     """Callers hear the front door's own errors, no driver's."""
     for call in evidence.calls:
@@ -272,5 +280,6 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     nothing_is_left,
     no_overlap,
     workers_ended_well,
+    taken_back_in_time,
     only_promised_errors,
 )
