@@ -122,19 +122,20 @@ class Ticker(threading.Thread):
             return
         try:
             self._watch_server()
-            calls = [self._call(name) for name in self._queues]
+            held = {name: self._table.fences(name) for name in self._queues}
+            calls = [self._call(name, fences) for name, fences in held.items()]
             answers = scripts.run(self._client, [*calls, *self._attend()])
-            for name, answer in zip(self._queues, answers, strict=False):
-                self._take_in(name, answer)
+            for (name, fences), answer in zip(held.items(), answers, strict=False):
+                self._take_in(name, fences, answer)
             self.ticked_at = time.monotonic()
         except RedisError as error:
             self._fence_off(error)
 
-    def _call(self, name: str) -> scripts.Call[Tick]:
+    def _call(self, name: str, held: Mapping[str, int]) -> scripts.Call[Tick]:
         return store.tick(
             name,
             worker=self._worker_name,
-            held=self._table.fences(name),
+            held=held,
             lease_ms=round(get_settings().lease * 1000),
             reap=time.monotonic() >= self._reap_from,
         )
@@ -155,12 +156,15 @@ class Ticker(threading.Thread):
         except RedisError as error:
             logger.warning("could not sign on or off: %s", error)
 
-    def _take_in(self, name: str, answer: Tick) -> None:
+    def _take_in(self, name: str, fences: Mapping[str, int], answer: Tick) -> None:
         for task_id in answer.lost:
             held = self._table.get(task_id)
             run = held.run if held is not None else None
-            # One that has ended may have been settled since the ids were collected.
-            if run is not None and not run.is_recorded and run.tell(Told.LOST):
+            # One that has ended may have been settled since the ids were collected, and its task
+            # may run again here: the answer is not about that run.
+            if run is None or run.is_recorded or run.fence != fences[task_id]:
+                continue
+            if run.tell(Told.LOST):
                 logger.warning("the lease of %s is lost", task_id)
                 run.told_at -= get_settings().hard_stop
         if answer.reaped:

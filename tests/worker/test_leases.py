@@ -52,6 +52,39 @@ def test_a_heartbeat_that_hangs_lets_no_lease_run_out(processors, crew, until_fi
         released.set()
 
 
+def test_an_answer_about_an_older_lease_of_a_task_is_no_news_to_its_newer_run(
+    processors, crew, until_final
+):
+    gate, asked = threading.Event(), threading.Event()
+
+    def architect(context):
+        gate.wait(20)
+        return context.should_stop
+
+    processors("ARCHITECT", architect)
+    made = crew("architect")
+    fences = made.table.fences
+
+    def older(queue):
+        """What a tick collected just before the task came back to this worker."""
+        found = {task_id: fence - 1 for task_id, fence in fences(queue).items()}
+        if found:
+            asked.set()
+        return found
+
+    task = submit()
+    wait_until(lambda: fresh(task).state == "processing")
+    made.table.fences = older
+    wait_until(asked.is_set)
+    ticked_at = made.ticker.ticked_at
+    wait_until(lambda: made.ticker.ticked_at > ticked_at)
+    made.table.fences = fences
+    gate.set()
+
+    row = until_final(task)
+    assert (row.attempt_count, row.result) == (1, False)
+
+
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0, "HARD_STOP": 0.3})
 def test_the_older_run_is_told_when_its_own_worker_is_granted_the_task_again(
     processors, crew, until_final
