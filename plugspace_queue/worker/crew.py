@@ -235,7 +235,8 @@ class Crew:
 
     def _watch(self) -> None:
         """The pump watches the threads without which nothing may run on."""
-        needed = (self.recorder, self.ticker, *self._wakers.threads, self._upkeep)
+        follower = self.recorder.follower
+        needed = (follower, self.recorder, self.ticker, *self._wakers.threads, self._upkeep)
         dead = [thread.name for thread in needed if not thread.is_alive()]
         if dead and not self._broken:
             self._broken = f"{' and '.join(dead)} died"

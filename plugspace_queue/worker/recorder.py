@@ -1,6 +1,6 @@
 """The one thread that writes rows: whatever queued up during the last commit goes into the next.
 
-Rows first, then Redis: what is committed here is settled by the pump afterwards.
+Rows first, then Redis: what is committed here the follower hands on, and the pump settles.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.worker.aside import Aside, Waiting, single, task_of
 from plugspace_queue.worker.commit import Batch, Counts, Locked, added, count, write
+from plugspace_queue.worker.follower import Follower
 from plugspace_queue.worker.following import FollowUp, tolerate
 from plugspace_queue.worker.messages import PumpMessage, RecorderMessage
 from plugspace_queue.worker.table import Held
@@ -36,7 +37,7 @@ SHORT_LOOK = "100ms"
 
 
 class Recorder(threading.Thread):
-    """Takes messages, commits them in groups, hands on what follows."""
+    """Takes messages, commits them in groups, hands what was committed to its follower."""
 
     def __init__(
         self,
@@ -51,10 +52,17 @@ class Recorder(threading.Thread):
         self.is_healthy = True
         self._inbox: queue.SimpleQueue[RecorderMessage | None] = queue.SimpleQueue()
         self._worker_name = worker_name
-        self._follow_up = FollowUp(tell=tell, dispatch=dispatch, sink=sink, timeout_of=timeout_of)
+        follow_up = FollowUp(tell=tell, dispatch=dispatch, sink=sink, timeout_of=timeout_of)
+        self.follower = Follower(follow_up, self._owe)
         self._stopping = threading.Event()
         self._uncounted: Counts = {}
+        self._owed: queue.SimpleQueue[Counts] = queue.SimpleQueue()
         self._aside = Aside()
+
+    def start(self) -> None:
+        """Start both threads."""
+        self.follower.start()
+        super().start()
 
     def put(self, message: RecorderMessage) -> None:
         """Have this written; never blocks."""
@@ -67,16 +75,28 @@ class Recorder(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not (self._stopping.is_set() and self._inbox.empty()):
+            while not self._is_over():
                 self._turn(self._collect())
                 self._try_again(self._aside.take_due())
             for waiting in self._aside.take_all():
                 self._try_again(waiting)
+            self.follower.drain()
+            self._take_owed()
             self._pay_counts(self._uncounted)
         finally:
+            self.follower.stop()
+            self.follower.join(timeout=LONGEST_PAUSE)
             connection.close()
 
+    def _is_over(self) -> bool:
+        if not (self._stopping.is_set() and self._inbox.empty()):
+            return False
+        # What follows a commit may hand in more, as an attempt that goes back.
+        self.follower.drain()
+        return self._inbox.empty()
+
     def _turn(self, messages: list[RecorderMessage]) -> None:
+        self._take_owed()
         free = self._aside.sift(messages)
         if not free:
             # Nobody ends anything that could take them along.
@@ -122,8 +142,7 @@ class Recorder(threading.Thread):
             # Leases are renewed meanwhile and nothing new is taken; nothing is lost.
             self._stopping.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-        self._follow_up.run(batch)
-        self._uncounted = added(self._uncounted, self._follow_up.take_owed())
+        self.follower.put(batch)
 
     def _is_written(self, batch: Batch) -> bool:
         batch.owed = self._uncounted
@@ -134,11 +153,21 @@ class Recorder(threading.Thread):
         except Exception:
             logger.exception("the database refused a group commit; it is tried again")
             connection.close()
+            self.follower.reconnect()
             self.is_healthy = False
             return False
         self._uncounted = batch.uncounted
         self.is_healthy = True
         return True
+
+    def _owe(self, counts: Counts) -> None:
+        """Count these too (the follower's thread): with the next commit, or when there is none."""
+        self._owed.put(counts)
+        self._inbox.put(None)
+
+    def _take_owed(self) -> None:
+        while not self._owed.empty():
+            self._uncounted = added(self._uncounted, self._owed.get())
 
     def _pay_counts(self, owed: Counts) -> None:
         """Count what could not be counted while somebody else held the queue's row."""

@@ -1,7 +1,9 @@
-"""The recorder goes on when Redis is away: what it could not publish, the relay will."""
+"""The recorder goes on when Redis is away or a listener is slow; the relay does what is left."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.utils import timezone
@@ -11,7 +13,8 @@ from plugspace_queue.engine.store import Lease, Settlement
 from plugspace_queue.models import Task
 from plugspace_queue.processing.outcome import success
 from plugspace_queue.processing.run import Run
-from plugspace_queue.types import State
+from plugspace_queue.signals import SIGNALS
+from plugspace_queue.types import EventName, State
 from plugspace_queue.worker import closing
 from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.messages import Ended, Guard, PumpMessage, Settle, Together
@@ -95,6 +98,7 @@ def test_an_ending_that_cannot_be_told_keeps_no_other_of_its_commit_from_being_s
     # One turn, in this thread: its own finds nothing to do meanwhile.
     recorder._turn([Ended(one, one.run, success({})) for one in held])
 
+    wait_until(lambda: len(settled(told)) == len(held))
     assert {one.task_id: one.outcome for one in settled(told)} == {
         # Its row is final, which Redis is told by a look at the row.
         one.task_id: "drop" if one.task_id == odd else "ok"
@@ -140,6 +144,32 @@ def test_a_late_result_in_the_commit_of_the_next_start_leaves_no_attempt(recorde
     row = fresh(task)
     assert (row.state, row.fence) == (State.PROCESSING, newer.lease.fence)
     assert row.attempts.count() == 0
+
+
+def test_a_slow_listener_holds_up_no_commit(recorder):
+    gate = threading.Event()
+
+    def wait(**_):
+        gate.wait(20)
+
+    first, second = submit(), submit()
+    with listening(EventName.STARTED, wait):
+        start(recorder, first)
+        held = lease_of(second)
+        recorder.put(Guard([held]))
+        wait_until(lambda: fresh(second).state == "processing")
+        assert held.run is None
+        gate.set()
+        wait_until(lambda: held.run)
+
+
+@contextmanager
+def listening(name: EventName, receiver: Callable[..., None]) -> Iterator[None]:
+    SIGNALS[name].connect(receiver)
+    try:
+        yield
+    finally:
+        SIGNALS[name].disconnect(receiver)
 
 
 def settled(told: list[PumpMessage]) -> list[Settlement]:

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from operator import attrgetter
 from datetime import timedelta
 
 import pytest
@@ -126,12 +127,17 @@ def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
 
 
 @pytest.mark.parametrize(
-    ("name", "thread"), [("_wakers", "waker-architect"), ("_upkeep", "upkeep")]
+    ("name", "thread"),
+    [
+        ("_wakers", "waker-architect"),
+        ("_upkeep", "upkeep"),
+        ("recorder.follower", "follower"),
+    ],
 )
 @pytest.mark.timeout(40)
 def test_a_worker_without_one_of_its_threads_ends_for_another_to_start(processors, name, thread):
     made = make_crew("architect", max_idle_time=15)
-    processors("ARCHITECT", lambda context: getattr(made, name).stop())
+    processors("ARCHITECT", lambda context: attrgetter(name)(made).stop())
     submit()
 
     with pytest.raises(RuntimeError, match=f"plugspace-{thread} died"):
