@@ -98,15 +98,11 @@ def field(metric: Metric, *labels: str) -> str:
     return "|".join((metric.name, *labels))
 
 
-def observed(metric: Metric, seconds: float, *labels: str) -> Counts:
-    """What one observation adds to a histogram: its bucket, and milliseconds to the sum."""
+def observe(counts: Counts, metric: Metric, seconds: float, *labels: str) -> None:
+    """Add one observation of a histogram: to its bucket, and milliseconds to the sum."""
     bound = BOUNDS[bisect_left(BUCKETS, seconds)]
-    return Counter(
-        {
-            field(metric, *labels, bound): 1,
-            field(metric, *labels, "sum"): max(round(seconds * 1000), 0),
-        }
-    )
+    counts[field(metric, *labels, bound)] += 1
+    counts[field(metric, *labels, "sum")] += max(round(seconds * 1000), 0)
 
 
 def count(metric: Metric, *labels: str, by: int = 1) -> None:

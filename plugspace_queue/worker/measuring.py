@@ -3,7 +3,7 @@
 from collections import Counter
 
 from plugspace_queue import metrics
-from plugspace_queue.metrics import Counts, field, observed
+from plugspace_queue.metrics import Counts, field, observe
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.worker.closing import Closing
@@ -15,7 +15,7 @@ def measure(batch: Batch) -> None:
     counts: Counts = Counter()
     for task in batch.started:
         if _starts_first(task):
-            counts.update(observed(metrics.WAIT, _waited(task), task.type))
+            observe(counts, metrics.WAIT, _waited(task), task.type)
     for one in batch.recorded:
         _add_ending(counts, one)
     if counts:
@@ -33,7 +33,7 @@ def _waited(task: Task) -> float:
 
 def _add_ending(counts: Counts, one: Closing) -> None:
     task, state = one.run.task, one.finish.state
-    counts.update(observed(metrics.RUN, (one.finish.duration or 0) / 1000, task.type))
+    observe(counts, metrics.RUN, (one.finish.duration or 0) / 1000, task.type)
     counts[field(metrics.ATTEMPTS, task.type, one.ending.outcome.value)] += 1
     if state in lifecycle.FINAL:
         counts[field(metrics.ENDED, task.type, state.value, str(task.priority))] += 1
