@@ -28,7 +28,7 @@ logger = logging.getLogger("plugspace_queue.worker")
 
 
 class FollowUp:
-    """The steps after a commit, in the recorder's thread; one that fails keeps no other."""
+    """The steps after a commit, in the follower's thread; one that fails keeps no other."""
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 import signal
 import threading
 import time
-from operator import attrgetter
 from datetime import timedelta
+from operator import attrgetter
 
 import pytest
 from django.test import override_settings
