@@ -140,7 +140,7 @@ def test_the_late_word_of_a_stopped_worker_is_refused_by_the_row_and_by_redis(
     processors("ARCHITECT", architect)
     task = submit()
     slow = crew("architect", worker_name="slow")
-    wait_until(lambda: fresh(task).state == "processing", 10)
+    wait_until(lambda: slow.table.runs(), 10)
     # The lease runs out as if the process had been stopped, and another worker takes over.
     with slow.table._lock:
         held = slow.table._held.pop(str(task.pk))
