@@ -170,8 +170,8 @@ class Crew:
         for slots in (self._threads, self._loop, self._children):
             if slots is not None:
                 slots.stop()
-        # The others may sit in a read for seconds more; they hold nothing.
-        for thread in (self.ticker, self.recorder):
+        # The others may sit in a read for seconds more; they hold nothing. Upkeep may hold rows.
+        for thread in (self.ticker, self.recorder, self._upkeep):
             thread.join(timeout=5.0)
         metrics.flush()
 
