@@ -111,7 +111,9 @@ def finish_all(
         lifecycle.require(State.PROCESSING, target)
     connection = connections[using]
     names = ("id", "fence", *FINISH_COLUMNS)
-    source, params = relation(connection, _fields(*names), list(map(attrgetter(*names), rows)))
+    # In the order of ids, as everybody locks rows.
+    ordered = sorted(rows, key=attrgetter("id"))
+    source, params = relation(connection, _fields(*names), list(map(attrgetter(*names), ordered)))
     sql = f"""
         WITH ended ({", ".join(f"v_{name}" for name in names)}) AS ({source})
         UPDATE {TABLE} SET {", ".join(f"{name} = v_{name}" for name in FINISH_COLUMNS)}

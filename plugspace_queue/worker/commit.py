@@ -24,7 +24,12 @@ from plugspace_queue.workflows.inputs import results_of
 Counts = dict[str, tuple[int, int]]
 """(completed, failed) per task type."""
 
-LOCK_TIMEOUT = "1s"
+LOCK_TIMEOUT = "800ms"
+"""Shorter than PostgreSQL's `deadlock_timeout` (1 s): the worker, which tries again, gives way
+before a caller's transaction is cancelled."""
+
+LOCKED = frozenset({"55P03", "40P01"})
+"""SQLSTATE of a lock that was not got in time, and of a deadlock."""
 
 
 class Batch:
@@ -76,7 +81,7 @@ def write(batch: Batch, worker_name: str) -> None:
     try:
         _write_or_prove(batch, worker_name)
     except OperationalError as error:
-        raise (Locked() if _is_lock_timeout(error) else error) from error
+        raise (Locked() if _is_locked(error) else error) from error
 
 
 def _write_or_prove(batch: Batch, worker_name: str) -> None:
@@ -99,8 +104,8 @@ class Locked(Exception):
     """A row of this batch is locked; its messages are written one by one."""
 
 
-def _is_lock_timeout(error: OperationalError) -> bool:
-    return getattr(error.__cause__, "sqlstate", None) == "55P03"
+def _is_locked(error: OperationalError) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) in LOCKED
 
 
 def _write_all(batch: Batch, worker_name: str) -> None:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from plugspace_queue import events, mirrors, publishing, quotas
 from plugspace_queue.conf import get_settings
@@ -19,12 +19,15 @@ from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, elsewhere, judge, measuring
-from plugspace_queue.worker.commit import LOCK_TIMEOUT, Batch, Counts, added, prepare
+from plugspace_queue.worker.commit import Batch, Counts, added, prepare
 from plugspace_queue.worker.messages import Announce, PumpMessage, Settle, Together
 from plugspace_queue.worker.table import Held
 from plugspace_queue.workflows import advance
 
 logger = logging.getLogger("plugspace_queue.worker")
+
+LOOK, SHORT_LOOK = "200ms", "20ms"
+"""How long a step waits for a row that somebody holds, and those after it when it was in vain."""
 
 
 class FollowUp:
@@ -44,9 +47,11 @@ class FollowUp:
         self._timeout_of = timeout_of
         self._untold: list[Settle | Announce] = []
         self._owed: Counts = {}
+        self._look = LOOK
 
     def run(self, batch: Batch) -> None:
         """After the commit: start what was granted, settle what ended, tell who listens."""
+        self._look = LOOK
         for step in (
             self._start,
             self._publish_released,
@@ -90,14 +95,14 @@ class FollowUp:
         if failed:
             # Somebody may have retried one meanwhile: its children wait for it again.
             rows = Task.objects.filter(pk__in=failed, state__in=_CASCADES)
-            with _shortly():
+            with self._shortly():
                 advance.cascade(list(rows.values_list("pk", flat=True)), batch.now)
 
     def _refund(self, batch: Batch) -> None:
         # Outside the group commit: a busy usage row must not hold up everybody's endings.
         owed = [one.run.task for one in batch.recorded if _is_system_failure(one)]
         if owed:
-            with _shortly():
+            with self._shortly():
                 quotas.refund(owed, batch.now, note="system failure")
 
     def _start(self, batch: Batch) -> None:
@@ -183,12 +188,28 @@ class FollowUp:
 
     def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
         try:
-            with _shortly():
+            with self._shortly():
                 return judge.judge(held, batch.now)
         except Exception as error:
             logger.exception("a row could not be judged; its task goes back")
             _reconnect_after(error)
             return judge.Verdict(judge.hand_back(held))
+
+    @contextlib.contextmanager
+    def _shortly(self) -> Iterator[None]:
+        """One transaction that does not wait long for a row; upkeep does what it could not.
+
+        Somebody's long transaction would hold up everything this worker starts and settles: it may
+        hold the rows of many, as a caller's that submits holds its organization's usage.
+        """
+        try:
+            with transaction.atomic():
+                for answer in prepare(self._look):
+                    answer.take()
+                yield
+        except OperationalError:
+            self._look = SHORT_LOOK
+            raise
 
 
 def tolerate(step: Callable[[Any], None], subject: Any) -> None:
@@ -198,18 +219,6 @@ def tolerate(step: Callable[[Any], None], subject: Any) -> None:
     except Exception as error:
         logger.exception("%s failed after a group commit", step.__name__)
         _reconnect_after(error)
-
-
-@contextlib.contextmanager
-def _shortly() -> Iterator[None]:
-    """One transaction that waits no longer than a commit does for a row.
-
-    Somebody's long transaction would hold up everything this worker writes.
-    """
-    with transaction.atomic():
-        for answer in prepare(LOCK_TIMEOUT):
-            answer.take()
-        yield
 
 
 def _reconnect_after(error: Exception) -> None:

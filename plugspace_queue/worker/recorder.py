@@ -7,6 +7,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from django.db import connection, transaction
@@ -28,6 +29,9 @@ BATCH = 200
 
 LONGEST_PAUSE = 5.0
 """Seconds between two tries while the database is away."""
+
+LAST_PAUSE = 0.5
+"""The same when the worker stops: the process ends soon."""
 
 COUNT_AGAIN = 1.0
 """Seconds without a message after which counts are paid that were held up."""
@@ -75,18 +79,27 @@ class Recorder(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._is_over():
-                self._turn(self._collect())
-                self._try_again(self._aside.take_due())
+            self._serve()
             for waiting in self._aside.take_all():
                 self._try_again(waiting)
-            self.follower.drain()
-            self._take_owed()
-            self._pay_counts(self._uncounted)
+            # One that was started by this goes back, as the worker stops.
+            self._serve()
+            self._leave()
         finally:
             self.follower.stop()
             self.follower.join(timeout=LONGEST_PAUSE)
             connection.close()
+
+    def _serve(self) -> None:
+        while not self._is_over():
+            self._turn(self._collect())
+            self._try_again(self._aside.take_due())
+
+    def _leave(self) -> None:
+        if left := self._aside.take_all():
+            logger.warning("%d tasks are left to others: their rows are locked", len(left))
+        self._take_owed()
+        self._pay_counts(self._uncounted)
 
     def _is_over(self) -> bool:
         if not (self._stopping.is_set() and self._inbox.empty()):
@@ -140,9 +153,16 @@ class Recorder(threading.Thread):
         pause = 0.1
         while not self._is_written(batch):
             # Leases are renewed meanwhile and nothing new is taken; nothing is lost.
-            self._stopping.wait(pause)
+            self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         self.follower.put(batch)
+
+    def _rest(self, pause: float) -> None:
+        """A stop cuts one pause short, and not all that follow."""
+        if self._stopping.is_set():
+            time.sleep(min(pause, LAST_PAUSE))
+        else:
+            self._stopping.wait(pause)
 
     def _is_written(self, batch: Batch) -> bool:
         batch.owed = self._uncounted

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -142,3 +143,24 @@ def until_running() -> Callable[[Task], Task]:
         return fresh(task)
 
     return wait
+
+
+@contextmanager
+def meanwhile(function: Callable[[], object]) -> Iterator[threading.Thread]:
+    """Run `function` in a thread of its own; it must have ended well soon after the block."""
+    troubles: list[Exception] = []
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as error:
+            troubles.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield thread
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    assert troubles == []

@@ -2,41 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.door import pausing
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.worker import commit
 from tests.support import wait_until
-from tests.worker.conftest import fresh, submit
+from tests.worker.conftest import fresh, meanwhile, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.postgres]
-
-
-@contextmanager
-def meanwhile(function: Callable[[], object]) -> Iterator[threading.Thread]:
-    """Run `function` in a thread of its own; it must have ended well soon after the block."""
-    troubles: list[Exception] = []
-
-    def run() -> None:
-        try:
-            function()
-        except Exception as error:
-            troubles.append(error)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yield thread
-    thread.join(timeout=20)
-    assert not thread.is_alive()
-    assert troubles == []
 
 
 def test_a_connection_that_goes_before_the_last_statement_loses_no_ending(

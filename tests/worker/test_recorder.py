@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
@@ -16,6 +17,7 @@ from plugspace_queue.processing.run import Run
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.types import EventName, State
 from plugspace_queue.worker import closing
+from plugspace_queue.worker import recorder as recording
 from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.messages import Ended, Guard, PumpMessage, Settle, Together
 from plugspace_queue.worker.recorder import Recorder
@@ -161,6 +163,23 @@ def test_a_slow_listener_holds_up_no_commit(recorder):
         assert held.run is None
         gate.set()
         wait_until(lambda: held.run)
+
+
+def test_without_a_database_a_recorder_that_stops_tries_again_in_its_time(recorder, monkeypatch):
+    tries = []
+
+    def refuse(batch: Batch, worker_name: str) -> None:
+        tries.append(batch)
+        raise OperationalError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "write", refuse)
+        recorder.put(Guard([lease_of(submit())]))
+        wait_until(lambda: tries)
+        recorder.stop()
+        recorder.join(timeout=0.5)
+
+    assert len(tries) < 10
 
 
 @contextmanager
