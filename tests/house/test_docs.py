@@ -13,9 +13,14 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command, get_commands
 from django.core.management.base import CommandError
+from django.test import Client
+from django.utils.crypto import get_random_string
 
+from plugspace_queue import errors, exports, queue_manager
+from plugspace_queue.errors import QueueError
 from plugspace_queue.models import ApiKey, Organization
 from plugspace_queue.processing import registry
+from tests.factories import arguments
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -100,20 +105,49 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, monkeypatch):
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed here")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("block", blocks("sh", mark="run"), ids=str)
-def test_a_command_of_the_documentation_succeeds(block: Block, live_server):
+def test_a_command_of_the_documentation_succeeds(block: Block, live_server, admin_client):
     acme = Organization.objects.create(id="acme")
-    _, key = ApiKey.issue(acme, ["read", "submit"])
+    _, key = ApiKey.issue(acme, _scopes(block.page))
 
     done = subprocess.run(
         ["sh", "-eu", "-c", block.text.replace(ADDRESS, live_server.url)],
         cwd=ROOT,
-        env=os.environ | {"KEY": key, "no_proxy": "*"},
+        env=os.environ | _named_by_pages(admin_client) | {"KEY": key, "no_proxy": "*"},
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _scopes(page: Path) -> list[str]:
+    """Those of the key that the page tells to issue; a page that tells nothing only reads."""
+    return re.findall(r"--scope (\w+)", page.read_text(encoding="utf-8")) or ["read"]
+
+
+def _named_by_pages(staff: Client) -> dict[str, str]:
+    """One of each thing that pages name by a variable."""
+    export = "export-of-acme"
+    exports.put(export, b"zip", filename="site.zip", organization_id="acme")
+    workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A bakery"})
+    return {
+        "TASK": str(queue_manager.add_task(**arguments(organization_id="acme")).pk),
+        "WORKFLOW": str(workflow.workflow_id),
+        "EXPORT": export,
+        "SESSION": staff.cookies["sessionid"].value,
+        "CSRF": get_random_string(32),
+    }
+
+
+def test_the_page_of_the_api_tells_every_code_of_a_problem_and_no_other():
+    page = (ROOT / "docs" / "howto" / "rest-api.md").read_text(encoding="utf-8")
+    table = [line.split("|")[2] for line in page.splitlines() if re.match(r"\| [45]\d\d", line)]
+    told = re.findall(r"`([A-Z_]+)`", " ".join(table))
+    of_python = {errors.InvalidTransition, errors.ProcessorConflict}
+
+    known = {error.code for error in set(QueueError.__subclasses__()) - of_python}
+    assert sorted(told) == sorted(known)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
