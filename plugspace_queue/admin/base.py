@@ -12,7 +12,7 @@ from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from plugspace_queue.admin import policy
+from plugspace_queue import guarding
 from plugspace_queue.admin.changelists import KeysetChangeList
 from plugspace_queue.door.queues import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.rules.redaction import redacted
@@ -51,7 +51,7 @@ class StyledMixin:
     @property
     def urls(self) -> list[URLPattern]:
         found: list[URLPattern] = super().urls  # type: ignore[misc]
-        return [policy.guarded(pattern) for pattern in found]
+        return [guarding.guarded(pattern) for pattern in found]
 
     class Media:
         css = {"all": ["plugspace_queue/admin.css"]}

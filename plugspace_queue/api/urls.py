@@ -6,6 +6,7 @@ from django.urls import path, re_path
 from plugspace_queue.api import events, exports, organizations, queues, tasks, workflows
 from plugspace_queue.api.base import NoSuchAddress
 from plugspace_queue.api.schema import DocsView, SchemaView
+from plugspace_queue.guarding import guarded
 
 # The page's own files come with these two; the document itself needs neither.
 has_page = all(map(apps.is_installed, ("drf_spectacular", "drf_spectacular_sidecar")))
@@ -56,7 +57,7 @@ urlpatterns = [
     ),
     path("exports/<str:export_id>/", exports.ExportDetail.as_view(), name="export"),
     path("schema/", SchemaView.as_view(), name="schema"),
-    *([path("docs/", DocsView.as_view(), name="docs")] if has_page else []),
+    *([guarded(path("docs/", DocsView.as_view(), name="docs"))] if has_page else []),
     # A line break too is no address of ours.
     re_path(r"^[\s\S]*$", NoSuchAddress.as_view(), name="nowhere"),
 ]

@@ -63,6 +63,19 @@ def test_the_running_site_serves_the_document_and_its_page_offline(document: dic
     assert "drf_spectacular_sidecar" in page
 
 
+@pytest.mark.django_db
+def test_the_page_of_the_document_has_nothing_inline_and_forbids_it():
+    told = Client().get("/api/v1/docs/")
+    page, policy = told.content.decode(), told.headers["Content-Security-Policy"]
+
+    assert "script-src 'self';" in policy
+    assert "style-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert page.count("<script") == page.count("<script src=") == 2
+    assert "<style" not in page
+    assert " style=" not in page
+
+
 def test_the_document_is_made_once_in_a_process(monkeypatch: pytest.MonkeyPatch):
     made: list[SchemaGenerator] = []
     get_schema = SchemaGenerator.get_schema
