@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db import close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from plugspace_queue import clock, metrics, sampling, sweeping
 from plugspace_queue.conf import get_settings
@@ -100,10 +100,12 @@ class Upkeep(threading.Thread):
         try:
             close_old_connections()
             chore.do()
-        except Unavailable as error:
+        except (Unavailable, OperationalError, InterfaceError) as error:
             # Not a whole interval later: an outage ends at any time.
             chore.due_at = time.monotonic() + min(chore.interval, self.SOON)
             logger.warning("upkeep waits: %s", error.__cause__ or error)
+            if not isinstance(error, Unavailable):
+                connection.close()
         except Exception:
             # The next round does it again; a chore that fails must not end the others.
             logger.exception("an upkeep chore failed")

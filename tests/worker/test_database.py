@@ -10,6 +10,7 @@ from plugspace_queue import errors, queue_manager
 from plugspace_queue.door import pausing
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.worker import commit
+from plugspace_queue.worker.upkeep import Chore
 from tests.support import wait_until
 from tests.worker.conftest import fresh, meanwhile, submit
 
@@ -54,6 +55,22 @@ def end_session() -> int:
 
     with meanwhile(end):
         return int(pid)
+
+
+def test_a_chore_that_the_database_kept_from_its_work_is_soon_done(crew, caplog):
+    calls: list[int] = []
+
+    def look():
+        if not calls:
+            calls.append(end_session())
+        calls.append(Task.objects.count())
+
+    made = crew("architect")
+    made._upkeep._chores.append(Chore(look, interval=60.0))
+
+    wait_until(lambda: len(calls) == 2)
+    assert "upkeep waits: " in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def is_there(pid: int) -> bool:
