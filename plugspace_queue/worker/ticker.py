@@ -29,6 +29,9 @@ BEAT = 0.25
 TICK = 1.0
 """Seconds between two renewals of the leases."""
 
+LISTENS = 3 * TICK
+"""Seconds until a new worker reaps: owners whose server froze renew after a tick and a time-out."""
+
 
 class Ticker(threading.Thread):
     """Beats four times a second, ticks once."""
@@ -65,6 +68,7 @@ class Ticker(threading.Thread):
         """When this thread last turned; old when it hangs somewhere."""
         self._reap_from = time.monotonic() + get_settings().lease
         self._run_id: str | None = None
+        self._is_new = True
 
     def progress(self, run: Run) -> None:
         """An attempt reported progress; it goes out with the next beat (ProgressSink)."""
@@ -179,15 +183,19 @@ class Ticker(threading.Thread):
 
         So it is after a restart of the server, and after a silence as long as half a lease. Then
         nobody reaps for one lease: owners come back first. A single tick that failed holds up
-        nothing, or a server that is often slow would keep the tasks of dead workers for good.
+        nothing, or a server that is often slow would keep the tasks of dead workers for good. A
+        new worker knows of no silence, but its server may tell that it has been up for long.
         """
+        is_new, self._is_new = self._is_new, False
         told = self._client.info("server")
         if said := told.get("server_time_usec"):
             clock.hear(int(said))
         run_id = str(told.get("run_id"))
         is_another = self._run_id is not None and run_id != self._run_id
         lease, now = get_settings().lease, time.monotonic()
-        if is_another or now - self.ticked_at > max(lease / 2, 2 * TICK):
+        if is_new and int(told.get("uptime_in_seconds", 0)) > lease:
+            self._reap_from = now + min(LISTENS, lease)
+        elif is_another or now - self.ticked_at > max(lease / 2, 2 * TICK):
             self._reap_from = now + lease
         self._run_id = run_id
 

@@ -13,3 +13,12 @@ PLUGSPACE_QUEUE = {
     "BACKOFF_DELAY": 0.5,
     "EMBEDDED": False,
 }
+
+# Runs are traced by these logs: each line tells its time, to be laid beside the journal.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"timed": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "timed"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}

@@ -15,7 +15,7 @@ from plugspace_queue.models import Task
 from plugspace_queue.types import State
 from plugspace_queue.worker.heartbeat import Heartbeat
 from tests.support import wait_until
-from tests.worker.conftest import fresh, submit
+from tests.worker.conftest import fresh, make_crew, submit
 
 pytestmark = pytest.mark.usefixtures("acme")
 
@@ -149,6 +149,38 @@ def test_nobody_reaps_for_one_lease_after_a_long_silence(processors, crew, until
 
     until_final(task)
     assert time.monotonic() - heard_at > 3
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 10.0})
+def test_a_new_worker_reaps_soon_at_a_server_that_has_been_up_for_long(
+    processors, crew, until_final, redis
+):
+    task = held_by_a_dead_worker(lease_ms=1)
+    wait_until(lambda: redis.info("server")["uptime_in_seconds"] > 10, 15)
+    processors("ARCHITECT", lambda context: context.attempt)
+    crew("architect")
+
+    # One lease later would be 10 s.
+    assert until_final(task, timeout=8).state == "complete"
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 6.0})
+def test_a_new_worker_waits_one_lease_when_the_server_did_not_answer_it_at_first(
+    processors, redis, caplog
+):
+    held_by_a_dead_worker(lease_ms=1)
+    wait_until(lambda: redis.info("server")["uptime_in_seconds"] > 6, 10)
+    processors("ARCHITECT", lambda context: context.attempt)
+    ticker = make_crew("architect").ticker
+    ticker._is_alive = lambda: True
+    began = time.monotonic()
+
+    redis.client_pause(1500)
+    ticker._tick()
+    assert "no tick for" in caplog.text
+
+    wait_until(lambda: ticker._tick() or not redis.exists(keys.lease("architect")), 15)
+    assert time.monotonic() - began > 6
 
 
 def past_its_first_lease(crew, processors):
