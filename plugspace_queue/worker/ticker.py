@@ -67,6 +67,8 @@ class Ticker(threading.Thread):
         self.beaten_at = time.monotonic()
         """When this thread last turned; old when it hangs somewhere."""
         self._reap_from = time.monotonic() + get_settings().lease
+        self._asking_since: float | None = None
+        """When the first tick began that the server has not answered yet."""
         self._run_id: str | None = None
         self._is_new = True
 
@@ -124,14 +126,17 @@ class Ticker(threading.Thread):
             # A pump that does not turn must not keep its leases.
             logger.error("the pump does not turn; leases are not renewed")
             return
+        if self._asking_since is None:
+            self._asking_since = time.monotonic()
         try:
-            self._watch_server()
+            self._watch_server(self._asking_since)
             held = {name: self._table.fences(name) for name in self._queues}
             calls = [self._call(name, fences) for name, fences in held.items()]
             answers = scripts.run(self._client, [*calls, *self._attend()])
             for (name, fences), answer in zip(held.items(), answers, strict=False):
                 self._take_in(name, fences, answer)
             self.ticked_at = time.monotonic()
+            self._asking_since = None
         except RedisError as error:
             self._fence_off(error)
 
@@ -178,12 +183,13 @@ class Ticker(threading.Thread):
         tell_refused(name, answer.foreign)
         self._due.hear(name, answer.due_ms)
 
-    def _watch_server(self) -> None:
+    def _watch_server(self, asking_since: float) -> None:
         """What time it is, and whether leases may have run out whose owners live.
 
-        So it is after a restart of the server, and after a silence as long as half a lease. Then
+        So it is after a restart of the server, and when it was silent for half a lease. Then
         nobody reaps for one lease: owners come back first. A single tick that failed holds up
-        nothing, or a server that is often slow would keep the tasks of dead workers for good. A
+        nothing, nor does one that came late because this process had no turn: with a server that
+        is often slow, or on a busy machine, the tasks of dead workers would be kept for good. A
         new worker knows of no silence, but its server may tell that it has been up for long.
         """
         is_new, self._is_new = self._is_new, False
@@ -195,7 +201,7 @@ class Ticker(threading.Thread):
         lease, now = get_settings().lease, time.monotonic()
         if is_new and int(told.get("uptime_in_seconds", 0)) > lease:
             self._reap_from = now + min(LISTENS, lease)
-        elif is_another or now - self.ticked_at > max(lease / 2, 2 * TICK):
+        elif is_another or now - asking_since > max(lease / 2, 2 * TICK):
             self._reap_from = now + lease
         self._run_id = run_id
 
