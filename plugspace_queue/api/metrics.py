@@ -16,15 +16,20 @@ from plugspace_queue import metrics
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
 from plugspace_queue.conf import get_settings
-from plugspace_queue.door.stats import QueueStats
+from plugspace_queue.door import holdings
+from plugspace_queue.door.holdings import Held
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, Unavailable
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.metrics import Metric
 from plugspace_queue.types import Scope
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_FOR = 3.0
 """Seconds a page is good for: several scrapers cost as much as one."""
+
+HELD = (
+    "Tasks that wait, are delayed or run, as the lines in Redis have them, by what tier their "
+    "organization has now; (none): it has none, (others): beyond what is told apart."
+)
 
 Sample = tuple[str, dict[str, str], float]
 
@@ -101,7 +106,7 @@ def forget() -> None:
 def _lines() -> Iterator[str]:
     try:
         counters, workers = metrics.read(), metrics.workers_alive()
-        rows = queue_manager.get_queue_stats(max_age=FRESH_FOR)
+        rows = holdings.held()
     except Unavailable:
         yield from _metric("plugspace_redis_up", "gauge", "Redis answers.", [("", {}, 0)])
         return
@@ -109,19 +114,14 @@ def _lines() -> Iterator[str]:
     yield from _metric(
         "plugspace_workers", "gauge", "Workers whose heartbeat lives.", [("", {}, workers)]
     )
-    yield from _metric(
-        "plugspace_tasks", "gauge", "Tasks that wait, are delayed or run.", _held(rows)
-    )
+    yield from _metric("plugspace_tasks", "gauge", HELD, map(_held, rows))
     for metric in metrics.SHARED:
         kind = "histogram" if metric.is_histogram else "counter"
         yield from _metric(metric.name, kind, metric.help, _samples(metric, counters))
 
 
-def _held(rows: Iterable[QueueStats]) -> Iterator[Sample]:
-    for row in rows:
-        figures = {"waiting": row.waiting, "delayed": row.delayed, "running": row.active}
-        for state, value in figures.items():
-            yield "", {"type": row.type.value, "state": state}, value
+def _held(row: Held) -> Sample:
+    return "", {"type": row.type.value, "state": row.state, "tier": row.tier}, row.tasks
 
 
 def _samples(metric: Metric, counters: dict[str, int]) -> Iterator[Sample]:

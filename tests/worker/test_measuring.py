@@ -118,7 +118,8 @@ def test_what_runs_and_waits_is_told_by_queue(
 
     def states() -> list[float]:
         told, of_type = shown(), 'type="ARCHITECT"'
-        names = [f'plugspace_tasks{{{of_type},state="{s}"}}' for s in ("running", "waiting")]
+        tier = 'tier="enterprise"'
+        names = [f'plugspace_tasks{{{of_type},state="{s}",{tier}}}' for s in ("running", "waiting")]
         return [told[name] for name in names]
 
     try:
