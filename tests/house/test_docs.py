@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils.crypto import get_random_string
 
 from plugspace_queue import errors, exports, queue_manager
+from plugspace_queue.api import problems
 from plugspace_queue.errors import QueueError
 from plugspace_queue.models import ApiKey, Organization
 from plugspace_queue.processing import registry
@@ -146,6 +147,8 @@ def test_the_page_of_the_api_tells_every_code_of_a_problem_and_no_other():
     told = re.findall(r"`([A-Z_]+)`", " ".join(table))
     of_python = {errors.InvalidTransition, errors.ProcessorConflict}
 
+    # Those of HTTP alone stand in a module of their own.
+    assert issubclass(problems.LengthRequired, QueueError)
     known = {error.code for error in set(QueueError.__subclasses__()) - of_python}
     assert sorted(told) == sorted(known)
 
