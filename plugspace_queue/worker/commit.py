@@ -4,6 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -190,7 +191,8 @@ def _ended_parents(batch: Batch, answers: Answers) -> dict[uuid.UUID, int]:
 
 
 def _start(batch: Batch, worker_name: str) -> Answer[list[Task]]:
-    granted = [(uuid.UUID(held.task_id), held.lease.fence) for held in batch.guarded]
+    # In the order of ids, as everybody locks rows.
+    granted = sorted((uuid.UUID(held.task_id), held.lease.fence) for held in batch.guarded)
     return bulk.start_all(
         granted,
         worker_name=worker_name,
@@ -201,7 +203,8 @@ def _start(batch: Batch, worker_name: str) -> Answer[list[Task]]:
 
 def _progress_rows(batch: Batch) -> list[tuple[uuid.UUID, int, dict[str, Any]]]:
     told = ((run, closing.progress_of(run)) for run in batch.progressed)
-    return [(run.task.pk, run.fence, progress) for run, progress in told if progress]
+    rows = [(run.task.pk, run.fence, progress) for run, progress in told if progress]
+    return sorted(rows, key=itemgetter(0))
 
 
 def _usage_entries(recorded: Sequence[Closing], now: datetime) -> list[UsageEntry]:

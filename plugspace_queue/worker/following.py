@@ -85,7 +85,7 @@ class FollowUp:
             publishing.publish_ids(batch.released)
 
     def _mirror_workflows(self, batch: Batch) -> None:
-        tasks = [*batch.started, *(one.run.task for one in batch.recorded)]
+        tasks = [*batch.started, *(one.run.task for one in batch.closings)]
         touched = {task.workflow_id for task in tasks if task.workflow_id is not None}
         if touched:
             mirrors.write_workflows(sorted(touched))
@@ -152,7 +152,9 @@ class FollowUp:
 
     def _told_of(self, held: Held, one: closing.Closing, batch: Batch) -> list[Settle | Announce]:
         if not batch.is_recorded(one):
-            return [Settle(held, judge.forget(held))]
+            # It belongs to somebody else by now, or is written already: the answer of a commit got
+            # lost, and it was made again.
+            return [self._judged(held, batch)]
         closing.apply(one)
         bodies = closing.event_bodies(one)
         texts = [jsontext.encode(body) for _, body in bodies]

@@ -1,5 +1,6 @@
 """The recorder goes on when Redis is away or a listener is slow; the relay does what is left."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -180,6 +181,29 @@ def test_without_a_database_a_recorder_that_stops_tries_again_in_its_time(record
         recorder.join(timeout=0.5)
 
     assert len(tries) < 10
+
+
+def test_an_ending_whose_commit_was_made_but_not_answered_is_told_all_the_same(
+    recorder, told, monkeypatch
+):
+    held = start(recorder, submit())
+    lost: list[Batch] = []
+
+    def lose_answer(batch: Batch, worker_name: str) -> None:
+        write(batch, worker_name)
+        if batch.closings and not lost:
+            lost.append(batch)
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(recording, "write", lose_answer)
+    recorder.put(Ended(held, held.run, success({"n": 1})))
+
+    wait_until(lambda: settled(told))
+    (one,) = settled(told)
+    row = fresh(held.run.task)
+    assert (row.state, row.attempts.count(), len(lost)) == (State.COMPLETE, 1, 1)
+    assert json.loads(one.snapshot)["status"] == "complete"
+    assert json.loads(one.event)["name"] == EventName.COMPLETED
 
 
 @contextmanager
