@@ -23,6 +23,9 @@ from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import processor_of
 from plugspace_queue.processing.run import Run, Told
 
+BEGIN = None
+"""The parent's first word, when the process is there and the attempt is still the parent's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -80,6 +83,7 @@ def main(connection: Connection, order: Order) -> None:
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _await_word(connection)
     run = ReportingRun(
         task=order.task,
         fence=order.fence,
@@ -91,6 +95,14 @@ def main(connection: Connection, order: Order) -> None:
     run.connection = connection
     threading.Thread(target=_listen, args=(connection, run), daemon=True).start()
     connection.send(Report(ending=_ending(run)))
+
+
+def _await_word(connection: Connection) -> None:
+    """While this process came its parent may have handed the task back and ended."""
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 def _ending(run: Run) -> Ending:

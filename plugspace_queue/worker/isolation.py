@@ -83,9 +83,10 @@ class ProcessSlots:
 
 
 def _listen(connection: Connection, run: Run) -> Ending | None:
-    """Take the child's reports until its ending; None when it died before."""
+    """Let the child begin, take its reports until its ending; None when it died before."""
     told: Told | None = None
     with contextlib.suppress(EOFError, OSError):
+        connection.send(child.BEGIN)
         while True:
             if run.told is not told:
                 told = run.told

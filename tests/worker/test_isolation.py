@@ -1,7 +1,10 @@
 """Attempts in processes of their own, minded by the worker's threads."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 import pytest
 from django.utils import timezone
@@ -12,6 +15,7 @@ from plugspace_queue.processing import registry
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
+from plugspace_queue.worker import child
 from plugspace_queue.worker.isolation import ProcessSlots
 from plugspace_queue.worker.table import Held
 from tests.support import wait_until
@@ -60,3 +64,34 @@ def test_a_hard_stop_that_comes_before_the_process_is_there_ends_it(
     wait_until(lambda: ended, 20)
     assert ended[0].outcome is Outcome.LOST
     assert not slots._children
+
+
+def child_of(run: Run) -> tuple[BaseProcess, Connection]:
+    """A child process, and its parent's end of the line."""
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
+    process = context.Process(target=child.main, args=(theirs, order), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def test_a_child_begins_when_its_parent_says_so(children: None):
+    run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
+    process, ours = child_of(run)
+
+    assert not ours.poll(1.0)
+    ours.send(child.BEGIN)
+    assert ours.poll(10)
+    assert ours.recv().percent == 1
+    process.kill()
+
+
+def test_a_child_whose_worker_ended_while_it_came_ends_too(children: None):
+    run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
+    process, ours = child_of(run)
+    ours.close()
+
+    process.join(10)
+    assert process.exitcode == 1
