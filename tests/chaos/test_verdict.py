@@ -197,6 +197,20 @@ def test_a_worker_that_ends_otherwise_than_told_is_found(
     assert scene.found() == ([("worker", "")] if is_wrong else [])
 
 
+@pytest.mark.parametrize(("frozen_until", "is_wrong"), [(-12, False), (-16, True)])
+def test_a_worker_that_stood_still_was_starting_for_longer(
+    scene: Scene, frozen_until: float, is_wrong: bool
+):
+    scene.fault("SIGSTOP", "w1", -17, frozen_until)
+    scene.fault("Redis restart", "killed", -2, 1)
+    scene.note("call-1", size=0, verb="cancel", answer="refused", ids=["x"])
+    scene.departures = [
+        {"worker": "w1", "at": NOW, "code": 1, "trouble": "", "took": 1, "lived": 23}
+    ]
+
+    assert scene.found() == ([("worker", "")] if is_wrong else [])
+
+
 def test_a_drivers_error_at_the_front_door_is_found(scene: Scene):
     scene.note("call-1", answer="unclear", code=f"{calls.LEAK} OperationalError: gone")
 

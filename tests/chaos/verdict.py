@@ -234,7 +234,7 @@ def workers_ended_well(evidence: Evidence) -> Iterator[Violation]:
 
 def _expected(one: Departure, evidence: Evidence, *, by_poison: bool) -> set[int]:
     """Exit codes that are as they should be."""
-    is_starting = one.lived < STARTS_WITHIN
+    is_starting = one.lived - _frozen(one, evidence) < STARTS_WITHIN
     told_to_stop = {0, -signal.SIGTERM} if is_starting else {0}
     codes = {"SIGKILL": {-9}, "SIGTERM": told_to_stop}.get(one.trouble, set())
     # One that cannot reach its servers when it starts gives up; its supervisor starts another.
@@ -246,6 +246,15 @@ def _expected(one: Departure, evidence: Evidence, *, by_poison: bool) -> set[int
 
 
 OUTAGES = {"Redis restart", "PostgreSQL restart"}
+
+
+def _frozen(one: Departure, evidence: Evidence) -> float:
+    """Seconds of its life in which it was held still."""
+    return sum(
+        fault.ended - fault.began
+        for fault in evidence.injected
+        if fault.name == "SIGSTOP" and fault.target == one.worker
+    )
 
 
 def _script(evidence: Evidence, task_id: str) -> str:
