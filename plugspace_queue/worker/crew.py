@@ -24,11 +24,10 @@ from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.slots import LoopSlots, Slots, ThreadSlots
 from plugspace_queue.worker.table import Held, Table
 from plugspace_queue.worker.ticker import Ticker
-from plugspace_queue.worker.upkeep import Upkeep
+from plugspace_queue.worker.upkeep import Lookout, Upkeep
 from plugspace_queue.worker.waker import Wakers
 
 logger = logging.getLogger("plugspace_queue.worker")
-
 
 INTERRUPTION = 1.0
 """Seconds that interrupted attempts get to come back when the worker stops."""
@@ -38,7 +37,7 @@ LAST_WORDS = 5.0
 
 
 class Crew:
-    """Pump, slots, waker, ticker, recorder and upkeep of one worker process."""
+    """Pump, slots, waker, ticker, recorder, lookout and upkeep of one worker process."""
 
     def __init__(
         self,
@@ -95,7 +94,8 @@ class Crew:
             mend=lambda: self._upkeep.mend_soon(),
         )
         self._heartbeat = Heartbeat(heartbeat)
-        self._upkeep = Upkeep(self.table, refresh=self._set_slots, drain=self.drain)
+        self._lookout = Lookout(self.table, refresh=self._set_slots, drain=self.drain)
+        self._upkeep = Upkeep()
         self._threads = ThreadSlots(self._ended)
         self._loop: LoopSlots | None = None
         self._children = ProcessSlots(self._ended)
@@ -143,10 +143,7 @@ class Crew:
         return held is not None and held.run is not None and held.run.tell(Told.CANCEL)
 
     def _set_slots(self) -> None:
-        """An operator's change of a queue's slots is in force within a second.
-
-        What was read for others may be a second old by now.
-        """
+        """A change of slots is in force within a second; what was read may be as old by now."""
         policies.forget()
         for desk in self.pump.desks:
             slots = _slots_of(desk.name)
@@ -162,16 +159,18 @@ class Crew:
         return {name: desks.get(name, 0) for name in self._queue_names}
 
     def _helpers(self) -> list[threading.Thread | Wakers]:
-        return [self.recorder, self.ticker, self._wakers, self._upkeep, self._heartbeat]
+        chores = [self._lookout, self._upkeep]
+        return [self.recorder, self.ticker, self._wakers, *chores, self._heartbeat]
 
     def _stop_helpers(self) -> None:
-        for helper in (self._upkeep, self._heartbeat, self.ticker, self._wakers, self.recorder):
+        chores = (self._lookout, self._upkeep)
+        for helper in (*chores, self._heartbeat, self.ticker, self._wakers, self.recorder):
             helper.stop()
         for slots in (self._threads, self._loop, self._children):
             if slots is not None:
                 slots.stop()
         # The others may sit in a read for seconds more; they hold nothing. Upkeep may hold rows.
-        for thread in (self.ticker, self.recorder, self._upkeep):
+        for thread in (self.ticker, self.recorder, *chores):
             thread.join(timeout=5.0)
         metrics.flush()
 
@@ -236,7 +235,8 @@ class Crew:
     def _watch(self) -> None:
         """The pump watches the threads without which nothing may run on."""
         follower = self.recorder.follower
-        needed = (follower, self.recorder, self.ticker, *self._wakers.threads, self._upkeep)
+        chores = (self._lookout, self._upkeep)
+        needed = (follower, self.recorder, self.ticker, *self._wakers.threads, *chores)
         dead = [thread.name for thread in needed if not thread.is_alive()]
         if dead and not self._broken:
             self._broken = f"{' and '.join(dead)} died"

@@ -1,6 +1,7 @@
 """What every worker does on the side, without a leader: each chore is idempotent.
 
-They run in a thread of their own, so that a slow query never keeps a lease from being renewed.
+They run in threads of their own, so that a slow query never keeps a lease from being renewed, and
+the short looks at what people changed not behind the chores that may take long.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
@@ -39,47 +40,21 @@ class Chore:
     due_at: float = 0.0
 
 
-class Upkeep(threading.Thread):
-    """Publishes what was left unpublished, ends what expired, goes round when it is its turn."""
+class Chores(threading.Thread):
+    """Does chores when they are due, one after the other."""
 
     BEAT = 0.5
     SOON = 1.0
     """Seconds until a chore that Redis or the database kept from its work is tried again."""
 
-    def __init__(
-        self, table: Table, *, refresh: Callable[[], None], drain: Callable[[str], None]
-    ) -> None:
-        super().__init__(name="plugspace-upkeep", daemon=True)
-        self._table = table
-        self._drain = drain
+    def __init__(self, name: str, chores: Sequence[Chore]) -> None:
+        super().__init__(name=f"plugspace-{name}", daemon=True)
+        self._chores = chores
         self._stopping = threading.Event()
         self._called = threading.Event()
-        interval = get_settings().relay_interval
-        suspects = Suspects()
-        self._patrol = Patrol()
-        self._mend = Chore(self._relay, interval)
-        self._chores = [
-            Chore(self._tell_cancelled, 1.0),
-            Chore(refresh, 0.5),
-            Chore(self._look_at_memory, 1.0),
-            Chore(metrics.flush_due, metrics.INTERVAL),
-            self._mend,
-            Chore(lambda: sweeping.expire_due(clock.now()), interval),
-            Chore(lambda: sweeping.finish_cancels(clock.now()), interval),
-            Chore(lambda: sweeping.free_blocked(clock.now()), 6 * interval),
-            Chore(lambda: suspects.look(clock.now()), get_settings().lease / 2),
-            Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
-            Chore(self._go_round, 1.0),
-            Chore(lambda: sampling.sample(clock.now()), SAMPLING),
-        ]
 
     def stop(self) -> None:
         self._stopping.set()
-        self._called.set()
-
-    def mend_soon(self) -> None:
-        """Write the gates and publish what is missing now (any thread; it does not wait)."""
-        self._mend.due_at = 0.0
         self._called.set()
 
     def run(self) -> None:
@@ -89,9 +64,12 @@ class Upkeep(threading.Thread):
                 self._called.clear()
                 for chore in self._chores:
                     self._do_when_due(chore)
-            self._patrol.end()
+            self._end()
         finally:
             connection.close()
+
+    def _end(self) -> None:
+        """The last thing before the thread ends."""
 
     def _do_when_due(self, chore: Chore) -> None:
         if time.monotonic() < chore.due_at or self._stopping.is_set():
@@ -111,13 +89,21 @@ class Upkeep(threading.Thread):
             logger.exception("an upkeep chore failed")
             connection.close()
 
-    def _relay(self) -> None:
-        relay(clock.now(), goes_on=lambda: not self._stopping.is_set())
 
-    def _go_round(self) -> None:
-        """One look of the reconciler; while Redis is away the relay says so."""
-        with contextlib.suppress(Unavailable):
-            self._patrol.turn(clock.now())
+class Lookout(Chores):
+    """Looks each second, whatever else takes long, at what people changed for this worker."""
+
+    def __init__(
+        self, table: Table, *, refresh: Callable[[], None], drain: Callable[[str], None]
+    ) -> None:
+        self._table = table
+        self._drain = drain
+        chores = [
+            Chore(self._tell_cancelled, 1.0),
+            Chore(refresh, 0.5),
+            Chore(self._look_at_memory, 1.0),
+        ]
+        super().__init__("lookout", chores)
 
     def _look_at_memory(self) -> None:
         """A worker that has grown too large makes room for a fresh one."""
@@ -139,3 +125,41 @@ class Upkeep(threading.Thread):
         )
         for task_id in asked:
             runs[task_id].tell(Told.CANCEL)
+
+
+class Upkeep(Chores):
+    """Publishes what was left unpublished, ends what expired, goes round when it is its turn."""
+
+    def __init__(self) -> None:
+        interval = get_settings().relay_interval
+        suspects = Suspects()
+        self._patrol = Patrol()
+        self._mend = Chore(self._relay, interval)
+        chores = [
+            Chore(metrics.flush_due, metrics.INTERVAL),
+            self._mend,
+            Chore(lambda: sweeping.expire_due(clock.now()), interval),
+            Chore(lambda: sweeping.finish_cancels(clock.now()), interval),
+            Chore(lambda: sweeping.free_blocked(clock.now()), 6 * interval),
+            Chore(lambda: suspects.look(clock.now()), get_settings().lease / 2),
+            Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
+            Chore(self._go_round, 1.0),
+            Chore(lambda: sampling.sample(clock.now()), SAMPLING),
+        ]
+        super().__init__("upkeep", chores)
+
+    def mend_soon(self) -> None:
+        """Write the gates and publish what is missing now (any thread; it does not wait)."""
+        self._mend.due_at = 0.0
+        self._called.set()
+
+    def _end(self) -> None:
+        self._patrol.end()
+
+    def _relay(self) -> None:
+        relay(clock.now(), goes_on=lambda: not self._stopping.is_set())
+
+    def _go_round(self) -> None:
+        """One look of the reconciler; while Redis is away the relay says so."""
+        with contextlib.suppress(Unavailable):
+            self._patrol.turn(clock.now())

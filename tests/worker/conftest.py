@@ -95,6 +95,7 @@ def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
         thread.join(timeout=10)
         assert not thread.is_alive()
         # It may be in the middle of a chore, which locks rows that the test's end removes.
+        made._lookout.join(timeout=10)
         made._upkeep.join(timeout=10)
 
 

@@ -12,8 +12,10 @@ from plugspace_queue import keys, policies, queue_manager
 from plugspace_queue.engine import scripts, store
 from plugspace_queue.engine.connection import client
 from plugspace_queue.models import MonthlyUsage, QueueSettings, Task
+from plugspace_queue.processing.run import Told
 from plugspace_queue.relay import Rotation, relay
 from plugspace_queue.types import State
+from plugspace_queue.worker import upkeep
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
@@ -199,17 +201,45 @@ def test_a_worker_takes_nothing_while_it_is_suspended(ran):
     assert (ran, fresh(task).state) == ([], "waiting")
 
 
-def test_a_change_of_slots_is_in_force_within_a_second(processors, crew, redis):
+@pytest.fixture
+def three_waiting_at_one_slot(processors, crew, redis):
+    """A worker whose queue has one slot, which stays taken until the test ends; its crew."""
     done = threading.Event()
     processors("ARCHITECT", lambda context: done.wait(30))
     QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=1)
     policies.forget()
     for _ in range(3):
         submit()
-    crew("architect")
+    made = crew("architect")
     wait_until(lambda: redis.llen(keys.active("architect")) == 1, 5)
+    yield made
+    done.set()
 
+
+def test_a_change_of_slots_is_in_force_within_a_second(three_waiting_at_one_slot, redis):
     QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=3)
 
     wait_until(lambda: redis.llen(keys.active("architect")) == 3, 3)
-    done.set()
+
+
+def test_a_change_of_slots_and_a_cancel_do_not_wait_for_a_chore_that_takes_long(
+    three_waiting_at_one_slot, redis, monkeypatch
+):
+    relaying, done = threading.Event(), threading.Event()
+
+    def relay_for_long(*args, **options):
+        relaying.set()
+        done.wait(30)
+        return 0
+
+    monkeypatch.setattr(upkeep, "relay", relay_for_long)
+    three_waiting_at_one_slot._upkeep.mend_soon()
+    wait_until(relaying.is_set)
+    try:
+        QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=3)
+        wait_until(lambda: redis.llen(keys.active("architect")) == 3, 3)
+        Task.objects.filter(state=State.PROCESSING).update(cancel_requested_at=timezone.now())
+        runs = [run for _, run in three_waiting_at_one_slot.table.runs()]
+        wait_until(lambda: all(run.told is Told.CANCEL for run in runs), 3)
+    finally:
+        done.set()

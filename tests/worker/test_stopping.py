@@ -130,6 +130,7 @@ def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
     ("name", "thread"),
     [
         ("_wakers", "waker-architect"),
+        ("_lookout", "lookout"),
         ("_upkeep", "upkeep"),
         ("recorder.follower", "follower"),
     ],
