@@ -80,22 +80,28 @@ def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
 def ending_of(run: Run, error: BaseException, entry: Processor, now: datetime) -> Ending:
     """What follows from an exception; never raises, or a slot would be lost."""
     try:
-        return _ending_of(run, error, entry, now)
-    except Exception as trouble:
+        return _by_told(run, error, now) or _ending_of(run, error, entry, now)
+    except BaseException as trouble:
         told = f"{type(error).__name__}, which cannot be told: {type(trouble).__name__}"
-        return outcome.failed(outcome.Failure(code="INTERNAL_ERROR", message=told, retryable=False))
+        failure = outcome.Failure(code="INTERNAL_ERROR", message=told, retryable=False)
+        return _by_told(run, trouble, now) or outcome.failed(failure)
 
 
 def _ending_of(run: Run, error: BaseException, entry: Processor, now: datetime) -> Ending:
-    # Why the attempt was told to stop comes first.
     failure = outcome.failure_of(error, entry.retry_on)
+    # Once more: to say what the error is may have taken until the attempt was told to stop.
+    return _by_told(run, error, now) or outcome.after_failure(run.task, failure, now)
+
+
+def _by_told(run: Run, error: BaseException, now: datetime) -> Ending | None:
+    """Why the attempt was told to stop comes before what it raised."""
     if run.told is Told.CANCEL or isinstance(error, TaskCancelled):
         return outcome.cancelled(cancelled_failure())
     if run.told in (Told.SHUTDOWN, Told.LOST) and _is_stop(error):
         return outcome.handed_back(run.task)
     if run.told is Told.TIMEOUT:
         return outcome.after_failure(run.task, timeout_failure(run), now)
-    return outcome.after_failure(run.task, failure, now)
+    return None
 
 
 def cancelled_failure() -> outcome.Failure:

@@ -1,5 +1,6 @@
 """How an attempt ended, and what follows from it for the task."""
 
+import asyncio
 import math
 import traceback
 from dataclasses import dataclass
@@ -56,21 +57,25 @@ class Failure:
 def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] = ()) -> Failure:
     """Classify an exception: code, retry class, message and stack within their limits."""
     code, retryable = _classify(error, retry_on)
+    message, stack = _words_of(error)
     return Failure(
         code=code,
-        message=shortened(clean(_words_of(error)), MESSAGE_LIMIT),
+        message=shortened(clean(message), MESSAGE_LIMIT),
         retryable=retryable,
-        stack=shortened(clean("".join(traceback.format_exception(error))), STACK_LIMIT),
+        stack=shortened(clean("".join(stack)), STACK_LIMIT),
         retry_after=_seconds(getattr(error, "retry_after", None)),
     )
 
 
-def _words_of(error: BaseException) -> str:
+def _words_of(error: BaseException) -> tuple[str, list[str]]:
+    """Message and stack; the stack asks the error for its words as well."""
+    name = type(error).__name__
     try:
-        return str(error) or type(error).__name__
-    except Exception:
-        # An error that cannot say what it is must not take its slot along.
-        return type(error).__name__
+        return str(error) or name, traceback.format_exception(error)
+    except BaseException:
+        # An error that cannot say what it is must not take its slot along, whatever it raises; an
+        # interruption that comes here has done what it was for.
+        return name, traceback.format_tb(error.__traceback__)
 
 
 def _seconds(value: Any) -> float | None:
@@ -91,6 +96,9 @@ def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -
         return "EXTERNAL_SERVICE_ERROR", True
     if isinstance(error, QueueError):
         return error.code, isinstance(error, retry_on)
+    if isinstance(error, asyncio.CancelledError):
+        # Nobody told it to stop: another task on its event loop cancelled what is not its own.
+        return "INTERNAL_ERROR", True
     retryable = isinstance(error, retry_on) or get_settings().retry_unknown_errors
     return "INTERNAL_ERROR", retryable
 

@@ -26,6 +26,7 @@ class Told(StrEnum):
 RANK = {Told.SHUTDOWN: 0, Told.TIMEOUT: 1, Told.CANCEL: 1, Told.LOST: 2}
 """A reason of higher rank takes the place of a lower one."""
 
+LONGEST_LINE = 4096
 MOST_TOKENS = 10**12
 MOST_COST = 10**6
 MOST_TOKENS_OF_A_TASK = 2**63 - 1
@@ -89,7 +90,7 @@ class Run:
     def add_log(self, message: str) -> None:
         limit = get_settings().max_log_lines
         if len(self.log) < limit:
-            self.log.append(clean(message)[:4096])
+            self.log.append(clean(message)[:LONGEST_LINE])
         elif len(self.log) == limit:
             self.log.append(f"(further lines left out: {limit} is the most an attempt keeps)")
 
