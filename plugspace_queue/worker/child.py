@@ -21,7 +21,8 @@ from plugspace_queue.models import Task
 from plugspace_queue.processing.attempt import run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import processor_of
-from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.processing.run import LONGEST_LINE, Run, Told
+from plugspace_queue.worker import tidying
 
 BEGIN = None
 """The parent's first word, when the process is there and the attempt is still the parent's."""
@@ -56,7 +57,7 @@ class ReportingRun(Run):
     connection: Connection
 
     def add_log(self, message: str) -> None:
-        self.connection.send(Report(line=message))
+        self.connection.send(Report(line=str(message)[:LONGEST_LINE]))
 
     def add_usage(self, tokens: int, cost: Decimal) -> None:
         # Refused here, as in a thread: the parent would only hear of it.
@@ -80,6 +81,7 @@ def main(connection: Connection, order: Order) -> None:
     A session of its own: Ctrl-C on the terminal and a signal to the service's whole group are the
     parent's business, which tells the attempt and hands it back.
     """
+    owner = os.getpid()
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,7 +96,9 @@ def main(connection: Connection, order: Order) -> None:
     )
     run.connection = connection
     threading.Thread(target=_listen, args=(connection, run), daemon=True).start()
-    connection.send(Report(ending=_ending(run)))
+    ending = _ending(run)
+    tidying.end_if_forked(owner)
+    connection.send(Report(ending=ending))
 
 
 def _await_word(connection: Connection) -> None:
@@ -109,7 +113,9 @@ def _ending(run: Run) -> Ending:
     entry = processor_of(run.task.type)
     if entry is None:
         raise LookupError(f"No processor for {run.task.type} in the child process.")
-    return asyncio.run(run_async(run, entry)) if entry.is_async else run_sync(run, entry)
+    if entry.is_async:
+        return asyncio.run(run_async(run, entry))
+    return tidying.honest(run_sync(run, entry))
 
 
 def _listen(connection: Connection, run: Run) -> None:

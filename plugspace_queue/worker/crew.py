@@ -10,19 +10,16 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence
 from plugspace_queue.engine.connection import client
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.processing import attempt, outcome
-from plugspace_queue.processing.outcome import Ending
-from plugspace_queue.processing.registry import Processor, processor_of, timeout_of
-from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.processing.registry import processor_of, timeout_of
+from plugspace_queue.processing.run import Told
 from plugspace_queue.rules.catalog import type_of_queue
+from plugspace_queue.worker.attempts import Attempts
 from plugspace_queue.worker.desk import Desk, Limits
 from plugspace_queue.worker.heartbeat import Heartbeat
-from plugspace_queue.worker.isolation import ProcessSlots
-from plugspace_queue.worker.messages import Ended, Stop, Woken
+from plugspace_queue.worker.messages import Stop, Woken
 from plugspace_queue.worker.pump import Pump
 from plugspace_queue.worker.recorder import Recorder
-from plugspace_queue.worker.slots import LoopSlots, Slots, ThreadSlots
-from plugspace_queue.worker.table import Held, Table
+from plugspace_queue.worker.table import Table
 from plugspace_queue.worker.ticker import Ticker
 from plugspace_queue.worker.upkeep import Lookout, Upkeep
 from plugspace_queue.worker.waker import Wakers
@@ -59,6 +56,11 @@ class Crew:
         desks = [Desk(name, _slots_of(name)) for name in queue_names if _has_processor(name)]
         names = [desk.name for desk in desks]
         first = queue_names[0]
+        self._attempts = Attempts(
+            record=lambda m: self.recorder.put(m),
+            returned=lambda held: self.pump.returned(held),
+            is_stopping=lambda: self._stop_at is not None,
+        )
         self._wakers = Wakers(
             names, client(first, purpose="block"), lambda m: self.pump.inbox.put(m)
         )
@@ -68,15 +70,15 @@ class Crew:
             client=client(first, purpose="pump"),
             table=self.table,
             record=lambda m: self.recorder.put(m),
-            interrupt=self._interrupt,
-            give_up=self._give_up,
+            interrupt=self._attempts.interrupt,
+            give_up=self._attempts.give_up,
             is_alive=self._turns,
             attendance=self._attendance,
         )
         self.recorder = Recorder(
             worker_name,
             tell=lambda m: self.pump.inbox.put(m),
-            dispatch=self._dispatch,
+            dispatch=self._attempts.dispatch,
             sink=self.ticker,
             timeout_of=lambda task: timeout_of(task.type),
         )
@@ -96,9 +98,6 @@ class Crew:
         self._heartbeat = Heartbeat(heartbeat)
         self._lookout = Lookout(self.table, refresh=self._set_slots, drain=self.drain)
         self._upkeep = Upkeep()
-        self._threads = ThreadSlots(self._ended)
-        self._loop: LoopSlots | None = None
-        self._children = ProcessSlots(self._ended)
 
     def work(self) -> int:
         """Run to the end; how many attempts were settled."""
@@ -121,8 +120,10 @@ class Crew:
             return
         self._signals += 1
         self._signalled_at = now
-        grace = get_settings().shutdown_grace if self._signals == 1 else 0.0
-        self._stop_at = now + grace
+        self._stop_within(get_settings().shutdown_grace if self._signals == 1 else 0.0)
+
+    def _stop_within(self, grace: float) -> None:
+        self._stop_at = time.monotonic() + grace
         # Called by a signal in the pump's own thread, which may hold any lock right now: the rest
         # is done when the pump hears of it.
         self.pump.inbox.put(Stop())
@@ -166,65 +167,11 @@ class Crew:
         chores = (self._lookout, self._upkeep)
         for helper in (*chores, self._heartbeat, self.ticker, self._wakers, self.recorder):
             helper.stop()
-        for slots in (self._threads, self._loop, self._children):
-            if slots is not None:
-                slots.stop()
+        self._attempts.stop()
         # The others may sit in a read for seconds more; they hold nothing. Upkeep may hold rows.
         for thread in (self.ticker, self.recorder, *chores):
             thread.join(timeout=5.0)
         metrics.flush()
-
-    # Running attempts.
-
-    def _dispatch(self, held: Held, run: Run) -> None:
-        """Give a started attempt to a slot; when the worker stops it goes back instead."""
-        entry = processor_of(run.task.type)
-        if self._stop_at is not None or entry is None:
-            run.is_returned = True
-            self._record_end(held, run, outcome.handed_back(run.task))
-            return
-        self._slots_for(run, entry).start(held, run, entry)
-
-    def _slots_for(self, run: Run, entry: Processor) -> Slots:
-        # A task whose worker died runs alone: only a child's death may count on.
-        if entry.isolation == "process" or run.task.recovery_count:
-            return self._children
-        if not entry.is_async:
-            return self._threads
-        if self._loop is None:
-            self._loop = LoopSlots(self._ended)
-        return self._loop
-
-    def _ended(self, held: Held, ending: Ending) -> None:
-        """A slot's call came back."""
-        run = held.run
-        assert run is not None
-        run.is_returned = True
-        self._record_end(held, run, ending)
-        self.pump.returned(held)
-
-    def _give_up(self, held: Held, run: Run) -> None:
-        """End an attempt that does not come back; its slot stays taken until it does."""
-        failure = attempt.timeout_failure(run)
-        if run.told is Told.CANCEL:
-            ending = outcome.cancelled(attempt.cancelled_failure())
-        elif run.told is Told.TIMEOUT:
-            ending = outcome.after_failure(run.task, failure, clock.now())
-        else:
-            ending = outcome.handed_back(run.task)
-        if self._record_end(held, run, ending):
-            logger.error("%s does not stop; its slot is retired until it does", run.task_id)
-
-    def _record_end(self, held: Held, run: Run, ending: Ending) -> bool:
-        first = run.claim_record()
-        if first:
-            self.recorder.put(Ended(held, run, ending))
-        return first
-
-    def _interrupt(self, run: Run) -> None:
-        for slots in (self._threads, self._loop, self._children):
-            if slots is not None:
-                slots.interrupt(run)
 
     # Ending.
 
@@ -234,20 +181,28 @@ class Crew:
 
     def _watch(self) -> None:
         """The pump watches the threads without which nothing may run on."""
-        follower = self.recorder.follower
-        chores = (self._lookout, self._upkeep)
-        needed = (follower, self.recorder, self.ticker, *self._wakers.threads, *chores)
-        dead = [thread.name for thread in needed if not thread.is_alive()]
+        dead = [thread.name for thread in self._vital() if not thread.is_alive()]
         if dead and not self._broken:
-            self._broken = f"{' and '.join(dead)} died"
-            logger.error("%s; the worker ends for its supervisor to start another", self._broken)
-            self._stop_at = time.monotonic()
-            self.pump.is_stopping = True
+            self._break(f"{' and '.join(dead)} died", grace=0.0)
+        elif not self._broken and (reason := self._attempts.why_useless(self.pump.desks)):
+            self._break(reason, grace=get_settings().shutdown_grace)
         if self._ticker_silence() > max(get_settings().lease - 2, get_settings().lease / 2):
             # It hangs: soon others take over what runs here.
             for _, run in self.table.runs():
                 if run.tell(Told.LOST):
-                    self._interrupt(run)
+                    self._attempts.interrupt(run)
+
+    def _vital(self) -> list[threading.Thread]:
+        own = [self.recorder.follower, self.recorder, self.ticker]
+        chores = [self._lookout, self._upkeep]
+        return [*own, *chores, *self._wakers.threads, *self._attempts.vital()]
+
+    def _break(self, reason: str, grace: float) -> None:
+        """End for good, with an exit code that says so, for a supervisor to start another."""
+        logger.error("%s; the worker ends for its supervisor to start another", reason)
+        self._broken = reason
+        self.pump.is_stopping = True
+        self._stop_within(grace)
 
     def _ticker_silence(self) -> float:
         return time.monotonic() - self.ticker.beaten_at
@@ -263,10 +218,10 @@ class Crew:
         be interrupted goes back as the last thing before the process ends.
         """
         for _, run in self.table.runs():
-            self._interrupt(run)
+            self._attempts.interrupt(run)
         self._pump_for(INTERRUPTION, until=lambda: not self.table.runs())
         for held, run in self.table.runs():
-            self._record_end(held, run, outcome.handed_back(run.task))
+            self._attempts.hand_back(held, run)
         self._pump_for(LAST_WORDS, until=lambda: False)
 
     def _pump_for(self, seconds: float, *, until: Callable[[], bool]) -> None:

@@ -6,10 +6,12 @@ is never forked.
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from plugspace_queue import clock
@@ -48,7 +50,7 @@ class ProcessSlots:
         # Noted first: a process that comes between this line and the next one looks for it.
         self._interrupted.add(run)
         if process := self._children.get(run):
-            process.kill()
+            _end(process)
 
     def stop(self) -> None:
         """End every child; their tasks were handed back before."""
@@ -72,18 +74,30 @@ class ProcessSlots:
         theirs.close()
         self._children[run] = process
         if run in self._interrupted:
-            process.kill()
+            _end(process)
         try:
-            ending = _listen(ours, run)
+            ending = _listen(ours, process.sentinel, run)
         finally:
             ours.close()
             process.join(timeout=1.0)
-            process.kill()
+            _end(process)
         return ending or after_death(run, process.exitcode)
 
 
-def _listen(connection: Connection, run: Run) -> Ending | None:
-    """Let the child begin, take its reports until its ending; None when it died before."""
+def _end(process: BaseProcess) -> None:
+    """Kill the child and what it started: it leads a session of its own."""
+    # Group 0 would be our own.
+    if process.pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def _listen(connection: Connection, sentinel: int, run: Run) -> Ending | None:
+    """Let the child begin, take its reports until its ending; None when it died before.
+
+    By the sentinel: what the child has forked keeps its end of the connection open.
+    """
     told: Told | None = None
     with contextlib.suppress(EOFError, OSError):
         connection.send(child.BEGIN)
@@ -91,11 +105,14 @@ def _listen(connection: Connection, run: Run) -> Ending | None:
             if run.told is not told:
                 told = run.told
                 connection.send(told)
-            if connection.poll(POLL):
+            ready = wait([connection, sentinel], POLL)
+            if connection in ready:
                 report: child.Report = connection.recv()
                 _take_in(run, report)
                 if report.ending is not None:
                     return _by_our_clock(report.ending)
+            elif ready:
+                return None
     return None
 
 

@@ -26,6 +26,7 @@ from rq.worker.base import DequeueStrategy
 
 from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
+from plugspace_queue.worker import leftovers
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
 
@@ -87,10 +88,14 @@ class Worker(StockWorker):
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
         self.bootstrap(logging_level, date_format, log_format)
         _spare_the_collector()
+        exit_code = 1
         try:
-            return self.crew.work() > 0
+            has_worked = self.crew.work() > 0
+            exit_code = 0
+            return has_worked
         finally:
             self._teardown_ours()
+            leftovers.end_in_spite_of_threads(exit_code)
 
     def _crew(self, limits: Limits) -> Crew:
         return Crew(

@@ -18,7 +18,7 @@ from tests.worker.conftest import until_final, until_running
 __all__ = ["until_final", "until_running"]
 
 # Read for doctests it would register its processors and receivers in this process.
-collect_ignore = ["app"]
+collect_ignore = ["app", "hostile"]
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -85,7 +85,7 @@ def nothing_is_left(redis: Redis, rqworker: Start) -> Iterator[None]:
 def held_places(redis: Redis) -> dict[str, int]:
     """What is still in the places where waiting and running tasks are kept."""
     sizes: dict[str, int] = {}
-    for name in ("architect", "design", "code"):
+    for name in ("architect", "design", "code", "analyze", "deploy"):
         sizes[keys.wait(name)] = redis.llen(keys.wait(name))
         sizes[keys.active(name)] = redis.llen(keys.active(name))
         sizes[keys.own(name)] = redis.hlen(keys.own(name))

@@ -1,0 +1,122 @@
+"""The attempts under way: where each of them runs, how it is stopped, how its end is recorded."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from plugspace_queue import clock
+from plugspace_queue.conf import get_settings
+from plugspace_queue.processing import attempt, outcome
+from plugspace_queue.processing.outcome import Ending
+from plugspace_queue.processing.registry import Processor, processor_of
+from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.worker.desk import Desk
+from plugspace_queue.worker.isolation import ProcessSlots
+from plugspace_queue.worker.looping import LoopSlots
+from plugspace_queue.worker.messages import Ended
+from plugspace_queue.worker.retired import Retired
+from plugspace_queue.worker.slots import Slots, ThreadSlots
+from plugspace_queue.worker.table import Held
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+
+class Attempts:
+    """Gives started attempts to slots and takes in how each of them ended."""
+
+    def __init__(
+        self,
+        *,
+        record: Callable[[Ended], None],
+        returned: Callable[[Held], None],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._record = record
+        self._returned = returned
+        self._is_stopping = is_stopping
+        self._retired = Retired()
+        self._threads = ThreadSlots(self._ended)
+        self._loop: LoopSlots | None = None
+        self._children = ProcessSlots(self._ended)
+
+    def dispatch(self, held: Held, run: Run) -> None:
+        """Give a started attempt to a slot; when the worker stops it goes back instead."""
+        entry = processor_of(run.task.type)
+        if self._is_stopping() or entry is None:
+            run.is_returned = True
+            self.hand_back(held, run)
+            return
+        self._slots_for(run, entry).start(held, run, entry)
+
+    def interrupt(self, run: Run) -> None:
+        for slots in self._slots():
+            slots.interrupt(run)
+
+    def give_up(self, held: Held, run: Run) -> None:
+        """End an attempt that does not come back; its slot stays taken until it does."""
+        if self._record_end(held, run, self._given_up(run)):
+            logger.error("%s does not stop; its slot is retired until it does", run.task_id)
+            self._retired.add(held, run)
+        if self._loop is not None:
+            self._loop.break_in(run)
+
+    def hand_back(self, held: Held, run: Run) -> None:
+        self._record_end(held, run, outcome.handed_back(run.task))
+
+    def stop(self) -> None:
+        for slots in self._slots():
+            slots.stop()
+
+    def vital(self) -> list[threading.Thread]:
+        """Threads without which no attempt can go on."""
+        return [self._loop.thread] if self._loop is not None else []
+
+    def why_useless(self, desks: Iterable[Desk]) -> str:
+        """Why nothing of a queue can run here any more; empty while it can."""
+        long = self._retired.longer_than(get_settings().hard_stop)
+        if self._loop is not None and any(self._loop.is_unheard(run) for _, run in long):
+            return "the event loop does not turn"
+        taken = Counter(held.queue for held, _ in long)
+        full = [desk.name for desk in desks if 0 < desk.slots <= taken[desk.name]]
+        return f"every slot of {' and '.join(full)} is retired" if full else ""
+
+    def _slots(self) -> list[Slots]:
+        loop = [self._loop] if self._loop is not None else []
+        return [self._threads, *loop, self._children]
+
+    def _slots_for(self, run: Run, entry: Processor) -> Slots:
+        # A task whose worker died runs alone: only a child's death may count on.
+        if entry.isolation == "process" or run.task.recovery_count:
+            return self._children
+        if not entry.is_async:
+            return self._threads
+        if self._loop is None:
+            self._loop = LoopSlots(self._ended)
+        return self._loop
+
+    def _ended(self, held: Held, ending: Ending) -> None:
+        """A slot's call came back."""
+        run = held.run
+        assert run is not None
+        run.is_returned = True
+        self._retired.remove(run)
+        self._record_end(held, run, ending)
+        self._returned(held)
+
+    def _given_up(self, run: Run) -> Ending:
+        if run.told is Told.CANCEL:
+            return outcome.cancelled(attempt.cancelled_failure())
+        if run.told is Told.TIMEOUT and not self._is_held_up(run):
+            return outcome.after_failure(run.task, attempt.timeout_failure(run), clock.now())
+        return outcome.handed_back(run.task)
+
+    def _is_held_up(self, run: Run) -> bool:
+        """Whether its time ran out because another attempt kept the event loop from turning."""
+        return self._loop is not None and self._loop.is_held_up(run)
+
+    def _record_end(self, held: Held, run: Run, ending: Ending) -> bool:
+        first = run.claim_record()
+        if first:
+            self._record(Ended(held, run, ending))
+        return first

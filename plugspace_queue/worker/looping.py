@@ -1,0 +1,120 @@
+"""Where attempts of async processors run: on one event loop, in a thread of its own."""
+
+import asyncio
+import logging
+import os
+import threading
+from functools import partial
+
+from plugspace_queue import clock
+from plugspace_queue.processing.attempt import ending_of, run_async
+from plugspace_queue.processing.outcome import Ending
+from plugspace_queue.processing.registry import Processor
+from plugspace_queue.processing.run import Run
+from plugspace_queue.worker import tidying
+from plugspace_queue.worker.interruption import Interrupted, raise_in
+from plugspace_queue.worker.slots import Ended
+from plugspace_queue.worker.table import Held
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+
+class LoopSlots:
+    """One event loop; what one processor does to it ends nobody else's attempt."""
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended = ended
+        self._owner = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._tasks: dict[Run, asyncio.Task[Ending]] = {}
+        self._runs: set[Run] = set()
+        self._unheard: set[Run] = set()
+        self._is_stopping = False
+        self.thread = threading.Thread(target=self._serve, name="plugspace-loop", daemon=True)
+        self.thread.start()
+
+    def start(self, held: Held, run: Run, entry: Processor) -> None:
+        self._runs.add(run)
+        self._loop.call_soon_threadsafe(self._launch, held, run, entry)
+
+    def interrupt(self, run: Run) -> None:
+        if run not in self._runs:
+            return
+        self._unheard.add(run)
+        self._loop.call_soon_threadsafe(self._cancel, run)
+
+    def is_unheard(self, run: Run) -> bool:
+        """Whether the loop has not turned since this attempt was interrupted."""
+        return run in self._unheard
+
+    def is_held_up(self, run: Run) -> bool:
+        """Whether it cannot go on because another attempt keeps the loop from turning."""
+        return run in self._unheard and not self._is_current(run)
+
+    def break_in(self, run: Run) -> None:
+        """Interrupt code that keeps the loop from turning: a cancel it does not hear.
+
+        Only when it surely does, for whatever runs in the loop's thread is hit.
+        """
+        if run in self._unheard and self._is_current(run) and self.thread.ident is not None:
+            raise_in(self.thread.ident)
+
+    def stop(self) -> None:
+        """End the loop; attempts still on it were handed back before."""
+        self._is_stopping = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.thread.join(timeout=1.0)
+
+    def _is_current(self, run: Run) -> bool:
+        task = self._tasks.get(run)
+        return task is not None and asyncio.current_task(self._loop) is task
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        while not self._is_stopping:
+            self._turn()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    def _turn(self) -> None:
+        """Run the loop until somebody stops it: also a processor may, or its `sys.exit` in a task.
+
+        Everything else that comes out of it means that it is broken; then this thread ends, and
+        the worker with it.
+        """
+        try:
+            self._loop.run_forever()
+        except (SystemExit, KeyboardInterrupt, Interrupted) as error:
+            # By its class: what it says of itself may never end.
+            name = type(error).__name__
+            logger.warning("a processor raised %s in the event loop, which goes on", name)
+
+    def _launch(self, held: Held, run: Run, entry: Processor) -> None:
+        task = self._loop.create_task(self._run(run, entry))
+        self._tasks[run] = task
+        task.add_done_callback(partial(self._done, held, run, entry))
+
+    async def _run(self, run: Run, entry: Processor) -> Ending:
+        ending = await run_async(run, entry)
+        # Before the loop turns: a copy would take what wakes the original.
+        tidying.end_if_forked(self._owner)
+        return ending
+
+    def _done(self, held: Held, run: Run, entry: Processor, task: "asyncio.Task[Ending]") -> None:
+        """Called however the task ended, one that was cancelled before its first line included."""
+        self._tasks.pop(run, None)
+        self._runs.discard(run)
+        self._unheard.discard(run)
+        try:
+            ending = task.result()
+        except BaseException as error:
+            ending = ending_of(run, error, entry, clock.now())
+        self._ended(held, ending)
+
+    def _cancel(self, run: Run) -> None:
+        self._unheard.discard(run)
+        task = self._tasks.get(run)
+        if task is not None:
+            task.cancel()

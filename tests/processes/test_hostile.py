@@ -1,0 +1,265 @@
+"""Processors that do what no processor should, in real workers: each has an outcome with a name."""
+
+import os
+import signal
+
+import pytest
+
+from plugspace_queue.models import Attempt, Organization, Task
+from tests.support import wait_until
+from tests.worker.conftest import fresh, submit
+
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
+
+SETTINGS = "tests.processes.hostile_settings"
+
+
+@pytest.fixture
+def worker(rqworker):
+    """Start a worker whose processors misbehave."""
+
+    def start(*names):
+        return rqworker(*names, settings=SETTINGS)
+
+    return start
+
+
+def thread(step, **arguments):
+    return submit(input={"prompt": step}, max_retries=0, **arguments)
+
+
+def short(step):
+    """In a thread, for a second at most."""
+    return submit("DEPLOY", input={"name": step.replace("_", "-")}, max_retries=0)
+
+
+def alone(step):
+    return submit("ANALYZE", input={"url": f"https://example.com/{step}"}, max_retries=0)
+
+
+def on_loop(step, max_retries=0):
+    return submit("DESIGN", input={"context": {"mood": step}}, max_retries=max_retries)
+
+
+def said(row):
+    return row.state, (row.error or {}).get("code")
+
+
+TIMEOUT = ("failed", "TIMEOUT")
+
+IN_THREADS = {
+    "print_much": ("complete", None),
+    "raise_abruptly": ("failed", "INTERNAL_ERROR"),
+    "call_exit": ("failed", "INTERNAL_ERROR"),
+    "recurse": ("failed", "INTERNAL_ERROR"),
+    "return_much": ("failed", "INVALID_RESULT"),
+    "return_generator": ("failed", "INVALID_RESULT"),
+    "return_endless": ("failed", "INVALID_RESULT"),
+    "fork_and_return": ("complete", None),
+    "leak_threads": ("complete", None),
+    "close_database": ("complete", None),
+    "leave_atomic": ("failed", "INTERNAL_ERROR"),
+    "turn_autocommit_off": ("failed", "INTERNAL_ERROR"),
+    "change_signals": ("failed", "INTERNAL_ERROR"),
+}
+
+
+def test_each_misdeed_in_a_thread_has_its_outcome_and_the_worker_goes_on(
+    worker, until_final, nothing_is_left
+):
+    process = worker("architect", "code")
+
+    seen = {step: said(until_final(thread(step), 30)) for step in IN_THREADS}
+
+    assert seen == IN_THREADS
+    # In the threads where all of that has been; a lock that is left would hold the row.
+    Organization.objects.filter(pk="acme").update(name="after")
+    rows = [until_final(task) for task in [thread("ok") for _ in range(4)]]
+    assert {row.result["pid"] for row in rows} == {process.pid}
+    assert Organization.objects.get(pk="acme").name == "after"
+    assert not children_of(process.pid, named="rqworker")
+    # Neither handlers that were changed nor threads left behind keep the process.
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_task_that_deletes_its_own_row_leaves_nothing_behind(
+    worker, until_final, nothing_is_left
+):
+    worker("architect", "analyze", "code")
+    tasks = [kind("delete_own_row") for kind in (thread, alone)]
+    gone = {"pk__in": [task.pk for task in tasks]}
+
+    wait_until(lambda: not Task.objects.filter(**gone).exists(), 30)
+
+    # What came later is written with or after the endings of the others.
+    assert until_final(alone("ok")).state == "complete"
+    assert not Attempt.objects.filter(task_id__in=gone["pk__in"]).exists()
+
+
+@pytest.mark.parametrize(("step", "code"), [("exit_process", 7), ("kill_group", -signal.SIGKILL)])
+def test_a_task_that_ends_its_worker_runs_alone_and_its_neighbour_keeps_its_outcome(
+    worker, until_final, nothing_is_left, step, code
+):
+    first = worker("architect")
+    neighbour = thread("take_a_second")
+    wait_until(lambda: fresh(neighbour).state == "processing", 20)
+    task = thread(step)
+    assert first.wait(timeout=20) == code
+    second = worker("architect")
+
+    row = until_final(task, 60)
+
+    assert (said(row), row.attempt_count) == (("failed", "WORKER_LOST"), 3)
+    assert said(until_final(neighbour, 30)) == ("complete", None)
+    assert until_final(thread("ok")).result["pid"] == second.pid
+
+
+ALONE = {
+    "raise_abruptly": ("failed", "INTERNAL_ERROR"),
+    "call_exit": ("failed", "INTERNAL_ERROR"),
+    "exit_process": ("failed", "WORKER_LOST"),
+    "kill_group": ("failed", "WORKER_LOST"),
+    "return_much": ("failed", "INVALID_RESULT"),
+    "return_generator": ("failed", "INVALID_RESULT"),
+    "fork_and_return": ("complete", None),
+    "fork_and_die": ("failed", "WORKER_LOST"),
+    "leak_threads": ("complete", None),
+    "leave_atomic": ("failed", "INTERNAL_ERROR"),
+    "turn_autocommit_off": ("failed", "INTERNAL_ERROR"),
+    "change_signals": ("complete", None),
+    "exhaust_memory": ("failed", "INTERNAL_ERROR"),
+    "leave_child": ("complete", None),
+}
+
+
+def test_each_misdeed_in_a_process_of_its_own_has_its_outcome(worker, until_final, nothing_is_left):
+    process = worker("analyze")
+
+    tasks = {step: alone(step) for step in ALONE}
+    seen = {step: said(until_final(task, 60)) for step, task in tasks.items()}
+
+    assert seen == ALONE
+    assert until_final(alone("ok")).result["pid"] != process.pid
+    # What an attempt has started ends with it.
+    left = fresh(tasks["leave_child"]).result["child"]
+    wait_until(lambda: not is_running(left), 5)
+
+
+def test_an_error_whose_words_never_end_times_out_and_gives_its_slot_back(
+    worker, until_final, nothing_is_left
+):
+    process = worker("deploy", "design")
+
+    tasks = [short("raise_endless"), short("raise_endless_key"), on_loop("raise_endless_async")]
+
+    assert [said(until_final(task, 20)) for task in tasks] == [TIMEOUT] * 3
+    # As many as there are slots, at the same time.
+    rows = [until_final(task) for task in [short("take_a_while") for _ in range(3)]]
+    assert [row.state for row in rows] == ["complete"] * 3
+    assert until_final(on_loop("be_patient")).state == "complete"
+    assert process.poll() is None
+
+
+def test_a_call_that_does_not_stop_costs_one_slot_and_all_of_them_end_the_worker(
+    worker, until_final
+):
+    process = worker("deploy")
+    stuck = [short(step) for step in ("hang_in_c", "ignore_everything")]
+    assert [said(until_final(task, 20)) for task in stuck] == [TIMEOUT] * 2
+    # The third slot.
+    assert until_final(short("ok")).state == "complete"
+    assert process.poll() is None
+
+    assert said(until_final(short("raise_stubborn"), 20)) == TIMEOUT
+
+    assert process.wait(timeout=20) not in (0, None)
+
+
+ON_LOOP = {
+    "exit_in_a_task": ("failed", "INTERNAL_ERROR"),
+    "stop_the_loop": ("complete", None),
+    "cancel_all": ("complete", None),
+    "return_coroutine": ("failed", "INVALID_RESULT"),
+    "fork_and_return_async": ("complete", None),
+    "ignore_cancel": TIMEOUT,
+}
+
+
+def test_what_one_coroutine_does_to_the_loop_costs_no_neighbour_its_outcome(
+    worker, until_final, nothing_is_left
+):
+    process = worker("design")
+
+    for step, outcome in ON_LOOP.items():
+        neighbour = on_loop("be_patient", max_retries=3)
+        wait_until(lambda task=neighbour: fresh(task).state == "processing", 20)
+        assert said(until_final(on_loop(step), 20)) == outcome, step
+        assert said(until_final(neighbour, 20)) == ("complete", None), step
+
+    assert process.poll() is None
+    assert not children_of(process.pid, named="rqworker")
+
+
+def test_python_code_that_blocks_the_loop_times_out_and_its_neighbours_run_again(
+    worker, until_final
+):
+    process = worker("design")
+    blocker = on_loop("block_in_python")
+    wait_until(lambda: fresh(blocker).state == "processing", 20)
+    neighbours = [on_loop("be_patient") for _ in range(2)]
+
+    assert said(until_final(blocker, 20)) == ("failed", "TIMEOUT")
+
+    # Without a retry to spend: it was not their fault.
+    assert {until_final(task, 20).state for task in neighbours} == {"complete"}
+    assert process.poll() is None
+
+
+def test_a_loop_that_is_blocked_for_good_ends_the_worker_and_hands_its_neighbours_back(
+    worker, until_final
+):
+    process = worker("design")
+    blocker = on_loop("block_in_c")
+    wait_until(lambda: fresh(blocker).state == "processing", 20)
+    neighbour = on_loop("be_patient")
+
+    assert said(until_final(blocker, 20)) == ("failed", "TIMEOUT")
+    assert process.wait(timeout=30) not in (0, None)
+
+    worker("design")
+    row = until_final(neighbour, 30)
+    assert (row.state, row.retry_count, row.recovery_count) == ("complete", 0, 0)
+
+
+def children_of(pid, *, named):
+    """Processes of that parent whose command line has the word."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and _parent(entry) == pid and named in _command(entry):
+            found.append(int(entry))
+    return found
+
+
+def _parent(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _command(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as text:
+            return text.read()
+    except OSError:
+        return ""
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
