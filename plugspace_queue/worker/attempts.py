@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -48,6 +49,11 @@ class Attempts:
             self.hand_back(held, run)
             return
         self._slots_for(run, entry).start(held, run, entry)
+
+    def is_late(self, run: Run) -> bool:
+        """Whether its time is over; it stands still while another one keeps the event loop."""
+        is_held_up = self._loop is not None and self._loop.is_held_up(run)
+        return not is_held_up and time.monotonic() - run.started > run.timeout
 
     def interrupt(self, run: Run) -> None:
         for slots in self._slots():
@@ -107,13 +113,9 @@ class Attempts:
     def _given_up(self, run: Run) -> Ending:
         if run.told is Told.CANCEL:
             return outcome.cancelled(attempt.cancelled_failure())
-        if run.told is Told.TIMEOUT and not self._is_held_up(run):
+        if run.told is Told.TIMEOUT:
             return outcome.after_failure(run.task, attempt.timeout_failure(run), clock.now())
         return outcome.handed_back(run.task)
-
-    def _is_held_up(self, run: Run) -> bool:
-        """Whether its time ran out because another attempt kept the event loop from turning."""
-        return self._loop is not None and self._loop.is_held_up(run)
 
     def _record_end(self, held: Held, run: Run, ending: Ending) -> bool:
         first = run.claim_record()

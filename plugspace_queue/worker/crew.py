@@ -70,6 +70,7 @@ class Crew:
             client=client(first, purpose="pump"),
             table=self.table,
             record=lambda m: self.recorder.put(m),
+            is_late=self._attempts.is_late,
             interrupt=self._attempts.interrupt,
             give_up=self._attempts.give_up,
             is_alive=self._turns,

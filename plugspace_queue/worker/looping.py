@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from functools import partial
 
 from plugspace_queue import clock
@@ -18,6 +19,12 @@ from plugspace_queue.worker.table import Held
 
 logger = logging.getLogger("plugspace_queue.worker")
 
+BEAT = 0.2
+"""Seconds between two signs that the loop turns."""
+
+PATIENCE = 0.5
+"""Seconds without one after which somebody keeps it from turning."""
+
 
 class LoopSlots:
     """One event loop; what one processor does to it ends nobody else's attempt."""
@@ -30,6 +37,9 @@ class LoopSlots:
         self._runs: set[Run] = set()
         self._unheard: set[Run] = set()
         self._is_stopping = False
+        self._turned_at = time.monotonic()
+        self._blocker: Run | None = None
+        self._next_beat: asyncio.TimerHandle | None = None
         self.thread = threading.Thread(target=self._serve, name="plugspace-loop", daemon=True)
         self.thread.start()
 
@@ -48,8 +58,14 @@ class LoopSlots:
         return run in self._unheard
 
     def is_held_up(self, run: Run) -> bool:
-        """Whether it cannot go on because another attempt keeps the loop from turning."""
-        return run in self._unheard and not self._is_current(run)
+        """Whether it cannot go on because another attempt keeps the loop from turning.
+
+        Asked again and again; whoever keeps it is noted, for what that took is no time of others.
+        """
+        if run not in self._runs or time.monotonic() - self._turned_at < PATIENCE:
+            return False
+        self._blocker = next((one for one in list(self._runs) if self._is_current(one)), None)
+        return self._blocker not in (None, run)
 
     def break_in(self, run: Run) -> None:
         """Interrupt code that keeps the loop from turning: a cancel it does not hear.
@@ -84,12 +100,29 @@ class LoopSlots:
         Everything else that comes out of it means that it is broken; then this thread ends, and
         the worker with it.
         """
+        self._beat()
         try:
             self._loop.run_forever()
         except (SystemExit, KeyboardInterrupt, Interrupted) as error:
             # By its class: what it says of itself may never end.
             name = type(error).__name__
             logger.warning("a processor raised %s in the event loop, which goes on", name)
+
+    def _beat(self) -> None:
+        if self._next_beat is not None:
+            self._next_beat.cancel()
+        self._give_time_back(time.monotonic())
+        self._next_beat = self._loop.call_later(BEAT, self._beat)
+
+    def _give_time_back(self, now: float) -> None:
+        """The others on the loop stood still while one kept it from turning."""
+        blocker, self._blocker = self._blocker, None
+        lost = now - self._turned_at
+        if blocker is not None:
+            for run in self._runs - {blocker}:
+                run.started = min(run.started + lost, now)
+        # Last: from here on their time counts.
+        self._turned_at = now
 
     def _launch(self, held: Held, run: Run, entry: Processor) -> None:
         task = self._loop.create_task(self._run(run, entry))

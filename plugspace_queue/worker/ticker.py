@@ -44,6 +44,7 @@ class Ticker(threading.Thread):
         client: Redis,
         table: Table,
         record: Callable[[RecorderMessage], None],
+        is_late: Callable[[Run], bool],
         interrupt: Callable[[Run], None],
         give_up: Callable[[Held, Run], None],
         is_alive: Callable[[], bool],
@@ -55,6 +56,7 @@ class Ticker(threading.Thread):
         self._client = client
         self._table = table
         self._record = record
+        self._is_late = is_late
         self._interrupt = interrupt
         self._give_up = give_up
         self._is_alive = is_alive
@@ -109,7 +111,7 @@ class Ticker(threading.Thread):
     def _watch(self, held: Held, run: Run, now: float) -> None:
         """Tell an attempt that its time is over, then interrupt it, then give it up."""
         hard_stop = get_settings().hard_stop
-        if run.told in (None, Told.SHUTDOWN) and now - run.started > run.timeout:
+        if run.told in (None, Told.SHUTDOWN) and self._is_late(run):
             run.tell(Told.TIMEOUT)
         if run.told in (None, Told.SHUTDOWN):
             return

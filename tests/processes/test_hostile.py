@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -201,18 +202,27 @@ def test_what_one_coroutine_does_to_the_loop_costs_no_neighbour_its_outcome(
     assert not children_of(process.pid, named="rqworker")
 
 
-def test_python_code_that_blocks_the_loop_times_out_and_its_neighbours_run_again(
+def test_python_code_that_blocks_the_loop_times_out_and_its_neighbours_lose_no_time(
     worker, until_final
 ):
     process = worker("design")
     blocker = on_loop("block_in_python")
     wait_until(lambda: fresh(blocker).state == "processing", 20)
-    neighbours = [on_loop("be_patient") for _ in range(2)]
+    neighbours = [on_loop("be_patient")]
+    wait_until(lambda: fresh(neighbours[0]).state == "processing", 20)
+    started = time.monotonic()
+    # Whose time runs out before, while and after the blocker is stopped.
+    for seconds in (0.5, 1):
+        wait_until(lambda at=started + seconds: time.monotonic() > at, 5)
+        neighbours.append(on_loop("be_patient"))
 
     assert said(until_final(blocker, 20)) == ("failed", "TIMEOUT")
 
-    # Without a retry to spend: it was not their fault.
-    assert {until_final(task, 20).state for task in neighbours} == {"complete"}
+    # In the same attempt: the time that it took is none of theirs.
+    rows = [until_final(task, 20) for task in neighbours]
+    assert [(row.state, row.error, row.attempt_count) for row in rows] == [
+        ("complete", None, 1)
+    ] * 3
     assert process.poll() is None
 
 
