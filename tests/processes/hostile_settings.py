@@ -6,7 +6,7 @@ from project.settings import INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.processes.hostile"]
 PLUGSPACE_QUEUE = {
     "LEASE": 3.0,
-    "SHUTDOWN_GRACE": 2.0,
+    "SHUTDOWN_GRACE": 1.0,
     "RELAY_INTERVAL": 1.0,
     "HARD_STOP": 0.5,
     "BACKOFF_DELAY": 0.2,

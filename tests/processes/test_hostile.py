@@ -84,36 +84,23 @@ def test_each_misdeed_in_a_thread_has_its_outcome_and_the_worker_goes_on(
     assert process.wait(timeout=20) == 0
 
 
-def test_a_task_that_deletes_its_own_row_leaves_nothing_behind(
+def test_tasks_that_end_their_worker_run_alone_and_their_neighbours_keep_their_outcome(
     worker, until_final, nothing_is_left
 ):
-    worker("architect", "analyze", "code")
-    tasks = [kind("delete_own_row") for kind in (thread, alone)]
-    gone = {"pk__in": [task.pk for task in tasks]}
+    hostile, neighbours = [], []
+    for step, code in (("exit_process", 7), ("kill_group", -signal.SIGKILL)):
+        process = worker("architect")
+        neighbours.append(thread("take_a_second"))
+        wait_until(lambda: fresh(neighbours[-1]).state == "processing", 20)
+        hostile.append(thread(step))
+        assert process.wait(timeout=20) == code
+    last = worker("architect")
 
-    wait_until(lambda: not Task.objects.filter(**gone).exists(), 30)
+    rows = [until_final(task, 60) for task in hostile]
 
-    # What came later is written with or after the endings of the others.
-    assert until_final(alone("ok")).state == "complete"
-    assert not Attempt.objects.filter(task_id__in=gone["pk__in"]).exists()
-
-
-@pytest.mark.parametrize(("step", "code"), [("exit_process", 7), ("kill_group", -signal.SIGKILL)])
-def test_a_task_that_ends_its_worker_runs_alone_and_its_neighbour_keeps_its_outcome(
-    worker, until_final, nothing_is_left, step, code
-):
-    first = worker("architect")
-    neighbour = thread("take_a_second")
-    wait_until(lambda: fresh(neighbour).state == "processing", 20)
-    task = thread(step)
-    assert first.wait(timeout=20) == code
-    second = worker("architect")
-
-    row = until_final(task, 60)
-
-    assert (said(row), row.attempt_count) == (("failed", "WORKER_LOST"), 3)
-    assert said(until_final(neighbour, 30)) == ("complete", None)
-    assert until_final(thread("ok")).result["pid"] == second.pid
+    assert [(said(row), row.attempt_count) for row in rows] == [(("failed", "WORKER_LOST"), 3)] * 2
+    assert [said(until_final(task, 30)) for task in neighbours] == [("complete", None)] * 2
+    assert until_final(thread("ok")).result["pid"] == last.pid
 
 
 ALONE = {
@@ -135,45 +122,41 @@ ALONE = {
 
 
 def test_each_misdeed_in_a_process_of_its_own_has_its_outcome(worker, until_final, nothing_is_left):
-    process = worker("analyze")
+    process = worker("architect", "analyze")
 
+    deleted = [kind("delete_own_row").pk for kind in (thread, alone)]
     tasks = {step: alone(step) for step in ALONE}
     seen = {step: said(until_final(task, 60)) for step, task in tasks.items()}
 
     assert seen == ALONE
     assert until_final(alone("ok")).result["pid"] != process.pid
+    # A task that deletes its own row leaves nothing of itself.
+    wait_until(lambda: not Task.objects.filter(pk__in=deleted).exists(), 10)
+    assert not Attempt.objects.filter(task_id__in=deleted).exists()
     # What an attempt has started ends with it.
     left = fresh(tasks["leave_child"]).result["child"]
     wait_until(lambda: not is_running(left), 5)
 
 
-def test_an_error_whose_words_never_end_times_out_and_gives_its_slot_back(
-    worker, until_final, nothing_is_left
+def test_what_does_not_end_times_out_and_only_what_nothing_stops_keeps_its_slot(
+    worker, until_final
 ):
     process = worker("deploy", "design")
-
     tasks = [short("raise_endless"), short("raise_endless_key"), on_loop("raise_endless_async")]
-
     assert [said(until_final(task, 20)) for task in tasks] == [TIMEOUT] * 3
     # As many as there are slots, at the same time.
     rows = [until_final(task) for task in [short("take_a_while") for _ in range(3)]]
     assert [row.state for row in rows] == ["complete"] * 3
     assert until_final(on_loop("be_patient")).state == "complete"
-    assert process.poll() is None
 
-
-def test_a_call_that_does_not_stop_costs_one_slot_and_all_of_them_end_the_worker(
-    worker, until_final
-):
-    process = worker("deploy")
     stuck = [short(step) for step in ("hang_in_c", "ignore_everything")]
     assert [said(until_final(task, 20)) for task in stuck] == [TIMEOUT] * 2
     # The third slot.
     assert until_final(short("ok")).state == "complete"
     assert process.poll() is None
 
+    # All of them end the worker.
     assert said(until_final(short("raise_stubborn"), 20)) == TIMEOUT
-
     assert process.wait(timeout=20) not in (0, None)
 
 

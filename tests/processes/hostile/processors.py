@@ -23,7 +23,7 @@ class Abrupt(BaseException):
     """Outside the hierarchy that most code catches."""
 
 
-@processor("ARCHITECT", output=Any, replace=True, concurrency=2, timeout=30)
+@processor("ARCHITECT", output=Any, replace=True, concurrency=4, timeout=30)
 def in_thread(context: Any) -> Any:
     return STEPS[context.input.prompt](context)
 
@@ -254,7 +254,7 @@ STEPS: dict[str, Callable[[Any], Any]] = {
 
 
 async def be_patient(context: Any) -> Any:
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.7)
     return {"attempt": context.attempt}
 
 
