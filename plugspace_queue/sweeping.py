@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from plugspace_queue import ending, publishing, quotas
@@ -15,6 +15,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import scripts, store
 from plugspace_queue.engine.connection import client
 from plugspace_queue.models import Dependency, QueueSettings, Task
+from plugspace_queue.models.patience import is_locked, shortly
 from plugspace_queue.relay import Rotation
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State, TaskType
@@ -65,7 +66,10 @@ def free_blocked(now: datetime, rotation: Rotation = _blocked) -> int:
     It looks at a slice of them, the next time at the next one.
     """
     looked_at = [row.pk for row in rotation.next_slice(LOOKED_AT)]
-    return settle_blocked(looked_at, now) if looked_at else 0
+    if not looked_at:
+        return 0
+    with shortly():
+        return settle_blocked(looked_at, now)
 
 
 def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
@@ -106,7 +110,8 @@ def refund_owed(now: datetime) -> int:
     ).exclude(charged_month="")
     tasks = list(owed[:BATCH])
     if tasks:
-        quotas.refund(tasks, now, note="system failure")
+        with shortly():
+            quotas.refund(tasks, now, note="system failure")
     return len(tasks)
 
 
@@ -131,4 +136,20 @@ def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bo
     withdrawal = store.withdraw(kind.queue_name, [str(task.pk) for task in tasks])
     (places,) = scripts.run(client(kind.queue_name), [withdrawal])
     pairs = zip(tasks, places, strict=True)
-    return sum(end(task) for task, place in pairs if place.name != "running")
+    return _end_each([task for task, place in pairs if place.name != "running"], end)
+
+
+def _end_each(tasks: Sequence[Task], end: Callable[[Task], bool]) -> int:
+    """End these; of an organization whose rows somebody holds, the next sweep ends the rest."""
+    ended, held = 0, set[str]()
+    for task in tasks:
+        if task.organization_id in held:
+            continue
+        try:
+            with shortly():
+                ended += end(task)
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            held.add(task.organization_id)
+    return ended

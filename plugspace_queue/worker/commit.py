@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from plugspace_queue import recovering
 from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task, UsageEntry, bulk
+from plugspace_queue.models.patience import is_locked
 from plugspace_queue.models.rowset import Answer, pipeline, prepare_for_rows
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
@@ -28,9 +29,6 @@ Counts = dict[str, tuple[int, int]]
 LOCK_TIMEOUT = "800ms"
 """Shorter than PostgreSQL's `deadlock_timeout` (1 s): the worker, which tries again, gives way
 before a caller's transaction is cancelled."""
-
-LOCKED = frozenset({"55P03", "40P01"})
-"""SQLSTATE of a lock that was not got in time, and of a deadlock."""
 
 
 class Batch:
@@ -82,7 +80,7 @@ def write(batch: Batch, worker_name: str) -> None:
     try:
         _write_or_prove(batch, worker_name)
     except OperationalError as error:
-        raise (Locked() if _is_locked(error) else error) from error
+        raise (Locked() if is_locked(error) else error) from error
 
 
 def _write_or_prove(batch: Batch, worker_name: str) -> None:
@@ -103,10 +101,6 @@ def _write_or_prove(batch: Batch, worker_name: str) -> None:
 
 class Locked(Exception):
     """A row of this batch is locked; its messages are written one by one."""
-
-
-def _is_locked(error: OperationalError) -> bool:
-    return getattr(error.__cause__, "sqlstate", None) in LOCKED
 
 
 def _write_all(batch: Batch, worker_name: str) -> None:

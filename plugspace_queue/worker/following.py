@@ -8,26 +8,27 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from plugspace_queue import events, mirrors, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Task
+from plugspace_queue.models.patience import LOOK, shortly
 from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, elsewhere, judge, measuring
-from plugspace_queue.worker.commit import Batch, Counts, added, prepare
+from plugspace_queue.worker.commit import Batch, Counts, added
 from plugspace_queue.worker.messages import Announce, PumpMessage, Settle, Together
 from plugspace_queue.worker.table import Held
 from plugspace_queue.workflows import advance
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-LOOK, SHORT_LOOK = "200ms", "20ms"
-"""How long a step waits for a row that somebody holds, and those after it when it was in vain."""
+SHORT_LOOK = "20ms"
+"""How long a step waits for a row that somebody holds, when one before it did in vain."""
 
 
 class FollowUp:
@@ -205,9 +206,7 @@ class FollowUp:
         hold the rows of many, as a caller's that submits holds its organization's usage.
         """
         try:
-            with transaction.atomic():
-                for answer in prepare(self._look):
-                    answer.take()
+            with shortly(self._look):
                 yield
         except OperationalError:
             self._look = SHORT_LOOK

@@ -4,13 +4,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.db.models import Model, QuerySet
+from django.test import override_settings
 from django.utils import timezone
 
+from plugspace_queue.engine.connection import cut_off
 from plugspace_queue.models import MonthlyUsage, Task
 from plugspace_queue.models.rowset import send
 from plugspace_queue.processing.outcome import handed_back, success
@@ -128,6 +131,27 @@ def test_a_commit_locks_what_ended_in_the_order_of_ids_as_callers_do(recorder):
         )
 
     assert {fresh(one.run.task).state for one in (first, second)} == {"complete"}
+
+
+@override_settings(PLUGSPACE_QUEUE={"RELAY_INTERVAL": 0.5})
+def test_upkeep_goes_on_while_a_callers_transaction_holds_what_a_sweep_wants(
+    processors, crew, redis, until_final
+):
+    processors("CODE", lambda context: {})
+    expired = submit()
+    with cut_off():
+        unpublished = submit("CODE")
+    # Out of the relay's sight until the sweep has begun.
+    Task.objects.filter(pk=unpublished.pk).update(state=State.BLOCKED, open_deps=1)
+    with locked(MonthlyUsage.objects.all()):
+        Task.objects.filter(pk=expired.pk).update(deadline=timezone.now() - timedelta(seconds=1))
+        crew("code")
+        # Withdrawn, to be ended.
+        wait_until(lambda: not redis.exists(f"rq:job:{expired.pk}"))
+        Task.objects.filter(pk=unpublished.pk).update(state=State.WAITING)
+        # The relay comes to it.
+        assert until_final(unpublished, 4).state == "complete"
+    wait_until(lambda: fresh(expired).state == "expired")
 
 
 @contextmanager
