@@ -22,10 +22,11 @@ def delay(line: Line, count: int, ms: int) -> None:
 
 def test_all_that_is_due_comes_in_and_the_next_time_is_known(redis: Redis) -> None:
     line, due = Line(redis), DueTimes(redis)
-    delay(line, 350, 100)
+    # Not so soon that a busy machine lets them in before it is told of them.
+    delay(line, 350, 2_000)
     delay(line, 50, 30_000)
     told(due, line)
-    assert 0 < due.within(LONG) <= 0.1
+    assert 0 < due.within(LONG) <= 2
 
     wait_until(lambda: not due.within(LONG))
     due.let_in()
@@ -82,8 +83,8 @@ def test_while_redis_is_away_nothing_is_asked_again_until_a_tick_tells() -> None
 def test_the_order_is_that_of_the_due_times(redis: Redis) -> None:
     line, due = Line(redis), DueTimes(redis)
     now = line.now_ms()
-    line.submit("second", due_ms=now + 60)
-    line.submit("first", due_ms=now + 50)
+    line.submit("second", due_ms=now + 1_010)
+    line.submit("first", due_ms=now + 1_000)
     told(due, line)
 
     wait_until(lambda: not due.within(LONG))
