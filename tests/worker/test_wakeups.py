@@ -56,7 +56,8 @@ def test_an_idle_worker_of_several_queues_starts_each_task_at_once(processors, c
     for _ in range(6):
         until_final(submit("CODE"))
 
-    assert time.monotonic() - began < 2
+    # Two seconds each when nobody is woken.
+    assert time.monotonic() - began < 6
 
 
 def test_a_marker_taken_by_a_worker_that_died_wakes_another(processors, crew, until_final, redis):
