@@ -17,7 +17,7 @@ from plugspace_queue.engine import store
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import QuotaExceeded
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
-from plugspace_queue.models.insert import insert_row
+from plugspace_queue.models.insert import insert_if, insert_row
 from plugspace_queue.rules.tiers import UNLIMITED, admits
 
 _TABLE = MonthlyUsage._meta.db_table
@@ -106,6 +106,28 @@ def reserve(
     return Reservation(month, counters)
 
 
+def charge(task: Task, quota: int, now: datetime) -> list[Counter]:
+    """Store a new task and take its unit from this month's quota, both or neither.
+
+    By one statement where the database can, which needs no transaction around it then
+    (`is_one_statement`); elsewhere in the caller's. Raises QuotaExceeded.
+    """
+    account = Account(task.organization_id, task.type, month_of(now))
+    task.charged_month = account.month
+    entry = _entry(account, UsageEntry.Reason.RESERVE, 1, now, "", task.pk)
+    if is_one_statement():
+        return [_take(account, 1, quota, [entry, task])]
+    counter = _take(account, 1, quota)
+    for row in (entry, task):
+        insert_row(row, using=_alias())
+    return [counter]
+
+
+def is_one_statement() -> bool:
+    """Whether `charge` is: SQLite takes no INSERT within another statement."""
+    return connections[_alias()].vendor == "postgresql"
+
+
 def refund(tasks: Iterable[Task], now: datetime, note: str) -> int:
     """Give back the units of these tasks, each at most once; how many were given back."""
     charged = sorted((task for task in tasks if task.charged_month), key=_account_of)
@@ -127,11 +149,19 @@ def note_free_run(task: Task, now: datetime, reason: str) -> None:
     _store([_entry(account, UsageEntry.Reason.RESERVE, 0, now, reason, task.pk)])
 
 
-def _take(account: Account, wanted: int, quota: int) -> Counter:
+def _take(
+    account: Account, wanted: int, quota: int, stored: Sequence[Task | UsageEntry] = ()
+) -> Counter:
+    """Count up, and store these rows with it; neither when the quota does not allow it."""
     # The statement's WHERE does not see a first row; a single call above the quota is refused here.
     if not admits(0, quota, wanted):
         raise _exceeded(account, wanted, quota)
-    row = _returned(_RESERVE, [*account, wanted, quota == UNLIMITED, quota])
+    params: list[str | int] = [*account, wanted, quota == UNLIMITED, quota]
+    row = (
+        insert_if(_RESERVE, params, stored, using=_alias())
+        if stored
+        else _returned(_RESERVE, params)
+    )
     if row is None:
         raise _exceeded(account, wanted, quota)
     return Counter(account, *row)

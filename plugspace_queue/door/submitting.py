@@ -1,10 +1,11 @@
 """Submitting a task: through the gates into a row, and into the line when the commit is done."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
-from django.db import router, transaction
+from django.db import connections, router, transaction
 from django.utils import timezone
 
 from plugspace_queue import announcing, publishing, quotas
@@ -15,7 +16,6 @@ from plugspace_queue.door.new_task import NewTask
 from plugspace_queue.door.replays import Submitted
 from plugspace_queue.ids import new_id
 from plugspace_queue.models import IdempotencyKey, Task
-from plugspace_queue.models.insert import insert_row
 from plugspace_queue.quotas import Counter
 from plugspace_queue.types import State
 
@@ -25,7 +25,7 @@ def add_task(arguments: Mapping[str, Any], *, limit_requests: bool) -> Submitted
     now = timezone.now()
     admitted = admit(arguments.get("organization_id"), limit_requests=limit_requests)
     new = new_task.checked(arguments, now)
-    with transaction.atomic(using=alias()):
+    with _whole(new):
         return stored(new, admitted, now)
 
 
@@ -80,13 +80,22 @@ def keep_promises(tasks: Sequence[Task], counters: Sequence[Counter] = ()) -> No
     publishing.promise(tasks, [*told, *quotas.mirrored(counters)])
 
 
+def _whole(new: NewTask) -> AbstractContextManager[object]:
+    """A transaction, or none where storing this task is one by itself; a savepoint in another's.
+
+    BEGIN and COMMIT are round trips too, and the counter's row is locked until the last one.
+    """
+    # Who has a key opens one of its own, in `replays.once`.
+    is_one = new.idempotency_key is not None or quotas.is_one_statement()
+    if is_one and not new.depends_on and connections[alias()].get_autocommit():
+        return nullcontext()
+    return transaction.atomic(using=alias())
+
+
 def _store(task: Task, new: NewTask, admitted: Admitted, now: datetime) -> Task:
     parents = dependencies.parents_of([new])
     dependencies.follow(task, new, parents)
-    task.charged_month, counters = quotas.reserve(
-        new.organization_id, {new.type: 1}, admitted.plan.quotas, now, task_id=task.pk
-    )
-    insert_row(task, using=alias())
+    counters = quotas.charge(task, admitted.plan.quota(new.type), now)
     dependencies.store_links([task], [new], parents)
     keep_promises([task], counters)
     return task

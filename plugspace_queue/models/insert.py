@@ -22,6 +22,22 @@ def insert_row(row: models.Model, *, using: str) -> None:
     _mark_stored([row], using)
 
 
+def insert_if(
+    sql: str, params: Sequence[Any], rows: Sequence[models.Model], *, using: str
+) -> tuple[Any, ...] | None:
+    """Execute `sql`; when it returns a row, these unsaved rows are stored by the same statement.
+
+    One round trip, on PostgreSQL only. The answer is what `sql` returned.
+    """
+    given = [value for row in rows for value in _prepared(row, using)]
+    with connections[using].cursor() as cursor:
+        cursor.execute(_insert_if(sql, tuple(map(type, rows)), using), [*params, *given])
+        answer: tuple[Any, ...] | None = cursor.fetchone()
+    if answer is not None:
+        _mark_stored(rows, using)
+    return answer
+
+
 def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
     """Store unsaved tasks in the caller's transaction; IntegrityError as usual."""
     if connections[using].vendor == "postgresql":
@@ -73,7 +89,21 @@ def _names(model: type[models.Model], using: str) -> tuple[str, str]:
 
 
 @functools.cache
+def _insert_if(sql: str, kinds: Sequence[type[models.Model]], using: str) -> str:
+    parts = [f"given AS ({sql})"]
+    for at, model in enumerate(kinds):
+        table, columns = _names(model, using)
+        parts.append(
+            f"stored_{at} AS (INSERT INTO {table} ({columns}) SELECT {_places(model)} FROM given)"
+        )
+    return f"WITH {', '.join(parts)} SELECT * FROM given"
+
+
+@functools.cache
 def _insert(model: type[models.Model], using: str) -> str:
     table, columns = _names(model, using)
-    places = ", ".join(["%s"] * len(_fields(model)))
-    return f"INSERT INTO {table} ({columns}) VALUES ({places})"
+    return f"INSERT INTO {table} ({columns}) VALUES ({_places(model)})"
+
+
+def _places(model: type[models.Model]) -> str:
+    return ", ".join(["%s"] * len(_fields(model)))
