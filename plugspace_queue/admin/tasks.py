@@ -20,7 +20,9 @@ from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Dependency, Task
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.templatetags.psq import badge
+from plugspace_queue.types import State
 
+ERROR = "error:"
 LARGE = ("input", "context", "result", "progress")
 NAMES = Dependency.objects.select_related("parent", "task").only(
     "task_id", "parent_id", "parent__type", "parent__state", "task__type", "task__state"
@@ -62,7 +64,9 @@ class TaskAdmin(BulkPage):
     )
     list_filter = ("state", "type", PriorityFilter)
     search_fields = ("id",)
-    search_help_text = "Id of a task or workflow, project, organization; or user:ID org:ID."
+    search_help_text = (
+        "Id of a task or workflow, project, organization; or user:ID org:ID; or error:CODE."
+    )
     actions = ("retry_chosen", "cancel_chosen")
     change_form_template = "admin/plugspace_queue/task/page.html"
     fieldsets = (
@@ -123,19 +127,27 @@ class TaskAdmin(BulkPage):
         if term.startswith("user:"):
             user = term.removeprefix("user:")
             return within(request, queryset, "user_id", user, "user:ID org:ID"), False
+        if term.startswith(ERROR):
+            code = term.removeprefix(ERROR)
+            return queryset.filter(state=State.FAILED, error__code=code), False
         if (task_id := parse_id(term)) is not None:
             return queryset.filter(Q(pk=task_id) | Q(workflow_id=task_id)), False
         return queryset.filter(Q(project_id=term) | Q(organization_id=term)), False
 
     def walked(self, request: HttpRequest) -> QuerySet[Task] | None:
-        """A user's tasks are looked for among the organization's; a priority among the rest's."""
+        """A user's tasks are looked for among the organization's, an error among failed ones.
+
+        A priority is looked for among what the other filters find.
+        """
         term = request.GET.get("q", "").strip()
         if term.startswith("user:"):
             return Task.objects.of_organization(organization_of(term))
-        if term or not request.GET.get("priority"):
-            return None
         names = ("state__exact", "type__exact")
         asked = {name: request.GET[name] for name in names if request.GET.get(name)}
+        if term.startswith(ERROR):
+            return Task.objects.filter(**asked, state=State.FAILED)
+        if term or not request.GET.get("priority"):
+            return None
         return Task.objects.filter(**asked)
 
     @admin.action(description="Retry (no charge)", permissions=["operate"])

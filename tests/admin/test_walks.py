@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from plugspace_queue.admin import changelists
 from plugspace_queue.models import Task, UsageEntry
+from plugspace_queue.types import State
 from tests.admin.test_records import TASKS, rows_of
 from tests.factories import make_organization, make_task
 
@@ -48,6 +49,18 @@ def test_a_user_of_long_ago_is_found_by_going_on(root: Client):
     assert places_of(first, pages) == [2]
     assert len(pages) == 3
     assert [PARTLY in page for page in pages] == [True, True, False]
+
+
+def test_failed_tasks_are_found_by_the_code_of_their_error(root: Client):
+    first = make_task(state=State.FAILED, error={"code": "PROVIDER", "message": "503"})
+    for _ in range(8):
+        make_task(state=State.FAILED, error={"code": "TIMEOUT", "message": "PROVIDER"})
+        make_task(state=State.CANCELLED, error={"code": "PROVIDER", "message": "no"})
+
+    pages = pages_of(root, "q=error:PROVIDER")
+
+    assert places_of(first, pages) == [2]
+    assert len(pages) == 3
 
 
 def test_each_row_of_a_priority_is_on_one_page(root: Client):
