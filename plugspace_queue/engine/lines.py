@@ -60,6 +60,11 @@ def line(connection: Redis, queue: str, most: int = MOST) -> Line:
     return Line(*map(Holding, totals, parts))
 
 
+def lines(queue: str, place: str, cursor: int) -> Call[tuple[int, dict[str, int]]]:
+    """Lanes in the ring or parked, from a cursor on, with their lengths, and the next cursor."""
+    return on_queue("lines", queue, [place, cursor, AT_ONCE], _lengths)
+
+
 def _scheduled(queue: str) -> str:
     return f"{RQ_KEY_PREFIX}:scheduled:{queue}"
 
@@ -69,7 +74,7 @@ def _waiting(connection: Redis, queue: str, most: int) -> Counter[str]:
     for place in ("ring", "parked"):
         cursor = 0
         while len(found) < most:
-            [(cursor, part)] = scripts.run(connection, [_lanes(queue, place, cursor)])
+            [(cursor, part)] = scripts.run(connection, [lines(queue, place, cursor)])
             # A lane that moves meanwhile may come twice.
             found |= dict(islice(part.items(), most - len(found)))
             if not cursor:
@@ -78,10 +83,6 @@ def _waiting(connection: Redis, queue: str, most: int) -> Counter[str]:
     for lane, length in found.items():
         counts[lane[2:]] += length
     return counts
-
-
-def _lanes(queue: str, place: str, cursor: int) -> Call[tuple[int, dict[str, int]]]:
-    return on_queue("lines", queue, [place, cursor, AT_ONCE], _lengths)
 
 
 def _lengths(reply: list[Any]) -> tuple[int, dict[str, int]]:

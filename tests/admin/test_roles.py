@@ -1,6 +1,7 @@
 """Who gets where in the admin: every page and press by role in one table, RQ's pages too."""
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -77,6 +78,8 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         **dict.fromkeys(("confirm_action", "actions"), LOOK),
         "stop_job": PRESS,
         "home_json": ("viewer", "viewer"),
+        # RQ's own, which is there when that package is.
+        **({"metrics": ("viewer", "viewer")} if find_spec("prometheus_client") else {}),
     },
 }
 # Of what no test makes: a result, a worker, a scheduler; test_rq_pages.py has their guard.

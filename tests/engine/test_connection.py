@@ -19,6 +19,7 @@ from plugspace_queue.engine import (
     connection,
     events,
     gauges,
+    lines,
     locks,
     presence,
     scripts,
@@ -252,7 +253,7 @@ def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
         "attend",
     }
     allowed |= {"attend", "mend_lanes", "mend_running", "mend_wait"}
-    rooms = (store, audits, locks, presence, view, gauges)
+    rooms = (store, audits, lines, locks, presence, view, gauges)
     wrappers = {name for room in rooms for name in dir(room)}
 
     assert set(_files()) <= wrappers

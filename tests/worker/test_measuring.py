@@ -92,7 +92,9 @@ def test_the_parser_of_prometheus_reads_the_page_and_knows_every_metric(acme: An
     )
     for metric in metrics.SHARED:
         if metric.is_histogram:
-            metrics.add(metrics.observed(metric, 0.2, *metric.labels))
+            counts: metrics.Counts = Counter()
+            metrics.observe(counts, metric, 0.2, *metric.labels)
+            metrics.add(counts)
         else:
             metrics.count(metric, *metric.labels)
 
