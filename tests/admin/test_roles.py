@@ -248,5 +248,21 @@ def world(redis: Redis) -> tuple[str, dict[bytes, Any]]:
     also = (Membership, IdempotencyKey, MonthlyUsage, UsageEntry, LogEntry)
     kept = [row for model in (*models, *also) for row in model._default_manager.order_by("pk")]
     return serializers.serialize("json", kept), {
-        key: redis.dump(key) for key in redis.keys("*") if redis.ttl(key) < 0 and key not in LATE
+        key: content(redis, key)
+        for key in redis.keys("*")
+        if redis.ttl(key) < 0 and key not in LATE
     }
+
+
+def content(redis: Redis, key: bytes) -> Any:
+    """What is in a key; not its dump, for a hash that is merely read may change its order."""
+    reads: dict[bytes, Callable[[], Any]] = {
+        b"hash": lambda: redis.hgetall(key),
+        b"list": lambda: redis.lrange(key, 0, -1),
+        b"set": lambda: redis.smembers(key),
+        b"zset": lambda: redis.zrange(key, 0, -1, withscores=True),
+        b"stream": lambda: redis.xrange(key),
+        b"string": lambda: redis.get(key),
+    }
+    kind: Any = redis.type(key)
+    return reads[kind]()
