@@ -1,10 +1,11 @@
 """Plain functions that make organizations and tasks for the tests of all rooms."""
 
+from collections import Counter
 from typing import Any
 
 from django.utils import timezone
 
-from plugspace_queue.models import Organization, Task
+from plugspace_queue.models import Dependency, Organization, Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State
 
@@ -66,3 +67,9 @@ def make_task(
             **fields,
         }
     )
+
+
+def completed_parents(*task_ids: Any) -> Counter[Any]:
+    """How many of these tasks each child waits for, as a worker counts them in its commit."""
+    links = Dependency.objects.filter(parent__in=task_ids)
+    return Counter(links.values_list("task", flat=True))

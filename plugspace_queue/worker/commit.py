@@ -143,7 +143,7 @@ def _send_all(batch: Batch, worker_name: str) -> None:
         answers.take_into(batch)
     bulk.remove_attempts(answers.attempts - batch.written)
     if ended := _ended_parents(batch, answers):
-        batch.released = advance.release_counted(ended, batch.now)
+        batch.released = advance.release_children(ended, batch.now)
 
 
 def prepare(lock_timeout: str) -> list[Answer[int]]:

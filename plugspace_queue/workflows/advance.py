@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import router, transaction
-from django.db.models import Count, F
+from django.db.models import F
 
 from plugspace_queue import announcing, quotas
 from plugspace_queue.models import Dependency, Task
@@ -16,17 +16,13 @@ CODE = "CANCELLED"
 MESSAGE = "A task this one waited for did not complete."
 
 
-def release_children(completed: Sequence[uuid.UUID], now: datetime) -> list[uuid.UUID]:
+def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid.UUID]:
     """Count completed parents off their children, in the transaction that completed them.
 
-    Those that wait for nothing more become waiting, or scheduled when their time is ahead, with
-    a deadline counted from now. Their ids are returned, to be published after the commit.
+    `ended` tells how many parents of each child completed. Those that wait for nothing more become
+    waiting, or scheduled when their time is ahead, with a deadline counted from now. Their ids are
+    returned, to be published after the commit.
     """
-    return release_counted(_ended_parents(completed), now)
-
-
-def release_counted(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid.UUID]:
-    """The same when it is known how many parents of each child completed."""
     if not ended:
         return []
     free: list[Task] = []
@@ -101,14 +97,6 @@ def _descendants_of(tasks: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     while level := _children_of(list(level)) - found:
         found |= level
     return found
-
-
-def _ended_parents(completed: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """For each child, how many of its parents completed just now."""
-    if not completed:
-        return {}
-    links = Dependency.objects.filter(parent__in=completed).order_by()
-    return dict(links.values_list("task").annotate(ended=Count("pk")))
 
 
 def _children_of(parents: Sequence[uuid.UUID]) -> set[uuid.UUID]:

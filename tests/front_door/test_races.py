@@ -12,7 +12,7 @@ from plugspace_queue import errors, keys, queue_manager, quotas
 from plugspace_queue.models import IdempotencyKey, MonthlyUsage, Task, UsageEntry
 from plugspace_queue.types import State
 from plugspace_queue.workflows import advance
-from tests.factories import arguments, make_organization
+from tests.factories import arguments, completed_parents, make_organization
 from tests.front_door.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,7 +118,7 @@ def complete(task: Task) -> list[object]:
     with transaction.atomic():
         Task.objects.move(task.pk, State.WAITING, State.PROCESSING, started_at=now)
         Task.objects.move(task.pk, State.PROCESSING, State.COMPLETE, completed_at=now, result={})
-        return advance.release_children([task.pk], now)
+        return advance.release_children(completed_parents(task.pk), now)
 
 
 @pytest.fixture

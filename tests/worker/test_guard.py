@@ -216,7 +216,7 @@ def three_waiting_at_one_slot(processors, crew, redis):
     done.set()
 
 
-def test_a_change_of_slots_is_in_force_within_a_second(three_waiting_at_one_slot, redis):
+def test_a_change_of_slots_is_in_force_without_a_restart(three_waiting_at_one_slot, redis):
     QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=3)
 
     wait_until(lambda: redis.llen(keys.active("architect")) == 3, 3)

@@ -14,7 +14,7 @@ from plugspace_queue.relay import Rotation, relay
 from plugspace_queue.types import State, Status
 from plugspace_queue.workflows import advance
 from plugspace_queue.workflows.inputs import merge, results_of
-from tests.factories import arguments, make_organization, make_task
+from tests.factories import arguments, completed_parents, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,7 +36,7 @@ def end(task, target, **fields):
 def complete(task, result=None):
     end(task, State.COMPLETE, result=result or {"of": task.type})
     with transaction.atomic():
-        return advance.release_children([task.pk], timezone.now())
+        return advance.release_children(completed_parents(task.pk), timezone.now())
 
 
 def test_the_next_step_is_released_with_a_ttl_of_its_own():
@@ -105,7 +105,7 @@ def test_both_parents_in_one_commit_release_the_child_once():
         end(parent, State.COMPLETE, result={})
 
     with transaction.atomic():
-        released = advance.release_children([p.pk for p in parents], timezone.now())
+        released = advance.release_children(completed_parents(*parents), timezone.now())
 
     assert released == [child.pk]
 

@@ -11,7 +11,7 @@ from plugspace_queue import keys, publishing, queue_manager, sweeping
 from plugspace_queue.models import Task
 from plugspace_queue.types import State
 from plugspace_queue.workflows import advance
-from tests.factories import make_organization
+from tests.factories import completed_parents, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +38,8 @@ def test_every_step_has_a_snapshot_from_the_start_and_a_new_one_when_it_is_relea
     first = Task.objects.filter(pk=workflow.task_ids[0])
     first.update(state=State.COMPLETE, completed_at=timezone.now())
     with transaction.atomic():
-        publishing.promise_ids(advance.release_children([workflow.task_ids[0]], timezone.now()))
+        ended = completed_parents(workflow.task_ids[0])
+        publishing.promise_ids(advance.release_children(ended, timezone.now()))
 
     assert states(redis, workflow)[1:] == ["waiting", "blocked"]
 
