@@ -19,6 +19,13 @@ CONTENT_TYPE = "application/problem+json"
 MAX_LISTED = 50
 TAKEN = {"type": "taskType", "status": "currentStatus"}
 """Details whose own names are members of every problem, and what they are called instead."""
+RETITLED = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+"""Phrases of RFC 9110 that Python knows since 3.13: an answer is the same on every Python."""
 
 
 class MethodNotAllowed(errors.QueueError):
@@ -71,7 +78,7 @@ def problem(error: errors.QueueError) -> Response:
     message, details = _as_sent(error)
     body = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _title(status),
         "status": status,
         "code": error.code,
         "detail": message,
@@ -86,6 +93,15 @@ def problem(error: errors.QueueError) -> Response:
     if isinstance(error, errors.RequestRateLimited):
         _tell_window(response, error)
     return response
+
+
+def _title(status: int) -> str:
+    """The phrase of a status.
+
+    >>> _title(404), _title(413)
+    ('Not Found', 'Content Too Large')
+    """
+    return RETITLED.get(status) or HTTPStatus(status).phrase
 
 
 def _member(detail: str) -> str:
