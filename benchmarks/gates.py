@@ -146,6 +146,8 @@ GATES = (
     Gate(figure=measures.PICKUP_HALF, aim=1.2, peers=_is_any, whose=ANY),
     Gate(figure=measures.PICKUP_MOST, limit=1, peers=_is_durable, whose=DURABLE),
     Gate(figure=measures.PICKUP_MOST, aim=1.2, peers=_is_any, whose=ANY),
+    Gate(figure=measures.DUE_MOST, limit=100),
+    Gate(figure=measures.BACKOFF_MOST, limit=100),
     Gate(figure=measures.SLEEPERS, limit=0.95, aim=0.86),
     Gate(figure=measures.BULK, limit=5000, aim=8000),
     Gate(figure=measures.SINGLE, limit=1, aim=1.5, peers=_is_durable, whose=DURABLE),

@@ -9,7 +9,7 @@ from functools import cache
 from benchmarks import records
 
 INPUT_BYTES = 500
-NOOP, SLEEP = "noop", "sleep"
+NOOP, SLEEP, BUSY = "noop", "sleep", "busy"
 SLEEP_SECONDS = 0.1
 
 

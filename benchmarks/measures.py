@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import job, processes
+from benchmarks import delays, job, processes
 from benchmarks.systems.base import System
 from benchmarks.systems.bullmq import NODE, NODE_POSTGRES, PORT, PORT_POSTGRES
 from benchmarks.systems.celery import CELERY
@@ -56,8 +56,25 @@ def pickup(trial: Trial) -> Values:
         stamps = trial.produce("paced", trial.size.pickups)["stamps"]
         worker.await_tasks(3 + len(stamps))
     waits = sorted((record.started - stamps[record.number]) / 1e6 for record in trial.records())
-    last = max(round(len(waits) * 0.99) - 1, 0)
-    return {PICKUP_HALF: statistics.median(waits), PICKUP_MOST: waits[last]}
+    return {PICKUP_HALF: statistics.median(waits), PICKUP_MOST: _most(waits)}
+
+
+def delayed(trial: Trial) -> Values:
+    """From due until in line: tasks with a time, 10 ms apart, then retries, all at once.
+
+    As many again are due in an hour, so that there are always as many delayed ones.
+    """
+    count = trial.size.delayed
+    with trial.worker() as worker:
+        trial.produce("warm", 3)
+        worker.await_tasks(3)
+        trial.ask(processes.python("manage.py", "bench_later", str(count)))
+        with_a_time = delays.lateness(trial.redis, count)
+        worker.await_tasks(3 + count)
+        trial.produce("load", count, job.BUSY)
+        retries = delays.lateness(trial.redis, count)
+        worker.await_tasks(3 + 2 * count)
+    return {DUE_MOST: _most(with_a_time), BACKOFF_MOST: _most(retries)}
 
 
 def sleepers(trial: Trial) -> Values:
@@ -112,6 +129,11 @@ def acquire(trial: Trial) -> Values:
     }
 
 
+def _most(values: list[float]) -> float:
+    """The 99th percentile of sorted values."""
+    return values[max(round(len(values) * 0.99) - 1, 0)]
+
+
 def _span(trial: Trial) -> float:
     """Seconds from the first start to the last end."""
     done = trial.records()
@@ -125,6 +147,8 @@ def _used(trial: Trial) -> int:
 DRAIN = "drain of no-op tasks"
 PICKUP_HALF = "pickup by an idle worker, p50"
 PICKUP_MOST = "pickup by an idle worker, p99"
+DUE_MOST = "from a task's time until in line, p99"
+BACKOFF_MOST = "from a backoff's end until in line, p99"
 SLEEPERS = "400 tasks of 100 ms at 50 slots"
 BULK = "bulk submit, calls of 500"
 SINGLE = "single submit"
@@ -170,6 +194,12 @@ MEASURES = (
         figures={PICKUP_HALF: MS, PICKUP_MOST: MS},
         systems=(THREADS, ASYNC, SQLITE, RQ, *PEERS),
         run=pickup,
+    ),
+    Measure(
+        key="delayed",
+        figures={DUE_MOST: MS, BACKOFF_MOST: MS},
+        systems=(THREADS, SQLITE),
+        run=delayed,
     ),
     Measure(
         key="sleepers",

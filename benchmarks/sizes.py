@@ -11,6 +11,8 @@ class Size:
     drain: int
     """Tasks to drain; a fifth of it for slow systems."""
     pickups: int
+    delayed: int
+    """Tasks with a time, as many retries, and as many that stay delayed."""
     sleepers: int
     bulk: int
     single: int
@@ -25,6 +27,7 @@ FULL = Size(
     runs=5,
     drain=5000,
     pickups=100,
+    delayed=1000,
     sleepers=400,
     bulk=5000,
     single=2000,
@@ -36,6 +39,7 @@ QUICK = Size(
     runs=1,
     drain=2000,
     pickups=30,
+    delayed=1000,
     sleepers=400,
     bulk=2000,
     single=500,
@@ -47,6 +51,7 @@ SMOKE = Size(
     runs=1,
     drain=20,
     pickups=3,
+    delayed=5,
     sleepers=4,
     bulk=20,
     single=5,

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, choosing, environments, results, running, sizes, table
+from benchmarks import chart, choosing, environments, measures, results, running, sizes, table
 from benchmarks.choosing import Wanted
 from benchmarks.environments import KEPT, NodeEnvironment, PythonEnvironment, Unavailable
 from benchmarks.measures import MEASURES, NODE, PEERS, PORT, PORT_POSTGRES, RQ, SQLITE, Measure
@@ -82,6 +82,16 @@ def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     assert written["machine"]["cores"] and written["machine"]["load_before"]
     assert "drain of no-op tasks (tasks/s, more is better)" in told
     assert (tmp_path / "benchmarks.svg").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_delayed_tasks_are_timed_from_due_until_in_line(tmp_path: Path):
+    _, written = measure("--smoke", "--only", "delayed", "--system", "SQLite", into=tmp_path)
+
+    assert [row["measure"] for row in written["rows"]] == [measures.DUE_MOST, measures.BACKOFF_MOST]
+    # Kept in whole milliseconds, a time may be a part of one before the moment that was meant.
+    assert all(-1 < row["median"] < 10_000 for row in written["rows"])
 
 
 @pytest.mark.slow
@@ -179,10 +189,10 @@ def test_an_environment_is_made_again_only_when_its_wishes_change(
 
 
 def test_words_and_peers_choose_systems():
-    measures = [odd(SQLITE, RQ, PORT, PORT_POSTGRES), replace(odd(PORT), key="other")]
+    known = [odd(SQLITE, RQ, PORT, PORT_POSTGRES), replace(odd(PORT), key="other")]
 
     def chosen(**wanted: Any) -> list[tuple[str, list[str]]]:
-        picked, _ = choosing.choose(measures, Wanted(**wanted))
+        picked, _ = choosing.choose(known, Wanted(**wanted))
         return [(entry.key, [system.name for system in entry.systems]) for entry in picked]
 
     assert chosen(peers=False) == [("odd", ["plugspace_queue, SQLite, threads", "RQ SimpleWorker"])]
