@@ -8,7 +8,7 @@ from project.settings import INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.processes.app"]
 PLUGSPACE_QUEUE = {
     "LEASE": 3.0,
-    "SHUTDOWN_GRACE": 2.0,
+    "SHUTDOWN_GRACE": float(os.environ.get("TEST_GRACE", "2")),
     "RELAY_INTERVAL": 1.0,
     "MAX_MEMORY": int(os.environ.get("TEST_MAX_MEMORY", "0")),
 }

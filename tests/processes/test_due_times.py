@@ -1,7 +1,8 @@
 """What is due comes into line on time without a scheduler: `run_at` and the backoff of retries.
 
 The promise is 100 ms at p99; `make bench` measures and judges it (`--only delayed`), and so does
-PSQ_MOST_LATE=0.1 here on a quiet machine. Two test processes on two busy cores put milliseconds of their own on top, so that the bound here is wider.
+PSQ_MOST_LATE=0.1 here on a quiet machine. Two test processes on two busy cores put milliseconds of
+their own on top, so that the bound here is wider.
 """
 
 import os

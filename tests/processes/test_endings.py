@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -28,6 +29,32 @@ def test_a_signal_to_the_whole_group_hands_isolated_tasks_back(rqworker, redis, 
     assert Attempt.objects.get(task=task).outcome == "handed_back"
     assert redis.llen(keys.wait("analyze")) == 1
     queue_manager.cancel(task.pk)
+
+
+def test_a_second_signal_hands_back_at_once_and_everything_runs_elsewhere(
+    rqworker, redis, until_final
+):
+    worker = rqworker("architect", TEST_GRACE="60")
+    lingering = [submit(input={"prompt": "linger-once"}) for _ in range(3)]
+    # Not only granted: what no slot has begun yet goes back with the first signal.
+    wait_until(lambda: all(fresh(task).progress for task in lingering), 20)
+
+    worker.send_signal(signal.SIGTERM)
+    told_at = time.monotonic()
+    # One within the first second is taken for the same press, and the grace time goes on.
+    wait_until(lambda: time.monotonic() > told_at + 0.4, 5)
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: time.monotonic() > told_at + 3, 5)
+    assert worker.poll() is None
+    worker.send_signal(signal.SIGTERM)
+
+    # The grace time is a minute.
+    assert worker.wait(timeout=15) == 0
+    rows = [fresh(task) for task in lingering]
+    assert {(row.state, row.retry_count, row.recovery_count) for row in rows} == {("waiting", 0, 0)}
+    assert redis.llen(keys.wait("architect")) == len(lingering)
+    rqworker("architect")
+    assert [until_final(task).result for task in lingering] == [{"attempt": 2}] * 3
 
 
 def test_a_worker_that_cannot_write_any_more_ends_and_its_task_runs_elsewhere(

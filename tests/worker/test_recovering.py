@@ -5,8 +5,12 @@ import threading
 
 import pytest
 from django.test import override_settings
+from django.utils import timezone
 
 from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue.models import Task
+from plugspace_queue.recovering import recover
+from plugspace_queue.types import State
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
@@ -50,6 +54,22 @@ def test_retries_of_a_task_wait_in_the_band_that_was_set_while_it_ran(processors
 
     lane = keys.lane("architect", 0, "acme")
     wait_until(lambda: redis.lrange(lane, 0, -1) == [str(task.pk).encode()], 10)
+
+
+def test_leases_lost_while_alone_count_nothing_ten_times_and_then_they_do():
+    task = submit()
+    counts = []
+    for fence in range(1, 14):
+        Task.objects.filter(pk=task.pk).update(
+            state=State.PROCESSING, fence=fence, attempt_count=fence, started_at=timezone.now()
+        )
+        # Two that reap it at once: one of them takes it back.
+        assert [recover(task.pk, fence, timezone.now()) for _ in range(2)] == [True, False]
+        counts.append(fresh(task).recovery_count)
+
+    # The first was a shared process, whose death counts.
+    assert counts == [1] * 11 + [2, 3]
+    assert fresh(task).attempts.filter(outcome="lost").count() == 13
 
 
 def state_told(redis, task):

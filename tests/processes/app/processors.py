@@ -77,6 +77,14 @@ def stall_once(context: Any, rest: str) -> Any:
     return hold(context, rest) if context.attempt == 1 else {"attempt": context.attempt}
 
 
+def linger_once(context: Any, rest: str) -> Any:
+    """The first attempt hears nothing for a minute."""
+    context.report_progress(1)
+    if context.attempt == 1:
+        threading.Event().wait(60)
+    return {"attempt": context.attempt}
+
+
 def unwrite_once(context: Any, rest: str) -> Any:
     """The first attempt ends the thread that writes rows, as a fault in it would."""
     if context.attempt == 1:
@@ -127,6 +135,7 @@ STEPS = {
     "kill": kill,
     "kill-once": kill_once,
     "stall-once": stall_once,
+    "linger-once": linger_once,
     "unwrite-once": unwrite_once,
     "fail": fail,
     "busy-once": busy_once,
