@@ -4,9 +4,8 @@
 per row and column.
 """
 
-import dataclasses
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -51,13 +50,29 @@ FINISH_COLUMNS = (
 )
 
 
+KEPT = "id, fence, attempt_count, worker_name, started_at, error"
+"""What an attempt has in common with its task's row."""
+
+SPENT_COLUMNS = {
+    "outcome": "outcome",
+    "attempt_tokens": "tokens_used",
+    "attempt_cost": "cost",
+    "log": "log",
+}
+"""What an ending says of the attempt alone, and the column of `Attempt` it goes to."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """What the row says after an attempt; fenced by the attempt's token."""
+    """What the row says after an attempt, fenced by the attempt's token, and what it has spent."""
 
     id: uuid.UUID
     fence: int
     state: State
+    outcome: Outcome
+    attempt_tokens: int = 0
+    attempt_cost: Decimal = Decimal(0)
+    log: list[str]
     result: Any = None
     error: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
@@ -104,23 +119,64 @@ def start_all(
 
 
 def finish_all(
-    rows: Sequence[Finish], *, using: str = "default"
+    rows: Sequence[Finish], now: datetime, *, using: str = "default"
 ) -> Answer[set[tuple[uuid.UUID, int]]]:
-    """End attempts whose token still owns the task; id and fence of those written."""
+    """End attempts whose token still owns the task, and keep each as an `Attempt`.
+
+    The answer is id and fence of those written.
+    """
     for target in {row.state for row in rows}:
         lifecycle.require(State.PROCESSING, target)
     connection = connections[using]
-    names = ("id", "fence", *FINISH_COLUMNS)
     # In the order of ids, as everybody locks rows.
     ordered = sorted(rows, key=attrgetter("id"))
-    source, params = relation(connection, _fields(*names), list(map(attrgetter(*names), ordered)))
-    sql = f"""
-        WITH ended ({", ".join(f"v_{name}" for name in names)}) AS ({source})
+    ended, params = _endings(connection, ordered)
+    update = f"""
         UPDATE {TABLE} SET {", ".join(f"{name} = v_{name}" for name in FINISH_COLUMNS)}
         FROM ended WHERE id = v_id AND fence = v_fence AND {STATE} = %s
-        RETURNING id, fence
     """
-    return send(connection, sql, [*params, State.PROCESSING.value], _keys)
+    params = [*params, State.PROCESSING.value]
+    if connection.vendor != "postgresql":
+        answer = send(connection, f"WITH {ended} {update} RETURNING id, fence", params, _keys)
+        written = answer.take()
+        _note(connection, [row for row in ordered if (row.id, row.fence) in written], now)
+        return answer
+    sql = f"""
+        WITH {ended}, done AS ({update} RETURNING {KEPT}),
+            noted AS ({_insert("done")})
+        SELECT id, fence FROM done
+    """
+    return send(connection, sql, [*params, *_moments(connection, now)], _keys)
+
+
+def _note(connection: BaseDatabaseWrapper, rows: Sequence[Finish], now: datetime) -> None:
+    """Keep attempts that have ended, where one statement cannot change two tables."""
+    if rows:
+        ended, params = _endings(connection, rows)
+        sql = f"WITH {ended} {_insert(TABLE)} RETURNING fence"
+        send(connection, sql, [*params, *_moments(connection, now)], len)
+
+
+def _insert(source: str) -> str:
+    """The statement that keeps what `ended` tells of these rows as attempts, each once."""
+    spent = ", ".join(SPENT_COLUMNS.values())
+    values = ", ".join(f"v_{name}" for name in SPENT_COLUMNS)
+    return f"""
+        INSERT INTO {Attempt._meta.db_table}
+            (task_id, fence, number, worker_name, started_at, error, ended_at, {spent})
+        SELECT {KEPT}, %s, {values}
+        FROM {source} JOIN ended ON id = v_id AND fence = v_fence WHERE true ON CONFLICT DO NOTHING
+    """
+
+
+def _endings(connection: BaseDatabaseWrapper, rows: Sequence[Finish]) -> tuple[str, list[Any]]:
+    """The relation `ended`: these rows, each column with `v_` before its name."""
+    names = ("id", "fence", *FINISH_COLUMNS)
+    spent = [Attempt._meta.get_field(column) for column in SPENT_COLUMNS.values()]
+    values = list(map(attrgetter(*names, *SPENT_COLUMNS), rows))
+    source, params = relation(connection, [*_fields(*names), *spent], values)
+    columns = ", ".join(f"v_{name}" for name in (*names, *SPENT_COLUMNS))
+    return f"ended ({columns}) AS ({source})", params
 
 
 def progress_all(
@@ -167,55 +223,6 @@ def count_endings(
         WHERE {where} RETURNING 1
     """
     return [send(connection, sql, [*counts[kind], kind], len) for kind in sorted(counts)]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EndedAttempt:
-    """A row of `Attempt` to be: five times as cheap to make as the model's instance."""
-
-    task_id: uuid.UUID
-    number: int
-    fence: int
-    worker_name: str
-    started_at: datetime
-    ended_at: datetime
-    outcome: Outcome
-    error: dict[str, Any] | None
-    tokens_used: int
-    cost: Decimal
-    log: list[str]
-
-
-ATTEMPT_COLUMNS = tuple(field.name for field in dataclasses.fields(EndedAttempt))
-
-
-def add_attempts(
-    attempts: Sequence[EndedAttempt], *, using: str = "default"
-) -> Answer[set[tuple[uuid.UUID, int]]]:
-    """Insert attempts after `finish_all`, each once; id and fence of those inserted.
-
-    Among them may be one whose ending was not written: see `remove_attempts`.
-    """
-    connection = connections[using]
-    fields = [Attempt._meta.get_field(name.removesuffix("_id")) for name in ATTEMPT_COLUMNS]
-    values = list(map(attrgetter(*ATTEMPT_COLUMNS), attempts))
-    source, params = relation(connection, fields, values)
-    # By the task's fence, not by an answer, so that it can be sent before there is one. A row that
-    # was taken from its attempt and not started again looks like one that the attempt ended.
-    sql = f"""
-        WITH ended ({", ".join(f"v_{name}" for name in ATTEMPT_COLUMNS)}) AS ({source})
-        INSERT INTO {Attempt._meta.db_table} ({", ".join(ATTEMPT_COLUMNS)})
-        SELECT ended.* FROM ended JOIN {TABLE} AS task ON task.id = v_task_id
-        WHERE task.fence = v_fence AND task.state <> %s ON CONFLICT DO NOTHING
-        RETURNING task_id, fence
-    """
-    return send(connection, sql, [*params, State.PROCESSING.value], _keys)
-
-
-def remove_attempts(keys: Iterable[tuple[uuid.UUID, int]]) -> None:
-    """Take out again what `add_attempts` inserted in this transaction for no written ending."""
-    for task_id, fence in keys:
-        Attempt.objects.filter(task_id=task_id, fence=fence).delete()
 
 
 def _keys(rows: Sequence[Any]) -> set[tuple[uuid.UUID, int]]:

@@ -88,13 +88,16 @@ def send(connection: Any, sql: str, params: Sequence[Any], read: Callable[[Any],
         return Answer(connection, None, list(cursor.fetchall()), read)
 
 
-def prepare_for_rows(connection: Any, lock_timeout: str) -> Answer[int]:
+def prepare_for_rows(connection: Any, lock_timeout: str, *, is_lasting: bool = True) -> Answer[int]:
     """Until the transaction ends, look rows up by index and wait no longer than this for one.
 
     PostgreSQL takes a relation for a hundred rows and would rather read a small table as a whole,
-    with a plan that it keeps when the table has grown.
+    with a plan that it keeps when the table has grown. What need not be lasting does not wait for
+    the disk: a crash of the server may undo it.
     """
     settings = {"lock_timeout": lock_timeout, "enable_seqscan": "off"}
+    if not is_lasting:
+        settings["synchronous_commit"] = "off"
     calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
     params = [part for pair in settings.items() for part in pair]
     return send(connection, f"SELECT {calls}", params, len)

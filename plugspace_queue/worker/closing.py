@@ -9,7 +9,7 @@ from plugspace_queue import events
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Task
-from plugspace_queue.models.bulk import FINISH_COLUMNS, EndedAttempt, Finish
+from plugspace_queue.models.bulk import FINISH_COLUMNS, Finish
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.run import Run
 from plugspace_queue.publishing import retention_of
@@ -47,12 +47,11 @@ class Closing:
     run: Run
     ending: Ending
     finish: Finish
-    attempt: EndedAttempt
 
 
 def closing_of(run: Run, ending: Ending, now: datetime) -> Closing:
     """The rows to write for an ending; nothing is written here."""
-    return Closing(run, ending, _finish(run, ending, now), _attempt(run, ending, now))
+    return Closing(run, ending, _finish(run, ending, now))
 
 
 def _finish(run: Run, ending: Ending, now: datetime) -> Finish:
@@ -72,21 +71,9 @@ def _finish(run: Run, ending: Ending, now: datetime) -> Finish:
         deferral_count=task.deferral_count + (ending.outcome is Outcome.DEFERRED),
         recovery_count=task.recovery_count + ending.counts_recovery,
         wake_at=ending.wake_at,
-    )
-
-
-def _attempt(run: Run, ending: Ending, now: datetime) -> EndedAttempt:
-    return EndedAttempt(
-        task_id=run.task.pk,
-        number=run.number,
-        fence=run.fence,
-        worker_name=run.task.worker_name,
-        started_at=run.started_at,
-        ended_at=now,
         outcome=ending.outcome,
-        error=ending.failure.as_json() if ending.failure else None,
-        tokens_used=run.tokens,
-        cost=run.cost,
+        attempt_tokens=run.tokens,
+        attempt_cost=run.cost,
         log=list(run.log),
     )
 

@@ -1,5 +1,6 @@
 """The group commit: the rows of everything that started and ended since the last one."""
 
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -62,6 +63,11 @@ class Batch:
         self.uncounted: Counts = {}
 
     @property
+    def only_starts(self) -> bool:
+        """Whether it does nothing but start attempts."""
+        return not (self.closings or self.lost or self.progressed or self.owed)
+
+    @property
     def recorded(self) -> list[Closing]:
         """Endings whose token still owned the task."""
         return [one for one in self.closings if self.is_recorded(one)]
@@ -86,7 +92,7 @@ def write(batch: Batch, worker_name: str) -> None:
 def _write_or_prove(batch: Batch, worker_name: str) -> None:
     batch.reset()
     try:
-        with transaction.atomic():
+        with _together(batch):
             _write_all(batch, worker_name)
     except (OperationalError, InterfaceError):
         raise
@@ -97,6 +103,12 @@ def _write_or_prove(batch: Batch, worker_name: str) -> None:
         batch.closings = [_proved(one, batch) for one in batch.closings]
         with transaction.atomic():
             _write_all(batch, worker_name)
+
+
+def _together(batch: Batch) -> contextlib.AbstractContextManager[object]:
+    """One transaction; for starts alone the one of a pipeline, which comes and goes by itself."""
+    is_one_pipeline = batch.only_starts and connection.vendor == "postgresql"
+    return contextlib.nullcontext() if is_one_pipeline else transaction.atomic()
 
 
 class Locked(Exception):
@@ -130,26 +142,29 @@ def _send_all(batch: Batch, worker_name: str) -> None:
     """What every turn writes, in one go: none of it waits for the answer before."""
     answers = Answers()
     with pipeline(connection):
-        answers.others += prepare(batch.lock_timeout)
+        answers.others += prepare(batch.lock_timeout, is_lasting=not batch.only_starts)
         if batch.closings:
-            answers.written = bulk.finish_all([one.finish for one in batch.closings])
-            answers.added = bulk.add_attempts([one.attempt for one in batch.closings])
+            answers.written = bulk.finish_all([one.finish for one in batch.closings], batch.now)
         if completed := _completed(batch.closings):
             answers.links = bulk.links_from(completed)
         if rows := _progress_rows(batch):
             answers.others.append(bulk.progress_all(rows))
         if batch.guarded:
             answers.started = _start(batch, worker_name)
-        answers.take_into(batch)
-    bulk.remove_attempts(answers.attempts - batch.written)
+    answers.take_into(batch)
     if ended := _ended_parents(batch, answers):
         batch.released = advance.release_children(ended, batch.now)
 
 
-def prepare(lock_timeout: str) -> list[Answer[int]]:
-    """A row that a caller's long transaction holds must not hold up all the others."""
-    is_postgres = connection.vendor == "postgresql"
-    return [prepare_for_rows(connection, lock_timeout)] if is_postgres else []
+def prepare(lock_timeout: str, is_lasting: bool = True) -> list[Answer[int]]:
+    """A row that a caller's long transaction holds must not hold up all the others.
+
+    Only what must outlast a crash of the database waits for its disk: a start that is lost is one
+    that never was, and its attempt's ending is refused by the fence.
+    """
+    if connection.vendor != "postgresql":
+        return []
+    return [prepare_for_rows(connection, lock_timeout, is_lasting=is_lasting)]
 
 
 class Answers:
@@ -157,17 +172,14 @@ class Answers:
 
     def __init__(self) -> None:
         self.written: Answer[set[tuple[uuid.UUID, int]]] | None = None
-        self.added: Answer[set[tuple[uuid.UUID, int]]] | None = None
         self.links: Answer[list[tuple[uuid.UUID, uuid.UUID]]] | None = None
         self.started: Answer[list[Task]] | None = None
         self.others: list[Answer[int]] = []
-        self.attempts: set[tuple[uuid.UUID, int]] = set()
         self.pairs: list[tuple[uuid.UUID, uuid.UUID]] = []
 
     def take_into(self, batch: Batch) -> None:
         """Take all of them; the first that failed raises."""
         batch.written = self.written.take() if self.written else set()
-        self.attempts = self.added.take() if self.added else set()
         for answer in self.others:
             answer.take()
         self.pairs = self.links.take() if self.links else []
@@ -230,8 +242,7 @@ def _proved(one: Closing, batch: Batch) -> Closing:
         with transaction.atomic():
             for answer in prepare(batch.lock_timeout):
                 answer.take()
-            bulk.finish_all([one.finish]).take()
-            bulk.add_attempts([one.attempt]).take()
+            bulk.finish_all([one.finish], batch.now).take()
             transaction.set_rollback(True)
     except (OperationalError, InterfaceError):
         raise

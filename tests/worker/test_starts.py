@@ -1,0 +1,64 @@
+"""Starts alone are one pipeline without a transaction around it, and still one whole."""
+
+import threading
+import time
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from plugspace_queue.engine.store import Lease
+from plugspace_queue.models import Task
+from plugspace_queue.types import State
+from plugspace_queue.worker.commit import Batch, Locked, write
+from plugspace_queue.worker.messages import Guard
+from plugspace_queue.worker.table import Held
+from tests.support import wait_until
+from tests.worker.conftest import fresh, meanwhile, submit
+
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.postgres]
+
+SETTINGS = ("synchronous_commit", "lock_timeout", "enable_seqscan")
+
+
+def test_a_start_leaves_nothing_of_its_settings_to_what_comes_after_it():
+    before = settings()
+
+    write(guarding(task := submit()), "w1")
+
+    assert fresh(task).state == State.PROCESSING
+    assert settings() == before == ["on", "0", "on"]
+
+
+def test_of_starts_in_one_commit_none_is_made_when_one_row_is_locked():
+    tasks = [submit(), submit()]
+    inside, out = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Task.objects.select_for_update().get(pk=tasks[1].pk)
+            inside.set()
+            out.wait(20)
+
+    with meanwhile(hold):
+        wait_until(inside.is_set)
+        with pytest.raises(Locked):
+            write(guarding(*tasks, lock_timeout="50ms"), "w1")
+        assert [fresh(task).state for task in tasks] == [State.WAITING, State.WAITING]
+        out.set()
+
+    write(guarding(*tasks), "w1")
+    assert [fresh(task).state for task in tasks] == [State.PROCESSING, State.PROCESSING]
+
+
+def settings() -> list[str]:
+    with connection.cursor() as cursor:
+        columns = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
+        cursor.execute(f"SELECT {columns}")
+        return list(cursor.fetchone())
+
+
+def guarding(*tasks: Task, lock_timeout: str = "800ms") -> Batch:
+    leases = [Lease(str(task.pk), time.time_ns() // 1000, "x", "acme", 2) for task in tasks]
+    guard = Guard([Held("architect", lease) for lease in leases])
+    return Batch([guard], timezone.now(), lock_timeout)
