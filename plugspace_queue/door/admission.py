@@ -10,6 +10,7 @@ from plugspace_queue import limits
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
 from plugspace_queue.models import Organization, TierPolicy
 from plugspace_queue.models.organization import ORGANIZATION_ID
+from plugspace_queue.models.rowset import prepared_cursor
 from plugspace_queue.policies import Plan, plan_of
 
 _ORGANIZATION_ID = re.compile(ORGANIZATION_ID.replace("$", r"\Z"))
@@ -48,7 +49,7 @@ def admit(organization_id: object, *, limit_requests: bool) -> Admitted:
 
 
 def _looked_up(organization_id: object) -> tuple[Any, ...] | None:
-    with connections[router.db_for_write(Organization)].cursor() as cursor:
+    with prepared_cursor(connections[router.db_for_write(Organization)]) as cursor:
         cursor.execute(_LOOKUP, [str(organization_id)])
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connections, models
 
+from plugspace_queue.models.rowset import prepared_cursor, type_of
 from plugspace_queue.models.task import Task
 from plugspace_queue.rules import jsontext
 
@@ -30,7 +31,7 @@ def insert_if(
     One round trip, on PostgreSQL only. The answer is what `sql` returned.
     """
     given = [value for row in rows for value in _prepared(row, using)]
-    with connections[using].cursor() as cursor:
+    with prepared_cursor(connections[using]) as cursor:
         cursor.execute(_insert_if(sql, tuple(map(type, rows)), using), [*params, *given])
         answer: tuple[Any, ...] | None = cursor.fetchone()
     if answer is not None:
@@ -93,9 +94,8 @@ def _insert_if(sql: str, kinds: Sequence[type[models.Model]], using: str) -> str
     parts = [f"given AS ({sql})"]
     for at, model in enumerate(kinds):
         table, columns = _names(model, using)
-        parts.append(
-            f"stored_{at} AS (INSERT INTO {table} ({columns}) SELECT {_places(model)} FROM given)"
-        )
+        insert = f"INSERT INTO {table} ({columns}) SELECT {_values(model, using)} FROM given"
+        parts.append(f"stored_{at} AS ({insert})")
     return f"WITH {', '.join(parts)} SELECT * FROM given"
 
 
@@ -107,3 +107,9 @@ def _insert(model: type[models.Model], using: str) -> str:
 
 def _places(model: type[models.Model]) -> str:
     return ", ".join(["%s"] * len(_fields(model)))
+
+
+def _values(model: type[models.Model], using: str) -> str:
+    # Typed, as they stand in no VALUES. Without the length: a cast would cut, the column refuses.
+    types = [type_of(field, using).partition("(")[0] for field in _fields(model)]
+    return ", ".join(f"%s::{name}" for name in types)

@@ -36,7 +36,7 @@ def _recordset(
 ) -> tuple[str, list[Any]]:
     names = [f"c{at}" for at in range(len(fields))]
     columns = ", ".join(
-        f"{name} {_type(field, connection.alias)}"
+        f"{name} {type_of(field, connection.alias)}"
         for name, field in zip(names, fields, strict=True)
     )
     text = jsontext.encode([dict(zip(names, row, strict=True)) for row in rows])
@@ -88,6 +88,20 @@ def send(connection: Any, sql: str, params: Sequence[Any], read: Callable[[Any],
         return Answer(connection, None, list(cursor.fetchall()), read)
 
 
+def prepared_cursor(connection: Any) -> Any:
+    """A cursor for a statement whose text is always the same, with all that Django's cursors do.
+
+    Parameters are bound by PostgreSQL, so it may keep the plan (`prepare_threshold` in OPTIONS);
+    Django's own cursor writes them into the text.
+    """
+    if connection.vendor != "postgresql":
+        return connection.cursor()
+    connection.ensure_connection()
+    cursor = connection.Database.Cursor(connection.connection)
+    make = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    return make(cursor)
+
+
 def prepare_for_rows(connection: Any, lock_timeout: str, *, is_lasting: bool = True) -> Answer[int]:
     """Until the transaction ends, look rows up by index and wait no longer than this for one.
 
@@ -136,7 +150,8 @@ def prepared(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
 
 
 @functools.cache
-def _type(field: Any, using: str) -> str:
+def type_of(field: Any, using: str) -> str:
+    """The field's type in the database."""
     # By alias: a connection that is kept in a cache outlives its thread.
     connection = connections[using]
     return str(field.rel_db_type(connection) if field.is_relation else field.db_type(connection))

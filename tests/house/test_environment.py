@@ -45,14 +45,23 @@ def test_a_postgres_url_is_taken_apart_and_unquoted():
     database = environment.database("postgres://me:p%40ss@db.example:5433/queue?sslmode=require")
 
     told = [database[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME", "OPTIONS")]
-    assert told == ["me", "p@ss", "db.example", "5433", "queue", {"sslmode": "require"}]
+    assert told == ["me", "p@ss", "db.example", "5433", "queue"] + [
+        {"sslmode": "require", "prepare_threshold": 5}
+    ]
 
 
 def test_a_postgres_socket_directory_stands_in_the_query():
     database = environment.database("postgresql://me@/queue?host=/run/postgresql&pool=true")
 
     assert (database["HOST"], database["PORT"]) == ("/run/postgresql", "")
-    assert database["OPTIONS"] == {"pool": True}
+    assert database["OPTIONS"] == {"pool": True, "prepare_threshold": 5}
+
+
+@pytest.mark.parametrize(("asked", "meant"), [("0", None), ("3", 3)])
+def test_statements_that_postgres_keeps_planned_can_be_turned_off_for_a_pooler(asked, meant):
+    database = environment.database(f"postgres://db/queue?prepare_threshold={asked}")
+
+    assert database["OPTIONS"] == {"prepare_threshold": meant}
 
 
 @pytest.mark.parametrize(
