@@ -45,9 +45,8 @@ def test_a_postgres_url_is_taken_apart_and_unquoted():
     database = environment.database("postgres://me:p%40ss@db.example:5433/queue?sslmode=require")
 
     told = [database[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME", "OPTIONS")]
-    assert told == ["me", "p@ss", "db.example", "5433", "queue"] + [
-        {"sslmode": "require", "prepare_threshold": 5}
-    ]
+    options = {"sslmode": "require", "prepare_threshold": 5}
+    assert told == ["me", "p@ss", "db.example", "5433", "queue", options]
 
 
 def test_a_postgres_socket_directory_stands_in_the_query():
