@@ -5,6 +5,7 @@ write to var/benchmarks.
 """
 
 import argparse
+import dataclasses
 import signal
 import sys
 from collections.abc import Sequence
@@ -58,15 +59,21 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="with systems that are installed on demand (the first time needs the network)",
     )
+    parser.add_argument("--rounds", type=_rounds, metavar="N", help="measure N times (5)")
     parser.add_argument("--gates", action="store_true", help="end with 1 when a gate fails")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="write JSON and chart there")
     return parser
 
 
+def _rounds(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds from 1")
+
+
 def _size(given: argparse.Namespace) -> sizes.Size:
-    if given.smoke:
-        return sizes.SMOKE
-    return sizes.QUICK if given.quick else sizes.FULL
+    size = sizes.SMOKE if given.smoke else sizes.QUICK if given.quick else sizes.FULL
+    return dataclasses.replace(size, runs=given.rounds or size.runs)
 
 
 def _wanted(given: argparse.Namespace) -> Wanted:
@@ -78,7 +85,8 @@ def _systems(measures: Sequence[Measure]) -> dict[str, System]:
 
 
 def _targets(given: argparse.Namespace, *, is_whole: bool) -> tuple[Path, Path]:
-    is_part = given.quick or given.smoke or given.only or given.system or not given.peers
+    is_short = given.quick or given.smoke or given.rounds
+    is_part = is_short or given.only or given.system or not given.peers
     if given.into is None and is_whole and not is_part:
         return PUBLISHED
     folder = given.into or ROOT / "var" / "benchmarks"

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import chart, choosing, environments, measures, results, running, sizes, table
+from benchmarks.__main__ import main
 from benchmarks.choosing import Wanted
 from benchmarks.environments import KEPT, NodeEnvironment, PythonEnvironment, Unavailable
 from benchmarks.measures import MEASURES, NODE, PEERS, PORT, PORT_POSTGRES, RQ, SQLITE, Measure
@@ -82,6 +83,26 @@ def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     assert written["machine"]["cores"] and written["machine"]["load_before"]
     assert "drain of no-op tasks (tasks/s, more is better)" in told
     assert (tmp_path / "benchmarks.svg").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_run_may_have_fewer_or_more_rounds(tmp_path: Path):
+    only = ("--only", "waiting", "--system", "RQ")
+
+    _, written = measure("--smoke", "--rounds", "2", *only, into=tmp_path)
+
+    assert [row["runs"] for row in written["rows"]] == [2]
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1", "many", "²"])
+def test_a_number_of_rounds_that_is_none_is_refused(
+    rounds: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        main(["--rounds", rounds])
+
+    assert "is no number of rounds from 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow
