@@ -95,6 +95,20 @@ def test_the_limiter_tells_when_it_opens_and_forgets_what_is_over(line: Line) ->
     assert line.take() == ["c"]
 
 
+def test_a_full_window_holds_up_no_queue_whose_lanes_are_all_held_back(line: Line) -> None:
+    line.configure(limiter_max=1)
+    line.submit("held", organization_id="a")
+    line.submit("first", organization_id="b")
+    line.pause_organization("a")
+    line.take(1)
+
+    seen = look(line, "held", "a")
+
+    assert shut(seen) == ["organization_paused", "queue_limiter"]
+    assert (seen.answer, seen.opens_in) == ("ok", 0)
+    assert (line.acquire().status, line.acquire().retry_ms) == ("empty", 0)
+
+
 def test_a_server_that_lost_its_data_is_told(line: Line) -> None:
     line.redis.flushall()
 

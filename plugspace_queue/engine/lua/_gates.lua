@@ -3,7 +3,8 @@
 -- A gate answers how many starts it leaves (0 or less: it is shut), what it counts now, and its
 -- limit. `of_lane` ones ask for an organization, the others hold the whole queue and have the
 -- word that acquire answers. `opens` tells the ms until it opens by itself (0: something must
--- happen first). To add a gate, add it here in its place.
+-- happen first). One that is `of_ready` holds the queue only while a lane is on the ring: without
+-- one nothing would start if it opened. To add a gate, add it here in its place.
 
 -- Set by a script that may not write: it counts what others throw away.
 local reads_only = false
@@ -70,7 +71,10 @@ local GATES = {
     {name = "queue_paused", room = queue_pause, answer = "paused"},
     {name = "organization_paused", room = organization_pause, of_lane = true},
     {name = "queue_concurrency", room = queue_concurrency, answer = "full"},
-    {name = "queue_limiter", room = queue_limiter, answer = "limited", opens = until_window_opens},
+    {
+        name = "queue_limiter", room = queue_limiter, answer = "limited",
+        opens = until_window_opens, of_ready = true
+    },
     {name = "organization_concurrency", room = organization_concurrency, of_lane = true}
 }
 
@@ -79,14 +83,19 @@ local UNCONFIGURED = {
     name = "unconfigured", answer = "unconfigured", opens = function() return UNCONFIGURED_MS end
 }
 
--- The first gate of the whole queue that is shut, or nil and the room each of them leaves.
+local function holds_queue(gate, room)
+    if room > 0 then return false end
+    return not gate.of_ready or redis.call("EXISTS", ring_key) == 1
+end
+
+-- The first gate that holds the whole queue, or nil and the room each of them leaves.
 local function shut_queue_gate()
     if not is_configured then return UNCONFIGURED end
     local rooms = {}
     for _, gate in ipairs(GATES) do
         if not gate.of_lane then
             rooms[gate.name] = gate.room()
-            if rooms[gate.name] <= 0 then return gate end
+            if holds_queue(gate, rooms[gate.name]) then return gate end
         end
     end
     return nil, rooms

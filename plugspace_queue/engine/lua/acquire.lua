@@ -112,12 +112,7 @@ end
 adopt(refusal)
 promote(refusal)
 local shut, rooms = shut_queue_gate()
-if shut then
-    if shut.answer == "limited" and redis.call("EXISTS", ring_key) == 0 then
-        return answer("empty", next_due())
-    end
-    return answer(shut.answer, opens_in(shut))
-end
+if shut then return answer(shut.answer, opens_in(shut)) end
 
 fence = math.max(tonumber(redis.call("HGET", meta_key, "fence") or "0"), now_us - 1)
 local in_queue, in_window = rooms.queue_concurrency, rooms.queue_limiter
