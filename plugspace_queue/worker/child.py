@@ -14,7 +14,10 @@ import django
 from django.apps import apps
 
 if not apps.ready:
-    # The forkserver imports this module once; its children start with Django in place.
+    # The forkserver imports this module once; its children start with Django in place. It ends with
+    # the worker: were it to end before, by a stop that reaches the whole group, its children would
+    # seem dead to a worker that has not told them to stop yet.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     django.setup()
 
 from plugspace_queue.models import Task

@@ -1,8 +1,10 @@
 """Attempts in processes of their own, minded by the worker's threads."""
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -95,3 +97,18 @@ def test_a_child_whose_worker_ended_while_it_came_ends_too(children: None):
 
     process.join(10)
     assert process.exitcode == 1
+
+
+def test_a_stop_that_reaches_the_forkserver_first_lets_no_child_seem_dead(children: None):
+    run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
+    process, ours = child_of(run)
+    ours.send(child.BEGIN)
+    assert ours.recv().percent == 1
+
+    # As to the whole group: the worker has not heard of it yet, or it would have told the attempt.
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGTERM)  # type: ignore[attr-defined]
+
+    assert not connection.wait([process.sentinel], 1.0)
+    process.kill()
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
