@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from django.db import connection, transaction
@@ -9,15 +10,25 @@ from django.utils import timezone
 
 from plugspace_queue.engine.store import Lease
 from plugspace_queue.models import Task
+from plugspace_queue.processing.outcome import success
+from plugspace_queue.processing.run import Run
 from plugspace_queue.types import State
 from plugspace_queue.worker.commit import Batch, Locked, write
-from plugspace_queue.worker.messages import Guard
+from plugspace_queue.worker.messages import Ended, Guard, RecorderMessage
 from plugspace_queue.worker.table import Held
 from tests.support import wait_until
 from tests.worker.conftest import fresh, meanwhile, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.postgres]
 
+NOTING = f"""
+    CREATE TABLE psq_noted (setting text);
+    CREATE FUNCTION psq_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO psq_noted VALUES (current_setting('synchronous_commit')); RETURN NULL;
+    END $$;
+    CREATE TRIGGER psq_note AFTER UPDATE ON {Task._meta.db_table}
+        FOR EACH ROW EXECUTE FUNCTION psq_note()
+"""
 SETTINGS = ("synchronous_commit", "lock_timeout", "enable_seqscan")
 
 
@@ -28,6 +39,24 @@ def test_a_start_leaves_nothing_of_its_settings_to_what_comes_after_it():
 
     assert fresh(task).state == State.PROCESSING
     assert settings() == before == ["on", "0", "on"]
+
+
+def test_a_start_waits_for_no_disk_and_an_ending_does(noted: Callable[[], list[str]]):
+    (held,) = (batch := guarding(submit())).guarded
+    write(batch, "w1")
+    assert noted() == ["off"]
+
+    run = Run(
+        task=batch.started[0],
+        fence=held.lease.fence,
+        timeout=60.0,
+        started_at=batch.now,
+        sink=Silent(),
+    )
+    write(guarding(submit(), also=[Ended(held, run, success({}))]), "w1")
+
+    # The ending, and the start that shares its commit.
+    assert noted() == ["on", "on"]
 
 
 def test_of_starts_in_one_commit_none_is_made_when_one_row_is_locked():
@@ -51,6 +80,29 @@ def test_of_starts_in_one_commit_none_is_made_when_one_row_is_locked():
     assert [fresh(task).state for task in tasks] == [State.PROCESSING, State.PROCESSING]
 
 
+@pytest.fixture
+def noted() -> Iterator[Callable[[], list[str]]]:
+    """How lasting each commit was that changed a task since the last call, row by row."""
+    with connection.cursor() as cursor:
+        cursor.execute(NOTING)
+
+    def take() -> list[str]:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM psq_noted RETURNING setting")
+            return [setting for (setting,) in cursor.fetchall()]
+
+    yield take
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION psq_note CASCADE; DROP TABLE psq_noted")
+
+
+class Silent:
+    """Takes progress and keeps none of it."""
+
+    def progress(self, run: object) -> None:
+        pass
+
+
 def settings() -> list[str]:
     with connection.cursor() as cursor:
         columns = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
@@ -58,7 +110,9 @@ def settings() -> list[str]:
         return list(cursor.fetchone())
 
 
-def guarding(*tasks: Task, lock_timeout: str = "800ms") -> Batch:
+def guarding(
+    *tasks: Task, lock_timeout: str = "800ms", also: Sequence[RecorderMessage] = ()
+) -> Batch:
     leases = [Lease(str(task.pk), time.time_ns() // 1000, "x", "acme", 2) for task in tasks]
     guard = Guard([Held("architect", lease) for lease in leases])
-    return Batch([guard], timezone.now(), lock_timeout)
+    return Batch([*also, guard], timezone.now(), lock_timeout)
