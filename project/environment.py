@@ -96,9 +96,7 @@ def _port(parts: SplitResult) -> str:
 
 
 def _typed(options: dict[str, Any]) -> dict[str, Any]:
-    # PostgreSQL plans a statement anew each time unless it may keep it: a third of its work here.
-    typed = options | {
-        "prepare_threshold": number({"prepare_threshold": "5"} | options, "prepare_threshold")
-        or None
-    }
+    # PostgreSQL plans a statement anew each time unless it may keep it: a quarter of its work here.
+    kept = number({"prepare_threshold": "5"} | options, "prepare_threshold")
+    typed = options | {"prepare_threshold": kept or None}
     return typed | ({"pool": flag(options, "pool", default=False)} if "pool" in options else {})
