@@ -41,16 +41,17 @@ def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Pay
 
     `data` holds result, error or progress. A result above SNAPSHOT_LIMIT is left out.
     """
+    task_id = str(task.pk)
     told: Payload = {
         "name": name.value,
         "type": task.type,
-        "jobId": str(task.pk),
+        "jobId": task_id,
         "organizationId": task.organization_id,
         "projectId": task.project_id,
         "workflowId": str(task.workflow_id) if task.workflow_id else None,
         "state": task.state,
         "at": timezone.now().isoformat(),
-        "key": f"{task.pk}:{task.fence}:{name.value}:{_queued(task) + number}",
+        "key": f"{task_id}:{task.fence}:{name.value}:{_queued(task) + number}",
         **data,
     }
     if "result" in told and jsontext.size(told["result"]) > get_settings().snapshot_limit:

@@ -18,6 +18,8 @@ from plugspace_queue.engine.connection import guarded
 
 T_co = TypeVar("T_co", covariant=True)
 Arg = str | int | bytes
+Command = tuple[Arg, ...]
+Send = Callable[[Sequence[Command]], list[Any]]
 
 INCLUDE = re.compile(r"^--@include (\S+)\n", re.MULTILINE)
 
@@ -58,11 +60,16 @@ def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     error that is not a forgotten script; those are loaded, and only their calls are sent again.
     A front client raises Unavailable when Redis is away.
     """
-    replies = _send(client, calls)
+    return answers(functools.partial(_send, client), calls)
+
+
+def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
+    """The same with `send` for the way: many commands to their replies, errors among them."""
+    replies = send([_command(call) for call in calls])
     forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if forgotten:
-        _load(client, {calls[i].name for i in forgotten})
-        again = _send(client, [calls[i] for i in forgotten])
+        send([("SCRIPT LOAD", source(name)) for name in {calls[i].name for i in forgotten}])
+        again = send([_command(calls[i]) for i in forgotten])
         for i, reply in zip(forgotten, again, strict=True):
             replies[i] = reply
     for reply in replies:
@@ -71,19 +78,16 @@ def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     return [call.parse(reply) for call, reply in zip(calls, replies, strict=True)]
 
 
-def _send(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
+def _command(call: Call[Any]) -> Command:
+    return ("EVALSHA", sha(call.name), len(call.keys), *call.keys, *call.args)
+
+
+def _send(client: Redis, commands: Sequence[Command]) -> list[Any]:
     with client.pipeline(transaction=False) as pipe:
-        send: Callable[..., object] = pipe.execute_command
-        for call in calls:
-            send("EVALSHA", sha(call.name), len(call.keys), *call.keys, *call.args)
+        queue: Callable[..., object] = pipe.execute_command
+        for command in commands:
+            queue(*command)
         return pipe.execute(raise_on_error=False)
-
-
-def _load(client: Redis, names: set[str]) -> None:
-    with client.pipeline(transaction=False) as pipe:
-        for name in names:
-            pipe.script_load(source(name))
-        pipe.execute()
 
 
 def _read(file: str) -> str:

@@ -62,7 +62,7 @@ SPENT_COLUMNS = {
 """What an ending says of the attempt alone, and the column of `Attempt` it goes to."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Finish:
     """What the row says after an attempt, fenced by the attempt's token, and what it has spent."""
 

@@ -19,6 +19,7 @@ from plugspace_queue.testing.pending import Clock
 from plugspace_queue.types import TaskType
 from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.following import FollowUp
+from plugspace_queue.worker.launching import Launcher
 from plugspace_queue.worker.messages import (
     Ended,
     Guard,
@@ -36,12 +37,10 @@ class Bench:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._follow_up = FollowUp(
-            tell=_not_told,
-            dispatch=_not_dispatched,
-            sink=self,
-            timeout_of=lambda task: timeout_of(task.type),
+        self._launcher = Launcher(
+            dispatch=_not_dispatched, sink=self, timeout_of=lambda task: timeout_of(task.type)
         )
+        self._follow_up = FollowUp(_not_told)
         self._running: dict[Run, tuple[Held, Processor]] = {}
 
     def attempt(self, task: Task) -> bool:
@@ -90,6 +89,7 @@ class Bench:
         batch = Batch([message], self._clock.now())
         with commits.committed(), commits.quietly():
             write(batch, WORKER)
+            self._launcher.launch(batch)
             self._follow_up.run(batch)
 
     def _look_for_cancel(self, run: Run) -> None:

@@ -198,7 +198,7 @@ def _ended_parents(batch: Batch, answers: Answers) -> dict[uuid.UUID, int]:
 
 def _start(batch: Batch, worker_name: str) -> Answer[list[Task]]:
     # In the order of ids, as everybody locks rows.
-    granted = sorted((uuid.UUID(held.task_id), held.lease.fence) for held in batch.guarded)
+    granted = sorted((held.id, held.lease.fence) for held in batch.guarded if held.id)
     return bulk.start_all(
         granted,
         worker_name=worker_name,

@@ -9,6 +9,7 @@ from plugspace_queue import clock, mending, metrics, policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence
 from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.wire import Wire
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.processing.registry import processor_of, timeout_of
 from plugspace_queue.processing.run import Told
@@ -28,6 +29,9 @@ logger = logging.getLogger("plugspace_queue.worker")
 
 INTERRUPTION = 1.0
 """Seconds that interrupted attempts get to come back when the worker stops."""
+
+WATCH = 0.1
+"""Seconds between two looks of the pump at the other threads; it turns hundreds of times in one."""
 
 LAST_WORDS = 5.0
 """Seconds to write and settle what was handed back."""
@@ -49,6 +53,7 @@ class Crew:
         self._queue_names = queue_names
         self._is_suspended = is_suspended
         self._stop_at: float | None = None
+        self._watched_at = 0.0
         self._broken = ""
         self._is_draining = False
         self._signals = 0
@@ -83,10 +88,11 @@ class Crew:
             sink=self.ticker,
             timeout_of=lambda task: timeout_of(task.type),
         )
+        self._wire = Wire(client(first, purpose="pump"))
         self.pump = Pump(
             worker_name,
             desks,
-            client=client(first, purpose="pump"),
+            wire=self._wire,
             table=self.table,
             wakers=self._wakers,
             record=self.recorder.put,
@@ -172,13 +178,17 @@ class Crew:
         # The others may sit in a read for seconds more; they hold nothing. Upkeep may hold rows.
         for thread in (self.ticker, self.recorder, *chores):
             thread.join(timeout=5.0)
+        self._wire.close()
         metrics.flush()
 
     # Ending.
 
     def _is_over(self) -> bool:
-        self._watch()
-        return self._stop_at is not None and time.monotonic() >= self._stop_at
+        now = time.monotonic()
+        if now >= self._watched_at + WATCH:
+            self._watched_at = now
+            self._watch()
+        return self._stop_at is not None and now >= self._stop_at
 
     def _watch(self) -> None:
         """The pump watches the threads without which nothing may run on."""

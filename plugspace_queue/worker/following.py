@@ -1,4 +1,4 @@
-"""What follows a group commit: start what was granted, settle what ended, tell who listens.
+"""What follows a group commit: tell what started, settle what ended, tell who listens.
 
 All of it is safe to lose: the rows say what is still to do, and upkeep does it.
 """
@@ -15,7 +15,6 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Task
 from plugspace_queue.models.patience import LOOK, shortly
-from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
@@ -34,27 +33,17 @@ SHORT_LOOK = "20ms"
 class FollowUp:
     """The steps after a commit, in the follower's thread; one that fails keeps no other."""
 
-    def __init__(
-        self,
-        *,
-        tell: Callable[[PumpMessage], None],
-        dispatch: Callable[[Held, Run], None],
-        sink: ProgressSink,
-        timeout_of: Callable[[Task], float],
-    ) -> None:
+    def __init__(self, tell: Callable[[PumpMessage], None]) -> None:
         self._tell = tell
-        self._dispatch = dispatch
-        self._sink = sink
-        self._timeout_of = timeout_of
         self._untold: list[Settle | Announce] = []
         self._owed: Counts = {}
         self._look = LOOK
 
     def run(self, batch: Batch) -> None:
-        """After the commit: start what was granted, settle what ended, tell who listens."""
+        """After the commit and its launch: tell what started, settle what ended."""
         self._look = LOOK
         for step in (
-            self._start,
+            self._tell_starts,
             self._publish_released,
             self._settle,
             self._announce_progress,
@@ -106,40 +95,18 @@ class FollowUp:
             with self._shortly():
                 quotas.refund(owed, batch.now, note="system failure")
 
-    def _start(self, batch: Batch) -> None:
-        by_id = {str(task.pk): task for task in batch.started}
+    def _tell_starts(self, batch: Batch) -> None:
         notes: dict[str, list[Note]] = {}
         for held in batch.guarded:
-            task = by_id.get(held.task_id)
-            if task is not None and self._launch(held, task, batch):
-                notes.setdefault(held.queue, []).append(self._started_note(task))
+            if held.run is not None:
+                notes.setdefault(held.queue, []).append(self._started_note(held.run.task))
         for name, told in notes.items():
             self._untold.append(Announce(name, told))
-
-    def _launch(self, held: Held, task: Task, batch: Batch) -> bool:
-        try:
-            held.run = self._run_of(task, batch)
-            self._dispatch(held, held.run)
-        except Exception:
-            logger.exception("%s could not be started; it goes back", held.task_id)
-            # Its row is judged below: nothing has run.
-            held.run = None
-        return held.run is not None
-
-    def _run_of(self, task: Task, batch: Batch) -> Run:
-        return Run(
-            task=task,
-            fence=task.fence,
-            timeout=self._timeout_of(task),
-            started_at=batch.now,
-            sink=self._sink,
-            results=batch.results.get(task.pk, {}),
-        )
 
     def _started_note(self, task: Task) -> Note:
         body = events.payload(EventName.STARTED, task)
         events.tell(EventName.STARTED, task, body)
-        return Note(task_id=str(task.pk), snapshot=snapshot(task), event=jsontext.encode(body))
+        return Note(body["jobId"], snapshot(task), event=jsontext.encode(body))
 
     def _settle(self, batch: Batch) -> None:
         for one in batch.closings:

@@ -11,13 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import RedisError
 
-from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine import store
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.engine.store import Grant, Note
-from plugspace_queue.ids import parse_id
+from plugspace_queue.engine.wire import Wire
 from plugspace_queue.worker import judge
 from plugspace_queue.worker.desk import Desk, Limits, is_over
 from plugspace_queue.worker.messages import (
@@ -52,7 +51,7 @@ class Pump:
         worker_name: str,
         desks: Iterable[Desk],
         *,
-        client: Redis,
+        wire: Wire,
         table: Table,
         wakers: Wakers,
         record: Callable[[RecorderMessage], None],
@@ -68,7 +67,7 @@ class Pump:
         self.turned_at = time.monotonic()
         self._worker_name = worker_name
         self._desks = {desk.name: desk for desk in desks}
-        self._client = client
+        self._wire = wire
         self._table = table
         self._wakers = wakers
         self._record = record
@@ -234,7 +233,7 @@ class Pump:
     def _granted(self, desk: Desk, want: int) -> Callable[[Grant], None]:
         def granted(grant: Grant) -> None:
             granted = [Held(desk.name, lease) for lease in grant.leases]
-            held = [one for one in granted if parse_id(one.task_id)]
+            held = [one for one in granted if one.id]
             if grant.status == "unconfigured":
                 self._mend()
             for task_id in grant.foreign:
@@ -262,7 +261,7 @@ class Pump:
 
     def _send(self, plan: list[Step]) -> None:
         try:
-            answers = scripts.run(self._client, [call for call, _ in plan])
+            answers = self._wire.run([call for call, _ in plan])
         except RedisError as error:
             # Everything is kept and sent again; settles and announcements may arrive twice.
             self._trouble = min(self._trouble * 2 or 0.05, LONGEST_TROUBLE)

@@ -19,6 +19,7 @@ from plugspace_queue.worker.aside import Aside, Waiting, single, task_of
 from plugspace_queue.worker.commit import Batch, Counts, Locked, added, count, write
 from plugspace_queue.worker.follower import Follower
 from plugspace_queue.worker.following import FollowUp, tolerate
+from plugspace_queue.worker.launching import Launcher
 from plugspace_queue.worker.messages import PumpMessage, RecorderMessage
 from plugspace_queue.worker.table import Held
 
@@ -56,8 +57,8 @@ class Recorder(threading.Thread):
         self.is_healthy = True
         self._inbox: queue.SimpleQueue[RecorderMessage | None] = queue.SimpleQueue()
         self._worker_name = worker_name
-        follow_up = FollowUp(tell=tell, dispatch=dispatch, sink=sink, timeout_of=timeout_of)
-        self.follower = Follower(follow_up, self._owe)
+        self._launcher = Launcher(dispatch=dispatch, sink=sink, timeout_of=timeout_of)
+        self.follower = Follower(FollowUp(tell), self._owe)
         self._stopping = threading.Event()
         self._uncounted: Counts = {}
         self._owed: queue.SimpleQueue[Counts] = queue.SimpleQueue()
@@ -155,6 +156,7 @@ class Recorder(threading.Thread):
             # Leases are renewed meanwhile and nothing new is taken; nothing is lost.
             self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+        self._launcher.launch(batch)
         self.follower.put(batch)
 
     def _rest(self, pause: float) -> None:

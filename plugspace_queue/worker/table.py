@@ -1,10 +1,13 @@
 """What this process holds: every lease from the grant to the settle, with its run once started."""
 
 import threading
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from plugspace_queue.engine.store import Lease
+from plugspace_queue.ids import parse_id
 from plugspace_queue.processing.run import Run, Told
 
 
@@ -21,6 +24,11 @@ class Held:
     @property
     def task_id(self) -> str:
         return self.lease.task_id
+
+    @cached_property
+    def id(self) -> uuid.UUID | None:
+        """The id of the row; None when it can be no task of ours."""
+        return parse_id(self.lease.task_id)
 
 
 class Table:

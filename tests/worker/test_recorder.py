@@ -149,7 +149,7 @@ def test_a_late_result_in_the_commit_of_the_next_start_leaves_no_attempt(recorde
     assert row.attempts.count() == 0
 
 
-def test_a_slow_listener_holds_up_no_commit(recorder):
+def test_a_slow_listener_holds_up_no_start(recorder):
     gate = threading.Event()
 
     def wait(**_):
@@ -160,10 +160,9 @@ def test_a_slow_listener_holds_up_no_commit(recorder):
         start(recorder, first)
         held = lease_of(second)
         recorder.put(Guard([held]))
-        wait_until(lambda: fresh(second).state == "processing")
-        assert held.run is None
-        gate.set()
         wait_until(lambda: held.run)
+        assert fresh(second).state == "processing"
+        gate.set()
 
 
 def test_without_a_database_a_recorder_that_stops_tries_again_in_its_time(recorder, monkeypatch):
