@@ -1,17 +1,39 @@
-"""The first thing after a commit: what it started goes to its slots, in the recorder's own thread.
+"""Starts come first: in commits of their own, and to their slots before all else that follows.
 
-Somebody waits for its first line; what else follows a commit can wait.
+Somebody waits for a task's first line; nobody is kept waiting by an ending that is written a
+millisecond later.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
 from plugspace_queue.worker.commit import Batch
+from plugspace_queue.worker.messages import Ended, Guard, RecorderMessage
 from plugspace_queue.worker.table import Held
 
 logger = logging.getLogger("plugspace_queue.worker")
+
+
+def starts_first(messages: Sequence[RecorderMessage]) -> list[list[RecorderMessage]]:
+    """What is to be written, as one commit of starts alone and one of the rest.
+
+    All together when one is to start whose earlier attempt ends here: its ending is written first.
+    """
+    starts: list[RecorderMessage] = [one for one in messages if isinstance(one, Guard)]
+    rest: list[RecorderMessage] = [one for one in messages if not isinstance(one, Guard)]
+    if _starting(messages) & _ending(messages):
+        return [list(messages)]
+    return [part for part in (starts, rest) if part]
+
+
+def _starting(messages: Sequence[RecorderMessage]) -> set[str]:
+    return {held.task_id for one in messages if isinstance(one, Guard) for held in one.held}
+
+
+def _ending(messages: Sequence[RecorderMessage]) -> set[str]:
+    return {one.held.task_id for one in messages if isinstance(one, Ended)}
 
 
 class Launcher:

@@ -19,7 +19,7 @@ from plugspace_queue.worker.aside import Aside, Waiting, single, task_of
 from plugspace_queue.worker.commit import Batch, Counts, Locked, added, count, write
 from plugspace_queue.worker.follower import Follower
 from plugspace_queue.worker.following import FollowUp, tolerate
-from plugspace_queue.worker.launching import Launcher
+from plugspace_queue.worker.launching import Launcher, starts_first
 from plugspace_queue.worker.messages import PumpMessage, RecorderMessage
 from plugspace_queue.worker.table import Held
 
@@ -116,11 +116,15 @@ class Recorder(threading.Thread):
             # Nobody ends anything that could take them along.
             tolerate(self._pay_counts, self._uncounted)
             return
+        for part in starts_first(free):
+            self._record_together(part)
+
+    def _record_together(self, messages: list[RecorderMessage]) -> None:
         try:
-            self._record(Batch(free, clock.now()))
+            self._record(Batch(messages, clock.now()))
         except Locked:
             # One that waits for a row of somebody else's long transaction holds up no other.
-            self._record_apart(free)
+            self._record_apart(messages)
 
     def _record_apart(self, messages: list[RecorderMessage]) -> None:
         for message in single(messages):

@@ -20,6 +20,7 @@ from plugspace_queue.types import EventName, State
 from plugspace_queue.worker import closing
 from plugspace_queue.worker import recorder as recording
 from plugspace_queue.worker.commit import Batch, write
+from plugspace_queue.worker.launching import starts_first
 from plugspace_queue.worker.messages import Ended, Guard, PumpMessage, Settle, Together
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
@@ -163,6 +164,22 @@ def test_a_slow_listener_holds_up_no_start(recorder):
         wait_until(lambda: held.run)
         assert fresh(second).state == "processing"
         gate.set()
+
+
+def test_starts_are_written_first_and_apart(recorder):
+    ended = Ended(held := start(recorder, submit()), held.run, success({}))
+    guard, another = Guard([lease_of(submit())]), Guard([lease_of(submit())])
+
+    assert starts_first([ended, guard, another]) == [[guard, another], [ended]]
+    assert starts_first([guard]) == [[guard]]
+    assert starts_first([ended]) == [[ended]]
+
+
+def test_a_task_does_not_start_again_before_its_ending_is_written(recorder):
+    first = start(recorder, submit())
+    ended, again = Ended(first, first.run, success({})), Guard([lease_of(first.run.task)])
+
+    assert starts_first([ended, again]) == [[ended, again]]
 
 
 def test_without_a_database_a_recorder_that_stops_tries_again_in_its_time(recorder, monkeypatch):
