@@ -120,22 +120,23 @@ def _write_all(batch: Batch, worker_name: str) -> None:
     recovering.recover_all(batch.lost, batch.now)
     UsageEntry.objects.bulk_create(_usage_entries(batch.recorded, batch.now))
     batch.results = results_of(batch.started)
-    # Last, so that the rows of the counts are locked shortly.
-    batch.uncounted = count(added(batch.owed, _counts(batch.recorded)))
 
 
 def count(counts: Counts) -> Counts:
     """Add to the lifetime counts; what could not be added now, and is still owed."""
-    answers = bulk.count_endings(counts)
-    return {
-        kind: counts[kind] for kind, a in zip(sorted(counts), answers, strict=True) if not a.take()
-    }
+    return _unpaid(counts, bulk.count_endings(counts))
 
 
-def added(one: Counts, other: Counts) -> Counts:
-    """The sums per type."""
+def _unpaid(counts: Counts, answers: Sequence[Answer[int]]) -> Counts:
+    asked = zip(sorted(counts), answers, strict=True)
+    return {kind: counts[kind] for kind, answer in asked if not answer.take()}
+
+
+def added(one: Counts, other: Counts, sign: int = 1) -> Counts:
+    """The sums per type, or with -1 the differences; without those that are nothing."""
     pairs = [(kind, one.get(kind, (0, 0)), other.get(kind, (0, 0))) for kind in {*one, *other}]
-    return {kind: (a[0] + b[0], a[1] + b[1]) for kind, a, b in pairs}
+    sums = {kind: (a[0] + sign * b[0], a[1] + sign * b[1]) for kind, a, b in pairs}
+    return {kind: pair for kind, pair in sums.items() if any(pair)}
 
 
 def _send_all(batch: Batch, worker_name: str) -> None:
@@ -151,7 +152,12 @@ def _send_all(batch: Batch, worker_name: str) -> None:
             answers.others.append(bulk.progress_all(rows))
         if batch.guarded:
             answers.started = _start(batch, worker_name)
+        # All that end here, though some may be refused: it waits for no answer either.
+        counts = added(batch.owed, _counts(batch.closings))
+        answers.counts = bulk.count_endings(counts)
     answers.take_into(batch)
+    refused = [one for one in batch.closings if not batch.is_recorded(one)]
+    batch.uncounted = added(_unpaid(counts, answers.counts), _counts(refused), sign=-1)
     if ended := _ended_parents(batch, answers):
         batch.released = advance.release_children(ended, batch.now)
 
@@ -174,6 +180,7 @@ class Answers:
         self.written: Answer[set[tuple[uuid.UUID, int]]] | None = None
         self.links: Answer[list[tuple[uuid.UUID, uuid.UUID]]] | None = None
         self.started: Answer[list[Task]] | None = None
+        self.counts: list[Answer[int]] = []
         self.others: list[Answer[int]] = []
         self.pairs: list[tuple[uuid.UUID, uuid.UUID]] = []
 

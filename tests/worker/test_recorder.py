@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from plugspace_queue import queue_manager
 from plugspace_queue.engine.store import Lease, Settlement
-from plugspace_queue.models import Task
+from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.processing.outcome import success
 from plugspace_queue.processing.run import Run
 from plugspace_queue.signals import SIGNALS
@@ -164,6 +164,16 @@ def test_a_slow_listener_holds_up_no_start(recorder):
         wait_until(lambda: held.run)
         assert fresh(second).state == "processing"
         gate.set()
+
+
+def test_an_ending_that_its_row_refuses_is_not_counted(recorder, told):
+    held = start(recorder, submit())
+    for _ in range(2):
+        recorder.put(Ended(held, held.run, success({})))
+        recorder.follower.drain()
+
+    wait_until(lambda: len(settled(told)) == 2)
+    wait_until(lambda: QueueSettings.objects.get(pk="ARCHITECT").completed == 1)
 
 
 def test_starts_are_written_first_and_apart(recorder):
