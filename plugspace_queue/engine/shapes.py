@@ -1,7 +1,10 @@
-"""What goes into the scripts and what comes out of them, in words of the product."""
+"""What goes into the scripts and what comes out of them, in words of the product.
+
+Named tuples are those of which every task makes some: four times as quick to make.
+"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Outcome = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
 GrantStatus = Literal["ok", "empty", "limited", "full", "paused", "unconfigured"]
@@ -28,8 +31,7 @@ class Entry:
     front: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to run one attempt."""
 
     task_id: str
@@ -52,8 +54,7 @@ class Grant:
     """Ids of stock jobs that were refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How an attempt ended.
 
     `back` goes to the front of its lane, uncounted; `retry` too, at once or when due; `drop`
@@ -133,8 +134,7 @@ class Window:
     """Ms until the window ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """News of a running attempt; the snapshot is kept only while it runs."""
 
     task_id: str

@@ -34,8 +34,8 @@ def _is_here(queue: str) -> bool:
 def _without_events(message: Message, texts: list[str]) -> Message:
     if isinstance(message, Announce):
         texts += [note.event for note in message.notes if note.event]
-        notes = [replace(note, event=None) for note in message.notes if note.snapshot]
+        notes = [note._replace(event=None) for note in message.notes if note.snapshot]
         return replace(message, notes=notes)
     if message.settlement.event:
         texts.append(message.settlement.event)
-    return replace(message, settlement=replace(message.settlement, event=None))
+    return replace(message, settlement=message.settlement._replace(event=None))

@@ -15,6 +15,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Task
 from plugspace_queue.models.patience import LOOK, shortly
+from plugspace_queue.processing.run import Run
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
@@ -99,14 +100,9 @@ class FollowUp:
         notes: dict[str, list[Note]] = {}
         for held in batch.guarded:
             if held.run is not None:
-                notes.setdefault(held.queue, []).append(self._started_note(held.run.task))
+                notes.setdefault(held.queue, []).append(_started_note(held.run))
         for name, told in notes.items():
             self._untold.append(Announce(name, told))
-
-    def _started_note(self, task: Task) -> Note:
-        body = events.payload(EventName.STARTED, task)
-        events.tell(EventName.STARTED, task, body)
-        return Note(body["jobId"], snapshot(task), event=jsontext.encode(body))
 
     def _settle(self, batch: Batch) -> None:
         for one in batch.closings:
@@ -201,6 +197,15 @@ def _is_system_failure(one: closing.Closing) -> bool:
 
 
 _CASCADES = frozenset({State.FAILED, State.CANCELLED})
+
+
+def _started_note(run: Run) -> Note:
+    task = run.task
+    body = events.payload(EventName.STARTED, task)
+    events.tell(EventName.STARTED, task, body)
+    # Of one that has ended already the next commit writes how.
+    text = None if run.is_recorded else snapshot(task)
+    return Note(body["jobId"], text, event=jsontext.encode(body))
 
 
 def _event_only(one: closing.Closing, text: str) -> Note:
