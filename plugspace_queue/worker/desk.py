@@ -6,6 +6,10 @@ from plugspace_queue.engine.store import Note
 from plugspace_queue.worker.messages import Settle
 from plugspace_queue.worker.table import Held
 
+MOST_HELD = 4
+"""Leases not settled, for each slot: a slow database stops the taking, and a worker that is killed
+leaves few that run again after they have ended."""
+
 
 @dataclass(eq=False)
 class Desk:
@@ -16,7 +20,7 @@ class Desk:
     busy: int = 0
     """Slots taken: leases whose call has not come back."""
     held: int = 0
-    """Leases not settled; at most twice the slots, so that a slow database stops the taking."""
+    """Leases not settled: those of busy slots, and endings on their way into the rows."""
     is_ready: bool = True
     ask_at: float = 0.0
     notes: list[Note] = field(default_factory=list)
@@ -29,7 +33,7 @@ class Desk:
         """Leases to ask for when what is settled goes first, in the same pipeline."""
         frees = sum(settle.held.has_slot and is_over(settle.held) for settle in self.settles)
         unsettled = self.held - len(self.settles)
-        return min(self.slots - self.busy + frees, 2 * self.slots - unsettled)
+        return min(self.slots - self.busy + frees, MOST_HELD * self.slots - unsettled)
 
     def is_due(self, now: float) -> bool:
         return self.is_ready or bool(self.ask_at and now >= self.ask_at)
