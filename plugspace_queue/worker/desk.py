@@ -6,7 +6,7 @@ from plugspace_queue.engine.store import Note
 from plugspace_queue.worker.messages import Settle
 from plugspace_queue.worker.table import Held
 
-MOST_HELD = 4
+MOST_HELD = 2
 """Leases not settled, for each slot: a slow database stops the taking, and a worker that is killed
 leaves few that run again after they have ended."""
 
