@@ -1,7 +1,7 @@
-"""Many rows as one relation in a statement: one JSON text on PostgreSQL, VALUES elsewhere.
+"""Many rows as one relation in a statement: one JSON text, which the database takes apart.
 
-So the statement's text is always the same, and the client writes one value instead of one for
-each column of each row.
+So the statement's text is always the same, whose plan is kept, and the client writes one value
+instead of one for each column of each row.
 """
 
 import contextlib
@@ -25,10 +25,7 @@ def relation(
     """A query that yields `rows`, whose values are of these fields, and its parameters."""
     if connection.vendor == "postgresql":
         return _recordset(connection, fields, rows)
-    line = f"({', '.join(['%s'] * len(fields))})"
-    pairs = [zip(fields, row, strict=True) for row in rows]
-    params = [prepared(connection, field, value) for pair in pairs for field, value in pair]
-    return f"VALUES {', '.join([line] * len(rows))}", params
+    return _json_each(connection, fields, rows)
 
 
 def _recordset(
@@ -41,6 +38,26 @@ def _recordset(
     )
     text = jsontext.encode([dict(zip(names, row, strict=True)) for row in rows])
     return f"SELECT * FROM json_to_recordset(%s) AS given ({columns})", [text]
+
+
+def _json_each(
+    connection: BaseDatabaseWrapper, fields: Sequence[Any], rows: Sequence[Row]
+) -> tuple[str, list[Any]]:
+    forms = [_form_of(field, connection.alias) for field in fields]
+    lists = [[form(value) for form, value in zip(forms, row, strict=True)] for row in rows]
+    columns = ", ".join(f"json_extract(value, '$[{at}]')" for at in range(len(fields)))
+    return f"SELECT {columns} FROM json_each(%s)", [jsontext.encode(lists)]
+
+
+@functools.cache
+def _form_of(field: Any, using: str) -> Callable[[Any], Any]:
+    """What SQLite keeps of a value of this field, as JSON can tell it."""
+    if isinstance(field, models.JSONField):
+        # As text: taken out of JSON, a text that is the whole value would lose its quotes.
+        return lambda value: None if value is None else jsontext.encode(value)
+    if isinstance(field, models.CharField | models.IntegerField):
+        return lambda value: value
+    return lambda value: prepared(connections[using], field, value)
 
 
 class Answer(Generic[T]):
