@@ -22,6 +22,7 @@ from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.rules import jsontext
+from plugspace_queue.schemas.task import text_of
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.types import EventName
 
@@ -54,9 +55,14 @@ def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Pay
         "key": f"{task_id}:{task.fence}:{name.value}:{_queued(task) + number}",
         **data,
     }
-    if "result" in told and jsontext.size(told["result"]) > get_settings().snapshot_limit:
+    if "result" in told and _size(told["result"], task) > get_settings().snapshot_limit:
         told |= {"result": None, "resultOmitted": True}
     return told
+
+
+def _size(result: Any, task: Task) -> int:
+    is_its_own = result is task.result
+    return jsontext.bytes_of(text_of(task, "result")) if is_its_own else jsontext.size(result)
 
 
 def _queued(task: Task) -> int:

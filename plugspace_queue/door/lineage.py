@@ -111,7 +111,8 @@ def chain(contexts: Sequence[dict[str, Any]], ids: Sequence[uuid.UUID]) -> None:
 def add_chained(parent: Task, children: Iterable[uuid.UUID]) -> None:
     """Note in a parent's context who waits for it; the newest are kept."""
     known = parent.context.get("chainedTasks", [])
-    parent.context["chainedTasks"] = _newest([*known, *(str(child) for child in children)])
+    chained = _newest([*known, *(str(child) for child in children)])
+    parent.context = {**parent.context, "chainedTasks": chained}
 
 
 def _history(parents: Sequence[Task]) -> list[str]:

@@ -114,19 +114,35 @@ def snapshot(task: "Task", unread: Collection[str] = ()) -> str:
 
     `unread` are columns known to be larger: they are not looked at.
     """
-    limit = get_settings().snapshot_limit
     text = jsontext.encode(_wire(task))[:-1]
     for name in LARGE:
-        text += _omitted(name) if name in unread else _spliced(name, getattr(task, name), limit)
+        text += _omitted(name) if name in unread else _spliced(task, name)
     return text + "}"
 
 
-def _spliced(name: str, value: Any, limit: int) -> str:
-    if value is None and name == "result":
+def text_of(task: "Task", name: str) -> str:
+    """JSON of the task's input, context or result, written once for each value.
+
+    A value that is changed in place is not seen: give the task another one. What is larger than
+    SNAPSHOT_LIMIT is not kept.
+    """
+    value = getattr(task, name)
+    kept: dict[str, tuple[Any, str]] = task.__dict__.setdefault("_texts", {})
+    known, text = kept.get(name, (None, ""))
+    if known is not value or not text:
+        text = jsontext.encode(value)
+        if len(text) <= get_settings().snapshot_limit:
+            kept[name] = (value, text)
+    return text
+
+
+def _spliced(task: "Task", name: str) -> str:
+    if name == "result" and task.result is None:
         return ""
     # Encoded apart, so that the size is known without encoding twice.
-    text = jsontext.encode(value)
-    return _omitted(name) if jsontext.bytes_of(text) > limit else f',"{name}":{text}'
+    text = text_of(task, name)
+    is_large = jsontext.bytes_of(text) > get_settings().snapshot_limit
+    return _omitted(name) if is_large else f',"{name}":{text}'
 
 
 def _omitted(name: str) -> str:

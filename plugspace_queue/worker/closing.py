@@ -13,8 +13,8 @@ from plugspace_queue.models.bulk import FINISH_COLUMNS, Finish
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.run import Run
 from plugspace_queue.publishing import retention_of
-from plugspace_queue.rules import jsontext, lifecycle
-from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.rules import lifecycle
+from plugspace_queue.schemas.task import snapshot, text_of
 from plugspace_queue.types import EventName, Outcome, State
 
 Settled = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
@@ -110,7 +110,7 @@ def settlement_of(closing: Closing, event: str | None = None) -> Settlement:
         outcome=SETTLED[closing.ending.outcome],
         snapshot=snapshot(task),
         snapshot_ttl=retention_of(task),
-        result=jsontext.encode(task.result) if is_complete else None,
+        result=text_of(task, "result") if is_complete else None,
         result_ttl=conf.result_ttl,
         due_ms=_ms(closing.ending.wake_at),
         error=closing.ending.failure.message if closing.ending.failure else "",
