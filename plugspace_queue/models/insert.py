@@ -5,7 +5,7 @@ bulk_create). Signals are not sent, as with bulk_create.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -30,7 +30,7 @@ def insert_if(
 
     One round trip, on PostgreSQL only. The answer is what `sql` returned.
     """
-    given = [value for row in rows for value in _prepared(row, using)]
+    given = [value for row in rows for value in _bound(row)]
     with prepared_cursor(connections[using]) as cursor:
         cursor.execute(_insert_if(sql, tuple(map(type, rows)), using), [*params, *given])
         answer: tuple[Any, ...] | None = cursor.fetchone()
@@ -50,19 +50,22 @@ def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
 
 
 def _copy(tasks: Sequence[Task], using: str) -> None:
-    fields = _fields(Task)
-    encoded = [at for at, field in enumerate(fields) if isinstance(field, models.JSONField)]
-    values_of = attrgetter(*(field.attname for field in fields))
     table, columns = _names(Task, using)
     with (
         connections[using].cursor() as cursor,
         cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as lines,
     ):
         for task in tasks:
-            row = list(values_of(task))
-            for at in encoded:
-                row[at] = None if row[at] is None else jsontext.encode(row[at])
-            lines.write_row(row)
+            lines.write_row(_bound(task))
+
+
+def _bound(row: models.Model) -> list[Any]:
+    """What psycopg is given: it takes every value as it is, but JSON as text."""
+    values_of, encoded = _reader(type(row))
+    values = list(values_of(row))
+    for at in encoded:
+        values[at] = None if values[at] is None else jsontext.encode(values[at])
+    return values
 
 
 def _prepared(row: models.Model, using: str) -> list[Any]:
@@ -79,6 +82,14 @@ def _mark_stored(rows: Sequence[models.Model], using: str) -> None:
 def _fields(model: type[models.Model]) -> list[Any]:
     every = model._meta.concrete_fields
     return [field for field in every if not isinstance(field, models.AutoField)]
+
+
+@functools.cache
+def _reader(model: type[models.Model]) -> tuple[Callable[[models.Model], Iterable[Any]], list[int]]:
+    """How all columns are read at once, and which of them hold JSON."""
+    fields = _fields(model)
+    encoded = [at for at, field in enumerate(fields) if isinstance(field, models.JSONField)]
+    return attrgetter(*(field.attname for field in fields)), encoded
 
 
 @functools.cache

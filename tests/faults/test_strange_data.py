@@ -1,7 +1,6 @@
 """What somebody else wrote into Redis, or took from it: the row decides, and the others go on."""
 
 import threading
-from dataclasses import replace
 
 import pytest
 from django.test import override_settings
@@ -162,7 +161,7 @@ def test_a_settle_with_a_wrong_token_or_a_second_one_changes_nothing(
     (held,) = made.table.all()
     pump = client(purpose="pump")
     right = hand_back(held)
-    wrong = replace(right, fence=right.fence - 1)
+    wrong = right._replace(fence=right.fence - 1)
 
     assert scripts.run(pump, [store.settle("architect", [wrong])]) == [[False]]
     gate.set()
