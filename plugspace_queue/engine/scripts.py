@@ -68,14 +68,19 @@ def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
     replies = send([_command(call) for call in calls])
     forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if forgotten:
-        send([("SCRIPT LOAD", source(name)) for name in {calls[i].name for i in forgotten}])
+        names = {calls[i].name for i in forgotten}
+        _raise_first(send([("SCRIPT LOAD", source(name)) for name in names]))
         again = send([_command(calls[i]) for i in forgotten])
         for i, reply in zip(forgotten, again, strict=True):
             replies[i] = reply
+    _raise_first(replies)
+    return [call.parse(reply) for call, reply in zip(calls, replies, strict=True)]
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
-    return [call.parse(reply) for call, reply in zip(calls, replies, strict=True)]
 
 
 def _command(call: Call[Any]) -> Command:

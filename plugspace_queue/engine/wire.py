@@ -18,7 +18,7 @@ class Wire:
     """Sends calls of scripts as redis-py's pipeline does, less what that does anew each time.
 
     To take a connection from the pool, look whether it stands, observe, and give it back costs as
-    much as a call. Nothing is sent twice; after an error the next call has another connection.
+    much as a call. Nothing is sent twice; a connection that broke is made anew by the next call.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -49,12 +49,19 @@ class Wire:
 
     def _standing(self) -> Any:
         now = time.monotonic()
-        if now - self._used_at > IDLE:
+        if now - self._used_at > IDLE or self._has_moved():
             self.close()
         self._used_at = now
         if self._connection is None:
             self._connection = self._pool.get_connection()
         return self._connection
+
+    def _has_moved(self) -> bool:
+        """Whether Sentinel has told of another primary meanwhile (to the ticker, say)."""
+        primary = getattr(self._pool, "master_address", None)
+        if primary is None or self._connection is None:
+            return False
+        return bool(primary != (self._connection.host, self._connection.port))
 
 
 def _reply(connection: Any) -> Any:

@@ -65,7 +65,7 @@ class Batch:
     @property
     def only_starts(self) -> bool:
         """Whether it does nothing but start attempts."""
-        return not (self.closings or self.lost or self.progressed or self.owed)
+        return not (self.closings or self.lost or self.progressed)
 
     @property
     def recorded(self) -> list[Closing]:

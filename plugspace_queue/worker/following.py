@@ -165,7 +165,7 @@ class FollowUp:
     def _shortly(self) -> Iterator[None]:
         """One transaction that does not wait long for a row; upkeep does what it could not.
 
-        Somebody's long transaction would hold up everything this worker starts and settles: it may
+        Somebody's long transaction would hold up everything this worker settles: it may
         hold the rows of many, as a caller's that submits holds its organization's usage.
         """
         try:
@@ -201,9 +201,10 @@ _CASCADES = frozenset({State.FAILED, State.CANCELLED})
 
 def _started_note(run: Run) -> Note:
     task = run.task
-    body = events.payload(EventName.STARTED, task)
+    body = events.payload(EventName.STARTED, task) | {"at": run.started_at.isoformat()}
     events.tell(EventName.STARTED, task, body)
-    # Of one that has ended already the next commit writes how.
+    # Of one that has ended already the settle tells, with its ending, in a moment; should the
+    # commit of that be held up, Redis shows the task as waiting until then.
     text = None if run.is_recorded else snapshot(task)
     return Note(body["jobId"], text, event=jsontext.encode(body))
 

@@ -54,10 +54,11 @@ class Launcher:
         """Start what the batch has started; never raises. The others stay without a run."""
         if not batch.started:
             return
-        by_id = {task.pk: task for task in batch.started}
+        # By token, not by id alone: a batch may hold two leases of one task.
+        by_token = {(str(task.pk), task.fence): task for task in batch.started}
         for held in batch.guarded:
-            if held.id in by_id:
-                self._start(held, by_id[held.id], batch)
+            if task := by_token.get((held.task_id, held.lease.fence)):
+                self._start(held, task, batch)
 
     def _start(self, held: Held, task: Task, batch: Batch) -> None:
         try:

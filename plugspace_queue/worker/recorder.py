@@ -171,7 +171,8 @@ class Recorder(threading.Thread):
             self._stopping.wait(pause)
 
     def _is_written(self, batch: Batch) -> bool:
-        batch.owed = self._uncounted
+        # Starts alone wait for no disk, so that they pay no counts.
+        batch.owed = {} if batch.only_starts else self._uncounted
         try:
             write(batch, self._worker_name)
         except Locked:
@@ -182,7 +183,8 @@ class Recorder(threading.Thread):
             self.follower.reconnect()
             self.is_healthy = False
             return False
-        self._uncounted = batch.uncounted
+        if not batch.only_starts:
+            self._uncounted = batch.uncounted
         self.is_healthy = True
         return True
 

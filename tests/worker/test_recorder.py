@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
@@ -26,7 +26,7 @@ from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
 from tests.front_door.conftest import redis_away
 from tests.support import wait_until
-from tests.worker.conftest import fresh, submit
+from tests.worker.conftest import fresh, meanwhile, submit
 
 __all__ = ["redis_away"]
 
@@ -172,6 +172,35 @@ def test_an_ending_that_its_row_refuses_is_not_counted(recorder, told):
         recorder.put(Ended(held, held.run, success({})))
         wait_until(lambda count=count: len(settled(told)) == count)
 
+    wait_until(lambda: QueueSettings.objects.get(pk="ARCHITECT").completed == 1)
+
+
+@pytest.mark.postgres
+def test_a_start_waits_for_no_disk_while_counts_are_owed(recorder, told, monkeypatch):
+    """Somebody holds the row of the counts: what ends meanwhile is counted later."""
+    held = start(recorder, submit())
+    alone: list[bool] = []
+    inside, out = threading.Event(), threading.Event()
+
+    def look(batch: Batch, worker_name: str) -> None:
+        alone.append(bool(batch.guarded) and batch.only_starts and not batch.owed)
+        write(batch, worker_name)
+
+    def hold() -> None:
+        with transaction.atomic():
+            QueueSettings.objects.select_for_update().get(pk="ARCHITECT")
+            inside.set()
+            out.wait(20)
+
+    monkeypatch.setattr(recording, "write", look)
+    with meanwhile(hold):
+        wait_until(inside.is_set)
+        recorder.put(Ended(held, held.run, success({})))
+        wait_until(lambda: settled(told))
+        start(recorder, submit())
+        out.set()
+
+    assert alone == [False, True]
     wait_until(lambda: QueueSettings.objects.get(pk="ARCHITECT").completed == 1)
 
 
