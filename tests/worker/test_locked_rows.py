@@ -78,7 +78,7 @@ def test_verdicts_that_wait_for_a_row_hold_up_no_start(recorder, told):
         began = time.monotonic()
         wait_until(lambda: other.run, 10)
         assert time.monotonic() - began < 1.0
-    wait_until(lambda: len(settled(told)) == len(tasks))
+        wait_until(lambda: len(settled(told)) == len(tasks))
     assert {one.outcome for one in settled(told)} == {"back"}
 
 
