@@ -237,7 +237,8 @@ def test_a_change_of_slots_and_a_cancel_do_not_wait_for_a_chore_that_takes_long(
     wait_until(relaying.is_set)
     try:
         QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=3)
-        wait_until(lambda: redis.llen(keys.active("architect")) == 3, 3)
+        wait_until(lambda: len(three_waiting_at_one_slot.table.runs()) == 3, 3)
+        assert redis.llen(keys.active("architect")) == 3
         Task.objects.filter(state=State.PROCESSING).update(cancel_requested_at=timezone.now())
         runs = [run for _, run in three_waiting_at_one_slot.table.runs()]
         wait_until(lambda: all(run.told is Told.CANCEL for run in runs), 3)
