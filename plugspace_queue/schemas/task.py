@@ -123,8 +123,8 @@ def snapshot(task: "Task", unread: Collection[str] = ()) -> str:
 def text_of(task: "Task", name: str) -> str:
     """JSON of the task's input, context or result, written once for each value.
 
-    A value that is changed in place is not seen: give the task another one. What is larger than
-    SNAPSHOT_LIMIT is not kept.
+    A value that is changed in place is not seen: give the task another one. A text of more
+    characters than SNAPSHOT_LIMIT is not kept.
     """
     value = getattr(task, name)
     kept: dict[str, tuple[Any, str]] = task.__dict__.setdefault("_texts", {})

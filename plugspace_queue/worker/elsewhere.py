@@ -6,7 +6,6 @@ appended after the commit; while the stream's server is away they are lost to li
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 
 from plugspace_queue.crossing import ANY_QUEUE
 from plugspace_queue.engine.connection import client
@@ -18,16 +17,11 @@ Message = Settle | Announce
 def parted(messages: Iterable[Message]) -> tuple[list[Message], list[str]]:
     """The messages as their queues' servers get them, and the events for the stream's server."""
     texts: list[str] = []
-    # Asked once a call: many messages are of one queue.
-    is_here = cache(_is_here)
-    return [one if is_here(_queue(one)) else _without_events(one, texts) for one in messages], texts
+    return [one if _is_here(one) else _without_events(one, texts) for one in messages], texts
 
 
-def _queue(message: Message) -> str:
-    return message.queue if isinstance(message, Announce) else message.held.queue
-
-
-def _is_here(queue: str) -> bool:
+def _is_here(message: Message) -> bool:
+    queue = message.queue if isinstance(message, Announce) else message.held.queue
     return client(queue) is client(ANY_QUEUE)
 
 
