@@ -151,9 +151,10 @@ def test_a_busy_healthy_site_gives_nothing_to_repair(
     processors("CODE", code, concurrency=4)
     with caplog.at_level(logging.WARNING, logger="plugspace_queue.reconciling"):
         crew("code")
-        for _ in range(30):
-            task = submit("CODE")
-        queue_manager.cancel(task.pk)
+        for _ in range(29):
+            submit("CODE")
+        # Later, so that no worker can be faster than the cancel.
+        queue_manager.cancel(submit("CODE", run_at=timezone.now() + timedelta(hours=1)).pk)
         ended = Task.objects.filter(state__in=["complete", "failed", "cancelled"])
         code_, told = reconcile("--check")
         wait_until(lambda: ended.count() == 30, 20)
