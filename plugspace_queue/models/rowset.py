@@ -129,9 +129,9 @@ def prepare_for_rows(connection: Any, lock_timeout: str, *, is_lasting: bool = T
     settings = {"lock_timeout": lock_timeout, "enable_seqscan": "off"}
     if not is_lasting:
         settings["synchronous_commit"] = "off"
-    calls = ", ".join("set_config(%s, %s, true)" for _ in settings)
-    params = [part for pair in settings.items() for part in pair]
-    return send(connection, f"SELECT {calls}", params, len)
+    # Written out: they are ours, and without parameters it costs the client half.
+    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return send(connection, f"SELECT {calls}", (), len)
 
 
 def instances(model: type[Model], rows: Sequence[Row], *, using: str) -> list[Model]:

@@ -11,6 +11,10 @@ MOST_HELD = 2
 leaves few that run again after they have ended."""
 
 
+MOST_PER_CALL = 16
+"""Leases of one script call: more would hold the server for milliseconds."""
+
+
 @dataclass(eq=False)
 class Desk:
     """What the pump knows of one queue."""
@@ -22,6 +26,9 @@ class Desk:
     held: int = 0
     """Leases not settled: those of busy slots, and endings on their way into the rows."""
     is_ready: bool = True
+    """Whether there may be something in line."""
+    is_deep: bool = False
+    """Whether the last answer was full, so that more is in line."""
     ask_at: float = 0.0
     notes: list[Note] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
@@ -34,6 +41,15 @@ class Desk:
         frees = sum(settle.held.has_slot and is_over(settle.held) for settle in self.settles)
         unsettled = self.held - len(self.settles)
         return min(self.slots - self.busy + frees, MOST_HELD * self.slots - unsettled)
+
+    def asks(self, now: float, budget: int) -> list[int]:
+        """How many leases to ask for, call by call; in one call alone while the line may be short.
+
+        Calls that find nothing would hold up the first task of an idle worker.
+        """
+        wanted = min(self.room(), budget) if self.is_due(now) else 0
+        most = wanted if self.is_deep else min(wanted, MOST_PER_CALL)
+        return [min(most - done, MOST_PER_CALL) for done in range(0, most, MOST_PER_CALL)]
 
     def is_due(self, now: float) -> bool:
         return self.is_ready or bool(self.ask_at and now >= self.ask_at)

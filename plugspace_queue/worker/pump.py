@@ -35,9 +35,6 @@ from plugspace_queue.worker.waker import Wakers
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-MOST_PER_CALL = 16
-"""Leases of one script call: more would hold the server for milliseconds."""
-
 LONGEST_WAIT = LONGEST_TROUBLE = 1.0
 
 Step = tuple[Call[Any], Callable[[Any], None]]
@@ -206,29 +203,23 @@ class Pump:
             self._desks[held.queue].busy -= 1
 
     def _requests(self) -> list[Step]:
-        """One acquire per sixteen free slots; the queue that goes first rotates."""
+        """Calls for every free slot that may be filled; the queue that goes first rotates."""
         desks = list(self._desks.values())
         if not desks or not self._accepts():
             return []
         self._turn, now = self._turn + 1, time.monotonic()
         first = self._turn % len(desks)
         steps: list[Step] = []
+        budget = self._budget()
         for desk in desks[first:] + desks[:first]:
-            if desk.is_due(now):
-                steps += self._acquires(desk)
+            for want in desk.asks(now, budget):
+                steps.append((self._acquire(desk, want), self._granted(desk, want)))
+                budget -= want
         return steps
 
-    def _acquires(self, desk: Desk) -> list[Step]:
-        wanted = min(desk.room(), self._budget())
-        steps: list[Step] = []
-        while wanted > 0:
-            want = min(wanted, MOST_PER_CALL)
-            call = store.acquire(
-                desk.name, worker=self._worker_name, want=want, lease_ms=self._lease_ms
-            )
-            steps.append((call, self._granted(desk, want)))
-            wanted -= want
-        return steps
+    def _acquire(self, desk: Desk, want: int) -> Call[Grant]:
+        worker, lease = self._worker_name, self._lease_ms
+        return store.acquire(desk.name, worker=worker, want=want, lease_ms=lease)
 
     def _granted(self, desk: Desk, want: int) -> Callable[[Grant], None]:
         def granted(grant: Grant) -> None:
@@ -238,7 +229,7 @@ class Pump:
                 self._mend()
             for task_id in grant.foreign:
                 logger.error("refused a stock job on %s: %s", desk.name, task_id)
-            desk.is_ready = len(granted) == want
+            desk.is_ready = desk.is_deep = len(granted) == want
             self._drop(desk, [one for one in granted if one not in held])
             desk.ask_at = time.monotonic() + grant.retry_ms / 1000 if grant.retry_ms else 0.0
             if held:
