@@ -39,12 +39,21 @@ class Measure:
 
 def drain(trial: Trial) -> Values:
     """Tasks wait, one worker starts: tasks per second from the first start to the last end."""
+    return {DRAIN: _drained(trial)}
+
+
+def one_cpu(trial: Trial) -> Values:
+    """The same with all the worker's threads on one CPU."""
+    return {ONE_CPU: _drained(trial, on_one_cpu=True)}
+
+
+def _drained(trial: Trial, *, on_one_cpu: bool = False) -> float:
     count = trial.size.drain // (5 if trial.system.is_slow else 1)
     trial.produce("load", count)
-    with trial.worker() as worker:
+    with trial.worker(on_one_cpu=on_one_cpu) as worker:
         worker.await_tasks(count)
         trial.assert_completed(count)
-    return {DRAIN: (count - 1) / _span(trial)}
+    return (count - 1) / _span(trial)
 
 
 def pickup(trial: Trial) -> Values:
@@ -145,6 +154,7 @@ def _used(trial: Trial) -> int:
 
 
 DRAIN = "drain of no-op tasks"
+ONE_CPU = "the same, the worker on one CPU"
 PICKUP_HALF = "pickup by an idle worker, p50"
 PICKUP_MOST = "pickup by an idle worker, p99"
 DUE_MOST = "from a task's time until in line, p99"
@@ -188,6 +198,12 @@ MEASURES = (
         figures={DRAIN: RATE},
         systems=(THREADS, ASYNC, SQLITE, SQLITE_ASYNC, KEEPING, RQ, *PEERS),
         run=drain,
+    ),
+    Measure(
+        key="one-cpu",
+        figures={ONE_CPU: RATE},
+        systems=(THREADS, ASYNC, SQLITE, SQLITE_ASYNC, RQ, *PEERS),
+        run=one_cpu,
     ),
     Measure(
         key="pickup",

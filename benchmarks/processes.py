@@ -59,6 +59,11 @@ def started(
         child.wait()
 
 
+def on_one_cpu(command: Sequence[str]) -> list[str]:
+    """The same command with all its threads on one CPU, as `CPUAffinity=` does for a service."""
+    return ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0))), *command]
+
+
 def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
     """Run a command to its end; ChildFailed when that is a bad one."""
     with log.open("wb") as out, started(command, environment, stdout=out, stderr=out) as child:

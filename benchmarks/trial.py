@@ -40,10 +40,12 @@ class Trial:
         return processes.ask(command, self._environment)
 
     @contextmanager
-    def worker(self) -> Iterator["Worker"]:
+    def worker(self, *, on_one_cpu: bool = False) -> Iterator["Worker"]:
         """One worker process, killed at the end."""
         log = self._ground.home / "worker.log"
-        with processes.logged(self.system.worker(), self._environment, log) as child:
+        plain = self.system.worker()
+        command = processes.on_one_cpu(plain) if on_one_cpu else plain
+        with processes.logged(command, self._environment, log) as child:
             yield Worker(self._ground, child.pid, lambda: child.poll() is None)
 
     def resident_when_idle(self) -> float:

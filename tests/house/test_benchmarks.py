@@ -10,7 +10,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, choosing, environments, measures, results, running, sizes, table
+from benchmarks import (
+    chart,
+    choosing,
+    environments,
+    measures,
+    processes,
+    results,
+    running,
+    sizes,
+    table,
+)
 from benchmarks.__main__ import main
 from benchmarks.choosing import Wanted
 from benchmarks.environments import KEPT, NodeEnvironment, PythonEnvironment, Unavailable
@@ -62,7 +72,7 @@ def rows() -> list[Row]:
 @pytest.mark.timeout(240)
 def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     words = ("--system", "SQLite, threads", "--system", "SQLite, all gates", "--system", "RQ")
-    keys = ("drain", "pickup", "bulk")
+    keys = ("drain", "one-cpu", "pickup", "bulk")
     only = [word for key in keys for word in ("--only", key)]
 
     told, written = measure("--smoke", *only, *words, into=tmp_path)
@@ -127,6 +137,12 @@ def test_peers_that_are_installed_drain_as_ours_do(tmp_path: Path):
 
     assert names <= {row["system"] for row in written["rows"]}
     assert all(row["median"] > 0 and row["version"] for row in written["rows"])
+
+
+def test_a_worker_on_one_cpu_has_no_other():
+    count = "import json, os; print(json.dumps({'cpus': len(os.sched_getaffinity(0))}))"
+
+    assert processes.ask(processes.on_one_cpu([sys.executable, "-c", count]), {}) == {"cpus": 1}
 
 
 def test_published_figures_are_those_of_the_measures_of_today():
