@@ -103,6 +103,12 @@ def test_the_page_names_a_worker_and_both_servers() -> None:
     assert [command.split()[0] for command in commands()] == ["python", "uvicorn", "gunicorn"]
 
 
+def test_the_drop_in_runs_the_same_worker_on_one_cpu() -> None:
+    on_one = r"^ExecStart=/usr/bin/taskset --cpu-list %i /srv/plugspace/\.venv/bin/(.+)$"
+
+    assert re.findall(on_one, PAGE, re.MULTILINE) == [commands()[0]]
+
+
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn"])
 def test_the_services_of_the_page_serve_work_and_stop(serve, port: int, server: str) -> None:
     queue_manager.set_organization("acme", tier="professional")
