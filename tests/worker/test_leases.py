@@ -52,6 +52,38 @@ def test_a_heartbeat_that_hangs_lets_no_lease_run_out(processors, crew, until_fi
         released.set()
 
 
+@override_settings(PLUGSPACE_QUEUE={"LEASE": LEASE})
+def test_a_ticker_that_hangs_costs_its_runs_before_another_worker_starts_them(
+    processors, crew, until_final
+):
+    spans, released = [], threading.Event()
+
+    def architect(context):
+        began = time.monotonic()
+        try:
+            while context.attempt == 1:
+                released.wait(0.01)
+        finally:
+            spans.append((context.attempt, began, time.monotonic()))
+        return context.attempt
+
+    processors("ARCHITECT", architect)
+    made = crew("architect")
+    task = submit()
+    wait_until(lambda: fresh(task).state == "processing")
+    made.ticker._tick = lambda: released.wait(60)
+    try:
+        crew("architect", worker_name="w2")
+
+        row = until_final(task, 30)
+    finally:
+        released.set()
+
+    (_, _, ended), (_, began, _) = sorted(spans)
+    assert ended <= began
+    assert (row.result, row.worker_name) == (2, "w2")
+
+
 def test_an_answer_about_an_older_lease_of_a_task_is_no_news_to_its_newer_run(
     processors, crew, until_final
 ):

@@ -8,7 +8,7 @@ import pytest
 from plugspace_queue import keys
 from plugspace_queue.engine.connection import client
 from tests.support import wait_until
-from tests.worker.conftest import submit
+from tests.worker.conftest import fresh, submit
 
 pytestmark = pytest.mark.usefixtures("acme")
 
@@ -44,6 +44,28 @@ def test_a_marker_taken_by_a_stopping_worker_wakes_another(
         assert seconds_to_end(until_final) < 2.5
     finally:
         gate.set()
+
+
+def test_a_worker_waits_for_a_marker_only_while_it_has_a_free_slot(
+    processors, crew, until_running, until_final, redis
+):
+    gate = threading.Event()
+    processors("ARCHITECT", lambda context: {"opened": gate.wait(60)}, concurrency=1)
+    crew("architect")
+    wait_until(lambda: blocked(redis) == 1)
+
+    task = submit()
+    until_running(task)
+    try:
+        waiting = submit()
+        wait_until(lambda: blocked(redis) == 0, 5)
+        assert redis.exists(keys.marker("architect"))
+        assert fresh(waiting).state == "waiting"
+    finally:
+        gate.set()
+
+    until_final(waiting)
+    wait_until(lambda: blocked(redis) == 1)
 
 
 def test_an_idle_worker_of_several_queues_starts_each_task_at_once(processors, crew, until_final):
