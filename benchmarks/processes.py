@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +61,9 @@ def started(
 
 
 def on_one_cpu(command: Sequence[str]) -> list[str]:
-    """The same command with all its threads on one CPU, as `CPUAffinity=` does for a service."""
+    """The same command with all its threads on one CPU; ChildFailed where that cannot be had."""
+    if shutil.which("taskset") is None:
+        raise ChildFailed("taskset (util-linux, Linux only) is not here")
     return ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0))), *command]
 
 

@@ -27,8 +27,8 @@ class Desk:
     """Leases not settled: those of busy slots, and endings on their way into the rows."""
     is_ready: bool = True
     """Whether there may be something in line."""
-    is_deep: bool = False
-    """Whether the last answer was full, so that more is in line."""
+    is_deep: bool = True
+    """Whether more may be in line than one call asks for: the last answer was full."""
     ask_at: float = 0.0
     notes: list[Note] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)

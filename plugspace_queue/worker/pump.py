@@ -178,7 +178,7 @@ class Pump:
             if self._limits.burst:
                 # What was settled may have put something in line: ask once more before the end.
                 for other in self._desks.values():
-                    other.is_ready = True
+                    other.is_ready = other.is_deep = True
 
         return store.settle(desk.name, [settle.settlement for settle in settles]), settled
 

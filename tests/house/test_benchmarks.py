@@ -1,6 +1,7 @@
 """The benchmarks run end to end on servers of their own, and what they write keeps its shape."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -33,6 +34,7 @@ from benchmarks.trial import Trial
 
 ROOT = Path(__file__).parents[2]
 KEYS = {field.name for field in fields(Row)}
+HAS_TASKSET = shutil.which("taskset") is not None
 KINDS = {"ours, SQLite": chart.OURS, "a <peer>": chart.LIGHT}
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -72,7 +74,7 @@ def rows() -> list[Row]:
 @pytest.mark.timeout(240)
 def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     words = ("--system", "SQLite, threads", "--system", "SQLite, all gates", "--system", "RQ")
-    keys = ("drain", "one-cpu", "pickup", "bulk")
+    keys = ("drain", *(["one-cpu"] if HAS_TASKSET else []), "pickup", "bulk")
     only = [word for key in keys for word in ("--only", key)]
 
     told, written = measure("--smoke", *only, *words, into=tmp_path)
@@ -139,6 +141,7 @@ def test_peers_that_are_installed_drain_as_ours_do(tmp_path: Path):
     assert all(row["median"] > 0 and row["version"] for row in written["rows"])
 
 
+@pytest.mark.skipif(not HAS_TASKSET, reason="taskset is on Linux only")
 def test_a_worker_on_one_cpu_has_no_other():
     count = "import json, os; print(json.dumps({'cpus': len(os.sched_getaffinity(0))}))"
 

@@ -1,29 +1,53 @@
 """How many tasks a worker asks for at once."""
 
 import pytest
+from django.utils import timezone
 
+from plugspace_queue import mending
 from plugspace_queue.worker.desk import Desk
+from plugspace_queue.worker.messages import Woken
 from tests.worker.conftest import make_crew, submit
 
 NOW, MANY = 1.0, 1000
 
 
-def test_an_idle_worker_asks_once_and_for_all_its_slots_when_the_answer_was_full():
-    desk = Desk("architect", slots=50)
-    assert desk.asks(NOW, MANY) == [16]
-
-    desk.is_deep = True
-    assert desk.asks(NOW, MANY) == [16, 16, 16, 2]
+def test_it_asks_for_all_free_slots_where_the_line_may_be_deep_and_else_once():
+    assert Desk("architect", slots=50).asks(NOW, MANY) == [16, 16, 16, 2]
+    assert Desk("architect", slots=50, is_deep=False).asks(NOW, MANY) == [16]
 
 
 def test_it_asks_for_no_more_than_it_may_still_take():
-    assert Desk("architect", slots=50, is_deep=True).asks(NOW, 20) == [16, 4]
-    assert Desk("architect", slots=50).asks(NOW, 3) == [3]
+    assert Desk("architect", slots=50).asks(NOW, 20) == [16, 4]
+    assert Desk("architect", slots=50, is_deep=False).asks(NOW, 3) == [3]
 
 
 def test_it_asks_for_nothing_when_nothing_is_in_line_or_no_slot_is_free():
     assert Desk("architect", slots=50, is_ready=False).asks(NOW, MANY) == []
     assert Desk("architect", slots=2, busy=2).asks(NOW, MANY) == []
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(processors):
+    processors("ARCHITECT", lambda context: {}, concurrency=50)
+    mending.mend(timezone.now())
+    pump = make_crew("architect").pump
+    run, asked = pump._wire.run, []
+    pump._wire.run = lambda calls: asked.append(len(calls)) or run(calls)
+    woken = [Woken("architect")]
+    pump.turn([])
+
+    submit()
+    pump.turn(woken)
+    for _ in range(20):
+        submit()
+    pump.turn(woken)
+    pump.turn([])
+    submit()
+    pump.turn(woken)
+
+    # All slots as it starts; one; sixteen of twenty; 33 slots are free then; one.
+    assert asked == [4, 1, 1, 3, 1]
+    assert len(pump._table.all()) == 22
 
 
 @pytest.mark.usefixtures("acme")
@@ -34,3 +58,15 @@ def test_a_worker_of_two_queues_takes_no_more_than_its_max_jobs(processors):
             submit(kind)
 
     assert make_crew("architect", "code", max_jobs=2).work() == 2
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize("burst", [False, True])
+@pytest.mark.parametrize("kind", ["ARCHITECT", "CODE"])
+def test_a_queue_without_tasks_keeps_none_of_max_jobs_from_the_other(processors, kind, burst):
+    for one in ("ARCHITECT", "CODE"):
+        processors(one, lambda context: {})
+    for _ in range(3):
+        submit(kind)
+
+    assert make_crew("architect", "code", max_jobs=2, burst=burst).work() == 2
