@@ -154,7 +154,7 @@ def _used(trial: Trial) -> int:
 
 
 DRAIN = "drain of no-op tasks"
-ONE_CPU = "the same, the worker on one CPU"
+ONE_CPU = "drain, the worker on one CPU"
 PICKUP_HALF = "pickup by an idle worker, p50"
 PICKUP_MOST = "pickup by an idle worker, p99"
 DUE_MOST = "from a task's time until in line, p99"

@@ -129,7 +129,7 @@ def prepare_for_rows(connection: Any, lock_timeout: str, *, is_lasting: bool = T
     settings = {"lock_timeout": lock_timeout, "enable_seqscan": "off"}
     if not is_lasting:
         settings["synchronous_commit"] = "off"
-    # Written out: they are ours, and without parameters it costs the client half.
+    # Written out: they are constants of ours, and the client has no parameters to write.
     calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
     return send(connection, f"SELECT {calls}", (), len)
 

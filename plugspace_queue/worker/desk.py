@@ -28,7 +28,8 @@ class Desk:
     is_ready: bool = True
     """Whether there may be something in line."""
     is_deep: bool = True
-    """Whether more may be in line than one call asks for: the last answer was full."""
+    """Whether more may be in line than one call asks for: nobody has asked yet, or the last answer
+    was full."""
     ask_at: float = 0.0
     notes: list[Note] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
