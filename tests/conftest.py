@@ -20,7 +20,7 @@ from django.conf import settings
 from redis import Redis
 
 from plugspace_queue import embedded
-from tests import postgres
+from tests import patience, postgres
 
 GROUND = ExitStack()
 NO_POSTGRES = (
@@ -79,9 +79,14 @@ def _end_run(owner: int, signum: int, frame: FrameType | None) -> None:
     os._exit(128 + signum)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say why a test marked `postgres` is left out."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Scale the limit of every test; say why a test marked `postgres` is left out."""
+    default = float(config.getini("timeout"))
     for item in items:
+        marker = item.get_closest_marker("timeout")
+        limit = marker.args[0] if marker else default
+        item.add_marker(pytest.mark.timeout(patience.patient(limit)), append=False)
         if item.get_closest_marker("postgres") and (reason := _why_not_postgres(item)):
             item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from plugspace_queue import embedded
-from tests.support import wait_until
+from tests.support import patient, wait_until
 
 HOST = "127.0.0.1"
 
@@ -60,7 +60,7 @@ class Node:
         assert self.process is not None
         self.process.send_signal(signum)
         if signum == signal.SIGKILL:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=patient(10))
 
     def answers(self) -> bool:
         """Whether it says PONG."""

@@ -8,15 +8,24 @@ from urllib.parse import quote
 
 from django.conf import settings
 
+from tests.patience import patient
+
+__all__ = ["child_environment", "database_url", "patient", "wait_until"]
+
 T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 5.0, message: str = "") -> T:
-    """The first truthy value of `condition`; fails with `message` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """The first truthy value of `condition`; fails with `message` after `timeout` seconds.
+
+    `timeout` is what a quiet machine may take; it is scaled by the factor of `tests.patience`.
+    """
+    deadline = time.monotonic() + patient(timeout)
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(message or f"still {value!r} after {timeout} s: {condition}")
+            raise AssertionError(
+                message or f"still {value!r} after {patient(timeout)} s: {condition}"
+            )
         time.sleep(0.005)  # noqa: TID251 -- the one place that may
     return value
 

@@ -14,6 +14,7 @@ from project.agents.architecture import library
 from project.agents.code.checks import check_site
 from project.agents.code.coder import code
 from tests.agents.making import SAAS, make_code, make_design, make_plan, texts
+from tests.support import patient
 
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ x }}{% x %}"
 
@@ -69,9 +70,11 @@ def test_the_tests_that_come_with_a_site_really_run(tmp_path: Path) -> None:
         (tmp_path / path).write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "unittest", "discover", "tests"]
 
-    good = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    good = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=patient(30)
+    )
     (tmp_path / "pricing.html").unlink()
-    bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=patient(30))
 
     assert good.returncode == 0, good.stderr
     assert "pricing.html" in bad.stderr

@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 
 from plugspace_queue.models import Attempt
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 from tests.worker.test_leases import held_by_a_dead_worker, past_its_first_lease
 
@@ -140,4 +140,4 @@ def test_a_pump_that_stands_keeps_no_lease_and_its_task_is_taken_over(
 def stop(server):
     """As a restart does it: what it has is on disk before it ends."""
     server.kill(signal.SIGTERM)
-    server.process.wait(timeout=10)
+    server.process.wait(timeout=patient(10))

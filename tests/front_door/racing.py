@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db import connections
 
+from tests.support import patient
+
 
 def race(count: int, call: Callable[[int], Any]) -> list[Any]:
     """What each of `count` callers got: a value, or the exception it met."""
@@ -14,7 +16,7 @@ def race(count: int, call: Callable[[int], Any]) -> list[Any]:
 
     def one(number: int) -> Any:
         try:
-            start.wait(timeout=10)
+            start.wait(timeout=patient(10))
             return call(number)
         except Exception as error:
             return error

@@ -15,6 +15,7 @@ from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.types import State, TaskType
 from tests.factories import arguments, make_organization, make_task
+from tests.support import patient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,7 +82,7 @@ def test_threads_that_ask_at_once_count_once(monkeypatch):
         return count(kinds)
 
     def ask():
-        together.wait(timeout=5)
+        together.wait(timeout=patient(5))
         try:
             return queue_manager.get_queue_stats(max_age=60.0)
         finally:

@@ -10,7 +10,7 @@ from django.db import connections
 
 from plugspace_queue import keys
 from plugspace_queue.models import Attempt, Task
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
@@ -43,7 +43,7 @@ class Load(threading.Thread):
 
     def stop(self) -> list[Task]:
         self._stopping.set()
-        self.join(timeout=10)
+        self.join(timeout=patient(10))
         return [task for _, task in self.accepted]
 
 
@@ -165,7 +165,7 @@ def test_a_frozen_primary_is_left_behind_and_what_it_took_is_made_up_for(
     print(f"back {back_after:.2f} s after the freeze, slowest submit {load.longest:.2f} s")
     assert back_after < 10
     assert sentinel_trio.primary() is not old
-    assert idle.wait(timeout=10) == 0
+    assert idle.wait(timeout=patient(10)) == 0
 
     old.kill(signal.SIGCONT)
     seconds_until_work(load, time.monotonic())

@@ -19,7 +19,7 @@ from plugspace_queue.management.demo.board import Bars, Lines
 from plugspace_queue.management.demo.children import ChildDied, Children
 from plugspace_queue.management.demo.interrupts import Interrupts
 from plugspace_queue.management.demo.story import Step
-from tests.support import wait_until
+from tests.support import patient, wait_until
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 120
@@ -112,7 +112,7 @@ class TestTheWholeDemo:
         wait_until(lambda: "Serving until Ctrl-C" in terminal.text, LIMIT, terminal.text)
         os.killpg(process.pid, signal.SIGINT)
 
-        assert process.wait(timeout=30) == 0, terminal.text
+        assert process.wait(timeout=patient(30)) == 0, terminal.text
         assert "█" * 24 in terminal.text
 
     def test_a_signal_in_the_middle_leaves_nothing_behind(self, demo: Demo):
@@ -126,7 +126,7 @@ class TestTheWholeDemo:
 
         told = process.stdout.read().decode()
         process.stdout.close()
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=patient(30)) == 130
         assert told.endswith("Stopped before the workflow was complete.\n")
 
 

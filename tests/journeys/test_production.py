@@ -16,7 +16,7 @@ import pytest
 
 from plugspace_queue import embedded, queue_manager
 from plugspace_queue.models import ApiKey, Organization, Task
-from tests.support import child_environment, wait_until
+from tests.support import child_environment, patient, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 
@@ -67,14 +67,16 @@ def serve(port: int, tmp_path: Path) -> Iterator[object]:
     for process in running:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=patient(10))
     for log in tmp_path.glob("*.log"):
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}")
 
 
 def answers(port: int, path: str) -> int:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}{path}", timeout=patient(5)
+        ) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -93,7 +95,7 @@ def submit(port: int, key: str, body: bytes | Iterator[bytes] = BODY) -> int:
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=patient(10)) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -124,4 +126,4 @@ def test_the_services_of_the_page_serve_work_and_stop(serve, port: int, server: 
 
     for process in (worker, web):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=40) in (0, -signal.SIGTERM)
+        assert process.wait(timeout=patient(40)) in (0, -signal.SIGTERM)

@@ -10,7 +10,7 @@ from redis import Redis
 from plugspace_queue import keys, queue_manager
 from plugspace_queue.models import MonthlyUsage, Task, Workflow
 from tests.agents.web import Web, running_web, text
-from tests.support import wait_until
+from tests.support import patient, wait_until
 
 pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(180)]
 
@@ -151,7 +151,7 @@ def test_a_failed_step_cancels_the_rest_and_the_workflow_goes_on_from_it(agents,
     assert web.asked == []
 
     strict.terminate()
-    strict.wait(timeout=30)
+    strict.wait(timeout=patient(30))
     agents(ANALYZE_ALLOW_PRIVATE="1")
     queue_manager.retry_workflow(workflow.pk)
 

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from plugspace_queue import keys, queue_manager
-from tests.support import child_environment, wait_until
+from tests.support import child_environment, patient, wait_until
 from tests.worker.conftest import until_final, until_running
 
 __all__ = ["until_final", "until_running"]
@@ -60,7 +60,7 @@ def rqworker(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[S
         # With its children: each has a process group of its own.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=patient(10))
     for log in sorted(tmp_path.glob("worker-*.log")):
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-6000:]}")
 

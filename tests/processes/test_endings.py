@@ -8,7 +8,7 @@ import pytest
 
 from plugspace_queue import keys, queue_manager
 from plugspace_queue.models import Attempt
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
@@ -23,7 +23,7 @@ def test_a_signal_to_the_whole_group_hands_isolated_tasks_back(rqworker, redis, 
     # Ctrl-C in a terminal and a service manager's stop reach every process of the group.
     os.killpg(worker.pid, signum)
 
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=patient(20)) == 0
     row = fresh(task)
     assert (row.state, row.retry_count, row.recovery_count) == ("waiting", 0, 0)
     assert Attempt.objects.get(task=task).outcome == "handed_back"
@@ -49,7 +49,7 @@ def test_a_second_signal_hands_back_at_once_and_everything_runs_elsewhere(
     worker.send_signal(signal.SIGTERM)
 
     # The grace time is a minute.
-    assert worker.wait(timeout=15) == 0
+    assert worker.wait(timeout=patient(15)) == 0
     rows = [fresh(task) for task in lingering]
     assert {(row.state, row.retry_count, row.recovery_count) for row in rows} == {("waiting", 0, 0)}
     assert redis.llen(keys.wait("architect")) == len(lingering)
@@ -63,7 +63,7 @@ def test_a_worker_that_cannot_write_any_more_ends_and_its_task_runs_elsewhere(
     worker = rqworker("architect")
     task = submit(input={"prompt": "unwrite-once"})
 
-    assert worker.wait(timeout=30) not in (0, None)
+    assert worker.wait(timeout=patient(30)) not in (0, None)
     assert fresh(task).state == "processing"
 
     rqworker("architect")

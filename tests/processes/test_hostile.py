@@ -7,7 +7,7 @@ import time
 import pytest
 
 from plugspace_queue.models import Attempt, Organization, Task
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
@@ -81,7 +81,7 @@ def test_each_misdeed_in_a_thread_has_its_outcome_and_the_worker_goes_on(
     assert not children_of(process.pid, named="rqworker")
     # Neither handlers that were changed nor threads left behind keep the process.
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=patient(20)) == 0
 
 
 def test_tasks_that_end_their_worker_run_alone_and_their_neighbours_keep_their_outcome(
@@ -93,7 +93,7 @@ def test_tasks_that_end_their_worker_run_alone_and_their_neighbours_keep_their_o
         neighbours.append(thread("take_a_second"))
         wait_until(lambda: fresh(neighbours[-1]).state == "processing", 20)
         hostile.append(thread(step))
-        assert process.wait(timeout=20) == code
+        assert process.wait(timeout=patient(20)) == code
     last = worker("architect")
 
     rows = [until_final(task, 60) for task in hostile]
@@ -157,7 +157,7 @@ def test_what_does_not_end_times_out_and_only_what_nothing_stops_keeps_its_slot(
 
     # All of them end the worker.
     assert said(until_final(short("raise_stubborn"), 20)) == TIMEOUT
-    assert process.wait(timeout=20) not in (0, None)
+    assert process.wait(timeout=patient(20)) not in (0, None)
 
 
 ON_LOOP = {
@@ -218,7 +218,7 @@ def test_a_loop_that_is_blocked_for_good_ends_the_worker_and_hands_its_neighbour
     neighbour = on_loop("be_patient")
 
     assert said(until_final(blocker, 20)) == ("failed", "TIMEOUT")
-    assert process.wait(timeout=30) not in (0, None)
+    assert process.wait(timeout=patient(30)) not in (0, None)
 
     worker("design")
     row = until_final(neighbour, 30)

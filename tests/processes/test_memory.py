@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(90)]
@@ -22,7 +22,7 @@ def test_a_worker_above_its_memory_finishes_what_runs_and_ends_for_another_to_st
 
     assert [(row.state, row.attempt_count) for row in rows] == [("complete", 1)] * 2
     assert rows[0].result == {"pid": large.pid}
-    assert large.wait(timeout=20) == 0
+    assert large.wait(timeout=patient(20)) == 0
     later = submit(input={"prompt": "pid"})
     wait_until(lambda: fresh(later).state == "waiting", 5)
     rqworker("architect", TEST_MAX_MEMORY="170")

@@ -15,7 +15,7 @@ from rq.suspension import is_suspended
 
 from plugspace_queue import embedded, keys, queue_manager
 from plugspace_queue.models import Task
-from tests.support import child_environment, wait_until
+from tests.support import child_environment, patient, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
@@ -51,7 +51,7 @@ def test_the_workers_of_a_pool_share_the_work_and_end_with_it(pool, redis, until
 
     pids = workers(redis).values()
     pool.send_signal(signal.SIGTERM)
-    assert pool.wait(timeout=30) == 0
+    assert pool.wait(timeout=patient(30)) == 0
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert not workers(redis)
 
@@ -63,7 +63,7 @@ def test_a_stopped_pool_hands_back_what_does_not_finish(pool, until_running, red
 
     pool.send_signal(signal.SIGTERM)
 
-    assert pool.wait(timeout=30) == 0
+    assert pool.wait(timeout=patient(30)) == 0
     for task in tasks:
         row = fresh(task)
         assert (row.state, row.retry_count, row.recovery_count) == ("waiting", 0, 0)

@@ -9,7 +9,7 @@ import pytest
 from plugspace_queue import keys, queue_manager
 from plugspace_queue.models import Attempt
 from tests.processes.conftest import is_registered
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
@@ -27,7 +27,7 @@ def test_a_burst_works_off_what_waits_and_ends(rqworker):
 
     worker = rqworker("architect", "--burst", wait=False)
 
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=patient(30)) == 0
     assert {fresh(task).state for task in tasks} == {"complete"}
 
 
@@ -36,7 +36,7 @@ def test_max_jobs_ends_the_worker_with_exactly_so_many_done(rqworker):
 
     worker = rqworker("architect", "--max-jobs", "7", wait=False)
 
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=patient(30)) == 0
     assert [fresh(task).state for task in tasks].count("complete") == 7
     for task in tasks:
         if fresh(task).state == "waiting":
@@ -55,7 +55,7 @@ def test_a_worker_that_may_take_no_more_rests_while_its_last_task_runs(rqworker,
     assert fresh(last).state == "processing"
     # A loop that asks again and again takes all it can get of the three seconds.
     assert used < 0.6
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=patient(20)) == 0
     assert (fresh(last).state, fresh(left).state) == ("complete", "waiting")
     queue_manager.cancel(left.pk)
 
@@ -70,7 +70,7 @@ def processor_seconds(pid):
 def test_an_idle_worker_ends_after_its_idle_time(rqworker):
     worker = rqworker("architect", "--max-idle-time", "1", wait=False)
 
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=patient(20)) == 0
 
 
 def test_one_worker_runs_several_of_our_queues(rqworker, until_final):
@@ -131,7 +131,7 @@ def test_sigterm_lets_running_tasks_finish(rqworker):
 
     worker.send_signal(signal.SIGTERM)
 
-    assert worker.wait(timeout=15) == 0
+    assert worker.wait(timeout=patient(15)) == 0
     assert fresh(task).state == "complete"
 
 
@@ -140,7 +140,7 @@ def test_a_worker_that_is_told_to_stop_while_it_registers_ends_well_and_signs_of
         "architect", "--worker-class", "tests.processes.app.early.ToldAtBirth", wait=False
     )
 
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=patient(20)) == 0
     assert redis.scard("rq:workers") == 0
 
 
@@ -152,7 +152,7 @@ def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(rqworker, unt
 
     worker.send_signal(signal.SIGTERM)
 
-    assert worker.wait(timeout=15) == 0
+    assert worker.wait(timeout=patient(15)) == 0
     for task in (fresh(long), fresh(polite)):
         assert (task.state, task.retry_count, task.recovery_count) == ("waiting", 0, 0)
     assert redis.llen(keys.wait("architect")) == 2
@@ -192,7 +192,7 @@ def test_a_processor_in_a_process_of_its_own(rqworker, until_final):
 def test_queues_of_both_kinds_in_one_worker_are_refused(rqworker):
     worker = rqworker("architect", "default", "--burst", wait=False)
 
-    assert worker.wait(timeout=20) != 0
+    assert worker.wait(timeout=patient(20)) != 0
 
 
 def test_a_stock_queue_of_the_project_keeps_working(rqworker, redis):
@@ -201,7 +201,7 @@ def test_a_stock_queue_of_the_project_keeps_working(rqworker, redis):
     job = django_rq.get_queue("default").enqueue("operator.add", 2, 3)
     worker = rqworker("default", "--burst", wait=False)
 
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=patient(30)) == 0
     assert job.return_value(refresh=True) == 5
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from plugspace_queue import embedded
-from tests.support import child_environment, wait_until
+from tests.support import child_environment, patient, wait_until
 
 
 @dataclass
@@ -49,7 +49,7 @@ def serving(log: Path, **environment: str) -> Iterator[Web]:
         yield Web(port, process)
     finally:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=patient(10))
         print(log.read_text(errors="replace")[-3000:])
 
 
@@ -145,7 +145,7 @@ async def _ids(reader: asyncio.StreamReader, until: bytes) -> list[str]:
 
 def _answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=patient(5)):
             return True
     except OSError:
         return False

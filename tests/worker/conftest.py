@@ -14,7 +14,7 @@ from plugspace_queue.processing import registry
 from plugspace_queue.types import TaskType
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
-from tests.support import wait_until
+from tests.support import patient, wait_until
 
 Work = Callable[..., int]
 Register = Callable[..., None]
@@ -92,11 +92,11 @@ def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
         made.stop()
         made.pump.is_stopping = True
         made._stop_at = 0.0
-        thread.join(timeout=10)
+        thread.join(timeout=patient(10))
         assert not thread.is_alive()
         # It may be in the middle of a chore, which locks rows that the test's end removes.
-        made._lookout.join(timeout=10)
-        made._upkeep.join(timeout=10)
+        made._lookout.join(timeout=patient(10))
+        made._upkeep.join(timeout=patient(10))
 
 
 def _work(made: Crew) -> None:
@@ -162,6 +162,6 @@ def meanwhile(function: Callable[[], object]) -> Iterator[threading.Thread]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield thread
-    thread.join(timeout=20)
+    thread.join(timeout=patient(20))
     assert not thread.is_alive()
     assert troubles == []

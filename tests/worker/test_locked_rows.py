@@ -24,7 +24,7 @@ from plugspace_queue.worker.commit import Batch, Locked, write
 from plugspace_queue.worker.messages import Ended, Guard
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, meanwhile, submit
 from tests.worker.test_recorder import (
     Silent,
@@ -59,7 +59,7 @@ def test_what_waited_aside_and_starts_while_the_worker_stops_goes_back(told, mon
         stopping.put(Guard([held]))
         wait_until(lambda: stopping._aside.patience() is not None)
     stopping.stop()
-    stopping.join(timeout=5)
+    stopping.join(timeout=patient(5))
 
     assert (fresh(task).state, fresh(task).attempts.count()) == (State.WAITING, 1)
     assert [(one.task_id, one.outcome) for one in settled(told)] == [(held.task_id, "back")]

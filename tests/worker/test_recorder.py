@@ -25,7 +25,7 @@ from plugspace_queue.worker.messages import Ended, Guard, PumpMessage, Settle, T
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
 from tests.front_door.conftest import redis_away
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, meanwhile, submit
 
 __all__ = ["redis_away"]
@@ -69,7 +69,7 @@ def recorder(told: list[PumpMessage], dispatched: list[str]) -> Iterator[Recorde
     made.start()
     yield made
     made.stop()
-    made.join(timeout=5)
+    made.join(timeout=patient(5))
     assert not made.is_alive()
 
 
