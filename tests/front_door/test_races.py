@@ -14,7 +14,6 @@ from plugspace_queue.types import State
 from plugspace_queue.workflows import advance
 from tests.factories import arguments, completed_parents, make_organization
 from tests.front_door.racing import race
-from tests.support import patient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,7 +128,7 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def wait() -> None:
         try:
-            barrier.wait(timeout=patient(1))
+            barrier.wait(timeout=1)
         except BrokenBarrierError:
             # The other one waits for us elsewhere, as it should.
             return
