@@ -6,10 +6,12 @@ READY = .venv/.ready
 RUN = $(BIN)/python -m
 # Two processes, each with a server and a database of its own: half of the time is waiting.
 SUITE = pytest -n 2 --dist worksteal
+QUICK = $(SUITE) -m "not slow and not prove"
+SLOW = $(SUITE) -m "slow and not prove"
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-postgres test-browser matrix chaos check format lint types contracts migrations bench bench-pages docs snapshot screenshots clean
+.PHONY: help setup demo test test-slow test-postgres test-browser matrix chaos check format lint types contracts migrations bench bench-pages prove docs snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,10 +26,13 @@ $(READY): requirements.txt scripts/setup
 demo: $(READY) ## run everything and one workflow to its end (ONCE=1: exit when it is complete)
 	@$(BIN)/python manage.py queue_demo
 
-test: $(READY) ## run the tests on SQLite and the embedded server
-	$(RUN) $(SUITE)
+test: $(READY) ## run the tests on SQLite and the embedded server, but for the slow ones
+	$(RUN) $(QUICK)
 
-test-postgres: $(READY) ## run the tests on PostgreSQL and on the redis-server of PATH
+test-slow: $(READY) ## run the slow tests, which `make test` leaves out
+	$(RUN) $(SLOW)
+
+test-postgres: $(READY) ## run all tests on PostgreSQL and on the redis-server of PATH
 	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) $(SUITE)
 
 test-browser: $(READY) ## run the tests of the pages in a browser (wants Chromium)
@@ -59,6 +64,10 @@ contracts: $(READY) ## check which room imports which
 migrations: $(READY) ## check that models and migrations agree, and Django's own checks
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
+
+prove: $(READY) ## prove what is too big or too slow for CI; the report goes to docs/proofs (ONLY=times)
+	@$(PLAYWRIGHT)
+	$(RUN) tests.prove $(if $(ONLY),--only $(ONLY))
 
 bench: $(READY) ## measure beside rq, Celery and others (installs them into var/ the first time)
 	$(RUN) benchmarks

@@ -5,7 +5,6 @@ that tests start see the same. That is why DJANGO_SETTINGS_MODULE is set here, n
 """
 
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from django.conf import settings
 from redis import Redis
 
 from plugspace_queue import embedded
-from tests import patience, postgres
+from tests import patience, postgres, watchdog
 
 GROUND = ExitStack()
 NO_POSTGRES = (
@@ -30,7 +29,12 @@ NO_POSTGRES = (
 
 def _prepare() -> None:
     home = Path(tempfile.mkdtemp(prefix="psq-test-"))
-    GROUND.callback(shutil.rmtree, home, ignore_errors=True)
+    # PostgreSQL runs as another user: it passes through, and lists nothing.
+    home.chmod(0o711)
+    # The folders that tests and their child processes make lie below it as well.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(home)
+    # It removes the folder when this process has ended.
+    watchdog.start(home)
     for name in ("REDIS_URL", "SENTINELS", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS"):
         os.environ.pop(name, None)
     os.environ["PLUGSPACE_EMBEDDED_DIR"] = str(home / "redis")
@@ -70,6 +74,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_setupnodes() -> None:
     """Each worker of `pytest -n` makes a ground of its own before it reads the settings."""
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
+def pytest_unconfigure() -> None:
+    """Hand what was measured to `make prove`."""
+    if path := os.environ.get("PSQ_FIGURES"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in patience.figures)
 
 
 def _end_run(owner: int, signum: int, frame: FrameType | None) -> None:

@@ -3,6 +3,9 @@
 `PSQ_PATIENCE` sets the factor; without it a calibration at the start measures how much slower than
 alone this process runs. The factor is put into the environment: pytest's workers and the
 processes that tests start use the same one.
+
+What a promise says in seconds is held by `make prove` alone (`PSQ_TIMES=1`), on a quiet machine:
+the suite runs the same tests (marked `timed`) and looks at order, counts and states.
 """
 
 import os
@@ -39,3 +42,16 @@ FACTOR = calibrate()
 def patient(seconds: float) -> float:
     """A limit of `seconds` on a quiet machine, as a limit on this one."""
     return seconds * FACTOR
+
+
+HOLDS_TIMES = os.environ.get("PSQ_TIMES") == "1"
+figures: list[str] = []
+"""What `took` was told in this process, for the report of `make prove`."""
+
+
+def took(seconds: float, limit: float, what: str) -> None:
+    """Note that `what` took `seconds`; under `make prove` fail above `limit`."""
+    line = f"{what}: {seconds:.3f} s (limit {limit:g} s)"
+    figures.append(line)
+    print(line)
+    assert not HOLDS_TIMES or seconds <= limit, line

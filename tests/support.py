@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from tests.patience import patient
+from tests.patience import patient, took
 
-__all__ = ["child_environment", "database_url", "patient", "wait_until"]
+__all__ = ["child_environment", "database_url", "patient", "took", "wait_until"]
 
 T = TypeVar("T")
 

@@ -3,7 +3,6 @@
 import gzip
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -253,14 +252,11 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(web: Web) -> None:
                 return
 
     web.pages["/"] = drip
-    start = time.monotonic()
     try:
         with pytest.raises(TaskTimeout):
             fetch(f"{web.url}/", allow_private=True, seconds=0.4)
     finally:
         over.set()
-
-    assert time.monotonic() - start < 2
 
 
 def test_bytes_that_are_no_text_do_no_harm(web: Web) -> None:

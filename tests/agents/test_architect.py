@@ -220,8 +220,8 @@ def test_a_clone_takes_name_headline_pages_and_colours_from_the_analysis() -> No
     ["a " * 10_000, "for " * 5_000, "for A" * 4_000, "the headline: " * 1_400, '"' * 20_000],
 )
 def test_a_hostile_prompt_costs_no_time(prompt: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
 
     make_plan(prompt[:20_000], prompt[:4_000])
 
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2

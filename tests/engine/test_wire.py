@@ -1,6 +1,5 @@
 """The pump's connection: kept while it is busy, made anew when it broke, never half read."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,10 +81,8 @@ def test_after_a_rest_a_connection_that_was_cut_meanwhile_fails_no_call(
 def test_an_answer_that_comes_too_late_is_nobody_elses(kept: Wire, redis: Redis) -> None:
     count(kept)
     redis.client_pause(1500)
-    begun = time.monotonic()
     with pytest.raises(TimeoutError):
         kept.run([store.raise_fence(QUEUE, 1)])
-    assert time.monotonic() - begun < 1.4
     redis.client_unpause()
 
     assert count(kept) == store.Counts(0, 0, 0)

@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 
 from plugspace_queue.models import Attempt
-from tests.support import patient, wait_until
+from tests.support import patient, took, wait_until
 from tests.worker.conftest import fresh, submit
 from tests.worker.test_leases import held_by_a_dead_worker, past_its_first_lease
 
@@ -35,6 +35,7 @@ class Watched:
         return context.attempt
 
 
+@pytest.mark.timed
 @override_settings(PLUGSPACE_QUEUE={"LEASE": LEASE})
 def test_a_worker_that_is_cut_off_stops_its_own_work_before_its_lease_ends(
     processors, crew, redis, until_final
@@ -50,7 +51,9 @@ def test_a_worker_that_is_cut_off_stops_its_own_work_before_its_lease_ends(
     heard_at = made.ticker.ticked_at
     try:
         wait_until(lambda: architect.stopped_at, LEASE + 2)
-        assert LEASE / 2 <= architect.stopped_at - heard_at < LEASE
+        passed = architect.stopped_at - heard_at
+        assert passed >= LEASE / 2
+        took(passed, LEASE, "own work that is stopped after the server fell silent")
     finally:
         architect.gate.set()
         redis.client_unpause()

@@ -10,10 +10,10 @@ from django.db import connections
 
 from plugspace_queue import keys
 from plugspace_queue.models import Attempt, Task
-from tests.support import patient, wait_until
+from tests.support import patient, took, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120), pytest.mark.timed]
 
 
 class Load(threading.Thread):
@@ -88,7 +88,7 @@ def end(*workers, within: float) -> None:
     for process in workers:
         process.send_signal(signal.SIGTERM)
     for process in workers:
-        assert process.wait(timeout=within) == 0
+        assert process.wait(timeout=patient(within)) == 0
 
 
 def test_a_killed_primary_stops_work_for_seconds_and_loses_nothing(
@@ -113,8 +113,8 @@ def test_a_killed_primary_stops_work_for_seconds_and_loses_nothing(
     assert sentinel_trio.primary() is old
 
     back_after = seconds_until_work(load, killed_at)
-    print(f"back {back_after:.2f} s after the kill, slowest submit {load.longest:.2f} s")
-    assert back_after < 10
+    print(f"slowest submit {load.longest:.2f} s")
+    took(back_after, 10, "first task complete after the primary was killed")
     # The front door of this process knocks once a second.
     wait_until(lambda: api.ask("queues/").status_code == 200, 3)
     wait_until(lambda: fresh(again).state == fresh(gone).state == "cancelled", 10)
@@ -162,8 +162,8 @@ def test_a_frozen_primary_is_left_behind_and_what_it_took_is_made_up_for(
     # No connection breaks: each has to notice by itself that nobody answers.
     idle.send_signal(signal.SIGTERM)
     back_after = seconds_until_work(load, frozen_at)
-    print(f"back {back_after:.2f} s after the freeze, slowest submit {load.longest:.2f} s")
-    assert back_after < 10
+    print(f"slowest submit {load.longest:.2f} s")
+    took(back_after, 10, "first task complete after the primary was frozen")
     assert sentinel_trio.primary() is not old
     assert idle.wait(timeout=patient(10)) == 0
 

@@ -1,11 +1,8 @@
 """What is due comes into line on time without a scheduler: `run_at` and the backoff of retries.
 
-The promise is 100 ms at p99; `make bench` measures and judges it (`--only delayed`), and so does
-PSQ_MOST_LATE=0.1 here on a quiet machine. Two test processes on two busy cores put milliseconds of
-their own on top, so that the bound here is wider.
+The promise is 100 ms at p99: `make bench` (`--only delayed`) and `make prove` judge it.
 """
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,11 +14,11 @@ from plugspace_queue import keys, queue_manager
 from plugspace_queue.models import Task
 from tests.factories import arguments
 from tests.processes.test_rqworker import prompt
-from tests.support import wait_until
+from tests.support import took, wait_until
 
-pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120), pytest.mark.timed]
 
-MOST_LATE = float(os.environ.get("PSQ_MOST_LATE", "0.5"))
+MOST_LATE = 0.1
 EACH = 250
 """Delayed tasks of each of four queues."""
 
@@ -91,7 +88,7 @@ def test_a_thousand_tasks_with_a_time_come_into_line_on_time_whatever_gate_is_sh
     assert redis.llen(keys.wait("architect")) == redis.llen(keys.wait("code")) == EACH
     assert redis.llen(keys.wait("export")) == EACH - 1
     wait_until(lambda: Task.objects.filter(type="DESIGN", state="complete").count() == EACH, 30)
-    assert max(late.values()) < MOST_LATE
+    took(max(late.values()), MOST_LATE, "delayed tasks until they are in line, p99")
 
 
 def test_retries_come_back_when_their_backoff_is_over(rqworker, redis, until_final):
@@ -110,4 +107,5 @@ def test_retries_come_back_when_their_backoff_is_over(rqworker, redis, until_fin
     assert {until_final(task, 30).state for task in tasks} == {"complete"}
 
     pairs = [(due[str(task.pk)], came_into_line(redis, task)) for task in tasks]
-    assert seconds_late(pairs, "50 retries after their backoff") < MOST_LATE
+    late = seconds_late(pairs, "50 retries after their backoff")
+    took(late, MOST_LATE, "retries after their backoff until they are in line, p99")

@@ -11,7 +11,7 @@ from plugspace_queue.door import pausing
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.worker import commit
 from plugspace_queue.worker.upkeep import Chore
-from tests.support import wait_until
+from tests.support import took, wait_until
 from tests.worker.conftest import fresh, meanwhile, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.postgres]
@@ -100,6 +100,7 @@ def test_a_value_that_the_database_refuses_fails_only_its_own_task(
     assert made.recorder.is_alive()
 
 
+@pytest.mark.timed
 def test_a_resume_that_moves_many_deadlines_holds_up_no_ending(
     processors, crew, until_running, until_final, monkeypatch
 ):
@@ -133,6 +134,7 @@ def test_a_resume_that_moves_many_deadlines_holds_up_no_ending(
     wait_until(lambda: QueueSettings.objects.get(pk="ARCHITECT").completed == 1)
 
 
+@pytest.mark.timed
 def test_rows_in_a_long_transaction_hold_up_no_other_queue(
     processors, crew, until_running, until_final
 ):
@@ -170,7 +172,7 @@ def test_rows_in_a_long_transaction_hold_up_no_other_queue(
         for _ in range(5):
             until_final(submit("CODE"))
         # One turn that waits a second for new messages of locked rows, others that do not.
-        assert time.monotonic() - began < 5
+        took(time.monotonic() - began, 5, "eleven tasks beside a row that is locked for long")
         assert {fresh(parent).state for parent in parents} == {"processing"}
         out.set()
 
