@@ -78,10 +78,12 @@ bench-pages: $(READY) ## time lists and pages in front of a million tasks (TASKS
 docs: $(READY) ## write the pages that are made from code
 	$(BIN)/python manage.py queue_docs
 
-snapshot: $(READY) ## write the OpenAPI snapshot that the tests compare with
+snapshot: $(READY) ## write the snapshots of the API and of all public names that the tests compare with
 	$(BIN)/python manage.py spectacular --urlconf plugspace_queue.urls \
 		--custom-settings plugspace_queue.api.schema.SETTINGS --format openapi-json \
 		--validate --fail-on-warn --file tests/contracts/openapi.json
+	@$(BIN)/python manage.py shell -v 0 --no-imports \
+		-c "from tests.contracts.surface import as_text; print(as_text(), end='')" >tests/contracts/surface.json
 
 screenshots: $(READY) ## render the admin's pages into var/screenshots (wants Chromium)
 	@$(PLAYWRIGHT)
