@@ -4,18 +4,31 @@ Receivers get `sender=Task`, `task` and the event's `payload`. A receiver that r
 and changes nothing (`send_robust`).
 """
 
+from typing import Any
+
 from django.dispatch import Signal
 
 from plugspace_queue.types import EventName
 
-task_added = Signal()
-task_started = Signal()
-task_progress = Signal()
-task_retrying = Signal()
-task_completed = Signal()
-task_failed = Signal()
-task_cancelled = Signal()
-task_expired = Signal()
+
+class TaskSignal(Signal):
+    """A signal whose receivers need no name: `functools.partial` and objects with `__call__`."""
+
+    def _log_robust_failure(self, receiver: Any, err: Exception) -> None:
+        """Leave it to the sender, who knows the task.
+
+        Django logs `receiver.__qualname__`, which raises in `send_robust` where there is none.
+        """
+
+
+task_added = TaskSignal()
+task_started = TaskSignal()
+task_progress = TaskSignal()
+task_retrying = TaskSignal()
+task_completed = TaskSignal()
+task_failed = TaskSignal()
+task_cancelled = TaskSignal()
+task_expired = TaskSignal()
 
 SIGNALS: dict[EventName, Signal] = {
     EventName.ADDED: task_added,

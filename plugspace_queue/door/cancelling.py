@@ -1,7 +1,6 @@
 """Cancelling: withdraw from the line first, then write; what runs is told to stop."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 from django.db import transaction
@@ -28,12 +27,16 @@ def cancel(task_id: object, organization_id: str | None = None) -> State:
     Raises NotFound, InvalidState when it has ended.
     """
     task = reading.task_of(task_id, organization_id)
+    _require_open(task)
     for _ in range(LOOKS):
-        _require_open(task)
         reached = _cancelled(task)
         if reached is not None:
             return reached
         task = reading.task_of(task.pk)
+        if task.state == State.CANCELLED:
+            # Upkeep, or another caller, was faster to finish what the mark asks for.
+            return State.CANCELLED
+        _require_open(task)
     return State(task.state)
 
 
@@ -117,8 +120,13 @@ def _end(tasks: Sequence[Task]) -> list[Task]:
     ended = ending.end_all(tasks, State.CANCELLED, timezone.now(), CODE, MESSAGE)
     for task in ended:
         # A publish that was under way must not leave a final task in line.
-        transaction.on_commit(partial(_withdrawn, task), robust=True)
+        _withdraw_after_commit(task)
     return ended
+
+
+def _withdraw_after_commit(task: Task) -> None:
+    # No partial: Django logs the name of a hook that fails, and one has none.
+    transaction.on_commit(lambda: _withdrawn(task), robust=True)
 
 
 def _stop(task: Task, worker: str) -> None:

@@ -57,7 +57,8 @@ def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     """The parsed answers, in order, for one round trip.
 
     Calls are atomic each, not together: when one fails the others have run. Raises the first
-    error that is not a forgotten script; those are loaded, and only their calls are sent again.
+    error that is not a forgotten script; those are loaded, and only their calls are sent again,
+    with the script's text when it was forgotten once more.
     A front client raises Unavailable when Redis is away.
     """
     return answers(functools.partial(_send, client), calls)
@@ -66,15 +67,29 @@ def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
 def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
     """The same with `send` for the way: many commands to their replies, errors among them."""
     replies = send([_command(call) for call in calls])
-    forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if forgotten:
-        names = {calls[i].name for i in forgotten}
-        _raise_first(send([("SCRIPT LOAD", source(name)) for name in names]))
-        again = send([_command(calls[i]) for i in forgotten])
-        for i, reply in zip(forgotten, again, strict=True):
-            replies[i] = reply
+    if forgotten := _forgotten(replies):
+        # Loaded and called in one round trip: a server that restarts forgets them between two.
+        names = sorted({calls[i].name for i in forgotten})
+        loads: list[Command] = [("SCRIPT LOAD", source(name)) for name in names]
+        again = send([*loads, *(_command(calls[i]) for i in forgotten)])
+        _raise_first(again[: len(loads)])
+        replies = _filled(replies, forgotten, again[len(loads) :])
+    if forgotten := _forgotten(replies):
+        # Flushed in between: the text itself needs nothing that could be forgotten.
+        replies = _filled(replies, forgotten, send([_in_full(calls[i]) for i in forgotten]))
     _raise_first(replies)
     return [call.parse(reply) for call, reply in zip(calls, replies, strict=True)]
+
+
+def _forgotten(replies: Sequence[Any]) -> list[int]:
+    """Places of the calls whose scripts the server does not know; those have not run."""
+    return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+
+
+def _filled(replies: Sequence[Any], places: Sequence[int], later: Sequence[Any]) -> list[Any]:
+    """The replies with later ones in these places."""
+    found = dict(zip(places, later, strict=True))
+    return [found.get(i, reply) for i, reply in enumerate(replies)]
 
 
 def _raise_first(replies: Sequence[Any]) -> None:
@@ -85,6 +100,10 @@ def _raise_first(replies: Sequence[Any]) -> None:
 
 def _command(call: Call[Any]) -> Command:
     return ("EVALSHA", sha(call.name), len(call.keys), *call.keys, *call.args)
+
+
+def _in_full(call: Call[Any]) -> Command:
+    return ("EVAL", source(call.name), len(call.keys), *call.keys, *call.args)
 
 
 def _send(client: Redis, commands: Sequence[Command]) -> list[Any]:

@@ -1,5 +1,6 @@
 """Which function does which task type, and with what options."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def register(
     kind = TaskType(task_type)
     if kind in _processors and not replace:
         raise ProcessorConflict(
-            f"{kind} has the processor {_name(_processors[kind])} already;"
+            f"{kind} has the processor {_name(_processors[kind].function)} already;"
             " pass replace=True to take its place."
         )
     if options.get("isolation") not in ISOLATIONS:
@@ -127,5 +128,10 @@ def timeout_of(task_type: TaskType | str) -> float:
     return get_settings().timeout if chosen is None else chosen
 
 
-def _name(entry: Processor) -> str:
-    return f"{entry.function.__module__}.{entry.function.__qualname__}"
+def _name(function: Any) -> str:
+    """A callable's full name; of a partial that of what it calls, of an object its class's."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    return f"{function.__module__}.{function.__qualname__}"
