@@ -124,6 +124,12 @@ class ProcessorConflict(QueueError):
     code = "PROCESSOR_CONFLICT"
 
 
+class InvalidProcessor(QueueError, ValueError):
+    """This cannot be a processor, or not with these options; `details["option"]` names which."""
+
+    code = "INVALID_PROCESSOR"
+
+
 class TaskError(Exception):
     """The task failed for a reason that another run would not mend."""
 

@@ -194,7 +194,10 @@ class QueueManager(Steering):
         output: Any = None,
         replace: bool = False,
     ) -> None:
-        """Let `fn` do tasks of a type; what `@processor` does. Raises ProcessorConflict."""
+        """Let `fn` do tasks of a type; what `@processor` does.
+
+        Raises ProcessorConflict when the type has a processor, InvalidProcessor with the reason.
+        """
         registry.register(
             type,
             fn,

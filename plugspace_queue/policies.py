@@ -17,6 +17,13 @@ from plugspace_queue.types import Policy, TaskType, Tier
 
 Number = TypeVar("Number", int, float)
 
+MOST = 1_000_000
+"""The largest count of slots, attempts or starts."""
+
+SHORTEST_WINDOW = 0.1
+LONGEST_WINDOW = 31 * 86_400.0
+"""Seconds of a limiter's window."""
+
 FRESH_FOR = 1.0
 """Seconds a read of tiers and queues is good for."""
 
@@ -140,6 +147,24 @@ def differing(task_type: TaskType | str) -> list[str]:
     names = ("concurrency", "limiter_max", "limiter_duration")
     pairs = {name: (getattr(asked, name), getattr(row, name)) for name in names}
     return [name for name, (a, r) in pairs.items() if None not in (a, r) and a != r]
+
+
+def differences(task_type: TaskType | str) -> list[str]:
+    """The same in sentences, and what a registration asks for against the settings."""
+    kind = TaskType(task_type)
+    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    found = [
+        f"{kind} is registered with {name} {getattr(asked, name)}; the operator's row says"
+        f" {getattr(row, name)}, which counts"
+        for name in differing(kind)
+    ]
+    configured, is_of_row = _configured(kind), row is not None and row.concurrency is not None
+    if not is_of_row and asked.concurrency not in (None, configured) and configured is not None:
+        found.append(
+            f"{kind} is registered with concurrency {asked.concurrency}, which counts; the setting"
+            f" CONCURRENCY says {configured}"
+        )
+    return found
 
 
 def _first(*values: Number | None) -> Number:

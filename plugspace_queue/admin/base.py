@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from plugspace_queue import guarding
 from plugspace_queue.admin.changelists import KeysetChangeList
-from plugspace_queue.door.queues import LONGEST_WINDOW, SHORTEST_WINDOW
+from plugspace_queue.policies import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.rules.redaction import redacted
 
 LONGEST_JSON = 200_000

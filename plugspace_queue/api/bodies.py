@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from plugspace_queue.api.moments import Moment
 from plugspace_queue.api.pages import PageQuery
 from plugspace_queue.door.organizations import LONGEST_NAME
-from plugspace_queue.door.queues import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.types import Kind, Policy, State, Status, TaskType

@@ -8,13 +8,9 @@ from django.db import transaction
 from plugspace_queue import policies
 from plugspace_queue.door import submitting, validating
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.policies import QueuePolicy
+from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW, QueuePolicy
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.types import Policy, TaskType
-
-MOST = 1_000_000
-SHORTEST_WINDOW = 0.1
-LONGEST_WINDOW = 31 * 86_400.0
 
 
 def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:

@@ -1,9 +1,8 @@
 """Which function does which task type, and with what options."""
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -11,12 +10,17 @@ from pydantic import TypeAdapter
 from plugspace_queue import policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import ProcessorConflict
+from plugspace_queue.processing.options import (
+    adapter_of,
+    is_async,
+    known_type,
+    name_of,
+    require_valid,
+)
 from plugspace_queue.schemas.outputs import OUTPUTS
 from plugspace_queue.types import TaskType
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-ISOLATIONS = (None, "thread", "process")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +36,10 @@ class Processor:
     isolation: str | None = None
     retry_on: tuple[type[BaseException], ...] = ()
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
         """Whether it runs on the worker's event loop."""
-        return inspect.iscoroutinefunction(self.function)
+        return is_async(self.function)
 
 
 _processors: dict[TaskType, Processor] = {}
@@ -57,7 +61,8 @@ def processor(
     `concurrency` slots per worker process, `timeout` seconds per attempt, `limiter`
     {"max": starts, "duration": seconds} over all workers, `isolation` "process" for code that
     may crash or hang, `retry_on` exceptions worth another run, `output` a type or pydantic model
-    in place of the task type's own. Raises ProcessorConflict when the type has one already.
+    in place of the task type's own. Raises ProcessorConflict when the type has one already,
+    InvalidProcessor with the reason for what cannot be.
     """
 
     def register_it(function: F) -> F:
@@ -85,16 +90,15 @@ def register(
     replace: bool = False,
     **options: Any,
 ) -> Processor:
-    """Register `function` for a task type; see `processor` for the options."""
-    kind = TaskType(task_type)
+    """Register `function` for a task type; see `processor` for options and what it raises."""
+    kind = known_type(task_type)
     if kind in _processors and not replace:
         raise ProcessorConflict(
-            f"{kind} has the processor {_name(_processors[kind].function)} already;"
+            f"{kind} has the processor {name_of(_processors[kind].function)} already;"
             " pass replace=True to take its place."
         )
-    if options.get("isolation") not in ISOLATIONS:
-        raise ValueError(f"isolation is one of {ISOLATIONS}, not {options['isolation']!r}.")
-    adapter = TypeAdapter(OUTPUTS[kind] if output is None else output)
+    require_valid(kind, function, options)
+    adapter = adapter_of(kind, function, OUTPUTS[kind] if output is None else output)
     made = Processor(task_type=kind, function=function, output=adapter, **options)
     _processors[kind] = made
     policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
@@ -126,12 +130,3 @@ def timeout_of(task_type: TaskType | str) -> float:
     entry = processor_of(task_type)
     chosen = entry.timeout if entry else None
     return get_settings().timeout if chosen is None else chosen
-
-
-def _name(function: Any) -> str:
-    """A callable's full name; of a partial that of what it calls, of an object its class's."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    if not hasattr(function, "__qualname__"):
-        function = type(function)
-    return f"{function.__module__}.{function.__qualname__}"

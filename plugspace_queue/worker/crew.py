@@ -260,6 +260,8 @@ def _slots_of(name: str) -> int:
 def _has_processor(name: str) -> bool:
     kind = type_of_queue(name)
     if kind is not None and processor_of(kind) is not None:
+        for difference in policies.differences(kind):
+            logger.warning("%s", difference)
         return True
     logger.warning("no processor for %s in this worker: its tasks wait", name)
     return False
