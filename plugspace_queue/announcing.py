@@ -11,6 +11,7 @@ from plugspace_queue import events, metrics, mirrors, publishing
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.models import Task
 from plugspace_queue.rules import jsontext
+from plugspace_queue.schemas.task import without_internals
 from plugspace_queue.types import EventName, State
 
 _ENDED: dict[State, tuple[EventName, ...]] = {
@@ -52,12 +53,8 @@ def last_event(task: Task) -> str | None:
     name = _LAST.get(State(task.state))
     if name is None:
         return None
-    told = {"error": _without_stack(task.error)} if task.error else {"result": task.result}
+    told = {"error": without_internals(task.error)} if task.error else {"result": task.result}
     return jsontext.encode(events.payload(name, task, **told))
-
-
-def _without_stack(error: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in error.items() if key != "stack"}
 
 
 def _signal_added(tasks: Sequence[Task], bodies: Sequence[events.Payload]) -> None:

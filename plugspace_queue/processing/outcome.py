@@ -3,13 +3,11 @@
 import asyncio
 import math
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.client import HTTPException
 from random import random
-from socket import gaierror
 from typing import Any
-from urllib.error import URLError
 
 from django.db import InterfaceError, OperationalError
 
@@ -17,6 +15,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import QueueError, TaskError, Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.rules import backoff
+from plugspace_queue.rules.public_text import public_text
 from plugspace_queue.rules.text import clean, shortened
 from plugspace_queue.types import Outcome, State
 
@@ -24,58 +23,98 @@ MESSAGE_LIMIT = 4 * 1024
 STACK_LIMIT = 16 * 1024
 
 EXTERNAL: tuple[type[BaseException], ...] = (
-    ConnectionError,
+    # With all that is one: connections, time-outs, DNS, TLS, files, `requests`, `urllib`. A wrong
+    # path among them costs three retries; a disk that was full is worth them.
+    OSError,
     OperationalError,
     InterfaceError,
     Unavailable,
-    gaierror,
     HTTPException,
-    URLError,
 )
+
+EXTERNAL_NAMES = frozenset(
+    {
+        "aiohttp.client_exceptions.ClientConnectionError",
+        "httpx.TransportError",
+        "redis.exceptions.ConnectionError",
+        "redis.exceptions.TimeoutError",
+        "urllib3.exceptions.HTTPError",
+    }
+)
+"""Base classes of clients' errors that are no OSError, by name: nothing is imported for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """An error as the task keeps it."""
+    """An error as the task keeps it.
+
+    `message` is for everybody; `detail` is the whole of it, where it was not written for tenants.
+    """
 
     code: str
     message: str
     retryable: bool
+    detail: str = ""
     stack: str = ""
     retry_after: float | None = None
+    exception: BaseException | None = field(default=None, compare=False, repr=False)
+    """What was raised, for the log; it does not leave its process."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Not every exception can be pickled, and one that can may not be unpickled.
+        return self.__dict__ | {"exception": None}
+
+    @property
+    def whole_message(self) -> str:
+        """What staff read."""
+        return self.detail or self.message
 
     def as_json(self) -> dict[str, Any]:
-        """The seed's error shape."""
+        """The seed's error shape; `stack` and `detail` are for staff."""
         told: dict[str, Any] = {
             "message": self.message,
             "code": self.code,
             "retryable": self.retryable,
         }
-        return told | ({"stack": self.stack} if self.stack else {})
+        kept = {"stack": self.stack, "detail": self.detail}
+        return told | {name: text for name, text in kept.items() if text}
 
 
 def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] = ()) -> Failure:
     """Classify an exception: code, retry class, message and stack within their limits."""
     code, retryable = _classify(error, retry_on)
-    message, stack = _words_of(error)
+    words, stack, exception = _words_of(error)
+    whole = shortened(clean(words), MESSAGE_LIMIT)
+    message = whole if isinstance(error, WRITTEN_FOR_TENANTS) else public(whole)
     return Failure(
         code=code,
-        message=shortened(clean(message), MESSAGE_LIMIT),
+        message=message,
         retryable=retryable,
+        detail=whole if whole != message else "",
         stack=shortened(clean("".join(stack)), STACK_LIMIT),
         retry_after=_seconds(getattr(error, "retry_after", None)),
+        exception=exception,
     )
 
 
-def _words_of(error: BaseException) -> tuple[str, list[str]]:
-    """Message and stack; the stack asks the error for its words as well."""
+WRITTEN_FOR_TENANTS = (TaskError, QueueError)
+"""Errors whose messages somebody chose; those of all others tell of paths, hosts and secrets."""
+
+
+def public(message: str) -> str:
+    """What tenants read of a message that was not written for them."""
+    return shortened(public_text(message), MESSAGE_LIMIT)
+
+
+def _words_of(error: BaseException) -> tuple[str, list[str], BaseException | None]:
+    """Message, stack, and the error itself when it could say both: others will ask it again."""
     name = type(error).__name__
     try:
-        return str(error) or name, traceback.format_exception(error)
+        return str(error) or name, traceback.format_exception(error), error
     except BaseException:
         # An error that cannot say what it is must not take its slot along, whatever it raises; an
         # interruption that comes here has done what it was for.
-        return name, traceback.format_tb(error.__traceback__)
+        return name, traceback.format_tb(error.__traceback__), None
 
 
 def _seconds(value: Any) -> float | None:
@@ -90,9 +129,7 @@ def _seconds(value: Any) -> float | None:
 def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -> tuple[str, bool]:
     if isinstance(error, TaskError):
         return error.code, error.retryable or isinstance(error, retry_on)
-    if isinstance(error, TimeoutError):
-        return "TIMEOUT", True
-    if isinstance(error, EXTERNAL) or _is_redis_trouble(error):
+    if isinstance(error, EXTERNAL) or _is_external_by_name(error):
         return "EXTERNAL_SERVICE_ERROR", True
     if isinstance(error, QueueError):
         return error.code, isinstance(error, retry_on)
@@ -103,10 +140,9 @@ def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -
     return "INTERNAL_ERROR", retryable
 
 
-def _is_redis_trouble(error: BaseException) -> bool:
-    # By name: this room does not import redis.
+def _is_external_by_name(error: BaseException) -> bool:
     names = {f"{base.__module__}.{base.__name__}" for base in type(error).__mro__}
-    return bool(names & {"redis.exceptions.ConnectionError", "redis.exceptions.TimeoutError"})
+    return not names.isdisjoint(EXTERNAL_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)

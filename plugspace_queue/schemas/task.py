@@ -103,6 +103,15 @@ class AgentTask(_Outgoing):
     result_omitted: bool | None = None
 
 
+INTERNAL = frozenset({"stack", "detail"})
+"""Keys of a stored error that are for staff."""
+
+
+def without_internals(error: dict[str, Any]) -> dict[str, Any]:
+    """A stored error as tenants may see it."""
+    return {key: value for key, value in error.items() if key not in INTERNAL}
+
+
 def agent_task(task: "Task") -> AgentTask:
     """The wire form of a row, input, context and result complete."""
     large = {"input": task.input, "context": task.context, "result": task.result}
@@ -171,7 +180,7 @@ def _wire(task: "Task") -> dict[str, Any]:
     if task.workflow_id is not None:
         told |= {"workflowId": str(task.workflow_id), "step": task.step}
     if task.error is not None:
-        told["error"] = task.error
+        told["error"] = {key: task.error[key] for key in task.error if key != "detail"}
     if task.progress is not None:
         told["progress"] = task.progress
     if task.wake_at is not None:

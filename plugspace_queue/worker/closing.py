@@ -10,11 +10,11 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Task
 from plugspace_queue.models.bulk import FINISH_COLUMNS, Finish
-from plugspace_queue.processing.outcome import Ending, Failure
+from plugspace_queue.processing.outcome import Ending, Failure, public
 from plugspace_queue.processing.run import Run
 from plugspace_queue.publishing import retention_of
 from plugspace_queue.rules import lifecycle
-from plugspace_queue.schemas.task import snapshot, text_of
+from plugspace_queue.schemas.task import snapshot, text_of, without_internals
 from plugspace_queue.types import EventName, Outcome, State
 
 Settled = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
@@ -80,7 +80,9 @@ def _finish(run: Run, ending: Ending, now: datetime) -> Finish:
 
 def invalid(closing: Closing, reason: str, now: datetime) -> Closing:
     """The same attempt, failed because the database refused what it returned."""
-    failure = Failure(code="INVALID_RESULT", message=reason, retryable=False)
+    message = public(reason)
+    detail = reason if reason != message else ""
+    failure = Failure(code="INVALID_RESULT", message=message, detail=detail, retryable=False)
     run = closing.run
     run.log.clear()
     run.percent = run.stage = None
@@ -139,8 +141,8 @@ def event_bodies(closing: Closing) -> list[tuple[EventName, events.Payload]]:
 
 
 def public_error(failure: Failure) -> dict[str, Any]:
-    """The error without its stack: listeners may pass it on to tenants."""
-    return {key: value for key, value in failure.as_json().items() if key != "stack"}
+    """The error without what is for staff: listeners may pass it on to tenants."""
+    return without_internals(failure.as_json())
 
 
 def _ms(moment: datetime | None) -> int:

@@ -53,7 +53,7 @@ def test_an_async_processor_runs_on_the_event_loop(processors, work):
     [
         (errors.ExternalServiceError("away"), "EXTERNAL_SERVICE_ERROR", True),
         (ConnectionResetError("reset"), "EXTERNAL_SERVICE_ERROR", True),
-        (TimeoutError("slow"), "TIMEOUT", True),
+        (TimeoutError("slow"), "EXTERNAL_SERVICE_ERROR", True),
         (errors.ValidationFailed("no"), "VALIDATION_ERROR", False),
         (errors.AuthenticationFailed("no"), "AUTHENTICATION_ERROR", False),
         (ValueError("what"), "INTERNAL_ERROR", False),
