@@ -7,11 +7,12 @@ from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import events, metrics, mirrors, publishing
+from plugspace_queue import events, metrics, mirrors, publishing, tasklog
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.models import Task
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import without_internals
+from plugspace_queue.tasklog import EndedAttempt
 from plugspace_queue.types import EventName, State
 
 _ENDED: dict[State, tuple[EventName, ...]] = {
@@ -36,6 +37,13 @@ def added(tasks: Sequence[Task]) -> list[Call[None]]:
 def ended(tasks: Sequence[Task]) -> None:
     """For tasks that ended without a run: their own event, `taskFailed`, and the last snapshots."""
     _on_commit(lambda: _tell_ended(tasks))
+
+
+def attempt_ended(attempt: EndedAttempt) -> None:
+    """Log how an attempt ended, and send the signal of one that failed."""
+    tasklog.attempt_ended(attempt)
+    if attempt.is_failure:
+        events.tell_failed_attempt(attempt)
 
 
 def failure(code: str, message: str) -> dict[str, Any]:

@@ -130,6 +130,10 @@ class InvalidProcessor(QueueError, ValueError):
     code = "INVALID_PROCESSOR"
 
 
+WORKER_LOST = "WORKER_LOST"
+"""The code of attempts whose process died, and of tasks that this happened to too often."""
+
+
 class TaskError(Exception):
     """The task failed for a reason that another run would not mend."""
 

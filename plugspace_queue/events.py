@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db import close_old_connections, connections
+from django.dispatch import Signal
 from django.utils import timezone
 
 from plugspace_queue import metrics
@@ -23,7 +24,8 @@ from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import text_of
-from plugspace_queue.signals import SIGNALS
+from plugspace_queue.signals import SIGNALS, task_attempt_failed
+from plugspace_queue.tasklog import EndedAttempt
 from plugspace_queue.types import EventName
 
 logger = logging.getLogger("plugspace_queue.events")
@@ -72,12 +74,29 @@ def _queued(task: Task) -> int:
 
 def tell(name: EventName, task: Task, body: Payload) -> None:
     """Send the Django signal; a receiver that raises is logged."""
-    for receiver, answer in SIGNALS[name].send_robust(sender=Task, task=task, payload=body):
+    _send(SIGNALS[name], name, _extra(body), task=task, payload=body)
+
+
+def tell_failed_attempt(ended: EndedAttempt) -> None:
+    """Send `task_attempt_failed`; a receiver that raises is logged."""
+    _send(
+        task_attempt_failed,
+        "task_attempt_failed",
+        {"task_id": ended.task_id, "organization_id": ended.organization_id},
+        task_id=ended.task_id,
+        type=ended.type,
+        organization_id=ended.organization_id,
+        attempt=ended.attempt,
+        exception=ended.exception,
+        will_retry=ended.will_retry,
+    )
+
+
+def _send(signal: Signal, name: str, extra: dict[str, Any], **told: Any) -> None:
+    for receiver, answer in signal.send_robust(sender=Task, **told):
         if isinstance(answer, Exception):
             metrics.count(metrics.LISTENER_ERRORS)
-            logger.error(
-                "receiver %r of %s failed", receiver, name, exc_info=answer, extra=_extra(body)
-            )
+            logger.error("receiver %r of %s failed", receiver, name, exc_info=answer, extra=extra)
 
 
 def broadcasts(bodies: Sequence[Payload]) -> list[Call[None]]:

@@ -7,13 +7,15 @@ from datetime import datetime
 
 from django.db import transaction
 
-from plugspace_queue import crossing, mirrors, publishing
+from plugspace_queue import announcing, crossing, mirrors, publishing
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import store
 from plugspace_queue.engine.store import Reaped
+from plugspace_queue.errors import WORKER_LOST, TaskError
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Attempt, Task
 from plugspace_queue.processing.outcome import resting_state
+from plugspace_queue.tasklog import EndedAttempt
 from plugspace_queue.types import Outcome, State, TaskType
 
 
@@ -44,15 +46,36 @@ def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
         task = Task.objects.filter(pk=task_id, fence=fence, state=State.PROCESSING).first()
         if task is None:
             return False
+        deaths = task.recovery_count + _counts(task)
         moved = Task.objects.filter(fence=fence).move(
-            task_id,
-            State.PROCESSING,
-            resting_state(task),
-            recovery_count=task.recovery_count + _counts(task),
+            task_id, State.PROCESSING, resting_state(task), recovery_count=deaths
         )
         if moved:
             Attempt.objects.bulk_create([_lost_attempt(task, now)], ignore_conflicts=True)
+            transaction.on_commit(lambda: _tell_lost(task, deaths), robust=True)
         return moved
+
+
+def _tell_lost(task: Task, deaths: int) -> None:
+    """Log the attempt; the guard of the next worker fails a task that was lost too often."""
+    is_last = deaths > get_settings().max_recoveries
+    error = TaskError("The worker of this attempt died.", code=WORKER_LOST)
+    announcing.attempt_ended(
+        EndedAttempt(
+            task_id=str(task.pk),
+            type=task.type,
+            organization_id=task.organization_id,
+            attempt=task.attempt_count,
+            retry_count=task.retry_count,
+            worker=task.worker_name,
+            outcome=Outcome.LOST,
+            will_retry=not is_last and task.cancel_requested_at is None,
+            is_last=is_last,
+            code=WORKER_LOST,
+            error=str(error),
+            exception=error,
+        )
+    )
 
 
 MOST_UNCOUNTED = 10

@@ -1,6 +1,7 @@
 """Django signals of the events, sent in the process where a task settles.
 
-Receivers get `sender=Task`, `task` and the event's `payload`. A receiver that raises is logged
+Receivers get `sender=Task`, `task` and the event's `payload`; those of `task_attempt_failed` what
+stands below it. A receiver that raises is logged
 and changes nothing (`send_robust`).
 """
 
@@ -29,6 +30,10 @@ task_completed = TaskSignal()
 task_failed = TaskSignal()
 task_cancelled = TaskSignal()
 task_expired = TaskSignal()
+
+task_attempt_failed = TaskSignal()
+"""Sent in the worker for each attempt that failed, one that is retried too: task_id, type,
+organization_id, attempt, exception, will_retry."""
 
 SIGNALS: dict[EventName, Signal] = {
     EventName.ADDED: task_added,

@@ -1,15 +1,15 @@
 """Settings of the demo project; everything that differs between machines comes from variables.
 
 DATABASE_URL, REDIS_URL, SENTINELS, SECRET_KEY, DEBUG, ALLOWED_HOSTS, INSECURE_COOKIES,
-HSTS_SECONDS, METRICS_TOKEN. Without the first three the project runs on SQLite and on an embedded
-server of its own, both below var/.
+HSTS_SECONDS, METRICS_TOKEN, LOG_FORMAT, LOG_LEVEL. Without the first three the project runs on
+SQLite and on an embedded server of its own, both below var/.
 """
 
 import os
 from pathlib import Path
 
 from plugspace_queue.conf import connection_config, rq_settings
-from project import caching, environment, safety
+from project import caching, environment, logs, safety
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -86,13 +86,7 @@ RQ_QUEUES, RQ = rq_settings(url=REDIS_URL, sentinels=SENTINELS)
 RQ_QUEUES["default"] = connection_config(url=REDIS_URL, sentinels=SENTINELS)
 CACHES = caching.caches(url=REDIS_URL, sentinels=SENTINELS)
 
-# Django's own default says nothing of a broken page when DEBUG is off and nobody gets mail.
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "loggers": {"django": {"handlers": ["console"], "level": "INFO"}},
-}
+LOGGING = logs.config(os.environ)
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -1,6 +1,7 @@
 """The task and its attempts: the durable truth about one unit of work."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from plugspace_queue import tasklog
 from plugspace_queue.ids import new_id
 from plugspace_queue.models.organization import Organization
 from plugspace_queue.models.queue import TYPE_CHOICES
@@ -42,10 +44,21 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def move(self, task_id: uuid.UUID, source: State, target: State, **fields: Any) -> bool:
         """Compare-and-set one task's state; False when somebody was first."""
-        return self.filter(pk=task_id).move_all(source, target, **fields) == 1
+        if self.filter(pk=task_id)._change(source, target, fields) != 1:
+            return False
+        tasklog.change_on_commit([task_id], target, source, using=self.db)
+        return True
 
     def move_all(self, source: State, target: State, **fields: Any) -> int:
         """Compare-and-set the state of all these tasks; how many moved."""
+        # The callers hold these rows, so that those it finds are those it changes.
+        found = self.filter(state=source).values_list("pk", flat=True)
+        moved = list(found) if tasklog.wants_changes() else []
+        count = self._change(source, target, fields)
+        tasklog.change_on_commit(moved, target, source, using=self.db)
+        return count
+
+    def _change(self, source: State, target: State, fields: Mapping[str, Any]) -> int:
         lifecycle.require(source, target)
         return self.filter(state=source).update(state=target, **fields)
 

@@ -1,6 +1,7 @@
 """The work itself: validate the input, call the processor, validate what it returned."""
 
 import json
+import traceback
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from plugspace_queue import clock
 from plugspace_queue.conf import get_settings
-from plugspace_queue.errors import InvalidResult, TaskCancelled, ValidationFailed, WorkerStopping
+from plugspace_queue.errors import (
+    InvalidResult,
+    TaskCancelled,
+    TaskTimeout,
+    ValidationFailed,
+    WorkerStopping,
+)
 from plugspace_queue.models import Task
 from plugspace_queue.processing import outcome
 from plugspace_queue.processing.context import Context, raise_if_told
@@ -100,7 +107,7 @@ def _by_told(run: Run, error: BaseException, now: datetime) -> Ending | None:
     if run.told in (Told.SHUTDOWN, Told.LOST) and _is_stop(error):
         return outcome.handed_back(run.task)
     if run.told is Told.TIMEOUT:
-        return outcome.after_failure(run.task, timeout_failure(run), now)
+        return outcome.after_failure(run.task, timeout_failure(run, error), now)
     return None
 
 
@@ -108,11 +115,17 @@ def cancelled_failure() -> outcome.Failure:
     return outcome.Failure(code="CANCELLED", message="The task was cancelled.", retryable=False)
 
 
-def timeout_failure(run: Run) -> outcome.Failure:
+def timeout_failure(run: Run, error: BaseException | None = None) -> outcome.Failure:
+    """The failure of an attempt that was told to stop; `error` says where it was by then."""
+    message = f"The attempt did not finish within {run.timeout:g} s."
+    where = error.__traceback__ if error is not None else None
     return outcome.Failure(
         code="TIMEOUT",
-        message=f"The attempt did not finish within {run.timeout:g} s.",
+        message=message,
         retryable=True,
+        # Not the error's own words: they may be what did not end.
+        stack=outcome.stack_text(traceback.format_tb(where)),
+        exception=TaskTimeout(message).with_traceback(where),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.client import HTTPException
@@ -12,7 +13,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.errors import QueueError, TaskError, Unavailable
+from plugspace_queue.errors import QueueError, TaskError, TaskTimeout, Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.rules import backoff
 from plugspace_queue.rules.public_text import public_text
@@ -44,6 +45,13 @@ EXTERNAL_NAMES = frozenset(
 """Base classes of clients' errors that are no OSError, by name: nothing is imported for them."""
 
 
+class Traceback(Exception):
+    """The stack of an exception in another process, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """An error as the task keeps it.
@@ -69,6 +77,16 @@ class Failure:
         """What staff read."""
         return self.detail or self.message
 
+    def as_exception(self) -> BaseException:
+        """What was raised; in its place the same as a TaskError, with the stack as its cause."""
+        if self.exception is not None:
+            return self.exception
+        kind = TaskTimeout if self.code == TaskTimeout.code else TaskError
+        error = kind(self.whole_message, code=self.code, retryable=self.retryable)
+        if self.stack:
+            error.__cause__ = Traceback(self.stack)
+        return error
+
     def as_json(self) -> dict[str, Any]:
         """The seed's error shape; `stack` and `detail` are for staff."""
         told: dict[str, Any] = {
@@ -91,10 +109,15 @@ def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] =
         message=message,
         retryable=retryable,
         detail=whole if whole != message else "",
-        stack=shortened(clean("".join(stack)), STACK_LIMIT),
+        stack=stack_text(stack),
         retry_after=_seconds(getattr(error, "retry_after", None)),
         exception=exception,
     )
+
+
+def stack_text(lines: Sequence[str]) -> str:
+    """A stack as a row keeps it."""
+    return shortened(clean("".join(lines)), STACK_LIMIT)
 
 
 WRITTEN_FOR_TENANTS = (TaskError, QueueError)

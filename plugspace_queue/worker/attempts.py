@@ -62,7 +62,8 @@ class Attempts:
     def give_up(self, held: Held, run: Run) -> None:
         """End an attempt that does not come back; its slot stays taken until it does."""
         if self._record_end(held, run, self._given_up(run)):
-            logger.error("%s does not stop; its slot is retired until it does", run.task_id)
+            # No error of its own: how the attempt ended is one record of `plugspace_queue.tasks`.
+            logger.warning("%s does not stop; its slot is retired until it does", run.task_id)
             self._retired.add(held, run)
         if self._loop is not None:
             self._loop.break_in(run)

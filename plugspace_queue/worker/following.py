@@ -19,7 +19,7 @@ from plugspace_queue.processing.run import Run
 from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
-from plugspace_queue.worker import closing, elsewhere, judge, measuring
+from plugspace_queue.worker import closing, elsewhere, judge, measuring, reporting
 from plugspace_queue.worker.commit import Batch, Counts, added
 from plugspace_queue.worker.messages import Announce, PumpMessage, Settle, Together
 from plugspace_queue.worker.table import Held
@@ -49,6 +49,7 @@ class FollowUp:
             self._settle,
             self._announce_progress,
             self._hand_over,
+            self._report,
             self._cascade,
             self._refund,
             self._judge,
@@ -95,6 +96,11 @@ class FollowUp:
         if owed:
             with self._shortly():
                 quotas.refund(owed, batch.now, note="system failure")
+
+    def _report(self, batch: Batch) -> None:
+        reporting.changes_of(batch)
+        for one in reporting.to_tell(batch):
+            tolerate(reporting.tell, one)
 
     def _tell_starts(self, batch: Batch) -> None:
         notes: dict[str, list[Note]] = {}

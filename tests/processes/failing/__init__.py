@@ -1,0 +1,1 @@
+"""Processors that fail, in all places where processors run."""
