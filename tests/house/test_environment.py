@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from project import caching, environment
 
 OURS = ("DATABASE_URL", "REDIS_URL", "SENTINELS", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
-OURS += ("INSECURE_COOKIES", "HSTS_SECONDS")
+OURS += ("INSECURE_COOKIES", "HSTS_SECONDS", "LOG_FORMAT", "LOG_LEVEL")
 
 
 def read_settings(**variables: str) -> subprocess.CompletedProcess[str]:
