@@ -63,6 +63,7 @@ def test_codes_of_errors_are_stable():
         "UNAVAILABLE": 503,
         "INVALID_TRANSITION": 500,
         "PROCESSOR_CONFLICT": 500,
+        "INVALID_PROCESSOR": 500,
     }
 
 
