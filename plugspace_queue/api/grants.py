@@ -22,7 +22,7 @@ from plugspace_queue.types import Scope
 
 logger = logging.getLogger("plugspace_queue.api")
 
-INTERVAL = 2.0
+INTERVAL = 1.5
 """Seconds between two looks: what is revoked ends its streams within five."""
 
 AT_ONCE, PAUSE = 8, 0.005

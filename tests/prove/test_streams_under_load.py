@@ -1,7 +1,4 @@
-"""Other requests while 900 event streams are open and a bulk of 1,000 tasks is told to all of them.
-
-The limits of time are those of the product on a quiet machine, scaled as all waits are.
-"""
+"""Other requests while 900 event streams are told of a bulk of 1,000 tasks, or are ended."""
 
 import http.client
 import json
@@ -20,7 +17,7 @@ from django.utils import timezone
 from plugspace_queue.models import ApiKey
 from tests.factories import INPUTS, make_organization
 from tests.processes.web import Web, limits, serving
-from tests.support import patient
+from tests.support import patient, took
 
 pytestmark = [
     pytest.mark.prove,
@@ -39,7 +36,6 @@ class Probes(threading.Thread):
     def __init__(self, web: Web) -> None:
         super().__init__(daemon=True)
         self.worst = {"/healthz": 0.0, "/readyz": 0.0}
-        self.count = 0
         self.statuses: set[int] = set()
         self._web = web
         self._done = threading.Event()
@@ -50,7 +46,6 @@ class Probes(threading.Thread):
                 begun = time.monotonic()
                 self.statuses.add(asked(self._web, "GET", path)[0])
                 self.worst[path] = max(self.worst[path], time.monotonic() - begun)
-                self.count += 1
 
     def stop(self) -> None:
         self._done.set()
@@ -118,11 +113,11 @@ def test_probes_are_answered_within_a_second_while_900_streams_are_told_of_1000_
             submitted = time.monotonic() - begun
             found = told(clients)
         print(f"bulk {submitted:.2f} s, all told {time.monotonic() - begun:.2f} s")
-        print(f"{probes.count} probes, longest {probes.worst}, limit {patient(ANSWERED):.1f} s")
 
     assert (status, probes.statuses) == (201, {200})
     assert found == {"counts": {str(TASKS): STREAMS}, "ended": [""]}
-    assert max(probes.worst.values()) < patient(ANSWERED)
+    for path, longest in probes.worst.items():
+        took(longest, ANSWERED, f"{path} while 900 streams are told of a bulk of 1,000")
 
 
 def test_a_revoked_key_ends_its_900_streams_within_five_seconds(
@@ -134,11 +129,10 @@ def test_a_revoked_key_ends_its_900_streams_within_five_seconds(
         with probing(web) as probes:
             ApiKey.objects.filter(pk=row.pk).update(revoked_at=timezone.now())
             found = told(clients)
-        took = time.monotonic() - begun
-        print(f"{probes.count} probes, longest {probes.worst}, limit {patient(ANSWERED):.1f} s")
-        print(f"all ended after {took:.2f} s, limit {patient(ENDED):.1f} s")
+        ended = time.monotonic() - begun
 
     assert found["counts"] == {"0": STREAMS}
     assert all('data: {"reason": "forbidden"}' in words for words in found["ended"])
-    assert max(probes.worst.values()) < patient(ANSWERED)
-    assert took < patient(ENDED)
+    took(ended, ENDED, "900 streams end after their key is revoked")
+    for path, longest in probes.worst.items():
+        took(longest, ANSWERED, f"{path} while 900 streams are ended")
