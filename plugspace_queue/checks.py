@@ -31,6 +31,9 @@ POSITIVE = (
     "result_ttl",
     "export_ttl",
     "events_maxlen",
+    "max_streams",
+    "max_streams_per_organization",
+    "max_streams_per_key",
     "org_tasks_maxlen",
     "relay_interval",
 )
@@ -45,6 +48,7 @@ NOT_NEGATIVE = (
     "shutdown_grace",
     "snapshot_limit",
     "max_memory",
+    "streams_reserved",
 )
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
 SENTINEL_HELPER = (

@@ -97,6 +97,16 @@ class AppSettings:
     max_streams: int = 1000
     """Streams of events that one web process holds open; more are answered 503."""
 
+    max_streams_per_organization: int = 250
+    """Those of one organization among them; more are answered 429."""
+
+    max_streams_per_key: int = 100
+    """Those of one API key or signed-in user among them; more are answered 429."""
+
+    streams_reserved: float = 0.1
+    """Share of MAX_STREAMS, 0 to 1, kept for organizations that hold few: of this last part one
+    gets at most a tenth, so that no organization takes all whatever the other limits are."""
+
     metrics_token: str = ""
     """Bearer token that opens `/metrics` to a scraper; staff see it without one."""
 

@@ -104,6 +104,10 @@ class RequestRateLimited(QueueError):
         self.retry_after = retry_after
 
 
+class TooManyStreams(RequestRateLimited):
+    """Too many event streams are open for this organization or credential; close some."""
+
+
 class Unavailable(QueueError):
     """Redis or the database does not answer at the moment; nothing was lost, try again soon."""
 

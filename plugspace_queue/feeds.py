@@ -2,21 +2,24 @@
 
 Everything but the reading happens in the event loop, so the fan-out needs no lock. A client has a
 bounded line of what it has not taken yet; who lets it run full is dropped and may resume.
+
+The loop serves all other requests too. So events go out in portions, what is sent of a portion is
+made once for all clients, and one turn of the loop hands it to a few of them only.
 """
 
 import asyncio
-import json
 import logging
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from plugspace_queue.engine import events as stream
 from plugspace_queue.engine.connection import client
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.portions import SUBJECT_FIELDS, Entry, Place, Portion, Subject, portions
 
 logger = logging.getLogger("plugspace_queue.feeds")
 
@@ -26,63 +29,22 @@ MOST_WAITING = 256
 MOST_BYTES = 1024 * 1024
 """Bytes of events a client may leave untaken; one larger event still fits."""
 
-GRACE = 30.0
-"""Seconds a dropped client has to read why, before its request is cut."""
+SLOW, FORBIDDEN = "slow", "forbidden"
+"""Why a line ends before its subject does."""
+
+GRACE = {SLOW: 30.0, FORBIDDEN: 1.0}
+"""Seconds a client whose line has ended has to read why, before its request is cut."""
 
 PAGE = 200
 
+AT_ONCE = 8
+"""Clients that get a portion in one turn of the loop."""
 
-class Subject(NamedTuple):
-    """Whose events: the field of an event that names it, and its value."""
+R = TypeVar("R")
 
-    field: str
-    id: str
-
-
-SUBJECT_FIELDS = ("jobId", "workflowId", "organizationId")
-
-Place = tuple[int, int]
-
-
-def place_of(cursor: str) -> Place:
-    """A cursor as something that can be compared.
-
-    >>> place_of("17-2") < place_of("17-10") < place_of("18")
-    True
-    """
-    milliseconds, _, number = cursor.partition("-")
-    return int(milliseconds), int(number or 0)
-
-
-class Entry:
-    """One event of the stream; what is sent of it is made once for all clients."""
-
-    def __init__(self, cursor: str, body: dict[str, Any]) -> None:
-        self.cursor = cursor
-        self.place = place_of(cursor)
-        self.body = {**body, "id": cursor}
-
-    @cached_property
-    def told(self) -> dict[str, Any]:
-        """The event for customers: stacks show our code and our paths."""
-        error = self.body.get("error")
-        if not isinstance(error, dict):
-            return self.body
-        return self.body | {"error": {k: v for k, v in error.items() if k != "stack"}}
-
-    @cached_property
-    def text(self) -> str:
-        """The customers' event as JSON."""
-        return json.dumps(self.told)
-
-    @cached_property
-    def staff_text(self) -> str:
-        """The whole event as JSON."""
-        return json.dumps(self.body)
-
-    def is_of(self, subject: Subject) -> bool:
-        """Whether the event is the subject's."""
-        return bool(self.body.get(subject.field) == subject.id)
+# Of our own, and few: clients that resume by the hundred read what is kept in turn, and leave the
+# loop's default threads to the project.
+_threads = ThreadPoolExecutor(4, thread_name_prefix="plugspace-kept")
 
 
 class Line:
@@ -90,32 +52,32 @@ class Line:
 
     def __init__(self, start: str, cut: Callable[[], object]) -> None:
         self.start = start
-        self.is_dropped = False
+        self.ended = ""
+        """Why nothing more comes: SLOW or FORBIDDEN."""
         self.is_closed = False
         self._cut = cut
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[Portion] = deque()
+        self._count = 0
         self._bytes = 0
         self._filled = asyncio.Event()
 
-    def push(self, entry: Entry) -> None:
-        """Put an event into the line, or drop the client that lets it run full."""
-        if self.is_dropped:
+    def push(self, portion: Portion) -> None:
+        """Put events into the line, or drop the client that lets it run full."""
+        if self.ended:
             return
-        size = len(entry.text)
-        is_full = len(self._waiting) >= MOST_WAITING or self._bytes + size > MOST_BYTES
-        if is_full and self._waiting:
-            self._drop()
+        count, size = self._count + len(portion.entries), self._bytes + portion.size
+        is_full = count > MOST_WAITING or size > MOST_BYTES
+        if is_full and count > 1:
+            self.end(SLOW)
             return
-        self._waiting.append(entry)
-        self._bytes += size
+        self._waiting.append(portion)
+        self._count, self._bytes = count, size
         self._filled.set()
 
-    async def take(self, timeout: float) -> Entry | None:
-        """The next event; None when none came in time, or the client is dropped."""
-        if not self._waiting:
+    async def take(self, timeout: float) -> Portion | None:
+        """The next events; None when none came in time, or the line has ended."""
+        if not self._waiting and not self.ended:
             self._filled.clear()
-            if self.is_dropped:
-                return None
             try:
                 async with asyncio.timeout(timeout):
                     await self._filled.wait()
@@ -123,15 +85,19 @@ class Line:
                 return None
         if not self._waiting:
             return None
-        entry = self._waiting.popleft()
-        self._bytes -= len(entry.text)
-        return entry
+        portion = self._waiting.popleft()
+        self._count -= len(portion.entries)
+        self._bytes -= portion.size
+        return portion
 
-    def _drop(self) -> None:
-        self.is_dropped = True
+    def end(self, reason: str) -> None:
+        """Hand out nothing more; a client that does not read why is cut."""
+        if self.ended or self.is_closed:
+            return
+        self.ended = reason
         self._waiting.clear()
         self._filled.set()
-        asyncio.get_running_loop().call_later(GRACE, self._cut_if_stuck)
+        asyncio.get_running_loop().call_later(GRACE[reason], self._cut_if_stuck)
 
     def _cut_if_stuck(self) -> None:
         if not self.is_closed:
@@ -139,7 +105,7 @@ class Line:
 
 
 class Reader(threading.Thread):
-    """Follows the stream while anybody listens; hands on a batch when the last one is taken."""
+    """Follows the stream while anybody listens; hands on a portion when the last one is taken."""
 
     BLOCK_MS = 1000
 
@@ -166,13 +132,14 @@ class Reader(threading.Thread):
         self.taken.set()
 
     def _read(self) -> None:
-        found = stream.read(client(purpose="block"), self._cursor, self.BLOCK_MS, PAGE)
-        if not found or self._stopping.is_set():
-            return
-        self.taken.clear()
-        self._deliver(self, [Entry(cursor, body) for cursor, body in found])
-        self._cursor = found[-1][0]
-        self.taken.wait()
+        found = stream.follow(client(purpose="block"), self._cursor, self.BLOCK_MS, PAGE)
+        for entries in portions([Entry(cursor, text) for cursor, text in found]):
+            if self._stopping.is_set():
+                return
+            self.taken.clear()
+            self._deliver(self, entries)
+            self._cursor = entries[-1].cursor
+            self.taken.wait()
 
 
 class Hub:
@@ -181,6 +148,7 @@ class Hub:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Subject, set[Line]] = defaultdict(set)
+        self._looks: dict[Subject, tuple[Place, asyncio.Future[bool]]] = {}
         self._reader: Reader | None = None
         self._position = stream.START
 
@@ -193,7 +161,6 @@ class Hub:
         task = asyncio.current_task()
         line = Line(self._position, task.cancel if task else lambda: None)
         self._lines[subject].add(line)
-        _count(1)
         return line
 
     def unsubscribe(self, subject: Subject, line: Line) -> None:
@@ -201,9 +168,9 @@ class Hub:
         line.is_closed = True
         lines = self._lines[subject]
         lines.discard(line)
-        _count(-1)
         if not lines:
             del self._lines[subject]
+            self._looks.pop(subject, None)
         if not self._lines and self._reader is not None:
             self._reader.stop()
             self._reader = None
@@ -216,24 +183,45 @@ class Hub:
             reader.stop()
 
     def _fan_out(self, reader: Reader, entries: Sequence[Entry]) -> None:
-        try:
-            if reader is self._reader:
-                for entry in entries:
-                    self._push(entry)
-                self._position = entries[-1].cursor
-        finally:
+        """Note who gets what; who comes later starts behind these events."""
+        if reader is not self._reader:
             reader.taken.set()
+            return
+        found: dict[Subject, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            for field in SUBJECT_FIELDS:
+                subject = Subject(field, entry.body.get(field) or "")
+                if subject in self._lines:
+                    found[subject].append(entry)
+        self._position = entries[-1].cursor
+        told = {subject: Portion(some) for subject, some in found.items()}
+        self._hand_out(reader, deque((line, told[s]) for s in told for line in self._lines[s]))
 
-    def _push(self, entry: Entry) -> None:
-        for field in SUBJECT_FIELDS:
-            subject = Subject(field, entry.body.get(field) or "")
-            for line in self._lines.get(subject, ()):
-                line.push(entry)
+    def _hand_out(self, reader: Reader, waiting: deque[tuple[Line, Portion]]) -> None:
+        """Give a few clients their portion, and the loop's other work its turn before the next.
+
+        The reader goes on when all have been woken and could take: a client is slow when it does
+        not read, not when there are many.
+        """
+        for _ in range(min(AT_ONCE, len(waiting))):
+            line, portion = waiting.popleft()
+            line.push(portion)
+        if waiting:
+            self._loop.call_soon(self._hand_out, reader, waiting)
+        else:
+            self._loop.call_soon(reader.taken.set)
+
+    async def look(self, subject: Subject, place: Place, look: Callable[[], bool]) -> bool:
+        """What `look` says of a subject after the event at `place`; asked once for all clients."""
+        known = self._looks.get(subject)
+        if known is None or known[0] < place:
+            known = place, self._loop.run_in_executor(_threads, look)
+            self._looks[subject] = known
+        # A client that goes away must not take the answer from the others.
+        return await asyncio.shield(known[1])
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
-_open = 0
-_lock = threading.Lock()
 
 
 def hub() -> Hub:
@@ -244,15 +232,9 @@ def hub() -> Hub:
     return _hubs[loop]
 
 
-def opened() -> int:
-    """Clients that listen in this process."""
-    return _open
-
-
-def _count(step: int) -> None:
-    global _open
-    with _lock:
-        _open += step
+async def aside(function: Callable[[], R]) -> R:
+    """Call what waits for a server in one of the few threads for that."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, function)
 
 
 def newest() -> str:
@@ -268,5 +250,5 @@ def kept(subject: Subject, after: str, until: str = "+") -> tuple[list[Entry], s
     page = stream.scan(client(), after, until, PAGE)
     # Most are somebody else's: looked at as text before they are parsed.
     near = ((cursor, text) for cursor, text in page if subject.id.encode() in text)
-    found = [Entry(cursor, stream.body_of(text)) for cursor, text in near]
+    found = [Entry(cursor, text) for cursor, text in near]
     return [e for e in found if e.is_of(subject)], page[-1][0] if page else after

@@ -12,6 +12,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
+from plugspace_queue.api.caps import Credential, Holder
 from plugspace_queue.errors import (
     AuthenticationRefused,
     OrganizationUnknown,
@@ -41,6 +42,7 @@ class Caller:
 
     user_id: str
     scopes: frozenset[Scope]
+    credential: Credential
     is_staff: bool = False
 
     def own_organization(self) -> str:
@@ -48,6 +50,10 @@ class Caller:
         if self.organization_id is None:
             raise ValidationRefused(f"Name an organization in the header {HEADER}.")
         return self.organization_id
+
+    def holder(self) -> Holder:
+        """Whose the streams are that this caller opens; those of staff are no organization's."""
+        return Holder(None if self.is_staff else self.organization_id, self.credential)
 
     def names(self) -> dict[str, str]:
         """User and organization of what is submitted; staff must have named one."""
@@ -70,6 +76,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             organization_id=row.organization_id,
             user_id=f"key:{row.prefix}",
             scopes=frozenset(Scope(scope) for scope in row.scopes),
+            credential=Credential("key", row.pk),
         )
 
     def authenticate_header(self, request: Request) -> str:
@@ -103,7 +110,7 @@ class MemberAuthentication(SessionAuthentication):
 
 
 def _staff(user: Any, asked: str | None) -> Caller | None:
-    if not user.is_staff or not user.has_perm("plugspace_queue.view_task"):
+    if not sees_all(user):
         return None
     if asked is not None:
         organization(asked)
@@ -112,6 +119,7 @@ def _staff(user: Any, asked: str | None) -> Caller | None:
         organization_id=asked,
         user_id=str(user.pk),
         scopes=frozenset(Scope) if may_operate else frozenset({Scope.READ}),
+        credential=Credential("staff", user.pk),
         is_staff=True,
     )
 
@@ -129,7 +137,19 @@ def _member(user: AbstractBaseUser, asked: str | None) -> Caller:
         organization_id=memberships[0].organization_id,
         user_id=str(user.pk),
         scopes=SCOPES_OF_ROLE[Role(memberships[0].role)],
+        credential=Credential("member", user.pk),
     )
+
+
+def sees_all(user: Any) -> bool:
+    """Whether a user is staff that may look at every organization."""
+    return bool(user.is_staff and user.has_perm("plugspace_queue.view_task"))
+
+
+def may_read(membership: Membership) -> bool:
+    """Whether its user is active and its role grants reading."""
+    user: Any = membership.user
+    return user.is_active and Scope.READ in SCOPES_OF_ROLE[Role(membership.role)]
 
 
 def organization(asked: str) -> Organization:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
+from django.db import Error
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
@@ -16,20 +16,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue import feeds
-from plugspace_queue.api import callers, streams
+from plugspace_queue.api import callers, caps, grants, streams
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import EventQuery
 from plugspace_queue.api.pages import query
-from plugspace_queue.api.schema import answers, operation, parameters
+from plugspace_queue.api.schema import READS, answers, operation, parameters
 from plugspace_queue.api.shapes import EventPage
 from plugspace_queue.api.streams import Feed
-from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.events import START
 from plugspace_queue.errors import Unavailable, ValidationRefused
 from plugspace_queue.events import CURSOR
-from plugspace_queue.feeds import Entry, Subject
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
+from plugspace_queue.portions import Entry, Subject
 
 R = TypeVar("R", bound=HttpResponseBase)
 
@@ -75,7 +74,7 @@ def listen(operation_id: str, summary: str) -> Callable[[Any], Any]:
                 description="Resume after this event; goes before `since`.",
             ),
         ],
-        responses=answers((200, "text/event-stream"), stream)
+        responses=answers((200, "text/event-stream"), stream, (*READS, 429))
         | {
             (200, "application/json"): EventPage,
             204: OpenApiResponse(None, "All of it has ended, and nothing came after the cursor."),
@@ -95,7 +94,7 @@ class _Events(ApiView):
                 return super().dispatch(request, *args, **kwargs)
             finally:
                 if isinstance(request, ASGIRequest):
-                    _leave_databases()
+                    grants.leave_databases()
 
     def get_renderers(self) -> list[BaseRenderer]:
         """Who polls with `since` and accepts anything gets JSON."""
@@ -115,22 +114,31 @@ class _Events(ApiView):
         """A page, or a stream. `start` is where a subject begins; None: streams begin now."""
         asked = query(self.request, EventQuery)
         cursor = self._cursor(asked)
-        now = feeds.newest()
         if not isinstance(self.request.accepted_renderer, EventStreamRenderer):
             return self._page(subject, cursor or start or START, asked.limit)
+        holder = self.caller.holder()
+        grants.refuse_suspended(holder)
+        # Asked for before Redis is: who may open no more makes no further work.
+        claim = caps.claim(holder) if self._stays_open() else None
+        now = feeds.newest()
         feed = Feed(
             subject=subject,
             start=cursor or start or now,
             now=now,
             is_staff=self.caller.is_staff,
             is_over=is_over,
-            look=look and _with_own_connection(look),
+            look=look and _aside(look),
+            claim=claim,
         )
         if cursor and is_over and not _collected(subject, cursor, 1)[0]:
             return HttpResponse(status=204)
-        if isinstance(self.request._request, ASGIRequest) and self.request.method == "GET":
-            return _stream(feed)
+        if claim is not None:
+            return _as_stream(StreamingHttpResponse(streams.frames(feed)))
         return self._at_once(feed)
+
+    def _stays_open(self) -> bool:
+        """Whether the answer is a stream that goes on, which only an ASGI server can hold."""
+        return isinstance(self.request._request, ASGIRequest) and self.request.method == "GET"
 
     def _cursor(self, asked: EventQuery) -> str | None:
         told = self.request.headers.get(LAST_EVENT_ID) or asked.since
@@ -146,7 +154,7 @@ class _Events(ApiView):
     def _at_once(self, feed: Feed) -> HttpResponse:
         """Without an ASGI server: what is there; an EventSource comes again by itself."""
         found, _ = _collected(feed.subject, feed.start, MOST_AT_ONCE)
-        parts = [streams.frame(entry, is_staff=feed.is_staff) for entry in found]
+        parts = [entry.staff_frame if feed.is_staff else entry.frame for entry in found]
         return _as_stream(HttpResponse(b"".join([streams.RETRY, *parts])))
 
 
@@ -213,12 +221,6 @@ def _collected(subject: Subject, cursor: str, most: int) -> tuple[list[Entry], s
     return found, cursor
 
 
-def _stream(feed: Feed) -> HttpResponseBase:
-    if feeds.opened() >= get_settings().max_streams:
-        raise Unavailable("This server has no room for another stream; try again soon.")
-    return _as_stream(StreamingHttpResponse(streams.frames(feed)))
-
-
 def _as_stream(response: R) -> R:
     response["Content-Type"] = EventStreamRenderer.media_type
     # nginx would collect the events before it passes them on.
@@ -226,17 +228,15 @@ def _as_stream(response: R) -> R:
     return response
 
 
-def _with_own_connection(look: Callable[[], bool]) -> Callable[[], bool]:
+def _aside(look: Callable[[], bool]) -> Callable[[], bool]:
+    """The same for a thread that serves many: no connection is left, no driver's error raised."""
+
     def looked() -> bool:
         try:
             return look()
+        except Error as error:
+            raise Unavailable from error
         finally:
-            _leave_databases()
+            grants.leave_databases()
 
     return looked
-
-
-def _leave_databases() -> None:
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from plugspace_queue import metrics
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
+from plugspace_queue.api.caps import Credential
 from plugspace_queue.conf import get_settings
 from plugspace_queue.door import holdings
 from plugspace_queue.door.holdings import Held
@@ -48,7 +49,11 @@ class TokenAuthentication(BaseAuthentication):
         if not is_bearer or not hmac.compare_digest(sent.strip().encode(), token.encode()):
             return None
         caller = Caller(
-            organization_id=None, user_id="metrics", scopes=frozenset({Scope.READ}), is_staff=True
+            organization_id=None,
+            user_id="metrics",
+            scopes=frozenset({Scope.READ}),
+            credential=Credential("token", "metrics"),
+            is_staff=True,
         )
         return None, caller
 

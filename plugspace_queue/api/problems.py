@@ -90,7 +90,8 @@ def problem(error: errors.QueueError) -> Response:
     response = Response(body, status=status, content_type=CONTENT_TYPE)
     if retry_after is not None:
         response["Retry-After"] = str(max(1, math.ceil(retry_after)))
-    if isinstance(error, errors.RequestRateLimited):
+    is_of_window = not isinstance(error, errors.TooManyStreams)
+    if isinstance(error, errors.RequestRateLimited) and is_of_window:
         _tell_window(response, error)
     return response
 

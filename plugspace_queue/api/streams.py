@@ -9,10 +9,14 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from plugspace_queue import feeds
+from plugspace_queue.api import grants
+from plugspace_queue.api.caps import Claim
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.feeds import Entry, Line, Subject, place_of
+from plugspace_queue.feeds import FORBIDDEN, Line
+from plugspace_queue.portions import Entry, Portion, Subject, place_of, portions
 from plugspace_queue.rules.lifecycle import FINAL
 
 HEARTBEAT = 15.0
@@ -40,12 +44,8 @@ class Feed:
     look: Callable[[], bool] | None = None
     """Whether all of the subject has ended by the rows; None: it never ends."""
 
-
-def frame(entry: Entry, *, is_staff: bool) -> bytes:
-    """One event on the wire; its `id` is the cursor to resume from."""
-    text = entry.staff_text if is_staff else entry.text
-    name = entry.body.get("name", "message")
-    return f"id: {entry.cursor}\nevent: {name}\ndata: {text}\n\n".encode()
+    claim: Claim | None = None
+    """The place that this stream takes, and for whom; None: nobody counts it or looks after it."""
 
 
 def end(reason: str) -> bytes:
@@ -57,71 +57,91 @@ async def frames(feed: Feed) -> AsyncIterator[bytes]:
     """The body of the response."""
     hub = feeds.hub()
     line = hub.subscribe(feed.subject, feed.now)
+    leave = _look_after(line, feed.claim)
     try:
         yield RETRY
-        async for part in _Stream(feed, line).parts():
+        async for part in _Stream(feed, line, hub).parts():
             yield part
     finally:
+        leave()
         hub.unsubscribe(feed.subject, line)
+
+
+def _look_after(line: Line, claim: Claim | None) -> Callable[[], None]:
+    """End the line when its holder's grant ends; the answer ends that and gives the place back."""
+    if claim is None:
+        return lambda: None
+    loop = asyncio.get_running_loop()
+    forget = grants.watch(claim.holder, lambda: loop.call_soon_threadsafe(line.end, FORBIDDEN))
+
+    def leave() -> None:
+        forget()
+        claim.release()
+
+    return leave
 
 
 class _Stream:
     """One client's way through the kept and the live events."""
 
-    def __init__(self, feed: Feed, line: Line) -> None:
+    def __init__(self, feed: Feed, line: Line, hub: feeds.Hub) -> None:
         self._feed = feed
         self._line = line
+        self._hub = hub
         self._place = place_of(feed.start)
         self._is_over = feed.is_over
         self._ends_at = asyncio.get_running_loop().time() + LIFETIME * random.uniform(0.9, 1.1)
 
     async def parts(self) -> AsyncIterator[bytes]:
         try:
-            async for entry in self._kept():
-                yield frame(entry, is_staff=self._feed.is_staff)
+            async for portion in self._kept():
+                yield self._text(portion)
+            async for part in self._live():
+                yield part
         except Unavailable:
             yield end("unavailable")
-            return
-        async for part in self._live():
-            yield part
 
-    async def _kept(self) -> AsyncIterator[Entry]:
+    async def _kept(self) -> AsyncIterator[Portion]:
         """Events between the client's cursor and the start of its line."""
         cursor, until = self._feed.start, self._line.start
-        has_final = False
-        while place_of(cursor) < place_of(until):
-            found, last = await asyncio.to_thread(feeds.kept, self._feed.subject, cursor, until)
+        newest = None
+        while place_of(cursor) < place_of(until) and not self._line.ended:
+            found, last = await feeds.aside(partial(feeds.kept, self._feed.subject, cursor, until))
             if last == cursor:
                 break
             cursor = last
-            for entry in found:
-                self._place = entry.place
-                has_final = _is_final(entry)
-                yield entry
-        if has_final and not self._is_over:
+            for entries in portions(found):
+                newest = entries[-1]
+                yield Portion(entries)
+        if newest and _is_final(newest) and not self._is_over:
             self._is_over = await self._look()
 
     async def _live(self) -> AsyncIterator[bytes]:
         now = asyncio.get_running_loop().time
         while now() < self._ends_at:
-            entry = await self._line.take(DRAIN if self._is_over else HEARTBEAT)
-            if self._line.is_dropped:
-                yield end("slow")
+            portion = await self._line.take(DRAIN if self._is_over else HEARTBEAT)
+            if self._line.ended:
+                yield end(self._line.ended)
                 return
-            if entry is None and self._is_over:
+            if portion is not None and portion.last.place > self._place:
+                yield self._text(portion)
+                self._is_over = _is_final(portion.last) and await self._look()
+            elif portion is None and self._is_over:
                 yield end("final")
                 return
-            if entry is None:
+            elif portion is None:
                 yield BEAT
-            elif entry.place > self._place:
-                self._place = entry.place
-                yield frame(entry, is_staff=self._feed.is_staff)
-                self._is_over = _is_final(entry) and await self._look()
         yield end("lifetime")
+
+    def _text(self, portion: Portion) -> bytes:
+        """What the client has not seen of it yet; it has seen all of it then."""
+        text = portion.behind(self._place, is_staff=self._feed.is_staff)
+        self._place = portion.last.place
+        return text
 
     async def _look(self) -> bool:
         look = self._feed.look
-        return look is not None and await asyncio.to_thread(look)
+        return look is not None and await self._hub.look(self._feed.subject, self._place, look)
 
 
 def _is_final(entry: Entry) -> bool:

@@ -24,15 +24,20 @@ def append(client: Redis, payloads: Sequence[str]) -> None:
         pipe.execute()
 
 
-@guarded
 def read(client: Redis, cursor: str, block_ms: int, count: int) -> list[tuple[str, dict[str, Any]]]:
     """Events after the cursor, oldest first, each with its own cursor; waits for one to come.
 
     An entry that is no event is an empty one. Raises Unavailable.
     """
+    return [(found, body_of(text)) for found, text in follow(client, cursor, block_ms, count)]
+
+
+@guarded
+def follow(client: Redis, cursor: str, block_ms: int, count: int) -> list[tuple[str, bytes]]:
+    """As `read`, but the events as text. Raises Unavailable."""
     reply: Any = client.xread({keys.events(): cursor}, count=count, block=block_ms)
     entries = reply[0][1] if reply else []
-    return [(entry_id.decode(), body_of(fields.get(FIELD, b""))) for entry_id, fields in entries]
+    return [(entry_id.decode(), fields.get(FIELD, b"")) for entry_id, fields in entries]
 
 
 @guarded

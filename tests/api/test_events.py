@@ -115,6 +115,19 @@ def test_what_is_another_organizations_cannot_be_listened_to(
     assert told.json()["code"] in ("NOT_FOUND", "ORGANIZATION_UNKNOWN")
 
 
+def test_a_suspended_organization_may_poll_and_is_refused_a_stream(
+    acme: ApiClient, staff: ApiClient
+):
+    make_organization("acme", is_suspended=True)
+    address = "/api/v1/organizations/acme/events/"
+
+    polled, refused = acme.get(f"{address}?since=0"), acme.get(address, headers=SSE)
+
+    assert (polled.status_code, polled.json()["results"]) == (200, [])
+    assert (refused.status_code, refused.json()["code"]) == (403, "ORGANIZATION_SUSPENDED")
+    assert staff.get(address, headers=SSE).status_code == 200
+
+
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
 def test_without_redis_listeners_are_told_to_come_again(
     acme: ApiClient, settings: Any, accept: str

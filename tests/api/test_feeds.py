@@ -12,7 +12,7 @@ from redis import Redis
 from plugspace_queue import conf, feeds, keys
 from plugspace_queue.api import streams
 from plugspace_queue.api.streams import Feed, frames
-from plugspace_queue.feeds import Subject
+from plugspace_queue.portions import Subject
 from tests.support import wait_until
 
 SUBJECT = Subject("jobId", "t1")
@@ -23,7 +23,6 @@ AWAY, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
 def nobody_is_left():
     yield
     wait_until(lambda: not _readers(), 5, "a reader goes on without listeners")
-    assert feeds.opened() == 0
 
 
 def _readers() -> list[threading.Thread]:
@@ -44,8 +43,8 @@ async def numbers(parts: AsyncIterator[bytes], count: int) -> list[int]:
     while len(found) < count:
         part = await anext(parts)
         assert b"event: end" not in part, part
-        if b"data: " in part:
-            found.append(json.loads(part.split(b"data: ")[1])["n"])
+        lines = part.splitlines()
+        found += [json.loads(line[6:])["n"] for line in lines if line.startswith(b"data: ")]
     return found
 
 
@@ -106,7 +105,7 @@ def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
         assert await numbers(slow, 1) == [0]
         for number in range(1, 30):
             await asyncio.to_thread(tell, redis, number)
-        await _until(lambda: any(line.is_dropped for line in _lines()))
+        await _until(lambda: any(line.ended for line in _lines()))
         last = [part async for part in slow][-1]
         again = frames(feed(start=first))
         rest = await numbers(again, 29)
@@ -130,7 +129,7 @@ def test_bytes_fill_a_line_too_but_one_large_event_fits(
         assert await numbers(parts, 1) == [1]
         for number in (2, 3):
             tell(redis, number, text="x" * 5000)
-        await _until(lambda: any(line.is_dropped for line in _lines()))
+        await _until(lambda: any(line.ended for line in _lines()))
         return [part async for part in parts][-1]
 
     assert run(main) == streams.end("slow")
@@ -138,7 +137,7 @@ def test_bytes_fill_a_line_too_but_one_large_event_fits(
 
 def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(feeds, "MOST_WAITING", 1)
-    monkeypatch.setattr(feeds, "GRACE", 0.05)
+    monkeypatch.setitem(feeds.GRACE, feeds.SLOW, 0.05)
 
     async def stuck() -> None:
         async for _ in frames(feed()):

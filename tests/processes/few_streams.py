@@ -1,5 +1,8 @@
-"""The demo project with room for two streams of events."""
+"""The demo project with the limits of streams that a test puts into STREAM_LIMITS, as JSON."""
+
+import json
+import os
 
 from project.settings import *  # noqa: F403
 
-PLUGSPACE_QUEUE = {"MAX_STREAMS": 2}
+PLUGSPACE_QUEUE = json.loads(os.environ["STREAM_LIMITS"])

@@ -1,7 +1,6 @@
 """Streams of events from the project's ASGI application, served by uvicorn."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from plugspace_queue import events, queue_manager
 from plugspace_queue.models import ApiKey, Task
 from plugspace_queue.types import EventName, State
 from tests.factories import arguments, make_organization, make_task
-from tests.processes.web import Crowd, Stream, Web, serving
-from tests.support import wait_until
+from tests.processes.web import Crowd, Stream, Web, limits, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 
@@ -113,35 +111,16 @@ def test_an_organization_is_told_of_its_tasks_from_now_on_and_of_no_other(stream
     assert stream.events[0][2]["jobId"] == str(task.pk)
 
 
-def test_a_process_holds_as_many_streams_as_the_settings_say_and_tells_the_next_to_come_again(
-    transactional_db: None, tmp_path: Path, key: str
-):
-    few = {"DJANGO_SETTINGS_MODULE": "tests.processes.few_streams"}
-    with serving(tmp_path / "web.log", **few) as web:
-        first, second, third = (Stream(web, "organizations/acme/events/", key) for _ in range(3))
-        for stream in (first, second):
-            assert stream.open().status == 200
-            assert stream.line() == "retry: 2000"
-
-        refused = third.open()
-        problem = json.loads(refused.read())
-        first.close()
-        wait_until(lambda: third.open().status == 200, 10, "a place that is free is not given")
-
-        assert (refused.status, problem["code"]) == (503, "UNAVAILABLE")
-        assert "room" in problem["detail"]
-        assert int(refused.headers["Retry-After"]) >= 1
-        for stream in (second, third):
-            stream.close()
-
-
 CLIENTS, EVENTS = 500, 40
 
 
 @pytest.mark.slow
-def test_500_clients_that_come_at_once_get_every_event_once_in_flat_memory(web: Web, key: str):
+def test_500_clients_that_come_at_once_get_every_event_once_in_flat_memory(
+    tmp_path: Path, key: str
+):
     task = queue_manager.add_task(**arguments())
-    told, grown = asyncio.run(_told_to_all(web, key, task))
+    with serving(tmp_path / "web.log", **limits(streams_per_key=600)) as web:
+        told, grown = asyncio.run(_told_to_all(web, key, task))
 
     assert len(told) == CLIENTS
     assert all(len(ids) == len(set(ids)) == EVENTS for ids in told)

@@ -53,13 +53,32 @@ def serving(log: Path, **environment: str) -> Iterator[Web]:
         print(log.read_text(errors="replace")[-3000:])
 
 
+def limits(
+    *,
+    streams: int = 1000,
+    streams_per_organization: int = 1000,
+    streams_per_key: int = 1000,
+    reserved: float = 0.1,
+) -> dict[str, str]:
+    """The environment of a server with these limits."""
+    told = {
+        "MAX_STREAMS": streams,
+        "MAX_STREAMS_PER_ORGANIZATION": streams_per_organization,
+        "MAX_STREAMS_PER_KEY": streams_per_key,
+        "STREAMS_RESERVED": reserved,
+    }
+    settings = "tests.processes.few_streams"
+    return {"DJANGO_SETTINGS_MODULE": settings, "STREAM_LIMITS": json.dumps(told)}
+
+
 @dataclass
 class Stream:
     """One client that listens; `events` are (id, name, data)."""
 
     web: Web
     path: str
-    key: str
+    key: str = ""
+    cookie: str = ""
     last: str = ""
     events: list[tuple[str, str, Any]] = field(default_factory=list)
     _connection: http.client.HTTPConnection | None = None
@@ -67,12 +86,24 @@ class Stream:
 
     def open(self) -> "http.client.HTTPResponse":
         self.close()
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.web.port, timeout=10)
-        headers = {"Authorization": f"Bearer {self.key}", "Accept": "text/event-stream"}
+        self._connection = http.client.HTTPConnection(
+            "127.0.0.1", self.web.port, timeout=patient(10)
+        )
+        headers = {"Accept": "text/event-stream"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        if self.cookie:
+            headers["Cookie"] = f"sessionid={self.cookie}"
         if self.last:
             headers["Last-Event-ID"] = self.last
         self._connection.request("GET", f"/api/v1/{self.path}", headers=headers)
         self._response = self._connection.getresponse()
+        return self._response
+
+    @property
+    def answer(self) -> "http.client.HTTPResponse":
+        """What the server answered when the client came."""
+        assert self._response is not None
         return self._response
 
     def close(self) -> None:

@@ -1,0 +1,185 @@
+"""Many streams in one event loop: how often it turns, what is made once, what is asked once."""
+
+import asyncio
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.db.backends.signals import connection_created
+from django.test import Client
+from redis import Redis
+
+from plugspace_queue import keys, queue_manager
+from plugspace_queue.models import ApiKey, Membership
+from tests.api.asgi import Request, until
+from tests.factories import arguments, make_organization
+from tests.support import patient
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CLIENTS, EVENTS = 60, 300
+
+
+@pytest.fixture(autouse=True)
+def no_connection_is_left() -> Any:
+    yield
+    connections.close_all()
+
+
+def run(main: Callable[[], Awaitable[Any]]) -> Any:
+    return asyncio.run(asyncio.wait_for(main(), patient(50)))
+
+
+def key_of(organization_id: str = "acme") -> str:
+    return ApiKey.issue(make_organization(organization_id), ["read"])[1]
+
+
+async def opened(key: str, count: int = 1, **more: Any) -> list[Request]:
+    """Streams of acme's events whose first words have come."""
+    path = "/api/v1/organizations/acme/events/"
+    streams = [Request(path, key, **more) for _ in range(count)]
+    await until(lambda: all(s.body for s in streams), *streams)
+    return streams
+
+
+async def leave(streams: list[Request]) -> None:
+    for stream in streams:
+        stream.hang_up()
+    await asyncio.gather(*(stream.task for stream in streams))
+
+
+def bulk() -> None:
+    queue_manager.add_tasks([arguments() for _ in range(EVENTS)], limit_requests=False)
+    connections.close_all()
+
+
+def test_a_bulk_goes_to_many_streams_in_small_turns_and_is_made_once_for_all():
+    key = key_of()
+    reached: Counter[int] = Counter()
+    turn = 0
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def main() -> list[Request]:
+        streams = await opened(key, CLIENTS)
+        for stream in streams:
+            stream.parts.clear()
+            stream.heard = lambda stream, part: reached.update([turn])
+        counting = asyncio.create_task(count_turns())
+        await asyncio.to_thread(bulk)
+        await until(lambda: all(s.body.count(b"event: task") == EVENTS for s in streams), *streams)
+        counting.cancel()
+        await leave(streams)
+        return streams
+
+    streams = run(main)
+
+    # Between two turns of the loop all other requests wait.
+    assert max(reached.values()) < CLIENTS / 2
+    assert len({stream.body for stream in streams}) == 1
+    # Each part is one event or more, made for the first and the same object for all others.
+    assert max(len(stream.parts) for stream in streams) < EVENTS / 2
+    assert len({id(part) for stream in streams for part in stream.parts}) < EVENTS / 2
+
+
+def test_a_client_that_reads_all_the_time_is_not_slow_however_large_events_are(redis: Redis):
+    key = key_of()
+    body = {"name": "taskCompleted", "organizationId": "acme", "result": "x" * 30_000}
+
+    def tell_all() -> None:
+        with redis.pipeline() as pipe:
+            for number in range(150):
+                pipe.xadd(keys.events(), {"event": json.dumps(body | {"n": number})})
+            pipe.execute()
+
+    async def main() -> list[int]:
+        (stream,) = streams = await opened(key)
+        await asyncio.to_thread(tell_all)
+        await until(lambda: b'"n": 149' in stream.parts[-1] or b"event: end" in stream.body)
+        await leave(streams)
+        return [int(n) for n in re.findall(rb'"n": (\d+)', stream.body)]
+
+    assert run(main) == list(range(150))
+
+
+def test_all_open_streams_are_looked_after_with_one_query_for_each_kind_of_credential(
+    client_of: Callable[..., Any],
+):
+    secrets = [key_of() for _ in range(10)]
+    sessions = [client_of(f"user-{number}") for number in range(10)]
+    asked: list[list[str]] = []
+
+    def note(connection: Any, **kwargs: Any) -> None:
+        if threading.current_thread().name.startswith("plugspace-grants"):
+            # A new connection for each look; the wrapper stays with the object.
+            asked.append([])
+            connection.execute_wrappers[:] = [
+                lambda execute, sql, *rest: asked[-1].append(sql) or execute(sql, *rest)
+            ]
+
+    async def main() -> None:
+        streams = [s for key in secrets for s in await opened(key, 2)]
+        for cookie in sessions:
+            streams += await opened("", cookie=cookie)
+        async with asyncio.timeout(patient(30)):
+            while len(asked) < 2:
+                await asyncio.sleep(0.01)
+        await leave(streams)
+
+    connection_created.connect(note)
+    try:
+        run(main)
+    finally:
+        connection_created.disconnect(note)
+
+    assert len(asked[0]) == 2, asked[0]
+
+
+@pytest.fixture
+def client_of(db: None) -> Callable[[str], str]:
+    """The session of a new member of acme."""
+
+    def make(name: str) -> str:
+        user = get_user_model().objects.create_user(name)
+        Membership.objects.create(organization=make_organization("acme"), user=user)
+        client = Client()
+        client.force_login(user)
+        return str(client.cookies["sessionid"].value)
+
+    return make
+
+
+def test_clients_that_go_while_their_stream_is_being_opened_take_no_place(settings: Any):
+    settings.PLUGSPACE_QUEUE = {"MAX_STREAMS": 4, "STREAMS_RESERVED": 0.0}
+    key = key_of()
+
+    async def main() -> list[int]:
+        for turns in range(0, 120, 4):
+            (stream,) = come(1)
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+            await leave([stream])
+        statuses: list[int] = []
+        # What was under way in a thread ends there.
+        async with asyncio.timeout(patient(30)):
+            while statuses != [200] * 4:
+                streams = come(4)
+                await until(lambda: all(s.parts for s in streams), *streams)  # noqa: B023
+                statuses = [stream.status for stream in streams]
+                await leave(streams)
+        return statuses
+
+    def come(count: int) -> list[Request]:
+        return [Request("/api/v1/organizations/acme/events/", key) for _ in range(count)]
+
+    assert run(main) == [200] * 4
