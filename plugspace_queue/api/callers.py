@@ -12,6 +12,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
+from plugspace_queue.api.parsers import refuse_form, require_length
 from plugspace_queue.errors import (
     AuthenticationRefused,
     OrganizationUnknown,
@@ -100,6 +101,11 @@ class MemberAuthentication(SessionAuthentication):
         user = signed_in[0]
         asked = request.headers.get(HEADER)
         return user, _staff(user, asked) or _member(user, asked)
+
+    def enforce_csrf(self, request: Request) -> None:
+        require_length(request)
+        refuse_form(request)
+        super().enforce_csrf(request)
 
 
 def _staff(user: Any, asked: str | None) -> Caller | None:
