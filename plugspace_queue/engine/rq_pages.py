@@ -4,6 +4,7 @@ Stock views build stock jobs and write RQ's keys behind the engine's back. For q
 not ours they stay as they are.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
@@ -12,7 +13,7 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite, site
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import URLPattern
 from django_rq import admin as stock
 from django_rq.models import Dashboard
@@ -22,8 +23,9 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from plugspace_queue import auditing
-from plugspace_queue.engine import verbs
+from plugspace_queue.engine import rq_reading, verbs
 from plugspace_queue.engine.rq_addresses import queue_of
+from plugspace_queue.engine.rq_reading import UNREADABLE, reading_safely
 from plugspace_queue.errors import QueueError
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
@@ -36,9 +38,12 @@ MOST_AT_ONCE = 500
 
 View = Callable[..., HttpResponseBase]
 
+logger = logging.getLogger("plugspace_queue.rq_pages")
+
 
 def install(admin_site: AdminSite = site) -> None:
     """Put our guarded pages in the place of django-rq's registration."""
+    rq_reading.install()
     if admin_site.is_registered(Dashboard):
         admin_site.unregister(Dashboard)
     admin_site.register(Dashboard, GuardedQueueAdmin)
@@ -100,15 +105,24 @@ def _guarded(view: View) -> View:
         is_post = request.method == "POST"
         if not (_may(request, VIEW) and (_may(request, OPERATE) or not is_post)):
             raise PermissionDenied
-        queue = queue_of(request, kwargs)
-        if is_post and ours and queue and type_of_queue(queue.name) is not None:
-            return ours(Click(request, queue, kwargs))
-        try:
-            return view(request, *args, **kwargs)
-        except NoSuchJobError as error:
-            raise Http404("There is no such job.") from error
+        with reading_safely():
+            try:
+                queue = queue_of(request, kwargs)
+                if is_post and ours and queue and type_of_queue(queue.name) is not None:
+                    return ours(Click(request, queue, kwargs))
+                return view(request, *args, **kwargs)
+            except NoSuchJobError as error:
+                raise Http404("There is no such job.") from error
+            except UNREADABLE:
+                logger.warning("a page of RQ's cannot be made: %s", request.path, exc_info=True)
+                return _note_of_unread(request)
 
     return page
+
+
+def _note_of_unread(request: HttpRequest) -> HttpResponseBase:
+    context = {**site.each_context(request), "title": "This cannot be read"}
+    return render(request, "admin/plugspace_queue/rq/unread.html", context)
 
 
 def _counted(view: View) -> View:
@@ -118,7 +132,8 @@ def _counted(view: View) -> View:
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.user.is_staff and not _may(request, VIEW):
             raise PermissionDenied
-        return view(request, *args, **kwargs)
+        with reading_safely():
+            return view(request, *args, **kwargs)
 
     return page
 
