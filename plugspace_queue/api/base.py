@@ -24,8 +24,8 @@ from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuth
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
 from plugspace_queue.api.problems import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.conf import get_settings
-from plugspace_queue.errors import AuthenticationRefused, NotFound, PermissionRefused
-from plugspace_queue.types import Scope
+from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.errors import AuthenticationRefused, NotFound
 
 logger = logging.getLogger("plugspace_queue.api")
 
@@ -43,17 +43,13 @@ class Negotiation(DefaultContentNegotiation):
         return found
 
 
-class HasScope(BasePermission):
-    """The caller's key or role grants what the view asks for this method."""
+class MayDo(BasePermission):
+    """The caller may do what this method of the view is, by the one table of permissions."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if not isinstance(request.auth, Caller):
             raise AuthenticationRefused("Send an API key: Authorization: Bearer psq_…")
-        needed = view.scopes.get(request.method, Scope.READ)
-        if needed not in request.auth.scopes:
-            raise PermissionRefused(f"This needs the scope {needed}.", scope=needed.value)
-        if request.method in view.staff_methods and not request.auth.is_staff:
-            raise PermissionRefused("This is for staff only.")
+        request.auth.require(view.verbs.get(request.method, Verb.VIEW))
         return True
 
 
@@ -84,10 +80,10 @@ class Problems:
 
 
 class ApiView(Problems, APIView):
-    """A view of the API. `scopes` and `staff_methods` say what each method asks for."""
+    """A view of the API. `verbs` says what each method does; one left out looks."""
 
     authentication_classes = [ApiKeyAuthentication, MemberAuthentication]
-    permission_classes = [HasScope]
+    permission_classes = [MayDo]
     renderer_classes = [JSONRenderer]
     content_negotiation_class = Negotiation
     parser_classes = [LimitedJSONParser]
@@ -95,8 +91,7 @@ class ApiView(Problems, APIView):
     versioning_class = None
     schema: Any = AutoSchema()
 
-    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
-    staff_methods: ClassVar[frozenset[str]] = frozenset()
+    verbs: ClassVar[Mapping[str, Verb]] = {"POST": Verb.SUBMIT}
 
     @property
     def caller(self) -> Caller:

@@ -13,6 +13,8 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.request import Request
 
 from plugspace_queue.api.parsers import refuse_form, require_length
+from plugspace_queue.domain import permissions
+from plugspace_queue.domain.permissions import TABLE, Verb
 from plugspace_queue.errors import (
     AuthenticationRefused,
     OrganizationUnknown,
@@ -26,12 +28,6 @@ from plugspace_queue.types import Role, Scope
 HEADER = "X-Organization"
 LAST_USED_STEP = timedelta(minutes=1)
 
-SCOPES_OF_ROLE: dict[Role, frozenset[Scope]] = {
-    Role.VIEWER: frozenset({Scope.READ}),
-    Role.MEMBER: frozenset({Scope.READ, Scope.SUBMIT}),
-    Role.ADMIN: frozenset(Scope),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
@@ -41,8 +37,21 @@ class Caller:
     """None: staff, who see all organizations."""
 
     user_id: str
-    scopes: frozenset[Scope]
+    verbs: frozenset[Verb]
     is_staff: bool = False
+
+    def require(self, verb: Verb) -> None:
+        """Raises PermissionRefused for what the caller may not do."""
+        if verb in self.verbs:
+            return
+        rule = TABLE[verb]
+        if self.is_staff:
+            codename = rule.permission
+            raise PermissionRefused(f"This needs the permission {codename}.", permission=codename)
+        if not rule.scopes:
+            raise PermissionRefused("This is for staff only.")
+        scope = min(rule.scopes)
+        raise PermissionRefused(f"This needs the scope {scope}.", scope=scope.value)
 
     def own_organization(self) -> str:
         """The organization to act for; staff must have named one."""
@@ -70,7 +79,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         return AnonymousUser(), Caller(
             organization_id=row.organization_id,
             user_id=f"key:{row.prefix}",
-            scopes=frozenset(Scope(scope) for scope in row.scopes),
+            verbs=permissions.verbs_of_scopes(map(Scope, row.scopes)),
         )
 
     def authenticate_header(self, request: Request) -> str:
@@ -109,17 +118,12 @@ class MemberAuthentication(SessionAuthentication):
 
 
 def _staff(user: Any, asked: str | None) -> Caller | None:
-    if not user.is_staff or not user.has_perm("plugspace_queue.view_task"):
+    verbs = permissions.verbs_of_staff(user) if user.is_staff else frozenset()
+    if not verbs:
         return None
     if asked is not None:
         organization(asked)
-    may_operate = user.has_perm("plugspace_queue.operate_queue")
-    return Caller(
-        organization_id=asked,
-        user_id=str(user.pk),
-        scopes=frozenset(Scope) if may_operate else frozenset({Scope.READ}),
-        is_staff=True,
-    )
+    return Caller(organization_id=asked, user_id=str(user.pk), verbs=verbs, is_staff=True)
 
 
 def _member(user: AbstractBaseUser, asked: str | None) -> Caller:
@@ -134,7 +138,7 @@ def _member(user: AbstractBaseUser, asked: str | None) -> Caller:
     return Caller(
         organization_id=memberships[0].organization_id,
         user_id=str(user.pk),
-        scopes=SCOPES_OF_ROLE[Role(memberships[0].role)],
+        verbs=permissions.verbs_of_role(Role(memberships[0].role)),
     )
 
 

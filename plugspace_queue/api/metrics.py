@@ -16,11 +16,11 @@ from plugspace_queue import metrics
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.door import holdings
 from plugspace_queue.door.holdings import Held
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, Unavailable
 from plugspace_queue.metrics import Metric
-from plugspace_queue.types import Scope
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_FOR = 3.0
@@ -47,10 +47,8 @@ class TokenAuthentication(BaseAuthentication):
         is_bearer = bool(token) and scheme.lower() == "bearer"
         if not is_bearer or not hmac.compare_digest(sent.strip().encode(), token.encode()):
             return None
-        caller = Caller(
-            organization_id=None, user_id="metrics", scopes=frozenset({Scope.READ}), is_staff=True
-        )
-        return None, caller
+        verbs = frozenset({Verb.VIEW_FLEET})
+        return None, Caller(organization_id=None, user_id="metrics", verbs=verbs, is_staff=True)
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="plugspace"'
@@ -63,7 +61,7 @@ class MaySeeAll(BasePermission):
         caller = request.auth
         if not isinstance(caller, Caller):
             raise AuthenticationRefused("Send METRICS_TOKEN as a bearer token.")
-        if not caller.is_staff:
+        if Verb.VIEW_FLEET not in caller.verbs:
             raise PermissionRefused("This is for staff and for METRICS_TOKEN.")
         return True
 

@@ -23,6 +23,8 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from plugspace_queue import auditing
+from plugspace_queue.domain import permissions
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.engine import rq_reading, verbs
 from plugspace_queue.engine.rq_addresses import queue_of
 from plugspace_queue.engine.rq_reading import UNREADABLE, reading_safely
@@ -31,8 +33,6 @@ from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
 from plugspace_queue.rules.catalog import type_of_queue
 
-VIEW = "plugspace_queue.view_task"
-OPERATE = "plugspace_queue.operate_queue"
 MOST_AT_ONCE = 500
 """Ids one click handles: each is a transaction of its own, and a browser waits for them."""
 
@@ -53,10 +53,10 @@ class GuardedQueueAdmin(stock.QueueAdmin):
     """The Django-RQ entry of the admin for whoever may view tasks."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return _may(request, VIEW)
+        return _may(request, Verb.VIEW_FLEET)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _may(request, VIEW)
+        return _may(request, Verb.VIEW_FLEET)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -91,9 +91,9 @@ def _list_name(model_admin: Any) -> str:
     return f"{opts.app_label}_{opts.model_name}_changelist"
 
 
-def _may(request: HttpRequest, permission: str) -> bool:
+def _may(request: HttpRequest, verb: Verb) -> bool:
     user = request.user
-    return bool(user.is_active and user.is_staff and user.has_perm(permission))
+    return bool(user.is_active and user.is_staff and permissions.staff_may(user, verb))
 
 
 def _guarded(view: View) -> View:
@@ -103,7 +103,7 @@ def _guarded(view: View) -> View:
     @wraps(view)
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         is_post = request.method == "POST"
-        if not (_may(request, VIEW) and (_may(request, OPERATE) or not is_post)):
+        if not (_may(request, Verb.VIEW_FLEET) and (_may(request, Verb.PRESS_RQ) or not is_post)):
             raise PermissionDenied
         with reading_safely():
             try:
@@ -130,7 +130,7 @@ def _counted(view: View) -> View:
 
     @wraps(view)
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.user.is_staff and not _may(request, VIEW):
+        if request.user.is_staff and not _may(request, Verb.VIEW_FLEET):
             raise PermissionDenied
         with reading_safely():
             return view(request, *args, **kwargs)
