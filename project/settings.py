@@ -82,8 +82,12 @@ SENTINELS = os.environ.get("SENTINELS") or None
 
 PLUGSPACE_QUEUE = {"METRICS_TOKEN": os.environ.get("METRICS_TOKEN", "")}
 RQ_QUEUES, RQ = rq_settings(url=REDIS_URL, sentinels=SENTINELS)
-# A stock queue of RQ beside ours, on the same connection.
-RQ_QUEUES["default"] = connection_config(url=REDIS_URL, sentinels=SENTINELS)
+# A stock queue of RQ beside ours, on the same connection. JSON too: whoever can write to Redis
+# would run code in whatever loads a pickle.
+RQ_QUEUES["default"] = {
+    **connection_config(url=REDIS_URL, sentinels=SENTINELS),
+    "SERIALIZER": "rq.serializers.JSONSerializer",
+}
 CACHES = caching.caches(url=REDIS_URL, sentinels=SENTINELS)
 
 LOGGING = logs.config(os.environ)

@@ -10,7 +10,8 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from plugspace_queue.admin.base import StyledMixin, UncountedMixin
+from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import ApiKey
 from plugspace_queue.templatetags.psq import badge
 from plugspace_queue.types import Scope
@@ -29,8 +30,10 @@ class ApiKeyForm(forms.ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
+class ApiKeyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     """Keys of the API: shown once when issued, revoked here, never read again."""
+
+    edits = Verb.SET_KEYS
 
     form = ApiKeyForm
     list_display = ("prefix", "organization_id", "name", "shown_state", "scopes", "last_used_at")

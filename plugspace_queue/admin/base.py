@@ -14,17 +14,55 @@ from django.utils.safestring import SafeString
 
 from plugspace_queue import guarding
 from plugspace_queue.admin.changelists import KeysetChangeList
+from plugspace_queue.domain import permissions
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.policies import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.rules.redaction import redacted
 
 LONGEST_JSON = 200_000
 
 
-class OperateMixin:
-    """`permissions=["operate"]` of an action asks for plugspace_queue.operate_queue."""
+class PermittedMixin:
+    """Who may look, who may edit and who may press, by the one table of permissions.
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("plugspace_queue.operate_queue")
+    Django's permission of each single model is not asked: staff may do here what they may do over
+    the API.
+    """
+
+    edits: ClassVar[Verb | None] = None
+    """What adding, changing and deleting rows is; None: nobody does it here."""
+
+    def may(self, request: HttpRequest, verb: Verb) -> bool:
+        """Whether who asks may do it."""
+        return permissions.staff_may(request.user, verb)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may(request, Verb.VIEW_FLEET)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.edits is not None and self.may(request, self.edits)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.edits is not None and self.may(request, self.edits)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.edits is not None and self.may(request, self.edits)
+
+    # Asked by `permissions=["…"]` of an action.
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Verb.CANCEL)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Verb.RETRY)
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, Verb.PAUSE)
+
+
+def told_verbs(request: HttpRequest) -> dict[str, bool]:
+    """For templates: `may.pause` and the like, of who asks."""
+    return {verb.value: permissions.staff_may(request.user, verb) for verb in Verb}
 
 
 class UncountedMixin:
@@ -57,17 +95,8 @@ class StyledMixin:
         css = {"all": ["plugspace_queue/admin.css"]}
 
 
-class ReadOnlyAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAdmin):
+class ReadOnlyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     """Records: to be looked at, never edited."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """By the filters of the list only: any other lookup would read every row."""
@@ -75,18 +104,12 @@ class ReadOnlyAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAdmin)
         return lookup.partition("__")[0] in known
 
 
-class ReadOnlyInline(admin.TabularInline):
+class ReadOnlyInline(PermittedMixin, admin.TabularInline):
     """Rows that hang on a record."""
 
     extra = 0
     can_delete = False
     show_change_link = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 def window_field(**told: Any) -> forms.FloatField:

@@ -17,9 +17,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from plugspace_queue.admin import steering
+from plugspace_queue.admin.base import told_verbs
 from plugspace_queue.admin.changelists import CURSOR
 from plugspace_queue.admin.limits import ReasonForm
 from plugspace_queue.admin.task_page import RETRYABLE, TaskPage
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import Task
 from plugspace_queue.models.task import OPEN_VALUES
 
@@ -27,18 +29,19 @@ LIST = "admin:plugspace_queue_task_changelist"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Verb(NamedTuple):
+class Sweep(NamedTuple):
     """What may be done to a filter."""
 
+    needs: Verb
     states: list[str]
     since: str
     """The column that says since when a row is in one of these states."""
     said: str
 
 
-VERBS: Mapping[str, Verb] = {
-    "retry": Verb(sorted(RETRYABLE), "completed_at", "go again"),
-    "cancel": Verb(OPEN_VALUES, "queued_at", "cancelled or told to stop"),
+VERBS: Mapping[str, Sweep] = {
+    "retry": Sweep(Verb.RETRY, sorted(RETRYABLE), "completed_at", "go again"),
+    "cancel": Sweep(Verb.CANCEL, OPEN_VALUES, "queued_at", "cancelled or told to stop"),
 }
 
 
@@ -68,15 +71,15 @@ class BulkPage(TaskPage):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        may = {"may_operate": self.has_operate_permission(request)}
-        return super().changelist_view(request, {**(extra_context or {}), **may})
+        told = {**(extra_context or {}), "may": told_verbs(request)}
+        return super().changelist_view(request, told)
 
     def all_view(self, request: HttpRequest, verb: str) -> HttpResponse:
         """How many there are, and a form that wants a reason; its POST does it."""
-        if not (self.has_view_permission(request) and self.has_operate_permission(request)):
-            raise PermissionDenied
         if verb not in VERBS:
             raise Http404("There is no such verb.")
+        if not (self.has_view_permission(request) and self.may(request, VERBS[verb].needs)):
+            raise PermissionDenied
         try:
             found = self._found(request)
         except IncorrectLookupParameters:
@@ -127,7 +130,7 @@ class BulkPage(TaskPage):
 
 def _taken(found: ChangeList, verb: str, moment: datetime) -> QuerySet[Task]:
     """The rows of the filter that the verb can take and could take at that moment already."""
-    states, since, _ = VERBS[verb]
+    _, states, since, _ = VERBS[verb]
     rows: QuerySet[Task] = found.queryset
     return rows.filter(state__in=states, **{f"{since}__lte": moment})
 

@@ -9,9 +9,11 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 
 from plugspace_queue.admin import steering
+from plugspace_queue.admin.base import told_verbs
 from plugspace_queue.admin.limits import LimitsForm, PauseForm
 from plugspace_queue.admin.pages import PageAdmin, fragment
 from plugspace_queue.dashboards import queues, series
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Dashboard, QueueSettings
@@ -42,7 +44,7 @@ class DashboardAdmin(PageAdmin):
 
     def live_view(self, request: HttpRequest) -> HttpResponse:
         """What changes on the page."""
-        told = {"board": queues.board(), "may_operate": self.has_operate_permission(request)}
+        told = {"board": queues.board(), "may": told_verbs(request)}
         return fragment(request, "dashboard/live.html", told)
 
     def series_view(self, request: HttpRequest) -> HttpResponse:
@@ -55,7 +57,7 @@ class DashboardAdmin(PageAdmin):
 
     def pause_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """Pause or resume, for a reason."""
-        self._require_press(request)
+        self._require(request, Verb.PAUSE)
         task_type, form = _kind(kind), PauseForm(request.POST, auto_id=PAUSE_ID)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
@@ -68,7 +70,7 @@ class DashboardAdmin(PageAdmin):
 
     def limits_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """Other limits from now on, for a reason."""
-        self._require_press(request)
+        self._require(request, Verb.LIMIT)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         task_type = _kind(kind)
@@ -109,8 +111,8 @@ class DashboardAdmin(PageAdmin):
             messages.success(request, f"{kind}: {said}: {reason}.")
         return redirect("admin:plugspace_queue_dashboard_queue", kind.queue_name)
 
-    def _require_press(self, request: HttpRequest) -> None:
-        if not self.has_operate_permission(request):
+    def _require(self, request: HttpRequest, verb: Verb) -> None:
+        if not self.may(request, verb):
             raise PermissionDenied
 
 

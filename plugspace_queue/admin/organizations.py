@@ -8,16 +8,19 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import OperateMixin, StyledMixin, UncountedMixin
+from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin
 from plugspace_queue.admin.changelists import NamedChangeList
 from plugspace_queue.dashboards.organizations import standing
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Membership, Organization
 from plugspace_queue.templatetags.psq import badge
 
 
-class MembershipInline(admin.TabularInline):
+class MembershipInline(PermittedMixin, admin.TabularInline):
     """The members of an organization."""
+
+    edits = Verb.SET_MEMBERS
 
     model = Membership
     extra = 0
@@ -25,8 +28,10 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAdmin):
+class OrganizationAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     """Tenants: their tier, and whether they may submit and run. Suspended, never deleted."""
+
+    edits = Verb.SET_ORGANIZATION
 
     changelist = NamedChangeList
     list_display = ("id", "name", "tier", "shown_state", "created_at")
@@ -72,14 +77,14 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAd
         also = f"; also changed: {', '.join(others)}" if others else ""
         return f"Tier {before} → {after}{also}"
 
-    @admin.action(description="Pause", permissions=["operate"])
+    @admin.action(description="Pause", permissions=["pause"])
     def pause_chosen(self, request: HttpRequest, queryset: QuerySet[Organization]) -> None:
         def pause(row: Organization) -> None:
             queue_manager.pause(organization_id=row.pk)
 
         steering.each(request, queryset, pause, "paused")
 
-    @admin.action(description="Resume", permissions=["operate"])
+    @admin.action(description="Resume", permissions=["pause"])
     def resume_chosen(self, request: HttpRequest, queryset: QuerySet[Organization]) -> None:
         def resume(row: Organization) -> None:
             queue_manager.resume(organization_id=row.pk)
@@ -94,8 +99,10 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAd
 
 
 @admin.register(Membership)
-class MembershipAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
+class MembershipAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     """Which user acts for which organization over the API."""
+
+    edits = Verb.SET_MEMBERS
 
     list_display = ("organization_id", "user", "role")
     list_filter = ("role",)

@@ -8,14 +8,13 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from plugspace_queue.admin.base import OperateMixin, StyledMixin
+from plugspace_queue.admin.base import PermittedMixin, StyledMixin, told_verbs
 
-VIEW = "plugspace_queue.view_task"
 FRAGMENT = "X-Psq-Fragment"
 """On what a page asks for by itself; without it the answer is a login page or somebody else's."""
 
 
-class PageAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
+class PageAdmin(StyledMixin, PermittedMixin, admin.ModelAdmin):
     """One page in the place of a list, for whoever may view tasks."""
 
     template = ""
@@ -23,18 +22,6 @@ class PageAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm(VIEW)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         """The page's address has the name that the admin's list of models asks for."""
@@ -65,7 +52,7 @@ class PageAdmin(StyledMixin, OperateMixin, admin.ModelAdmin):
             **self.admin_site.each_context(request),
             "title": title,
             "opts": self.opts,
-            "may_operate": self.has_operate_permission(request),
+            "may": told_verbs(request),
             **told,
         }
         return TemplateResponse(request, f"admin/plugspace_queue/{template}", context)

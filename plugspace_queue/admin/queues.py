@@ -9,8 +9,9 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import OperateMixin, StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
 from plugspace_queue.admin.changelists import UncountedChangeList
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.manager import queue_manager
@@ -40,8 +41,11 @@ class QueueForm(forms.ModelForm):
 
 
 @admin.register(QueueSettings)
-class QueueSettingsAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelAdmin):
+class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     """One row a queue; an empty field means: as the code or the seed says."""
+
+    # Limits alone are set on the dashboard.
+    edits = Verb.SET_POLICY
 
     form = QueueForm
     changelist = QueueList
@@ -74,7 +78,7 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelA
         ("Starts", {"fields": (("limiter_max", "limiter_duration"), "policy", "default_priority")}),
     )
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -92,11 +96,11 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, OperateMixin, admin.ModelA
     def delayed(self, row: QueueSettings) -> int | None:
         return _figure(row, "delayed")
 
-    @admin.action(description="Pause", permissions=["operate"])
+    @admin.action(description="Pause", permissions=["pause"])
     def pause_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
         steering.each(request, queryset, lambda row: queue_manager.pause(row.type), "paused")
 
-    @admin.action(description="Resume", permissions=["operate"])
+    @admin.action(description="Resume", permissions=["pause"])
     def resume_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
         steering.each(request, queryset, lambda row: queue_manager.resume(row.type), "resumed")
 

@@ -16,6 +16,7 @@ from plugspace_queue.admin.pages import fragment
 from plugspace_queue.dashboards.progress import progress_of
 from plugspace_queue.dashboards.timelines import timeline
 from plugspace_queue.dashboards.whys import why
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
@@ -50,11 +51,11 @@ class TaskPage(ReadOnlyAdmin):
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The button of one task's page."""
-        return self._press(request, object_id, self._cancel, "cancelled or told to stop")
+        return self._press(request, object_id, Verb.CANCEL, "cancelled or told to stop")
 
     def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The button of one task's page."""
-        return self._press(request, object_id, self._retry, "goes again")
+        return self._press(request, object_id, Verb.RETRY, "goes again")
 
     def render_change_form(
         self,
@@ -67,21 +68,22 @@ class TaskPage(ReadOnlyAdmin):
     ) -> HttpResponse:
         if obj is not None:
             context |= _living(obj)
-            may = self.has_operate_permission(request)
-            context["verbs"] = _verbs(State(obj.state)) if may else []
+            verbs = _verbs(State(obj.state))
+            context["verbs"] = [verb.value for verb in verbs if self.may(request, verb)]
         return super().render_change_form(request, context, add, change, form_url, obj)
 
-    def _press(self, request: HttpRequest, object_id: str, verb: Any, said: str) -> HttpResponse:
+    def _press(self, request: HttpRequest, object_id: str, verb: Verb, said: str) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.has_operate_permission(request):
+        if not self.may(request, verb):
             raise PermissionDenied
         task = self.get_object(request, object_id)
         if task is None:
             messages.error(request, "This task is not there any more.")
             return redirect("admin:plugspace_queue_task_changelist")
         why = request.POST.get("reason", "").strip()[:LONGEST_REASON]
-        steering.each(request, [task], lambda row: verb(request, row), said, why)
+        call = self._cancel if verb is Verb.CANCEL else self._retry
+        steering.each(request, [task], lambda row: call(request, row), said, why)
         return redirect("admin:plugspace_queue_task_change", task.pk)
 
     def _cancel(self, request: HttpRequest, task: Task) -> None:
@@ -130,10 +132,10 @@ def _living(task: Task) -> dict[str, Any]:
     }
 
 
-def _verbs(state: State) -> list[str]:
+def _verbs(state: State) -> list[Verb]:
     if state in RETRYABLE:
-        return ["retry"]
-    return [] if state in lifecycle.FINAL else ["cancel"]
+        return [Verb.RETRY]
+    return [] if state in lifecycle.FINAL else [Verb.CANCEL]
 
 
 def _tasks(tasks: list[Task]) -> SafeString | str:

@@ -150,11 +150,11 @@ class TaskAdmin(BulkPage):
             return None
         return Task.objects.filter(**asked)
 
-    @admin.action(description="Retry (no charge)", permissions=["operate"])
+    @admin.action(description="Retry (no charge)", permissions=["retry"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         steering.each(request, queryset, lambda task: self._retry(request, task), "go again")
 
-    @admin.action(description="Cancel", permissions=["operate"])
+    @admin.action(description="Cancel", permissions=["cancel"])
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         said = "cancelled or told to stop"
         steering.each(request, queryset, lambda task: self._cancel(request, task), said)

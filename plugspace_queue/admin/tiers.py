@@ -6,8 +6,9 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from plugspace_queue.admin.base import StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
 from plugspace_queue.admin.changelists import UncountedChangeList
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import TierPolicy
 from plugspace_queue.rules.tiers import UNLIMITED
 from plugspace_queue.types import TaskType
@@ -46,8 +47,10 @@ class TierForm(forms.ModelForm):
 
 
 @admin.register(TierPolicy)
-class TierAdmin(UncountedMixin, StyledMixin, admin.ModelAdmin):
+class TierAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     """Plans: priority, six monthly quotas, request limit."""
+
+    edits = Verb.SET_TIERS
 
     form = TierForm
     changelist = UncountedChangeList

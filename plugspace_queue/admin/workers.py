@@ -9,10 +9,12 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 
 from plugspace_queue.admin import steering
+from plugspace_queue.admin.base import told_verbs
 from plugspace_queue.admin.limits import ReasonForm
 from plugspace_queue.admin.pages import PageAdmin, fragment
 from plugspace_queue.dashboards import crews
 from plugspace_queue.dashboards.crews import Crew
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.engine import commands
 from plugspace_queue.errors import QueueError
 from plugspace_queue.ids import parse_id
@@ -40,12 +42,13 @@ class WorkerAdmin(PageAdmin):
 
     def live_view(self, request: HttpRequest) -> HttpResponse:
         """What changes on the page."""
-        told = {**self.told(request), "may_operate": self.has_operate_permission(request)}
+        told = {**self.told(request), "may": told_verbs(request)}
         return fragment(request, "worker/live.html", told)
 
     def stop_view(self, request: HttpRequest) -> HttpResponse:
         """Asks for a reason; then stops `?worker=NAME`, or cancels `?task=ID`."""
-        if not self.has_operate_permission(request):
+        verb = Verb.STOP_WORKER if "worker" in request.GET else Verb.CANCEL
+        if not self.may(request, verb):
             raise PermissionDenied
         crew, task = _crew(request.GET.get("worker")), _task(request.GET.get("task"))
         if crew is None and task is None:

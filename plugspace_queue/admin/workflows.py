@@ -96,7 +96,7 @@ class WorkflowAdmin(ReadOnlyAdmin):
             context |= _living(obj.pk)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
-    @admin.action(description="Retry from the failed step (no charge)", permissions=["operate"])
+    @admin.action(description="Retry from the failed step (no charge)", permissions=["retry"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:
         def retry(row: Workflow) -> None:
             queue_manager.retry_workflow(
@@ -105,7 +105,7 @@ class WorkflowAdmin(ReadOnlyAdmin):
 
         steering.each(request, queryset, retry, "go again")
 
-    @admin.action(description="Cancel what is left", permissions=["operate"])
+    @admin.action(description="Cancel what is left", permissions=["cancel"])
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:
         said = "cancelled or told to stop"
         steering.each(request, queryset, lambda row: queue_manager.cancel_workflow(row.pk), said)

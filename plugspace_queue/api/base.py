@@ -3,19 +3,16 @@
 All policies stand here, so that a host project needs no REST_FRAMEWORK setting.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.signals import got_request_exception
 from django.db.models import Model
 from django.utils.cache import patch_cache_control
 from drf_spectacular.openapi import AutoSchema
-from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import JSONParser
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -24,57 +21,16 @@ from rest_framework.views import APIView, set_rollback
 
 from plugspace_queue import auditing, metrics
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
-from plugspace_queue.api.problems import (
-    InternalError,
-    LengthRequired,
-    NotAcceptable,
-    as_queue_error,
-    problem,
-)
+from plugspace_queue.api.parsers import LimitedJSONParser, require_length
+from plugspace_queue.api.problems import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.conf import get_settings
-from plugspace_queue.errors import (
-    AuthenticationRefused,
-    NotFound,
-    PayloadTooLarge,
-    PermissionRefused,
-)
-from plugspace_queue.types import Scope
+from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.errors import AuthenticationRefused, NotFound
 
 logger = logging.getLogger("plugspace_queue.api")
 
 # Room for everything of a body that is not the input.
 ENVELOPE = 64 * 1024
-
-
-class LimitedJSONParser(JSONParser):
-    """JSON of at most the view's `max_body` bytes, whatever Content-Length says."""
-
-    def parse(
-        self,
-        stream: IO[Any],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> Any:
-        limit = (parser_context or {})["view"].max_body()
-        data = stream.read(limit + 1)
-        if len(data) > limit:
-            raise PayloadTooLarge("The body is larger than the limit.", limit=limit)
-        try:
-            return self._loads(data)
-        except (ValueError, RecursionError) as error:
-            raise ParseError(f"The body is not valid JSON: {error}") from error
-
-    def _loads(self, data: bytes) -> Any:
-        # Strict as DRF's own: NaN and Infinity are no JSON.
-        return _json_loads(data.decode())
-
-
-def _json_loads(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 class Negotiation(DefaultContentNegotiation):
@@ -87,17 +43,13 @@ class Negotiation(DefaultContentNegotiation):
         return found
 
 
-class HasScope(BasePermission):
-    """The caller's key or role grants what the view asks for this method."""
+class MayDo(BasePermission):
+    """The caller may do what this method of the view is, by the one table of permissions."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if not isinstance(request.auth, Caller):
             raise AuthenticationRefused("Send an API key: Authorization: Bearer psq_…")
-        needed = view.scopes.get(request.method, Scope.READ)
-        if needed not in request.auth.scopes:
-            raise PermissionRefused(f"This needs the scope {needed}.", scope=needed.value)
-        if request.method in view.staff_methods and not request.auth.is_staff:
-            raise PermissionRefused("This is for staff only.")
+        request.auth.require(view.verbs.get(request.method, Verb.VIEW))
         return True
 
 
@@ -128,10 +80,10 @@ class Problems:
 
 
 class ApiView(Problems, APIView):
-    """A view of the API. `scopes` and `staff_methods` say what each method asks for."""
+    """A view of the API. `verbs` says what each method does; one left out looks."""
 
     authentication_classes = [ApiKeyAuthentication, MemberAuthentication]
-    permission_classes = [HasScope]
+    permission_classes = [MayDo]
     renderer_classes = [JSONRenderer]
     content_negotiation_class = Negotiation
     parser_classes = [LimitedJSONParser]
@@ -139,8 +91,7 @@ class ApiView(Problems, APIView):
     versioning_class = None
     schema: Any = AutoSchema()
 
-    scopes: ClassVar[Mapping[str, Scope]] = {"POST": Scope.SUBMIT}
-    staff_methods: ClassVar[frozenset[str]] = frozenset()
+    verbs: ClassVar[Mapping[str, Verb]] = {"POST": Verb.SUBMIT}
 
     @property
     def caller(self) -> Caller:
@@ -160,9 +111,7 @@ class ApiView(Problems, APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        # Django and REST framework take a body without a length for an empty one.
-        if request.META.get("HTTP_TRANSFER_ENCODING") and not request.META.get("CONTENT_LENGTH"):
-            raise LengthRequired
+        require_length(request)
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any

@@ -1,6 +1,7 @@
 """Who calls: an API key, or a session of a member or of staff. Nothing is taken from the body."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,9 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.request import Request
 
 from plugspace_queue.api.caps import Credential, Holder
+from plugspace_queue.api.parsers import refuse_form, require_length
+from plugspace_queue.domain import permissions
+from plugspace_queue.domain.permissions import TABLE, Verb
 from plugspace_queue.errors import (
     AuthenticationRefused,
     OrganizationUnknown,
@@ -26,12 +30,6 @@ from plugspace_queue.types import Role, Scope
 HEADER = "X-Organization"
 LAST_USED_STEP = timedelta(minutes=1)
 
-SCOPES_OF_ROLE: dict[Role, frozenset[Scope]] = {
-    Role.VIEWER: frozenset({Scope.READ}),
-    Role.MEMBER: frozenset({Scope.READ, Scope.SUBMIT}),
-    Role.ADMIN: frozenset(Scope),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
@@ -41,9 +39,22 @@ class Caller:
     """None: staff, who see all organizations."""
 
     user_id: str
-    scopes: frozenset[Scope]
+    verbs: frozenset[Verb]
     credential: Credential
     is_staff: bool = False
+
+    def require(self, verb: Verb) -> None:
+        """Raises PermissionRefused for what the caller may not do."""
+        if verb in self.verbs:
+            return
+        rule = TABLE[verb]
+        if self.is_staff:
+            codename = rule.permission
+            raise PermissionRefused(f"This needs the permission {codename}.", permission=codename)
+        if not rule.scopes:
+            raise PermissionRefused("This is for staff only.")
+        scope = min(rule.scopes)
+        raise PermissionRefused(f"This needs the scope {scope}.", scope=scope.value)
 
     def own_organization(self) -> str:
         """The organization to act for; staff must have named one."""
@@ -75,7 +86,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         return AnonymousUser(), Caller(
             organization_id=row.organization_id,
             user_id=f"key:{row.prefix}",
-            scopes=frozenset(Scope(scope) for scope in row.scopes),
+            verbs=permissions.verbs_of_scopes(map(Scope, row.scopes)),
             credential=Credential("key", row.pk),
         )
 
@@ -108,17 +119,21 @@ class MemberAuthentication(SessionAuthentication):
         asked = request.headers.get(HEADER)
         return user, _staff(user, asked) or _member(user, asked)
 
+    def enforce_csrf(self, request: Request) -> None:
+        require_length(request)
+        refuse_form(request)
+        super().enforce_csrf(request)
+
 
 def _staff(user: Any, asked: str | None) -> Caller | None:
     if not sees_all(user):
         return None
     if asked is not None:
         organization(asked)
-    may_operate = user.has_perm("plugspace_queue.operate_queue")
     return Caller(
         organization_id=asked,
         user_id=str(user.pk),
-        scopes=frozenset(Scope) if may_operate else frozenset({Scope.READ}),
+        verbs=permissions.verbs_of_staff(user),
         credential=Credential("staff", user.pk),
         is_staff=True,
     )
@@ -136,20 +151,25 @@ def _member(user: AbstractBaseUser, asked: str | None) -> Caller:
     return Caller(
         organization_id=memberships[0].organization_id,
         user_id=str(user.pk),
-        scopes=SCOPES_OF_ROLE[Role(memberships[0].role)],
+        verbs=permissions.verbs_of_role(Role(memberships[0].role)),
         credential=Credential("member", user.pk),
     )
 
 
 def sees_all(user: Any) -> bool:
     """Whether a user is staff that may look at every organization."""
-    return bool(user.is_staff and user.has_perm("plugspace_queue.view_task"))
+    return bool(user.is_staff and permissions.staff_may(user, Verb.VIEW))
+
+
+def key_may_read(scopes: Iterable[str]) -> bool:
+    """Whether an API key with these scopes grants reading."""
+    return Verb.VIEW in permissions.verbs_of_scopes(map(Scope, scopes))
 
 
 def may_read(membership: Membership) -> bool:
     """Whether its user is active and its role grants reading."""
     user: Any = membership.user
-    return user.is_active and Scope.READ in SCOPES_OF_ROLE[Role(membership.role)]
+    return user.is_active and Verb.VIEW in permissions.verbs_of_role(Role(membership.role))
 
 
 def organization(asked: str) -> Organization:

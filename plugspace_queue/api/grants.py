@@ -18,7 +18,6 @@ from plugspace_queue.api import callers
 from plugspace_queue.api.caps import Holder, Kind
 from plugspace_queue.errors import OrganizationSuspended
 from plugspace_queue.models import ApiKey, Membership, Organization
-from plugspace_queue.types import Scope
 
 logger = logging.getLogger("plugspace_queue.api")
 
@@ -52,7 +51,7 @@ def _keys(holders: Collection[Holder]) -> set[Holder]:
     rows = ApiKey.objects.valid(timezone.now()).filter(
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
-    good = {pk for pk, scopes in rows.values_list("pk", "scopes") if Scope.READ in scopes}
+    good = {pk for pk, scopes in rows.values_list("pk", "scopes") if callers.key_may_read(scopes)}
     return {holder for holder in holders if holder.credential.id in good}
 
 

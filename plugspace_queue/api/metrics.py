@@ -17,11 +17,11 @@ from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
 from plugspace_queue.api.caps import Credential
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.door import holdings
 from plugspace_queue.door.holdings import Held
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, Unavailable
 from plugspace_queue.metrics import Metric
-from plugspace_queue.types import Scope
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_FOR = 3.0
@@ -51,7 +51,7 @@ class TokenAuthentication(BaseAuthentication):
         caller = Caller(
             organization_id=None,
             user_id="metrics",
-            scopes=frozenset({Scope.READ}),
+            verbs=frozenset({Verb.VIEW_FLEET}),
             credential=Credential("token", "metrics"),
             is_staff=True,
         )
@@ -68,7 +68,7 @@ class MaySeeAll(BasePermission):
         caller = request.auth
         if not isinstance(caller, Caller):
             raise AuthenticationRefused("Send METRICS_TOKEN as a bearer token.")
-        if not caller.is_staff:
+        if Verb.VIEW_FLEET not in caller.verbs:
             raise PermissionRefused("This is for staff and for METRICS_TOKEN.")
         return True
 

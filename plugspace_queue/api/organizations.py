@@ -14,12 +14,13 @@ from plugspace_queue.api.pages import query
 from plugspace_queue.api.schema import CHANGES, answers, operation, parameters
 from plugspace_queue.api.shapes import OrganizationShape, TypeUsage, Usage
 from plugspace_queue.api.windows import window_of
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import MonthlyUsage, Organization
 from plugspace_queue.policies import tier_of
 from plugspace_queue.quotas import end_of_month, month_of
 from plugspace_queue.rules.tiers import UNLIMITED
-from plugspace_queue.types import Scope, TaskType
+from plugspace_queue.types import TaskType
 
 
 class _OneOrganization(ApiView):
@@ -34,8 +35,7 @@ class _OneOrganization(ApiView):
 class OrganizationDetail(_OneOrganization):
     """One organization."""
 
-    scopes: ClassVar = {"PATCH": Scope.OPERATE}
-    staff_methods: ClassVar = frozenset({"PATCH"})
+    verbs: ClassVar = {"PATCH": Verb.SET_ORGANIZATION}
 
     @operation(
         "getOrganization",
@@ -47,7 +47,7 @@ class OrganizationDetail(_OneOrganization):
 
     @operation(
         "changeOrganization",
-        summary="Change tier, name, or suspend (staff)",
+        summary="Change tier, name, or suspend (staff who administer)",
         request=OrganizationChange,
         responses=answers(200, OrganizationShape, CHANGES),
     )

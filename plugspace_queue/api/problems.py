@@ -5,9 +5,16 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.db import InterfaceError, OperationalError
-from django.http import Http404
+from django.http import Http404, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 from rest_framework import exceptions
@@ -162,6 +169,15 @@ def _malformed(error: Any) -> errors.QueueError:
     return errors.ValidationRefused(str(error.detail))
 
 
+def _too_big(error: Any) -> errors.QueueError:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return errors.PayloadTooLarge("The body is larger than the server reads.", limit=limit)
+
+
+def _unreadable(error: Any) -> errors.QueueError:
+    return errors.ValidationRefused("The request cannot be read.")
+
+
 _TRANSLATIONS: tuple[
     tuple[type[Exception] | tuple[type[Exception], ...], Callable[[Any], errors.QueueError]], ...
 ] = (
@@ -169,6 +185,8 @@ _TRANSLATIONS: tuple[
     ((exceptions.NotAuthenticated, exceptions.AuthenticationFailed), _authentication),
     ((exceptions.PermissionDenied, PermissionDenied), _permission),
     ((exceptions.NotFound, Http404), lambda error: errors.NotFound()),
+    (RequestDataTooBig, _too_big),
+    ((SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError), _unreadable),
     (exceptions.MethodNotAllowed, _method),
     (exceptions.NotAcceptable, lambda error: NotAcceptable()),
     (exceptions.UnsupportedMediaType, lambda error: UnsupportedMediaType()),

@@ -11,15 +11,17 @@ from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import Pressed, QueueChange
 from plugspace_queue.api.schema import CHANGES, answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
-from plugspace_queue.types import Scope, TaskType
+from plugspace_queue.types import TaskType
 
-STAFF_POST: Any = frozenset({"POST"})
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")
+POLICIES = {"policy", "default_priority"}
+"""Whom a queue serves first: no limit, and for who administers."""
 COLUMNS = (
     "concurrency",
     "global_concurrency",
@@ -42,8 +44,7 @@ class QueueList(ApiView):
 class QueueDetail(ApiView):
     """One queue."""
 
-    scopes: ClassVar = {"PATCH": Scope.OPERATE}
-    staff_methods: ClassVar = frozenset({"PATCH"})
+    verbs: ClassVar = {"PATCH": Verb.LIMIT}
 
     @operation("getQueue", summary="One queue", responses=answers(200, QueueShape))
     def get(self, request: Request, type: str) -> Response:
@@ -51,13 +52,16 @@ class QueueDetail(ApiView):
 
     @operation(
         "changeQueue",
-        summary="Change limiter, slots, caps, policy (staff); in force within a second",
+        summary="Change limiter, slots and caps (staff), policy and default priority (staff who "
+        "administer); in force within a second",
         request=QueueChange,
         responses=answers(200, QueueShape, CHANGES),
     )
     def patch(self, request: Request, type: str) -> Response:
         kind = _type(type)
         wanted = QueueChange.model_validate(request.data)
+        if POLICIES & wanted.changes().keys():
+            self.caller.require(Verb.SET_POLICY)
         before = auditing.values(_row(kind), COLUMNS)
         queue_manager.set_queue(kind, wanted.changes())
         row = _row(kind)
@@ -69,8 +73,7 @@ class QueueDetail(ApiView):
 class QueuePause(ApiView):
     """No task of the queue starts any more."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    staff_methods: ClassVar = STAFF_POST
+    verbs: ClassVar = {"POST": Verb.PAUSE}
 
     @operation(
         "pauseQueue",
@@ -88,8 +91,7 @@ class QueuePause(ApiView):
 class QueueResume(ApiView):
     """Tasks of the queue start again."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    staff_methods: ClassVar = STAFF_POST
+    verbs: ClassVar = {"POST": Verb.PAUSE}
 
     @operation(
         "resumeQueue",

@@ -16,6 +16,7 @@ from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, par
 from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, for_caller, wire
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
 from plugspace_queue.models.light import fill, light
@@ -23,7 +24,7 @@ from plugspace_queue.models.task import TaskQuerySet
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.task import LARGE, AgentTask, snapshot
-from plugspace_queue.types import Scope, State
+from plugspace_queue.types import State
 
 MAX_BULK_BODY = 8 * 1024 * 1024
 
@@ -100,7 +101,7 @@ class TaskExplain(ApiView):
 class TaskCancel(ApiView):
     """The end of a task that has not ended."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
+    verbs: ClassVar = {"POST": Verb.CANCEL}
 
     @operation(
         "cancelTask",
@@ -121,7 +122,7 @@ class TaskCancel(ApiView):
 class TaskRetry(ApiView):
     """Another life of a failed, cancelled or expired task."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
+    verbs: ClassVar = {"POST": Verb.RETRY}
 
     @operation(
         "retryTask",

@@ -22,11 +22,11 @@ from plugspace_queue.api.shapes import (
 )
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.models.light import fill, light
 from plugspace_queue.rules import jsontext
-from plugspace_queue.types import Scope
 
 LARGE = ("input",)
 # What a summary needs of each step, and nothing large.
@@ -97,7 +97,7 @@ class WorkflowItem(_OneWorkflow):
 class WorkflowCancel(_OneWorkflow):
     """The end of all steps that have not ended."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
+    verbs: ClassVar = {"POST": Verb.CANCEL}
 
     @operation(
         "cancelWorkflow",
@@ -119,7 +119,7 @@ class WorkflowCancel(_OneWorkflow):
 class WorkflowRetry(_OneWorkflow):
     """Another try from the failed step on."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
+    verbs: ClassVar = {"POST": Verb.RETRY}
 
     @operation(
         "retryWorkflow",

@@ -10,7 +10,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import as_text
 
 from plugspace_queue import keys
-from plugspace_queue.engine import verbs
+from plugspace_queue.engine import rq_reading, verbs
 
 FINAL = {JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED}
 
@@ -31,7 +31,7 @@ class Job(StockJob):
         organization = raw_data.get(b"psq_org", raw_data.get("psq_org"))
         self.organization_id = as_text(organization) if organization else None
         if self.is_task:
-            self.serializer = JSONSerializer
+            self.serializer = rq_reading.serializer(JSONSerializer)
         super().restore(raw_data)
 
     def cancel(self, *args: Any, **kwargs: Any) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import as_text
 
 from plugspace_queue import keys
-from plugspace_queue.engine import scripts, store, verbs
+from plugspace_queue.engine import rq_reading, scripts, store, verbs
 from plugspace_queue.engine.connection import heal
 from plugspace_queue.engine.order import service_order
 from plugspace_queue.rules.catalog import QUEUE_NAMES, type_of_queue
@@ -53,8 +53,9 @@ class Queue(DjangoRQ):
         self.is_ours = _is_ours(name)
         if self.is_ours:
             self._key = keys.wait(name)
-            # rqworker passes pickle along; our pages and jobs are JSON.
+            # rqworker passes pickle along; our jobs are JSON.
             self.serializer = JSONSerializer
+        self.serializer = rq_reading.serializer(self.serializer)
 
     @property
     def inbox_key(self) -> str:
@@ -197,6 +198,16 @@ class Queue(DjangoRQ):
                 )
 
     # What is seen.
+
+    def fetch_job(self, job_id: str) -> StockJob | None:
+        """The job, or None; on a page also for one that cannot be read, so that others are seen."""
+        try:
+            return super().fetch_job(job_id)
+        except rq_reading.UNREADABLE:
+            if not rq_reading.is_page():
+                raise
+            self.log.warning("%s: job %s cannot be read", self.name, job_id, exc_info=True)
+            return None
 
     def get_job_ids(self, offset: int = 0, length: int = -1) -> list[str]:
         """Waiting ids in the order in which they would start."""

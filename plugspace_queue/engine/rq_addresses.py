@@ -10,10 +10,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpRequest
 from django_rq.queues import get_queue_by_index, get_scheduler_by_index
 from rq import Queue, Worker
+from rq.job import Job
+from rq.utils import as_text
 
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
 from plugspace_queue.rules.catalog import type_of_queue
+
+CHOSEN = ("job_ids", "_selected_action")
+"""The fields in which the forms of RQ's lists name jobs."""
 
 
 def queue_of(request: HttpRequest, kwargs: Mapping[str, Any]) -> Queue | None:
@@ -28,9 +33,23 @@ def queue_of(request: HttpRequest, kwargs: Mapping[str, Any]) -> Queue | None:
         raise Http404("There is no such queue.") from None
     if "key" in kwargs:
         _require_worker(queue, kwargs["key"])
+    if "job_id" in kwargs:
+        _require_origin(queue, kwargs["job_id"])
     if request.method == "POST":
-        _require_no_others(queue, [kwargs.get("job_id"), *request.POST.getlist("job_ids")])
+        chosen = [job_id for name in CHOSEN for job_id in request.POST.getlist(name)]
+        _require_no_others(queue, [kwargs.get("job_id"), *chosen])
     return queue
+
+
+def _require_origin(queue: Queue, job_id: str) -> None:
+    """A job of ours is shown on the pages of its own queue only, and they show no other.
+
+    RQ finds it through every queue, and would read it as the jobs of that queue are written.
+    """
+    told: Any = queue.connection.hget(Job.key_for(job_id), "origin")
+    origin = queue.name if told is None else as_text(told)
+    if origin != queue.name and (type_of_queue(origin) or type_of_queue(queue.name)):
+        raise Http404("There is no such job in this queue.")
 
 
 def _require_scheduler(index: int) -> None:

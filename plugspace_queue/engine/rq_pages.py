@@ -4,6 +4,7 @@ Stock views build stock jobs and write RQ's keys behind the engine's back. For q
 not ours they stay as they are.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
@@ -12,7 +13,7 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite, site
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import URLPattern
 from django_rq import admin as stock
 from django_rq.models import Dashboard
@@ -22,23 +23,27 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from plugspace_queue import auditing
-from plugspace_queue.engine import verbs
+from plugspace_queue.domain import permissions
+from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.engine import rq_reading, verbs
 from plugspace_queue.engine.rq_addresses import queue_of
+from plugspace_queue.engine.rq_reading import UNREADABLE, reading_safely
 from plugspace_queue.errors import QueueError
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
 from plugspace_queue.rules.catalog import type_of_queue
 
-VIEW = "plugspace_queue.view_task"
-OPERATE = "plugspace_queue.operate_queue"
 MOST_AT_ONCE = 500
 """Ids one click handles: each is a transaction of its own, and a browser waits for them."""
 
 View = Callable[..., HttpResponseBase]
 
+logger = logging.getLogger("plugspace_queue.rq_pages")
+
 
 def install(admin_site: AdminSite = site) -> None:
     """Put our guarded pages in the place of django-rq's registration."""
+    rq_reading.install()
     if admin_site.is_registered(Dashboard):
         admin_site.unregister(Dashboard)
     admin_site.register(Dashboard, GuardedQueueAdmin)
@@ -48,10 +53,10 @@ class GuardedQueueAdmin(stock.QueueAdmin):
     """The Django-RQ entry of the admin for whoever may view tasks."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return _may(request, VIEW)
+        return _may(request, Verb.VIEW_FLEET)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _may(request, VIEW)
+        return _may(request, Verb.VIEW_FLEET)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -86,9 +91,9 @@ def _list_name(model_admin: Any) -> str:
     return f"{opts.app_label}_{opts.model_name}_changelist"
 
 
-def _may(request: HttpRequest, permission: str) -> bool:
+def _may(request: HttpRequest, verb: Verb) -> bool:
     user = request.user
-    return bool(user.is_active and user.is_staff and user.has_perm(permission))
+    return bool(user.is_active and user.is_staff and permissions.staff_may(user, verb))
 
 
 def _guarded(view: View) -> View:
@@ -98,17 +103,26 @@ def _guarded(view: View) -> View:
     @wraps(view)
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         is_post = request.method == "POST"
-        if not (_may(request, VIEW) and (_may(request, OPERATE) or not is_post)):
+        if not (_may(request, Verb.VIEW_FLEET) and (_may(request, Verb.PRESS_RQ) or not is_post)):
             raise PermissionDenied
-        queue = queue_of(request, kwargs)
-        if is_post and ours and queue and type_of_queue(queue.name) is not None:
-            return ours(Click(request, queue, kwargs))
-        try:
-            return view(request, *args, **kwargs)
-        except NoSuchJobError as error:
-            raise Http404("There is no such job.") from error
+        with reading_safely():
+            try:
+                queue = queue_of(request, kwargs)
+                if is_post and ours and queue and type_of_queue(queue.name) is not None:
+                    return ours(Click(request, queue, kwargs))
+                return view(request, *args, **kwargs)
+            except NoSuchJobError as error:
+                raise Http404("There is no such job.") from error
+            except UNREADABLE:
+                logger.warning("a page of RQ's cannot be made: %s", request.path, exc_info=True)
+                return _note_of_unread(request)
 
     return page
+
+
+def _note_of_unread(request: HttpRequest) -> HttpResponseBase:
+    context = {**site.each_context(request), "title": "This cannot be read"}
+    return render(request, "admin/plugspace_queue/rq/unread.html", context)
 
 
 def _counted(view: View) -> View:
@@ -116,9 +130,10 @@ def _counted(view: View) -> View:
 
     @wraps(view)
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.user.is_staff and not _may(request, VIEW):
+        if request.user.is_staff and not _may(request, Verb.VIEW_FLEET):
             raise PermissionDenied
-        return view(request, *args, **kwargs)
+        with reading_safely():
+            return view(request, *args, **kwargs)
 
     return page
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from plugspace_queue import tasklog
+from plugspace_queue.domain import permissions
 from plugspace_queue.ids import new_id
 from plugspace_queue.models.organization import Organization
 from plugspace_queue.models.queue import TYPE_CHOICES
@@ -119,7 +120,7 @@ class Task(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        permissions = [("operate_queue", "Can retry and cancel tasks, pause and resume queues")]
+        permissions = permissions.OWN_PERMISSIONS
         indexes = [
             models.Index(fields=["organization", "-id"], name="psq_task_org"),
             models.Index(fields=["organization", "state", "-id"], name="psq_task_org_state"),

@@ -10,6 +10,7 @@ import signal
 from types import FrameType
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -29,6 +30,9 @@ from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker import leftovers
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
+
+PICKLE = "rq.serializers.DefaultSerializer"
+"""What django-rq's command passes unless told otherwise, whatever SERIALIZER a queue has."""
 
 RQ_PATIENCE = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
@@ -54,6 +58,8 @@ class Worker(StockWorker):
             kwargs["queue_class"] = Queue
             # The command passes pickle; our jobs are JSON and their data is never loaded.
             kwargs["serializer"] = "rq.serializers.JSONSerializer"
+        elif kwargs.get("serializer") in (None, PICKLE):
+            kwargs["serializer"] = _serializer(names) or kwargs.get("serializer")
         super().__init__(queues, *args, **kwargs)
 
     def work(
@@ -176,3 +182,9 @@ def _ours(queue: Any, connection: Any) -> Queue:
         return queue
     name = str(getattr(queue, "name", queue))
     return Queue(name, connection=getattr(queue, "connection", connection))
+
+
+def _serializer(names: list[str]) -> Any:
+    """The SERIALIZER of the first stock queue in RQ_QUEUES, as its jobs were written; or None."""
+    entries = getattr(settings, "RQ_QUEUES", {})
+    return entries.get(names[0], {}).get("SERIALIZER") if names else None

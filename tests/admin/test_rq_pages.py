@@ -1,6 +1,9 @@
 """RQ's own pages: our permissions, and the manager behind their buttons."""
 
+import base64
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 import django_rq
 import pytest
@@ -11,6 +14,7 @@ from django_rq import views
 from django_rq.settings import get_queues_map
 from django_rq.urls import get_admin_urlpatterns
 from redis import Redis
+from rq.job import Job
 
 from plugspace_queue import queue_manager
 from plugspace_queue.engine.rq_pages import POSTS
@@ -203,6 +207,94 @@ def test_a_chosen_task_of_another_queue_keeps_all_chosen_jobs_as_they_are(
     assert state_of(task) == State.WAITING
     assert redis.exists(f"rq:job:{task.pk}")
     assert redis.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
+
+
+@pytest.mark.parametrize("through", ["default", "code"])
+@pytest.mark.parametrize("name", ["job_detail", "delete_job", "enqueue_job", "requeue_job"])
+def test_a_task_is_not_found_on_the_pages_of_another_queue(
+    operator: Client, task: Task, name: str, through: str
+):
+    assert operator.get(page(name, index(through), task.pk)).status_code == 404
+    assert operator.get(page(name, index(), task.pk)).status_code == 200
+
+
+def test_a_stock_job_is_not_found_on_the_pages_of_our_queues(operator: Client):
+    job = django_rq.get_queue("default").enqueue(print, "hello")
+
+    assert operator.get(page("job_detail", index(), job.id)).status_code == 404
+    assert operator.get(page("job_detail", index("default"), job.id)).status_code == 200
+
+
+SPOILT: dict[str, Callable[[Redis, str], object]] = {
+    "pickled data": lambda redis, key: redis.hset(key, "data", pickle.dumps(("f", None, (), {}))),
+    "data of another shape": lambda redis, key: redis.hset(key, "data", b'{"a": 1}'),
+    "data that is no text": lambda redis, key: redis.hset(key, "data", b"\xff\x00"),
+    "no data": lambda redis, key: redis.hdel(key, "data"),
+    "pickled meta": lambda redis, key: redis.hset(key, "meta", pickle.dumps({})),
+    "a time that is none": lambda redis, key: redis.hset(key, "created_at", "yesterday"),
+    "a status that is none": lambda redis, key: redis.hset(key, "status", "odd"),
+    "a timeout that is none": lambda redis, key: redis.hset(key, "timeout", "long"),
+    "parents that are none": lambda redis, key: redis.hset(key, "dependency_ids", "[["),
+    "no hash": lambda redis, key: (redis.delete(key), redis.set(key, "x")),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_job_that_cannot_be_read_breaks_no_page(
+    operator: Client, redis: Redis, task: Task, spoil: Callable[[Redis, str], object]
+):
+    for registry in ("finished", "failed", "scheduled", "deferred"):
+        redis.zadd(f"rq:{registry}:architect", {str(task.pk): 9e9})
+    redis.zadd("rq:wip:architect", {f"{task.pk}:1": 9e9})
+    redis.hset(f"rq:execution:{task.pk}:1", mapping={"created_at": 1, "last_heartbeat": 1})
+    spoil(redis, f"rq:job:{task.pk}")
+
+    told = {name: operator.get(page(name, index())).status_code for name in PAGES}
+    told["home"] = operator.get(page("home")).status_code
+    told["json"] = operator.get(page("home_json")).status_code
+    told["ask"] = operator.post(
+        page("confirm_action", index()), {"action": "delete", "_selected_action": [task.pk]}
+    ).status_code
+
+    assert {name: status for name, status in told.items() if status != 200} == {}
+    # A hash without data is no job to RQ.
+    assert operator.get(page("job_detail", index(), task.pk)).status_code in (200, 404)
+
+
+def test_a_job_that_cannot_be_read_hides_no_other_that_waits(
+    operator: Client, redis: Redis, task: Task
+):
+    other = queue_manager.add_task(**arguments())
+    redis.hset(f"rq:job:{task.pk}", "created_at", "yesterday")
+
+    shown = operator.get(page("jobs", index())).content.decode()
+
+    assert str(other.pk) in shown
+    assert str(task.pk) not in shown
+
+
+def test_a_result_that_cannot_be_read_is_a_note(operator: Client, redis: Redis, task: Task):
+    ours = {"type": 1, "return_value": base64.b64encode(pickle.dumps({"a": 1}))}
+    entry = redis.xadd(f"rq:results:{task.pk}", ours).decode()
+
+    shown = operator.get(page("result_detail", index(), task.pk, entry))
+
+    assert "(not JSON, not shown)" in shown.content.decode()
+
+
+def test_a_button_of_a_stock_queue_keeps_the_bytes_that_its_page_did_not_read(
+    operator: Client, redis: Redis, settings: Any
+):
+    settings.RQ_QUEUES["default"].pop("SERIALIZER")
+    stock = django_rq.get_queue("default", serializer="pickle")
+    job = stock.enqueue(print, "hello", meta={"who": "ann"})
+    kept = redis.hmget(job.key, "data", "meta")
+
+    operator.get(page("job_detail", index("default"), job.id))
+    operator.post(page("enqueue_job", index("default"), job.id))
+
+    assert redis.hmget(job.key, "data", "meta") == kept
+    assert Job.fetch(job.id, connection=redis).meta == {"who": "ann"}
 
 
 NOWHERE = [

@@ -82,3 +82,11 @@ def staff(db: None) -> ApiClient:
     client = ApiClient()
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def administrator(staff: ApiClient) -> ApiClient:
+    """The same user, who may administer too."""
+    user = get_user_model().objects.get(username="operator")
+    user.user_permissions.add(Permission.objects.get(codename="administer_queue"))
+    return staff

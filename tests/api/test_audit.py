@@ -34,12 +34,12 @@ def test_pause_and_resume_are_noted_with_the_reason_where_one_is_given(staff: Ap
     ]
 
 
-def test_a_changed_queue_is_noted_with_before_and_after(staff: ApiClient):
+def test_a_changed_queue_is_noted_with_before_and_after(administrator: ApiClient):
     change = {"limiter": {"max": 20, "duration": 30}, "policy": "weighted", "reason": "launch"}
 
-    staff.change("queues/code/", change)
-    staff.change("queues/code/", change)
-    staff.change("queues/code/", {"limiter": None})
+    administrator.change("queues/code/", change)
+    administrator.change("queues/code/", change)
+    administrator.change("queues/code/", {"limiter": None})
 
     start = "Starts default → 20, window default → 30"
     assert [said for _, _, _, said in noted()] == [
@@ -48,11 +48,11 @@ def test_a_changed_queue_is_noted_with_before_and_after(staff: ApiClient):
     ]
 
 
-def test_a_changed_organization_is_noted_with_before_and_after(staff: ApiClient):
+def test_a_changed_organization_is_noted_with_before_and_after(administrator: ApiClient):
     make_organization("acme", tier="free")
 
-    staff.change("organizations/acme/", {"tier": "professional", "reason": "paid"})
-    staff.change("organizations/acme/", {"tier": None, "isSuspended": True})
+    administrator.change("organizations/acme/", {"tier": "professional", "reason": "paid"})
+    administrator.change("organizations/acme/", {"tier": None, "isSuspended": True})
 
     assert noted() == [
         ("operator", "organization", "acme", "Tier free → professional, over the API: paid"),

@@ -34,18 +34,20 @@ ROLES = (
     "clerk",
     "staff viewer",
     "operator",
+    "administrator",
 )
 
-# What a role may: anonymous, three keys, three kinds of members, is_staff alone, two of staff.
-READ = (401, 200, 403, 403, 200, 200, 200, 403, 200, 200)
-FOREIGN = (401, 404, 403, 403, 404, 404, 404, 403, 200, 200)
+# What a role may: anonymous, three keys, three kinds of members, is_staff alone, three of staff.
+READ = (401, 200, 403, 403, 200, 200, 200, 403, 200, 200, 200)
+FOREIGN = (401, 404, 403, 403, 404, 404, 404, 403, 200, 200, 200)
 # A clerk names an organization that is not his.
-SUBMIT = (401, 403, 201, 403, 403, 201, 201, 404, 403, 201)
-OPERATE = (401, 403, 403, 200, 403, 403, 200, 403, 403, 200)
-FOREIGN_OPERATE = (401, 403, 403, 404, 403, 403, 404, 403, 403, 200)
-STAFF = (401, 403, 403, 403, 403, 403, 403, 403, 403, 200)
+SUBMIT = (401, 403, 201, 403, 403, 201, 201, 404, 403, 201, 201)
+OPERATE = (401, 403, 403, 200, 403, 403, 200, 403, 403, 200, 200)
+FOREIGN_OPERATE = (401, 403, 403, 404, 403, 403, 404, 403, 403, 200, 200)
+STAFF = (401, 403, 403, 403, 403, 403, 403, 403, 403, 200, 200)
+ADMINISTER = (401, 403, 403, 403, 403, 403, 403, 403, 403, 403, 200)
 PUBLIC = (200,) * len(ROLES)
-FIGURES = (401, 403, 403, 403, 403, 403, 403, 403, 200, 200)
+FIGURES = (401, 403, 403, 403, 403, 403, 403, 403, 200, 200, 200)
 
 Row = tuple[str, str, Any, tuple[int, ...], tuple[int, ...] | None]
 
@@ -68,10 +70,11 @@ TABLE: tuple[Row, ...] = (
     ("GET", "queues/", None, READ, None),
     ("GET", "queues/code/", None, READ, None),
     ("PATCH", "queues/code/", {"concurrency": 2}, STAFF, None),
+    ("PATCH", "queues/code/", {"policy": "weighted"}, ADMINISTER, None),
     ("POST", "queues/code/pause/", None, STAFF, None),
     ("POST", "queues/code/resume/", None, STAFF, None),
     ("GET", "organizations/{organization}/", None, READ, FOREIGN),
-    ("PATCH", "organizations/{organization}/", {"name": "New"}, STAFF, STAFF),
+    ("PATCH", "organizations/{organization}/", {"name": "New"}, ADMINISTER, ADMINISTER),
     ("GET", "organizations/{organization}/usage/", None, READ, FOREIGN),
     ("GET", "organizations/{organization}/events/", None, READ, FOREIGN),
     ("GET", "exports/{export}/", None, READ, FOREIGN),
@@ -104,6 +107,7 @@ STAFF_MAY: dict[str, tuple[str, ...]] = {
     "clerk": (),
     "staff viewer": ("view_task",),
     "operator": ("view_task", "operate_queue"),
+    "administrator": ("view_task", "operate_queue", "administer_queue"),
 }
 
 

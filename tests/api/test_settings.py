@@ -17,7 +17,7 @@ def gates(redis: Any, queue: str = "code") -> dict[str, str]:
     return {k.decode(): v.decode() for k, v in redis.hgetall(keys.meta(queue)).items()}
 
 
-def test_staff_change_a_queue_and_the_next_acquire_obeys(staff: ApiClient, redis: Any):
+def test_staff_change_a_queue_and_the_next_acquire_obeys(administrator: ApiClient, redis: Any):
     change = {
         "limiter": {"max": 7, "duration": 2.5},
         "concurrency": 9,
@@ -26,7 +26,7 @@ def test_staff_change_a_queue_and_the_next_acquire_obeys(staff: ApiClient, redis
         "policy": "weighted",
     }
 
-    told = staff.change("queues/code/", change)
+    told = administrator.change("queues/code/", change)
 
     assert told.status_code == 200
     assert told.json() | change == told.json()
@@ -36,11 +36,11 @@ def test_staff_change_a_queue_and_the_next_acquire_obeys(staff: ApiClient, redis
     assert (written["concurrency"], written["org_cap"], written["weighted"]) == ("4", "2", "1")
 
 
-def test_what_is_left_out_stays_and_null_gives_back_the_default(staff: ApiClient):
-    staff.change("queues/code/", {"limiter": {"max": 7, "duration": 2}, "concurrency": 9})
+def test_what_is_left_out_stays_and_null_gives_back_the_default(administrator: ApiClient):
+    administrator.change("queues/code/", {"limiter": {"max": 7, "duration": 2}, "concurrency": 9})
 
-    kept = staff.change("queues/code/", {"policy": "weighted"}).json()
-    given_back = staff.change("queues/code/", {"limiter": None, "concurrency": None}).json()
+    kept = administrator.change("queues/code/", {"policy": "weighted"}).json()
+    given_back = administrator.change("queues/code/", {"limiter": None, "concurrency": None}).json()
 
     assert (kept["limiter"], kept["concurrency"]) == ({"max": 7, "duration": 2.0}, 9)
     assert (given_back["limiter"]["max"], given_back["concurrency"]) == (50, 3)
@@ -93,10 +93,10 @@ def test_a_change_without_redis_is_done_and_told_without_figures(staff: ApiClien
     )
 
 
-def test_staff_change_an_organization(staff: ApiClient, redis: Any):
+def test_staff_change_an_organization(administrator: ApiClient, redis: Any):
     make_organization("acme", tier="free")
 
-    told = staff.change(
+    told = administrator.change(
         "organizations/acme/", {"tier": "professional", "name": "Acme", "isSuspended": True}
     )
 
@@ -104,27 +104,27 @@ def test_staff_change_an_organization(staff: ApiClient, redis: Any):
     assert (told.json()["tier"], told.json()["name"]) == ("professional", "Acme")
     assert told.json()["isSuspended"] is True
     assert redis.get(keys.organization_tier("acme")) == b"professional"
-    assert staff.change("organizations/acme/", {"tier": None}).json()["tier"] is None
+    assert administrator.change("organizations/acme/", {"tier": None}).json()["tier"] is None
     assert Organization.objects.get().name == "Acme"
-    assert staff.change("organizations/acme/", {"name": ""}).json()["name"] == ""
+    assert administrator.change("organizations/acme/", {"name": ""}).json()["name"] == ""
 
 
 @pytest.mark.parametrize(
     "change", [{"tier": "gold"}, {"name": "a\u0085b"}, {"isSuspended": None}, {"id": "other"}]
 )
 def test_a_change_that_no_organization_can_have_is_refused(
-    staff: ApiClient, change: dict[str, Any]
+    administrator: ApiClient, change: dict[str, Any]
 ):
     make_organization("acme")
 
-    told = staff.change("organizations/acme/", change)
+    told = administrator.change("organizations/acme/", change)
 
     assert (told.status_code, told.json()["code"]) == (400, "VALIDATION_ERROR")
     assert Organization.objects.get().tier_id == "enterprise"
 
 
-def test_a_change_makes_no_organization(staff: ApiClient):
-    told = staff.change("organizations/nobody/", {"tier": "free"})
+def test_a_change_makes_no_organization(administrator: ApiClient):
+    told = administrator.change("organizations/nobody/", {"tier": "free"})
 
     assert (told.status_code, told.json()["code"]) == (404, "ORGANIZATION_UNKNOWN")
     assert not Organization.objects.exists()

@@ -51,7 +51,7 @@ def test_queue_roles_makes_three_groups_and_may_be_repeated():
     assert may("Queue viewer") < may("Queue operator") < may("Queue admin")
     assert "view_task" in may("Queue viewer")
     assert "operate_queue" not in may("Queue viewer")
-    assert "change_tierpolicy" in may("Queue admin")
+    assert "administer_queue" in may("Queue admin") - may("Queue operator")
 
 
 def test_queue_pause_and_resume_take_a_type_or_an_organization():

@@ -4,17 +4,8 @@ from typing import Any
 
 from django.contrib.auth.models import Group, Permission
 from django.core.management.base import BaseCommand
-from django.db.models import Q
 
-APP = "plugspace_queue"
-VIEW = Q(codename__startswith="view_")
-OPERATE = Q(codename="operate_queue")
-
-ROLES: dict[str, Q] = {
-    "Queue viewer": VIEW,
-    "Queue operator": VIEW | OPERATE,
-    "Queue admin": Q(),
-}
+from plugspace_queue.domain import permissions
 
 
 class Command(BaseCommand):
@@ -23,11 +14,11 @@ class Command(BaseCommand):
     help = "Make or complete the groups Queue viewer, Queue operator and Queue admin."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ours = Permission.objects.filter(content_type__app_label=APP)
-        for name, which in ROLES.items():
+        ours = Permission.objects.filter(content_type__app_label=permissions.APP)
+        for name, codenames in permissions.GROUPS.items():
             group, is_new = Group.objects.get_or_create(name=name)
-            permissions = list(ours.filter(which))
-            group.permissions.add(*permissions)
+            given = list(ours.filter(codename__in=codenames))
+            group.permissions.add(*given)
             word = "made" if is_new else "is there"
             if options["verbosity"]:
-                self.stdout.write(f"{name}: {word}, {len(permissions)} permissions of the queue")
+                self.stdout.write(f"{name}: {word}, {len(given)} permissions of the queue")

@@ -1,0 +1,1 @@
+"""What holds everywhere: rules of the product that every surface reads."""
