@@ -19,10 +19,12 @@ from plugspace_queue.schemas.analysis import AnalysisOutput
 from plugspace_queue.schemas.inputs import AnalyzeInput
 from project.agents.analysis import styles, technologies
 from project.agents.analysis.analyst import analyze
+from project.agents.analysis.document import Document
 from project.agents.analysis.fetch import MAX_BYTES, fetch
 from project.agents.analysis.guard import is_public, target_of
 from tests.agents.making import make_code, make_plan
 from tests.agents.web import Web, running_web, text
+from tests.growth import MOST, Maker, growth, many
 
 PAGE = """<!doctype html><html lang="en"><head><title>Tulip &amp; Co</title>
 <meta name="description" content="Flowers"><meta name="generator" content="WordPress 6.5">
@@ -280,3 +282,103 @@ def test_colours_are_found_in_every_notation_and_like_ones_are_one() -> None:
     )
 
     assert [(use.color, use.uses) for use in report.colors] == [("#ff0000", 6), ("#0000ff", 1)]
+
+
+def test_colours_are_found_where_other_values_stand_among_them() -> None:
+    report = styles.read(
+        [
+            "a{color:rgb(255 0 0/var(--x));border:1px solid hwb(0 0% 0%);c:lab(50 1 2)}",
+            "@media print{b{&:hover{color:hsla(0,100%,50%,.5);background:transparent}}}",
+            "c{background:rgb(nan,1,2) rgb(1e999,0,0) color() lab(1 2 3 4 5) #12345; --y: #f00",
+            "d{font:12px Navy;animation-name:red;a:red/*}*/;color:#f00!important}",
+            "e{width:" + "1" * 5_000 + "}",
+        ]
+    )
+
+    assert [(use.color, use.uses) for use in report.colors] == [("#ff0000", 6)]
+    assert (report.custom_properties, report.media_queries) == (1, 1)
+
+
+def test_the_first_name_of_each_stack_is_a_font() -> None:
+    stacks = ["'Lora', serif", "Lora", "Open  Sans, Arial", "var(--f), Arial", r'"\d800 a"', ","]
+    report = styles.read([f"a{{font-family:{stack}}}" for stack in stacks])
+
+    assert report.fonts == ["Lora", "Open Sans", "\ufffda"]
+
+
+def test_more_style_than_is_read_is_said(web: Web) -> None:
+    web.pages["/"] = text(f"<style>a{{color:red}}</style><style>{' ' * 600_000}</style>")
+
+    report = look(f"{web.url}/")
+
+    assert any("read only so far" in note for note in report.notes)
+    assert report.design is not None
+    assert [use.color for use in report.design.colors] == ["#ff0000"]
+
+
+def test_a_page_that_is_nested_deeper_than_browsers_go_is_read_only_so_far(web: Web) -> None:
+    web.pages["/"] = text("<title>deep</title>" + "<div>" * 100_000 + "<h1>late</h1>")
+
+    report = look(f"{web.url}/")
+
+    assert any("nested too deep" in note for note in report.notes)
+    assert (report.title, report.pages[0].headings) == ("deep", [])
+
+
+HOSTILE_PAGES: dict[str, Maker] = {
+    "styles": many(":a", "<style>"),
+    "deep": many("<div>", after="</p>" * 9_000),
+    "lists": many("<ul><li>"),
+    "bold": many("<b><p>"),
+    "options": many("<option>", "<select>"),
+    "formats": many("</p>", "<b><i><u>" * 100),
+    "attributes": lambda n: "<a " + " ".join(f"a{at}" for at in range(n // 7)) + ">",
+    "attribute": many("a", '<a b="'),
+    "htmls": lambda n: "".join(f"<html a{at}>" for at in range(n // 12)),
+    "comments": many("<!--"),
+    "endings": many("</", "<script>"),
+    "headings": many("&amp;", "<h1>"),
+    "titles": many("<title>&lt;"),
+    "less": many("<"),
+    "links": many("<a href=//[>"),
+}
+HOSTILE_SHEETS: dict[str, Maker] = {
+    "colons": many(":a"),
+    "braces": many("{"),
+    "functions": many("a(", "a{b:"),
+    "rgb": many("rgb(", "a{b:"),
+    "arguments": many("1 ", "a{b:rgb("),
+    "comments": many("/*"),
+    "quotes": many('"\n'),
+    "escapes": many("\\"),
+    "urls": many("url( "),
+    "digits": many("1"),
+    "nested": many("a{b:c;"),
+    "at": many("@media{"),
+    "colours": lambda n: "a{b:" + "".join(f"#{at:06x} " for at in range(n // 8)) + "}",
+    "fonts": many("a,", "a{font-family:"),
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE_PAGES.values(), ids=HOSTILE_PAGES)
+def test_twice_the_page_takes_twice_the_time_whatever_it_is_made_of(make: Maker) -> None:
+    assert growth(Document, make) <= MOST
+
+
+@pytest.mark.parametrize("make", HOSTILE_SHEETS.values(), ids=HOSTILE_SHEETS)
+def test_twice_the_style_takes_twice_the_time_whatever_it_is_made_of(make: Maker) -> None:
+    assert growth(lambda sheet: styles.read([sheet]), make) <= MOST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", HOSTILE_PAGES.values(), ids=HOSTILE_PAGES)
+def test_the_largest_page_is_reported_on_within_seconds_whatever_it_is_made_of(
+    web: Web, make: Maker
+) -> None:
+    web.pages["/"] = text(make(MAX_BYTES))
+    spent = time.process_time()
+
+    assert look(f"{web.url}/").pages
+
+    # Processor time, the same on a busy machine; two hours it was for `:a:a`.
+    assert time.process_time() - spent < 20
