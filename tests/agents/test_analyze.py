@@ -3,6 +3,7 @@
 import gzip
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -196,14 +197,60 @@ def test_a_redirect_to_a_private_address_is_refused(
         "fd00::1",
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::5db8:d822",
         "2002:7f00:1::",
+        "2002:5db8:d822::1",
+        "2001:0:5db8:d822:0:0:a247:27dd",
+        "192.0.0.1",
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.0.0.170",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.19.255.255",
+        "198.51.100.1",
+        "203.0.113.1",
+        "240.0.0.1",
+        "fec0::1",
+        "feff::1",
+        "3fff::1",
+        "3fff:fff:ffff::1",
+        "2001:db8::1",
+        "2001:1::1",
+        "2001:2::1",
+        "2001:10::1",
+        "2001:20::1",
+        "100::1",
+        "5f00::1",
+        "ff02::1",
+        "::ffff:192.0.0.1",
+        "::ffff:0:5db8:d822",
+        "::5db8:d822",
+        "4000::1",
     ],
 )
 def test_private_addresses_are_known_in_every_dress(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "93.184.216.34",
+        "100.128.0.1",
+        "192.0.1.1",
+        "192.31.196.1",
+        "198.20.0.1",
+        "2606:2800:220:1:248:1893:25c8:1946",
+        "2001:4860:4860::8888",
+        "2a00:1450:4001:81b::200e",
+        "3ffe::1",
+        "64:ff9b::5db8:d822",
+        "::ffff:93.184.216.34",
+    ],
+)
 def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
