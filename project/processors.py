@@ -66,9 +66,13 @@ def write_site(context: Context) -> CodeOutput:
     return _done(context, written)
 
 
-@processor("ANALYZE", timeout=300)
+@processor("ANALYZE", timeout=300, isolation="process")
 def analyze_site(context: Context) -> AnalysisOutput:
-    """An address of the web is visited and reported on."""
+    """An address of the web is visited and reported on.
+
+    In a process of its own: parsers written in C read what strangers made, and a call in C can be
+    ended with its process only.
+    """
     found = analyze(
         context.input,
         allow_private=_allows_private(),

@@ -7,6 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from project.environment import words
 
 DEVELOPMENT_KEY = "only-for-development-and-tests-production-sets-SECRET_KEY"
+SHORTEST_KEY = 32
 DEVELOPMENT_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
 
 
@@ -32,8 +33,8 @@ def _serves_others(environ: Mapping[str, str]) -> bool:
 def _missing(environ: Mapping[str, str]) -> list[str]:
     checks = [
         (
-            bool(environ.get("SECRET_KEY")),
-            "Set SECRET_KEY to a long random text.",
+            _is_secret(environ.get("SECRET_KEY", "")),
+            f"Set SECRET_KEY to a random text of at least {SHORTEST_KEY} characters.",
         ),
         (
             bool(environ.get("ALLOWED_HOSTS", "").strip(", ")),
@@ -46,6 +47,11 @@ def _missing(environ: Mapping[str, str]) -> list[str]:
         ),
     ]
     return [sentence for is_there, sentence in checks if not is_there]
+
+
+def _is_secret(key: str) -> bool:
+    # Sessions and password resets are signed with it: who can guess it is anybody.
+    return len(key.strip()) >= SHORTEST_KEY and key != DEVELOPMENT_KEY
 
 
 def _has_server(environ: Mapping[str, str]) -> bool:

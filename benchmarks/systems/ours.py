@@ -90,7 +90,7 @@ def _environment(redis: "Redis", database_url: str) -> dict[str, str]:
         "SENTINELS": "",
         # As in production: with DEBUG Django keeps every statement.
         "DEBUG": "0",
-        "SECRET_KEY": "of-a-benchmark",
+        "SECRET_KEY": "of-a-benchmark-" + "x" * 32,
         "ALLOWED_HOSTS": "localhost",
     }
 

@@ -17,9 +17,7 @@ from plugspace_queue.admin.changelists import KeysetChangeList
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.policies import LONGEST_WINDOW, SHORTEST_WINDOW
-from plugspace_queue.rules.redaction import redacted
-
-LONGEST_JSON = 200_000
+from plugspace_queue.rules.redaction import LONGEST, excerpt
 
 
 class PermittedMixin:
@@ -133,8 +131,8 @@ def pretty(value: Any) -> SafeString | str:
     """JSON for people: indented, without its secrets, in a box that scrolls."""
     if value in (None, {}, []):
         return "-"
-    text = json.dumps(redacted(value), indent=2, ensure_ascii=False)
-    if len(text) > LONGEST_JSON:
-        left = len(text) - LONGEST_JSON
-        text = f"{text[:LONGEST_JSON]}\n… {left} more characters; the API has all of it."
+    shown, left = excerpt(value)
+    text = json.dumps(shown, indent=2, ensure_ascii=False)
+    if left := left + max(len(text) - LONGEST, 0):
+        text = f"{text[:LONGEST]}\n… {left} more characters; the API has all of it."
     return format_html('<pre class="psq-json" tabindex="0">{}</pre>', text)

@@ -1,6 +1,5 @@
 """Searches by columns that are quick to read within one organization only."""
 
-import re
 from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
@@ -10,25 +9,28 @@ from django.http import HttpRequest
 
 M = TypeVar("M", bound=Model)
 
-WITHIN = re.compile(r"(.+?)\s+org:(\S+)")
-
 
 def within(
     request: HttpRequest, rows: QuerySet[M], field: str, term: str, form: str
 ) -> QuerySet[M]:
     """Rows of one organization for `value org:ID`; without it none, and a sentence says so."""
-    found = WITHIN.fullmatch(term)
-    if found is None:
+    value, organization_id = _apart(term)
+    if not organization_id:
         messages.warning(request, f"Say where: {form}. Else every row would be read.")
         return rows.none()
-    value, organization_id = found.groups()
     return rows.filter(organization_id=organization_id, **{field: value})
 
 
 def organization_of(term: str) -> str:
     """The ID of `value org:ID`; "" when it names none."""
-    found = WITHIN.fullmatch(term)
-    return found[2] if found else ""
+    return _apart(term)[1]
+
+
+def _apart(term: str) -> tuple[str, str]:
+    """Value and organization of `value org:ID`; two empty texts when it is not that."""
+    parts = term.rsplit(maxsplit=1)
+    named = parts[-1].removeprefix("org:") if len(parts) == 2 else ""
+    return (parts[0], named) if named and named != parts[1] else ("", "")
 
 
 class ExactSearchMixin:

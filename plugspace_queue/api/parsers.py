@@ -1,6 +1,7 @@
 """Bodies: JSON only, read up to the limit of the view and never beyond."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -74,7 +75,20 @@ def _too_large(limit: int) -> PayloadTooLarge:
 
 def _loads(data: bytes) -> Any:
     # Strict as DRF's own: NaN and Infinity are no JSON.
-    return json.loads(data.decode(), parse_constant=_refuse_constant)
+    return json.loads(
+        data.decode(), parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+    )
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Parsers disagree on which of two equal keys counts: what a proxy checked before us might not
+    # be what we read.
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        key = next(key for key, count in counts.items() if count > 1)
+        raise ValueError(f"the key {key[:100]!r} stands twice in one object")
+    return found
 
 
 def _refuse_constant(name: str) -> None:

@@ -16,7 +16,7 @@ from plugspace_queue.door.admission import Admitted, admit
 from plugspace_queue.door.new_task import NewTask
 from plugspace_queue.door.replays import Submitted
 from plugspace_queue.errors import QueueError, QuotaExceeded
-from plugspace_queue.models import Task
+from plugspace_queue.models import IdempotencyKey, Task
 from plugspace_queue.models.insert import insert_tasks
 
 
@@ -31,6 +31,8 @@ class Item:
 
 # Room behind the key of a bulk for the place of an item.
 LONGEST_BULK_KEY = validating.LONGEST_KEY - 15
+# Between the two: a control character, so that it is no key that a caller could give.
+PLACE = "\n#"
 
 
 def add_tasks(
@@ -42,10 +44,11 @@ def add_tasks(
     arguments = list(given)
     admitted = _admitted(arguments, limit_requests=limit_requests)
     items = [_checked(index, item, admitted, now) for index, item in enumerate(arguments)]
+    rows: list[IdempotencyKey] = []
     if key is not None:
-        items = _under(key, items)
+        items, rows = _under(key, items)
     with transaction.atomic(using=submitting.alias()):
-        return _stored(items, now)
+        return _stored(items, rows, now)
 
 
 def _admitted(
@@ -69,19 +72,28 @@ def _checked(
     return Item(index, new, admitted[new.organization_id])
 
 
-def _under(key: str, items: Sequence[Item]) -> list[Item]:
-    """Each item with a key of its own below the bulk's, which stands for all items together."""
+def _under(key: str, items: Sequence[Item]) -> tuple[list[Item], list[IdempotencyKey]]:
+    """Each item with a key of its own below the bulk's, which stands for all items together.
+
+    And the bulk's own, unsaved, for each organization: tasks and workflows cannot take it too.
+    """
     bulk = new_task.fingerprint_of("bulk", items=[item.new.fingerprint() for item in items])
     named = []
     for item in items:
         with _at(item.index):
-            named.append(replace(item, new=item.new.of_bulk(bulk, f"{key}#{item.index}")))
-    return named
+            named.append(replace(item, new=item.new.of_bulk(bulk, f"{key}{PLACE}{item.index}")))
+    organizations = dict.fromkeys(item.new.organization_id for item in items)
+    return named, [
+        IdempotencyKey(organization_id=organization_id, key=key, fingerprint=bulk)
+        for organization_id in organizations
+    ]
 
 
-def _stored(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
+def _stored(
+    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
+) -> list[Submitted[Task]]:
     """What is new in bulk, replays one by one; in the order given."""
-    done = _store_new(items, now)
+    done = _store_new(items, replays.new(rows), now)
     for item in items:
         if item.index not in done:
             with _at(item.index):
@@ -89,17 +101,20 @@ def _stored(items: Sequence[Item], now: datetime) -> list[Submitted[Task]]:
     return [done[item.index] for item in items]
 
 
-def _store_new(items: Sequence[Item], now: datetime) -> dict[int, Submitted[Task]]:
-    """Store what no key tells to be a replay, by index."""
+def _store_new(
+    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
+) -> dict[int, Submitted[Task]]:
+    """Store what no key tells to be a replay, by index; `rows` are keys of the whole bulk."""
     keyless = [item for item in items if item.new.idempotency_key is None]
     if len(keyless) == len(items):
-        return _store_bulk(items, now)
+        return _store_bulk(items, (), now)
     try:
         with transaction.atomic(using=submitting.alias()):
-            return _store_bulk([*keyless, *_first_uses(items)], now)
+            return _store_bulk([*keyless, *_first_uses(items)], rows, now)
     except replays.KeyTaken:
         # Somebody used one of the keys meanwhile: all that have one go one by one.
-        return _store_bulk(keyless, now)
+        replays.new(rows)
+        return _store_bulk(keyless, (), now)
 
 
 def _first_uses(items: Sequence[Item]) -> list[Item]:
@@ -112,12 +127,14 @@ def _first_uses(items: Sequence[Item]) -> list[Item]:
     return [item for key, item in first.items() if key not in used]
 
 
-def _store_bulk(items: Sequence[Item], now: datetime) -> dict[int, Submitted[Task]]:
+def _store_bulk(
+    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
+) -> dict[int, Submitted[Task]]:
     items = sorted(items, key=lambda item: item.index)
     asked = [item.new for item in items]
     parents = dependencies.parents_of(asked)
     tasks = [_built(item, parents, now) for item in items]
-    _take_keys(items, tasks)
+    _take_keys(items, tasks, rows)
     counters = _reserve(items, now)
     month = quotas.month_of(now)
     for task in tasks:
@@ -131,12 +148,19 @@ def _store_bulk(items: Sequence[Item], now: datetime) -> dict[int, Submitted[Tas
     }
 
 
-def _take_keys(items: Sequence[Item], tasks: Sequence[Task]) -> None:
+def _take_keys(
+    items: Sequence[Item], tasks: Sequence[Task], rows: Sequence[IdempotencyKey]
+) -> None:
     """Before anything is reserved: who races with the same key waits here."""
     pairs = zip(items, tasks, strict=True)
-    rows = [submitting.key_of(item.new, task) for item, task in pairs if item.new.idempotency_key]
-    if rows:
-        replays.take(rows)
+    taken = [submitting.key_of(item.new, task) for item, task in pairs if item.new.idempotency_key]
+    for row in rows:
+        # The key of a bulk lasts as long as the first task of its organization.
+        row.task_id = next(
+            (task.pk for task in tasks if task.organization_id == row.organization_id), None
+        )
+    if taken := [*(row for row in rows if row.task_id), *taken]:
+        replays.take(taken)
 
 
 def _built(item: Item, parents: dependencies.Parents, now: datetime) -> Task:

@@ -10,7 +10,7 @@ from plugspace_queue.door.lineage import CallerContext
 from plugspace_queue.door.workflow_input import WorkflowInput, step_inputs
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.models import Task
-from plugspace_queue.rules.kinds import steps_of
+from plugspace_queue.rules.kinds import PURPOSES, steps_of
 from plugspace_queue.types import Kind, State, TaskType
 
 
@@ -93,6 +93,10 @@ def _steps(kind: Kind, options: dict[str, Any]) -> tuple[TaskType, ...]:
     )
     if not steps:
         validating.refuse("input.options", f"leave no step of {kind}")
+    purpose = PURPOSES.get(kind)
+    if purpose is not None and purpose not in steps:
+        skip = f"skip{purpose.capitalize()}"
+        validating.refuse(f"input.options.{skip}", f"leaves out the step that {kind} is for")
     return steps
 
 

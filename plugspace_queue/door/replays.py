@@ -76,6 +76,20 @@ def used(keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     }
 
 
+def new(rows: Sequence[IdempotencyKey]) -> list[IdempotencyKey]:
+    """Those of these unsaved rows, all of one key, whose organization has not used it.
+
+    Raises IdempotencyConflict where it was used with other arguments.
+    """
+    by_organization = {row.organization_id: row for row in rows}
+    found = IdempotencyKey.objects.filter(
+        organization_id__in=by_organization, key__in={row.key for row in rows}
+    )
+    for known in found if rows else ():
+        _require_same(known, by_organization.pop(known.organization_id))
+    return list(by_organization.values())
+
+
 def _known(row: IdempotencyKey) -> IdempotencyKey | None:
     found = IdempotencyKey.objects.filter(organization_id=row.organization_id, key=row.key)
     return found.select_related("task", "workflow").first()
@@ -83,8 +97,11 @@ def _known(row: IdempotencyKey) -> IdempotencyKey | None:
 
 def _require_same(known: IdempotencyKey, row: IdempotencyKey) -> None:
     if known.fingerprint != row.fingerprint:
+        first = known.task_id or known.workflow_id
         raise IdempotencyConflict(
-            f"The idempotency key {row.key!r} was used before with other arguments; take a new"
-            " key.",
+            f"The idempotency key {row.key!r} was used before with other arguments, for the"
+            f" {'task' if known.task_id else 'workflow'} {first}; take a new key.",
             key=row.key,
+            task_id=str(known.task_id) if known.task_id else None,
+            workflow_id=str(known.workflow_id) if known.workflow_id else None,
         )

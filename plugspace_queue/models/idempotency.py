@@ -8,7 +8,10 @@ from plugspace_queue.models.workflow import Workflow
 
 
 class IdempotencyKey(models.Model):
-    """Unique per organization over tasks and workflows, as long as the first one's row is there."""
+    """Unique per organization over tasks, bulks and workflows, while the first one's row is there.
+
+    A bulk has its own key, with its first task, and one for each item below it.
+    """
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)

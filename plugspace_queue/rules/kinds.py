@@ -13,6 +13,9 @@ STEPS: dict[Kind, tuple[TaskType, ...]] = {
     Kind.ANALYZE_ONLY: (T.ANALYZE,),
 }
 
+#: The step that a kind is for; without it nothing of it would be left.
+PURPOSES: dict[Kind, TaskType] = {Kind.DESIGN_ONLY: T.DESIGN}
+
 
 def steps_of(
     kind: Kind, *, skip_design: bool = False, skip_code: bool = False

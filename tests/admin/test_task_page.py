@@ -1,6 +1,7 @@
 """The page of one task: timeline, progress, viewers without secrets, buttons with a reason."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -139,6 +140,42 @@ def test_very_long_json_is_cut_and_says_so(root: Client):
 
     assert "more characters; the API has all of it" in page
     assert len(page) < 300_000
+
+
+HOSTILE = {
+    "scheme": "a-" * 30_000,
+    "address": "a://:" * 12_000,
+    "bearer": "Bearer" + " " * 60_000,
+    "bearers": "Bearer " * 9_000,
+    "capitals": "A" * 60_000 + "a",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_text_that_is_made_to_be_slow_does_not_hold_up_the_page(root: Client, text: str):
+    spent = time.process_time()
+
+    page = page_of(root, make_task(input={"prompt": text, text: [text]}, error={"message": text}))
+
+    # Processor time: it was more than a minute, and is the same on a busy machine.
+    assert time.process_time() - spent < 10
+    assert text[:1_000] in page
+
+
+@pytest.mark.parametrize("secret", ["https://bob:hunter2hunter2@host/", "Bearer hunter2hunter2"])
+def test_a_secret_that_stands_where_long_text_is_cut_is_not_shown(root: Client, secret: str):
+    for place in range(199_960, 200_000, 5):
+        task = make_task(input={"prompt": "x " * (place // 2) + secret + " x" * 1_000})
+
+        assert "hunter" not in page_of(root, task)
+
+
+def test_deep_json_is_cut_where_its_indents_would_make_it_long(root: Client):
+    deep: list[object] = [1] * 40_000
+    for _ in range(200):
+        deep = [deep]
+
+    assert len(page_of(root, make_task(result={"deep": deep}))) < 300_000
 
 
 def test_a_button_takes_a_reason_into_the_audit(operator: Client):

@@ -3,6 +3,7 @@
 import gzip
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -19,10 +20,12 @@ from plugspace_queue.schemas.analysis import AnalysisOutput
 from plugspace_queue.schemas.inputs import AnalyzeInput
 from project.agents.analysis import styles, technologies
 from project.agents.analysis.analyst import analyze
+from project.agents.analysis.document import Document
 from project.agents.analysis.fetch import MAX_BYTES, fetch
 from project.agents.analysis.guard import is_public, target_of
 from tests.agents.making import make_code, make_plan
 from tests.agents.web import Web, running_web, text
+from tests.growth import MOST, Maker, growth, many
 
 PAGE = """<!doctype html><html lang="en"><head><title>Tulip &amp; Co</title>
 <meta name="description" content="Flowers"><meta name="generator" content="WordPress 6.5">
@@ -194,14 +197,60 @@ def test_a_redirect_to_a_private_address_is_refused(
         "fd00::1",
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::5db8:d822",
         "2002:7f00:1::",
+        "2002:5db8:d822::1",
+        "2001:0:5db8:d822:0:0:a247:27dd",
+        "192.0.0.1",
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.0.0.170",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.19.255.255",
+        "198.51.100.1",
+        "203.0.113.1",
+        "240.0.0.1",
+        "fec0::1",
+        "feff::1",
+        "3fff::1",
+        "3fff:fff:ffff::1",
+        "2001:db8::1",
+        "2001:1::1",
+        "2001:2::1",
+        "2001:10::1",
+        "2001:20::1",
+        "100::1",
+        "5f00::1",
+        "ff02::1",
+        "::ffff:192.0.0.1",
+        "::ffff:0:5db8:d822",
+        "::5db8:d822",
+        "4000::1",
     ],
 )
 def test_private_addresses_are_known_in_every_dress(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "93.184.216.34",
+        "100.128.0.1",
+        "192.0.1.1",
+        "192.31.196.1",
+        "198.20.0.1",
+        "2606:2800:220:1:248:1893:25c8:1946",
+        "2001:4860:4860::8888",
+        "2a00:1450:4001:81b::200e",
+        "3ffe::1",
+        "64:ff9b::5db8:d822",
+        "::ffff:93.184.216.34",
+    ],
+)
 def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
@@ -280,3 +329,103 @@ def test_colours_are_found_in_every_notation_and_like_ones_are_one() -> None:
     )
 
     assert [(use.color, use.uses) for use in report.colors] == [("#ff0000", 6), ("#0000ff", 1)]
+
+
+def test_colours_are_found_where_other_values_stand_among_them() -> None:
+    report = styles.read(
+        [
+            "a{color:rgb(255 0 0/var(--x));border:1px solid hwb(0 0% 0%);c:lab(50 1 2)}",
+            "@media print{b{&:hover{color:hsla(0,100%,50%,.5);background:transparent}}}",
+            "c{background:rgb(nan,1,2) rgb(1e999,0,0) color() lab(1 2 3 4 5) #12345; --y: #f00",
+            "d{font:12px Navy;animation-name:red;a:red/*}*/;color:#f00!important}",
+            "e{width:" + "1" * 5_000 + "}",
+        ]
+    )
+
+    assert [(use.color, use.uses) for use in report.colors] == [("#ff0000", 6)]
+    assert (report.custom_properties, report.media_queries) == (1, 1)
+
+
+def test_the_first_name_of_each_stack_is_a_font() -> None:
+    stacks = ["'Lora', serif", "Lora", "Open  Sans, Arial", "var(--f), Arial", r'"\d800 a"', ","]
+    report = styles.read([f"a{{font-family:{stack}}}" for stack in stacks])
+
+    assert report.fonts == ["Lora", "Open Sans", "\ufffda"]
+
+
+def test_more_style_than_is_read_is_said(web: Web) -> None:
+    web.pages["/"] = text(f"<style>a{{color:red}}</style><style>{' ' * 600_000}</style>")
+
+    report = look(f"{web.url}/")
+
+    assert any("read only so far" in note for note in report.notes)
+    assert report.design is not None
+    assert [use.color for use in report.design.colors] == ["#ff0000"]
+
+
+def test_a_page_that_is_nested_deeper_than_browsers_go_is_read_only_so_far(web: Web) -> None:
+    web.pages["/"] = text("<title>deep</title>" + "<div>" * 100_000 + "<h1>late</h1>")
+
+    report = look(f"{web.url}/")
+
+    assert any("nested too deep" in note for note in report.notes)
+    assert (report.title, report.pages[0].headings) == ("deep", [])
+
+
+HOSTILE_PAGES: dict[str, Maker] = {
+    "styles": many(":a", "<style>"),
+    "deep": many("<div>", after="</p>" * 9_000),
+    "lists": many("<ul><li>"),
+    "bold": many("<b><p>"),
+    "options": many("<option>", "<select>"),
+    "formats": many("</p>", "<b><i><u>" * 100),
+    "attributes": lambda n: "<a " + " ".join(f"a{at}" for at in range(n // 7)) + ">",
+    "attribute": many("a", '<a b="'),
+    "htmls": lambda n: "".join(f"<html a{at}>" for at in range(n // 12)),
+    "comments": many("<!--"),
+    "endings": many("</", "<script>"),
+    "headings": many("&amp;", "<h1>"),
+    "titles": many("<title>&lt;"),
+    "less": many("<"),
+    "links": many("<a href=//[>"),
+}
+HOSTILE_SHEETS: dict[str, Maker] = {
+    "colons": many(":a"),
+    "braces": many("{"),
+    "functions": many("a(", "a{b:"),
+    "rgb": many("rgb(", "a{b:"),
+    "arguments": many("1 ", "a{b:rgb("),
+    "comments": many("/*"),
+    "quotes": many('"\n'),
+    "escapes": many("\\"),
+    "urls": many("url( "),
+    "digits": many("1"),
+    "nested": many("a{b:c;"),
+    "at": many("@media{"),
+    "colours": lambda n: "a{b:" + "".join(f"#{at:06x} " for at in range(n // 8)) + "}",
+    "fonts": many("a,", "a{font-family:"),
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE_PAGES.values(), ids=HOSTILE_PAGES)
+def test_twice_the_page_takes_twice_the_time_whatever_it_is_made_of(make: Maker) -> None:
+    assert growth(Document, make) <= MOST
+
+
+@pytest.mark.parametrize("make", HOSTILE_SHEETS.values(), ids=HOSTILE_SHEETS)
+def test_twice_the_style_takes_twice_the_time_whatever_it_is_made_of(make: Maker) -> None:
+    assert growth(lambda sheet: styles.read([sheet]), make) <= MOST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", HOSTILE_PAGES.values(), ids=HOSTILE_PAGES)
+def test_the_largest_page_is_reported_on_within_seconds_whatever_it_is_made_of(
+    web: Web, make: Maker
+) -> None:
+    web.pages["/"] = text(make(MAX_BYTES))
+    spent = time.process_time()
+
+    assert look(f"{web.url}/").pages
+
+    # Processor time, the same on a busy machine; two hours it was for `:a:a`.
+    assert time.process_time() - spent < 20

@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 from plugspace_queue import conf
 from plugspace_queue.api import health
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.models import TierPolicy
+from plugspace_queue.models import Task, TierPolicy
 from tests.api.conftest import ApiClient
 from tests.factories import make_organization
 
@@ -39,6 +39,31 @@ def assert_problem(response, status: int, code: str):
 )
 def test_a_body_that_is_no_json_object_is_a_validation_error(acme: ApiClient, body: bytes | str):
     assert_problem(raw(acme, body), 400, "VALIDATION_ERROR")
+
+
+INPUT = '"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery"}'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key"),
+    [
+        ("tasks/", f'{{{INPUT}, "projectId": "site"}}', "projectId"),
+        ("tasks/", f'{{{INPUT}, "project\\u0049d": "other"}}', "projectId"),
+        ("tasks/", f'{{{INPUT.replace("}", ", ")}"prompt": "B"}}}}', "prompt"),
+        ("tasks/bulk/", f'{{"tasks": [{{{INPUT}}}, {{{INPUT}, "type": "CODE"}}]}}', "type"),
+        ("workflows/", '{"projectId": "a", "input": {"prompt": "b"}, "input": {}}', "input"),
+        ("tasks/", '{"a": [{"b": {"' + "k" * 5_000 + '": 1, "' + "k" * 5_000 + '": 1}}]}', "kkk"),
+    ],
+)
+def test_a_key_that_stands_twice_in_one_object_is_refused(
+    acme: ApiClient, path: str, body: str, key: str
+):
+    response = acme.post(f"/api/v1/{path}", body, content_type="application/json")
+
+    assert_problem(response, 400, "VALIDATION_ERROR")
+    assert key in response.json()["detail"]
+    assert len(response.json()["detail"]) < 300
+    assert not Task.objects.exists()
 
 
 @pytest.mark.parametrize(

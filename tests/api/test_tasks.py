@@ -42,6 +42,7 @@ def test_a_repeated_submit_with_the_same_key_is_done_once_and_answers_200(acme: 
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["id"] == again.json()["id"]
     assert (other.status_code, other.json()["code"]) == (409, "IDEMPOTENCY_CONFLICT")
+    assert other.json()["taskId"] == first.json()["id"]
     assert Task.objects.count() == 1
 
 

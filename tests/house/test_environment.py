@@ -7,10 +7,11 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from project import caching, environment
+from project import caching, environment, safety
 
 OURS = ("DATABASE_URL", "REDIS_URL", "SENTINELS", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
 OURS += ("INSECURE_COOKIES", "HSTS_SECONDS", "LOG_FORMAT", "LOG_LEVEL")
+KEY = "long, random and of 32 characters"
 
 
 def read_settings(**variables: str) -> subprocess.CompletedProcess[str]:
@@ -100,7 +101,7 @@ def test_production_sends_its_cookies_over_tls_only(
     )
     production = {
         "DEBUG": "0",
-        "SECRET_KEY": "long and random",
+        "SECRET_KEY": KEY,
         "ALLOWED_HOSTS": "example.org",
         "REDIS_URL": "redis://redis.example",
     }
@@ -150,7 +151,7 @@ def test_without_any_variable_sqlite_and_the_embedded_server_are_used():
 def test_production_names_the_variable_that_is_missing(missing: str):
     variables = {
         "DEBUG": "0",
-        "SECRET_KEY": "long and random",
+        "SECRET_KEY": KEY,
         "ALLOWED_HOSTS": "example.org",
         "REDIS_URL": "redis://redis.example",
     }
@@ -163,9 +164,38 @@ def test_production_names_the_variable_that_is_missing(missing: str):
     assert "ImproperlyConfigured: DEBUG is off, so: Set " + missing in last_line
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["k" * 31, "é" * 31, " " * 40, f"{'k' * 20}{' ' * 20}", safety.DEVELOPMENT_KEY],
+)
+def test_production_refuses_a_key_that_could_be_guessed_and_does_not_repeat_it(key: str):
+    done = read_settings(
+        DEBUG="0", SECRET_KEY=key, ALLOWED_HOSTS="example.org", REDIS_URL="redis://redis.example"
+    )
+
+    assert done.returncode == 1
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert (
+        "DEBUG is off, so: Set SECRET_KEY to a random text of at least 32 characters" in last_line
+    )
+    assert key not in last_line
+
+
+def test_a_key_of_32_characters_is_long_enough_and_development_needs_none():
+    long_enough = read_settings(
+        DEBUG="0",
+        SECRET_KEY="k" * 32,
+        ALLOWED_HOSTS="example.org",
+        REDIS_URL="redis://redis.example",
+    )
+
+    assert long_enough.returncode == 0, long_enough.stderr
+    assert read_settings(DEBUG="1", SECRET_KEY="k").returncode == 0
+
+
 def test_production_runs_when_everything_is_named():
     done = read_settings(
-        DEBUG="0", SECRET_KEY="k", ALLOWED_HOSTS="example.org", REDIS_URL="redis://redis.example"
+        DEBUG="0", SECRET_KEY=KEY, ALLOWED_HOSTS="example.org", REDIS_URL="redis://redis.example"
     )
 
     assert done.returncode == 0, done.stderr
@@ -174,7 +204,7 @@ def test_production_runs_when_everything_is_named():
 
 def test_the_embedded_server_can_be_forced_in_production():
     done = read_settings(
-        DEBUG="0", SECRET_KEY="k", ALLOWED_HOSTS="example.org", PLUGSPACE_EMBEDDED="force"
+        DEBUG="0", SECRET_KEY=KEY, ALLOWED_HOSTS="example.org", PLUGSPACE_EMBEDDED="force"
     )
 
     assert done.returncode == 0, done.stderr
@@ -193,7 +223,7 @@ def test_other_hosts_are_not_served_with_a_forgotten_debug():
 def test_what_breaks_in_production_is_told_to_the_console():
     code = "import django, logging; django.setup(); logging.getLogger('django').error('it broke')"
     done = run_python(
-        code, DEBUG="0", SECRET_KEY="k", ALLOWED_HOSTS="example.org", PLUGSPACE_EMBEDDED="force"
+        code, DEBUG="0", SECRET_KEY=KEY, ALLOWED_HOSTS="example.org", PLUGSPACE_EMBEDDED="force"
     )
 
     assert done.stderr.count("it broke") == 1

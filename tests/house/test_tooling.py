@@ -72,7 +72,12 @@ def test_requirements_are_those_of_the_package_and_its_extras():
 
     asked = {line for line in lines if line and not line.startswith("#")}
 
-    assert asked == {*project["dependencies"], *extras["postgres"], *extras["dev"]}
+    assert asked == {
+        *project["dependencies"],
+        *extras["postgres"],
+        *extras["analyze"],
+        *extras["dev"],
+    }
 
 
 def test_the_matrix_has_a_row_for_every_python_and_django_that_the_package_names():

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 PAGE = Path("docs/operations.md").read_text()
 ENVIRONMENT = {
     "DEBUG": "0",
-    "SECRET_KEY": "a-long-secret-of-this-test",
+    "SECRET_KEY": "a-long-secret-of-this-test-" + "x" * 32,
     "ALLOWED_HOSTS": "127.0.0.1",
 }
 

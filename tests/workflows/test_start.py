@@ -65,6 +65,12 @@ def test_every_kind_becomes_its_chain_of_steps(kind, input, expected):
         ("analyze-only", {"prompt": "x"}, "input.url"),
         ("code-only", {"prompt": "x"}, "input.architecture"),
         ("code-only", {"design": DESIGN, "options": {"skipCode": True}}, "input.options"),
+        ("design-only", PROMPT | {"options": {"skipDesign": True}}, "input.options.skipDesign"),
+        (
+            "design-only",
+            PROMPT | {"options": {"skipDesign": True, "skipCode": True}},
+            "input.options.skipDesign",
+        ),
         ("create", PROMPT | {"architecture": ARCHITECTURE}, "input.architecture"),
         ("create", PROMPT | {"design": DESIGN}, "input.design"),
         ("create", PROMPT | {"unknown": 1}, "input.unknown"),

@@ -36,6 +36,8 @@ class Visit:
         if answer.is_truncated:
             self.notes.append(f"{url[:200]} is larger than 2 MiB and was read only so far.")
         document = Document(clean(answer.text))
+        if document.is_too_deep:
+            self.notes.append(f"{url[:200]} is nested too deep and was read only so far.")
         self.pages.append((answer, document))
         return document
 
@@ -106,6 +108,9 @@ def _report(wish: AnalyzeInput, options: AnalyzeOptions, visit: Visit) -> Analys
     answer, document = visit.pages[0]
     sheets, sheet_bytes = _sheets(visit, answer, document) if _needs_sheets(options) else ([], 0)
     pages = [reports.page(a, d) for a, d in visit.pages]
+    texts = [*document.styles, *sheets]
+    if styles.is_cut(texts):
+        visit.notes.append("The styles are more than 512 KiB and were read only so far.")
     issues = [issue for a, d in visit.pages for issue in reports.issues(a, d)]
     made = AnalysisOutput(
         summary="",
@@ -119,7 +124,7 @@ def _report(wish: AnalyzeInput, options: AnalyzeOptions, visit: Visit) -> Analys
     if options.analyze_tech is not False:
         made.technologies = technologies.recognise(answer, document)
     if options.analyze_design is not False:
-        made.design = styles.read([*document.styles, *sheets])
+        made.design = styles.read(texts)
     if options.analyze_performance is not False:
         made.performance = reports.performance(answer, document, sheet_bytes)
     made.summary = _summary(made, pages, issues)

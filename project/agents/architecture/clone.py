@@ -9,7 +9,7 @@ from project.agents.architecture.draft import Draft, slug_of
 from project.agents.architecture.library import PagePlan
 
 MAX_TAKEN = 6
-BESIDE = re.compile(r"\s+[|–—·:-]\s+")  # noqa: RUF001 -- titles use all of these dashes
+BESIDE = re.compile(r"\s[|–—·:-]\s")  # noqa: RUF001 -- titles use all of these dashes
 
 
 def words_of(analysis: AnalysisOutput) -> str:

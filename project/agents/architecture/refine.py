@@ -11,27 +11,28 @@ from project.agents.architecture.understanding import find_colors, find_mood, me
 
 Rule = Callable[[Draft, str], str]
 
-PIECES = re.compile(r"[.;\n]+|,\s*(?:and |but )?|\s+(?:and|but|then|also)\s+", re.IGNORECASE)
+PIECES = re.compile(r"[.;\n]|,\s?(?:and |but )?|\s(?:and|but|then|also)\s", re.IGNORECASE)
 ADD = re.compile(r"\b(?:add|include|insert|need|want|with|show|give (?:me|us))\b", re.IGNORECASE)
 REMOVE = re.compile(
     r"\b(?:remove|delete|drop|without|no|hide|skip|get rid of|take out)\b", re.IGNORECASE
 )
 RENAME = re.compile(
     r"\b(?:rename(?: (?:it|the site|this))? to|call (?:it|the site)|(?:the )?name (?:should be|is))"
-    r"\s+[\"“']?([^\"”'\n]{2,40})",
+    r"\s{1,9}[\"“']?([^\"”'\n]{2,40})",
     re.IGNORECASE,
 )
 HEADLINE = re.compile(
-    r"\b(?:headline|title|heading|hero)\b[^\"“”:]*(?:\bto\b|:|\bshould (?:be|say)\b)\s*[\"“]?"
-    r"([^\"”\n]{3,120})",
+    r"\b(?:headline|title|heading|hero)\b[^\"“”:]{0,60}"
+    r"(?:\bto\b|:|\bshould (?:be|say)\b)\s{0,9}[\"“]?([^\"”\n]{3,120})",
     re.IGNORECASE,
 )
 NEW_PAGE = re.compile(
-    r"\b(?:add|include|need|want)\s+(?:an?\s+|the\s+|another\s+)?"
-    r"([\w' -]{2,40}?)\s+(?:page|section)\b",
+    r"\b(?:add|include|need|want)\s(?:an?\s|the\s|another\s)?([\w' -]{2,40}?)\s(?:page|section)\b",
     re.IGNORECASE,
 )
-AUDIENCE = re.compile(r"\b(?:aim(?:ed)? at|target(?:ing)?|audience (?:is|should be))\s+(.{3,60})")
+AUDIENCE = re.compile(
+    r"\b(?:aim(?:ed)? at|target(?:ing)?|audience (?:is|should be))\s{1,9}(.{3,60})"
+)
 
 
 def refine(draft: Draft, feedback: list[str]) -> list[Revision]:
@@ -41,8 +42,9 @@ def refine(draft: Draft, feedback: list[str]) -> list[Revision]:
 
 def pieces(text: str) -> list[str]:
     """The single wishes inside one remark; quoted words and headlines stay whole."""
+    text = "\n".join(" ".join(line.split()) for line in text.splitlines())
     if HEADLINE.search(text) or RENAME.search(text):
-        parts = re.split(r"[;\n]+|\.\s", text)
+        parts = re.split(r"[;\n]|\.\s", text)
     else:
         parts = _with_verbs(PIECES.split(text))
     return [part.strip(" .!")[:4_000] for part in parts if part.strip(" .!")][:40]

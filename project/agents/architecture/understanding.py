@@ -35,10 +35,12 @@ COLORS = {
 HEX = re.compile(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b")
 QUOTED = re.compile(r"[\"“«]([^\"“”«»\n]{2,40})[\"”»]")
 NAMED = re.compile(
-    r"\b(?:called|named|titled|brand(?:ed)? as)\s+[\"“«']?"
-    r"([^\W_][\w&'\u2019.-]*(?: [A-Z0-9&][\w&'\u2019.-]*){0,4})"
+    r"\b(?:called|named|titled|brand(?:ed)? as)\s{1,9}[\"“«']?"
+    r"([^\W_][\w&'\u2019.-]{0,60}(?: [A-Z0-9&][\w&'\u2019.-]{0,60}){0,4})"
 )
-OWNED = re.compile(r"\bfor ([A-Z][\w'\u2019-]+(?: (?:(?:&|and|of|the) )*[A-Z][\w'\u2019-]*){0,4})")
+OWNED = re.compile(
+    r"\bfor ([A-Z][\w'\u2019-]{1,60}(?: (?:(?:&|and|of|the) ){0,3}[A-Z][\w'\u2019-]{0,60}){0,4})"
+)
 PEOPLE = re.compile(
     r"\b(?:for|aimed at|targeting) ((?!a |an |the |my |our |me\b)[a-z][a-z' -]{2,50}?)"
     r"(?=[,.;!?\n]|$| with\b| who\b| that\b| in\b| to\b| including\b)"
@@ -49,10 +51,10 @@ ABOUT = re.compile(
     re.IGNORECASE,
 )
 COMMAND = re.compile(
-    r"^\W*(?:please |can you |could you |i (?:want|need|would like) |we need )*"
-    r"(?:to )?(?:create|build|make|design|generate|develop|set up|need|want)?\s*(?:me |us )?"
+    r"^\W{0,9}(?:please |can you |could you |i (?:want|need|would like) |we need ){0,3}"
+    r"(?:to )?(?:create|build|make|design|generate|develop|set up|need|want)?\s{0,9}(?:me |us )?"
     r"(?:a |an |the |my |our )?(?:(?:simple|new|modern|beautiful|nice|small|web ?site|site|web "
-    r"page|landing page|page|homepage)\s+)*(?:for |about )?(?:a |an |the |my |our )?",
+    r"page|landing page|page|homepage)\s{1,9}){0,6}(?:for |about )?(?:a |an |the |my |our )?",
     re.IGNORECASE,
 )
 DARK = re.compile(r"\bdark(?:er)? (?:mode|theme|design|look|ui|scheme|background)\b", re.IGNORECASE)
@@ -132,7 +134,7 @@ def find_subject(prompt: str) -> str:
     first = prompt.strip().splitlines()[0]
     found = ABOUT.search(first)
     text = found[1] if found else COMMAND.sub("", first)
-    words = re.sub(r"^(?:a|an|the|my|our)\s+", "", text.strip(), flags=re.IGNORECASE).split()
+    words = re.sub(r"^(?:a|an|the|my|our)\s{1,9}", "", text.strip(), flags=re.IGNORECASE).split()
     return " ".join(words[:7]).strip(" .,;:!?")[:60]
 
 

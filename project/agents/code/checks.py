@@ -172,7 +172,7 @@ def _loads(pages: dict[str, Document], files: dict[str, str]) -> list[str]:
     ]
     sheets = [text for path, text in files.items() if path.endswith(".css")]
     return wrong + [
-        found for sheet in sheets for found in re.findall(r"@import|url\([^)]*\)", sheet)
+        found for sheet in sheets for found in re.findall(r"@import|url\([^()]{0,300}", sheet)
     ]
 
 
@@ -200,8 +200,8 @@ _PAIRS = [
 
 
 def _schemes(sheet: str) -> list[dict[str, str]]:
-    blocks = re.findall(r":root \{(.*?)\}", sheet, re.DOTALL)
-    return [dict(re.findall(r"--([a-z-]+): (#[0-9a-fA-F]{6});", block)) for block in blocks]
+    blocks = re.findall(r":root \{([^{}]{0,20000})\}", sheet)
+    return [dict(re.findall(r"--([a-z-]{1,64}): (#[0-9a-fA-F]{6});", block)) for block in blocks]
 
 
 def _ratio(one: str, other: str) -> float:
