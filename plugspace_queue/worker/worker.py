@@ -26,7 +26,7 @@ from rq.worker.base import DequeueStrategy
 
 from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
-from plugspace_queue.worker import leftovers
+from plugspace_queue.worker import forkserver, leftovers
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
 
@@ -82,6 +82,8 @@ class Worker(StockWorker):
                 with_scheduler,
                 dequeue_strategy,
             )
+        # Before any thread, and before anything is taken.
+        forkserver.start()
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
         self.crew = self._crew(limits)
         # Before RQ knows of us: whoever is registered ends well when told to.
