@@ -77,6 +77,19 @@ def test_connections_opened_while_the_code_was_loaded_are_no_childs(worker, unti
     assert row.result["connected"] is False
 
 
+def test_a_forkserver_that_was_killed_is_replaced_and_loads_the_code_again(worker, until_final):
+    worker()
+    first = until_final(analyze(), 30)
+    os.kill(first.result["parent"], signal.SIGKILL)
+
+    row = until_final(analyze(), 60)
+
+    assert is_loaded_before(row)
+    assert row.result["parent"] != first.result["parent"]
+    assert row.recovery_count == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loading", "reason"), [("error", "no module named as asked"), ("thread", "2 threads")]
 )
