@@ -244,4 +244,4 @@ def _backoff(retry: int) -> float:
     wait = backoff.delay_for(
         retry, base=conf.backoff_delay, jitter=conf.backoff_jitter, chance=random()
     )
-    return min(wait, 900.0)
+    return min(wait, backoff.LONGEST)

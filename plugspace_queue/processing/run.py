@@ -50,6 +50,8 @@ class Run:
     started_at: datetime
     sink: ProgressSink
     results: dict[str, Any] = field(default_factory=dict)
+    began_at: datetime | None = field(init=False)
+    """When the processor's time began; None while the process of an isolated attempt starts."""
     started: float = field(default_factory=time.monotonic)
     told: Told | None = None
     told_at: float = 0.0
@@ -63,6 +65,13 @@ class Run:
     stage: str | None = None
     reports: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.began_at = self.started_at
+
+    def begin(self, now: datetime) -> None:
+        """From here on its time counts."""
+        self.began_at, self.started = now, time.monotonic()
 
     @property
     def task_id(self) -> str:

@@ -1,5 +1,8 @@
 """How long a failed attempt waits before the next one."""
 
+LONGEST = 900.0
+"""Seconds."""
+
 
 def delay_for(retry: int, *, base: float = 2.0, jitter: float = 0.0, chance: float = 0.0) -> float:
     """Seconds before retry number `retry` (from 1): base · 2^(retry-1), plus a part of it.
@@ -22,4 +25,4 @@ def provider_wait(retry_after: float | None, fallback: float) -> float:
     """
     if retry_after is None:
         return fallback
-    return float(min(max(retry_after, 0.1), 900.0))
+    return float(min(max(retry_after, 0.1), LONGEST))

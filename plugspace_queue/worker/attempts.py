@@ -51,7 +51,12 @@ class Attempts:
         self._slots_for(run, entry).start(held, run, entry)
 
     def is_late(self, run: Run) -> bool:
-        """Whether its time is over; it stands still while another one keeps the event loop."""
+        """Whether its time is over; it stands still while another one keeps the event loop.
+
+        That of an isolated attempt begins when its process has started.
+        """
+        if self._children.is_starting(run):
+            return False
         is_held_up = self._loop is not None and self._loop.is_held_up(run)
         return not is_held_up and time.monotonic() - run.started > run.timeout
 
@@ -84,7 +89,8 @@ class Attempts:
         long = self._retired.longer_than(get_settings().hard_stop)
         if self._loop is not None and any(self._loop.is_unheard(run) for _, run in long):
             return "the event loop does not turn"
-        taken = Counter(held.queue for held, _ in long)
+        # A process that is still starting ends when it has.
+        taken = Counter(held.queue for held, run in long if not self._children.is_starting(run))
         full = [desk.name for desk in desks if 0 < desk.slots <= taken[desk.name]]
         return f"every slot of {' and '.join(full)} is retired" if full else ""
 

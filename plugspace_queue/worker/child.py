@@ -14,12 +14,10 @@ import django
 from django.apps import apps
 
 if not apps.ready:
-    # The forkserver imports this module once; its children start with Django in place. It ends with
-    # the worker: were it to end before, by a stop that reaches the whole group, its children would
-    # seem dead to a worker that has not told them to stop yet.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The forkserver could not load it (`forkserver.py`).
     django.setup()
 
+from plugspace_queue import clock
 from plugspace_queue.models import Task
 from plugspace_queue.processing.attempt import run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
@@ -52,6 +50,12 @@ class Report:
     percent: float | None = None
     stage: str | None = None
     ending: Ending | None = None
+    wait: float | None = None
+    """Seconds until the ending's `wake_at`: the parent has another clock."""
+
+
+READY = Report()
+"""The child's first word: its code is loaded, and from here on its time counts."""
 
 
 class ReportingRun(Run):
@@ -101,12 +105,17 @@ def main(connection: Connection, order: Order) -> None:
     threading.Thread(target=_listen, args=(connection, run), daemon=True).start()
     ending = _ending(run)
     tidying.end_if_forked(owner)
-    connection.send(Report(ending=ending))
+    connection.send(Report(ending=ending, wait=_wait(ending)))
+
+
+def _wait(ending: Ending) -> float | None:
+    return (ending.wake_at - clock.now()).total_seconds() if ending.wake_at else None
 
 
 def _await_word(connection: Connection) -> None:
     """While this process came its parent may have handed the task back and ended."""
     try:
+        connection.send(READY)
         connection.recv()
     except (EOFError, OSError):
         os._exit(1)

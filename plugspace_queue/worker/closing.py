@@ -91,7 +91,10 @@ def invalid(closing: Closing, reason: str, now: datetime) -> Closing:
 
 
 def milliseconds(run: Run, now: datetime) -> int:
-    return max(round((now - run.started_at).total_seconds() * 1000), 0)
+    """How long the processor ran; nothing when its process never came."""
+    if run.began_at is None:
+        return 0
+    return max(round((now - run.began_at).total_seconds() * 1000), 0)
 
 
 def progress_of(run: Run) -> dict[str, Any] | None:

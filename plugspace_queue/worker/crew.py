@@ -1,6 +1,7 @@
 """A worker's threads, wired together: one object from start to stop."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ class Crew:
         self._queue_names = queue_names
         self._is_suspended = is_suspended
         self._stop_at: float | None = None
+        self._longest_grace = math.inf
         self._watched_at = 0.0
         self._broken = ""
         self._is_draining = False
@@ -127,7 +129,14 @@ class Crew:
             return
         self._signals += 1
         self._signalled_at = now
-        self._stop_within(get_settings().shutdown_grace if self._signals == 1 else 0.0)
+        grace = min(get_settings().shutdown_grace, self._longest_grace)
+        self._stop_within(grace if self._signals == 1 else 0.0)
+
+    def shorten_grace(self, seconds: float) -> None:
+        """Allow no stop, not even one under way, more seconds than these (any thread)."""
+        self._longest_grace = seconds
+        if self._stop_at is not None:
+            self._stop_at = min(self._stop_at, time.monotonic() + seconds)
 
     def _stop_within(self, grace: float) -> None:
         self._stop_at = time.monotonic() + grace

@@ -1,16 +1,18 @@
 """Attempts in processes of their own: for code that may crash, hang or kill its process.
 
-Children come from a forkserver, a fresh interpreter that never had a thread: the running worker
-is never forked.
+Children come from the forkserver (`forkserver.py`): the running worker is never forked.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -20,12 +22,18 @@ from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.rules import backoff
 from plugspace_queue.types import Outcome
-from plugspace_queue.worker import child
+from plugspace_queue.worker import child, forkserver
 from plugspace_queue.worker.table import Held
+
+logger = logging.getLogger("plugspace_queue.worker")
 
 POLL = 0.05
 """Seconds between two looks whether the attempt was told to stop."""
+
+START_UP = 120.0
+"""Seconds a child may take to start; one that takes longer counts as one that died."""
 
 
 class ProcessSlots:
@@ -34,12 +42,16 @@ class ProcessSlots:
     def __init__(self, ended: Callable[[Held, Ending], None]) -> None:
         self._ended = ended
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([child.__name__])
         self._children: dict[Run, BaseProcess | None] = {}
         """None until the process is there, which takes a moment."""
         self._interrupted: set[Run] = set()
 
+    def is_starting(self, run: Run) -> bool:
+        """Whether its process is still starting: that time is not the attempt's."""
+        return run.began_at is None and time.monotonic() - run.started < START_UP
+
     def start(self, held: Held, run: Run, entry: Processor) -> None:
+        run.began_at = None
         self._children[run] = None
         name = f"plugspace-child-of-{run.task_id}"
         threading.Thread(target=self._mind, args=(held, run), name=name, daemon=True).start()
@@ -70,18 +82,34 @@ class ProcessSlots:
         ours, theirs = self._context.Pipe()
         order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
         process = self._context.Process(target=child.main, args=(theirs, order), daemon=True)
-        process.start()
-        theirs.close()
+        try:
+            forkserver.ensure_ready()
+            process.start()
+        except (OSError, EOFError):
+            # No fault of the task, and no process of it is left.
+            logger.exception("no process for %s", run.task_id)
+            ours.close()
+            return after_death(run, None)
+        finally:
+            theirs.close()
         self._children[run] = process
         if run in self._interrupted:
             _end(process)
         try:
-            ending = _listen(ours, process.sentinel, run)
+            ending = _attend(ours, process.sentinel, run)
         finally:
             ours.close()
             process.join(timeout=1.0)
             _end(process)
         return ending or after_death(run, process.exitcode)
+
+
+def _attend(connection: Connection, sentinel: int, run: Run) -> Ending | None:
+    """The child's own ending; None when it died before, or was not let begin."""
+    if not _is_ready(connection, sentinel, run):
+        return None
+    run.begin(clock.now())
+    return _listen(connection, sentinel, run)
 
 
 def _end(process: BaseProcess) -> None:
@@ -91,6 +119,22 @@ def _end(process: BaseProcess) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+
+
+def _is_ready(connection: Connection, sentinel: int, run: Run) -> bool:
+    """Wait until the child has started; False when it died, took too long or is not wanted."""
+    deadline = run.started + START_UP
+    with contextlib.suppress(EOFError, OSError):
+        while run.told is None and time.monotonic() < deadline:
+            ready = wait([connection, sentinel], POLL)
+            if connection in ready:
+                connection.recv()
+                return run.told is None
+            if ready:
+                return False
+    if run.told is None:
+        logger.error("the process of %s did not start", run.task_id)
+    return False
 
 
 def _listen(connection: Connection, sentinel: int, run: Run) -> Ending | None:
@@ -110,15 +154,18 @@ def _listen(connection: Connection, sentinel: int, run: Run) -> Ending | None:
                 report: child.Report = connection.recv()
                 _take_in(run, report)
                 if report.ending is not None:
-                    return _by_our_clock(report.ending)
+                    return _by_our_clock(report.ending, report.wait or 0.0)
             elif ready:
                 return None
     return None
 
 
-def _by_our_clock(ending: Ending) -> Ending:
-    """The child knows the clock of its host only."""
-    return replace(ending, wake_at=ending.wake_at and ending.wake_at - clock.ahead())
+def _by_our_clock(ending: Ending, wait: float) -> Ending:
+    """The child's clock may be off or changed by its processor: only the wait counts, bounded."""
+    if ending.wake_at is None:
+        return ending
+    bounded = timedelta(seconds=min(max(wait, 0.0), backoff.LONGEST))
+    return replace(ending, wake_at=clock.now() + bounded)
 
 
 def _take_in(run: Run, report: child.Report) -> None:

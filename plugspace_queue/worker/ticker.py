@@ -93,7 +93,8 @@ class Ticker(threading.Thread):
             beat_at = self.beaten_at + BEAT
             self._beat()
             if time.monotonic() >= tick_at:
-                tick_at = time.monotonic() + TICK
+                # Counted from the beat: counted from here every second tick came a beat late.
+                tick_at = self.beaten_at + TICK
                 self._tick()
         self._sign(self._leave())
 

@@ -25,9 +25,10 @@ from rq.utils import ensure_job_list
 from rq.worker import WorkerStatus
 from rq.worker.base import DequeueStrategy
 
+from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
-from plugspace_queue.worker import leftovers
+from plugspace_queue.worker import forkserver, leftovers, lifeline
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
 
@@ -88,14 +89,18 @@ class Worker(StockWorker):
                 with_scheduler,
                 dequeue_strategy,
             )
+        # Before any thread, and before anything is taken.
+        forkserver.start()
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
         self.crew = self._crew(limits)
         # Before RQ knows of us: whoever is registered ends well when told to.
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        lifeline.watch(self._end_without_pool)
         self.bootstrap(logging_level, date_format, log_format)
         _spare_the_collector()
         exit_code = 1
         try:
+            self._look_at_suspension(burst)
             has_worked = self.crew.work() > 0
             exit_code = 0
             return has_worked
@@ -120,6 +125,31 @@ class Worker(StockWorker):
             socket_timeout=RQ_PATIENCE, retry=Retry(NoBackoff(), 0)
         )
         return connection
+
+    def _look_at_suspension(self, burst: bool) -> None:
+        """Before the first heartbeat, so that a new worker takes nothing either."""
+        assert self.crew is not None
+        try:
+            self._is_suspended = bool(is_suspended(self.connection, self))
+        except RedisError:
+            # Until a heartbeat knows better.
+            self._is_suspended = True
+            return
+        if self._is_suspended:
+            self.log.info("Worker %s: all workers are suspended; it takes nothing", self.name)
+            if burst:
+                # As RQ's own worker: nobody waits for a burst to be resumed.
+                self.crew.stop()
+
+    def _end_without_pool(self) -> None:
+        """The pool's process was killed (called in a thread): nobody would stop this worker.
+
+        As by SIGTERM, and within two leases.
+        """
+        assert self.crew is not None
+        self.log.error("Worker %s: the process of its pool has died; it hands back", self.name)
+        self.crew.shorten_grace(get_settings().lease)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _beat(self) -> None:
         """Called once a second by the ticker: RQ's heartbeat, state and suspension."""

@@ -12,9 +12,26 @@ from plugspace_queue.door import stats
 from tests.faults.proxy import Proxy
 from tests.processes.conftest import rqworker
 from tests.servers import HOST, Node, data_server, free_ports
-from tests.worker.conftest import acme, crew, processors, until_final, until_running, work
+from tests.worker.conftest import (
+    acme,
+    children,
+    crew,
+    processors,
+    until_final,
+    until_running,
+    work,
+)
 
-__all__ = ["acme", "crew", "processors", "rqworker", "until_final", "until_running", "work"]
+__all__ = [
+    "acme",
+    "children",
+    "crew",
+    "processors",
+    "rqworker",
+    "until_final",
+    "until_running",
+    "work",
+]
 
 
 @pytest.fixture

@@ -10,9 +10,6 @@ from django.utils import timezone
 
 from plugspace_queue import clock
 from plugspace_queue.models import Task
-from plugspace_queue.processing.outcome import Ending
-from plugspace_queue.types import Outcome, State
-from plugspace_queue.worker import isolation
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
@@ -77,12 +74,24 @@ def test_a_jump_ends_nothing_before_its_time_and_holds_nothing_up(
     assert "3600 s off that of Redis" in caplog.text
 
 
-def test_the_retry_of_a_child_process_is_due_by_the_same_clock(jump):
-    # The server's clock is an hour behind that of this host, by which its children count.
-    clock.hear(time.time_ns() // 1000 - 3_600_000_000)
-    due = timezone.now() + timedelta(seconds=2)
-    told = Ending(outcome=Outcome.RETRY, state=State.RETRYING, wake_at=due)
+@override_settings(PLUGSPACE_QUEUE=QUICK)
+@pytest.mark.parametrize("children", ["tests.processes.alone_settings"], indirect=True)
+@pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["ahead", "behind"])
+def test_the_retry_of_a_child_process_is_due_though_the_clock_of_its_worker_jumped(
+    children, processors, crew, jump, by
+):
+    processors("ANALYZE", lambda context: None, isolation="process")
+    made = crew("analyze")
+    wait_until(lambda: clock._clock._heard)
+    jump(by)
+    jumped_at = made.ticker.ticked_at
+    wait_until(lambda: made.ticker.ticked_at > jumped_at + 1)
 
-    ending = isolation._by_our_clock(told)
+    # Its child reads the clock of this host, which has not jumped.
+    task = submit("ANALYZE", input={"url": "https://example.com/busy"})
 
-    assert abs(ending.wake_at + HOUR - due) < timedelta(seconds=1)
+    wait_until(lambda: fresh(task).retry_count == 1, 20)
+    row = fresh(task)
+    attempt = row.attempts.get(number=1)
+    assert attempt.started_at <= row.wake_at <= attempt.ended_at + timedelta(seconds=2)
+    assert row.duration >= 0

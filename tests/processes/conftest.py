@@ -18,7 +18,9 @@ from tests.worker.conftest import until_final, until_running
 __all__ = ["until_final", "until_running"]
 
 # Read for doctests it would register its processors and receivers in this process.
-collect_ignore = ["app", "failing", "hostile", "listening"]
+collect_ignore = ["alone", "app", "failing", "hostile", "listening"]
+
+ROOT = Path(__file__).parents[2]
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -40,11 +42,13 @@ def rqworker(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[S
         wait: bool = True,
         command: str = "rqworker",
         settings: str = "tests.processes.settings",
+        cwd: Path | None = None,
         **environment: str,
     ) -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "manage.py", command, *arguments],
+                [sys.executable, str(ROOT / "manage.py"), command, *arguments],
+                cwd=cwd or ROOT,
                 env=child_environment(DJANGO_SETTINGS_MODULE=settings, **environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,

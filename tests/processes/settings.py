@@ -7,7 +7,7 @@ from project.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.processes.app"]
 PLUGSPACE_QUEUE = {
-    "LEASE": 3.0,
+    "LEASE": float(os.environ.get("TEST_LEASE", "3")),
     "SHUTDOWN_GRACE": float(os.environ.get("TEST_GRACE", "2")),
     "RELAY_INTERVAL": 1.0,
     "MAX_MEMORY": int(os.environ.get("TEST_MAX_MEMORY", "0")),

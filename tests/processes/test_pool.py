@@ -15,10 +15,14 @@ from rq.suspension import is_suspended
 
 from plugspace_queue import embedded, keys, queue_manager
 from plugspace_queue.models import Task
+from tests.processes.conftest import ROOT, held_places
 from tests.support import child_environment, patient, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+
+LEASE = 3.0
+"""As tests/processes/settings.py has it."""
 
 
 def prompt(text: str) -> Task:
@@ -101,6 +105,105 @@ def test_a_suspended_worker_takes_nothing_until_it_is_resumed(rqworker, redis, u
         call_command("rqresume")
 
     assert until_final(held).state == "complete"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--burst",)], ids=["lasting", "burst"])
+def test_a_worker_that_is_started_while_all_are_suspended_takes_nothing(
+    rqworker, redis, until_final, arguments
+):
+    call_command("rqsuspend")
+    try:
+        held = [prompt("sleep 0") for _ in range(3)]
+        worker = rqworker("architect", *arguments, wait=False)
+        if arguments:
+            # As RQ's own: what a burst may not take, another one will.
+            assert worker.wait(timeout=patient(20)) == 0
+        else:
+            wait_until(lambda: states(redis) == {b"suspended"}, 20)
+            beat = heartbeats(redis)
+            wait_until(lambda: heartbeats(redis) > beat, 10)
+        assert [(fresh(task).state, fresh(task).attempt_count) for task in held] == [
+            ("waiting", 0)
+        ] * 3
+        assert redis.llen(keys.wait("architect")) == 3
+    finally:
+        call_command("rqresume")
+
+    if arguments:
+        rqworker("architect")
+    assert {until_final(task).state for task in held} == {"complete"}
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_pool_whose_parent_is_killed_hand_back_and_end(
+    pool, redis, until_running, rqworker, until_final
+):
+    pids = set(workers(redis).values())
+    polite, deaf = prompt("hold"), prompt("linger-once")
+    for task in (polite, deaf):
+        until_running(task)
+    wait_until(lambda: fresh(deaf).progress, 10)
+
+    pool.kill()
+
+    wait_until(lambda: not any(map(is_alive, pids)), 2 * LEASE + 5, "its workers live on")
+    assert not workers(redis)
+    for task in (polite, deaf):
+        row = fresh(task)
+        assert (row.state, row.retry_count, row.recovery_count) == ("waiting", 0, 0)
+    queue_manager.cancel(polite.pk)
+    rqworker("architect")
+    assert until_final(deaf).result == {"attempt": 2}
+
+
+def test_a_replaced_worker_of_a_pool_ends_with_its_parent_as_well(pool, redis):
+    before = set(workers(redis).values())
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: set(workers(redis).values()) - before, 20)
+    pids = set(workers(redis).values())
+
+    pool.kill()
+
+    wait_until(lambda: not any(map(is_alive, pids)), 2 * LEASE + 5, "its workers live on")
+
+
+def test_a_lone_worker_works_on_when_the_shell_that_started_it_is_killed(
+    redis, tmp_path, until_final
+):
+    script = f"{sys.executable} manage.py rqworker architect & echo $!; wait"
+    with (tmp_path / "lone.log").open("wb") as log:
+        shell = subprocess.Popen(
+            ["sh", "-c", script],
+            cwd=ROOT,
+            env=child_environment(DJANGO_SETTINGS_MODULE="tests.processes.settings"),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert shell.stdout is not None
+    pid = int(shell.stdout.readline())
+    try:
+        wait_until(lambda: pid in workers(redis).values(), 20, "the worker did not start")
+
+        shell.kill()
+        shell.wait(timeout=patient(10))
+
+        beat = heartbeats(redis)
+        wait_until(lambda: heartbeats(redis) > beat, 10)
+        assert until_final(prompt("pid")).result == {"pid": pid}
+        wait_until(lambda: not held_places(redis), 10)
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.stdout.close()
+        wait_until(lambda: not is_alive(pid), 10)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended may wait for a parent that asks for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def states(redis: Redis) -> set[bytes | None]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import Any
 
 import pytest
@@ -43,6 +44,17 @@ def processors() -> Iterator[Register]:
             registry._processors[kind] = entry
     policies._declared.clear()
     policies._declared.update(declared)
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Children know the processors of tests/processes/app, or of the settings of the parameter."""
+    stop: Callable[[], None] = forkserver._forkserver._stop  # type: ignore[attr-defined]
+    stop()
+    settings = getattr(request, "param", "tests.processes.settings")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", settings)
+    yield
+    stop()
 
 
 def _no_heartbeat() -> None:

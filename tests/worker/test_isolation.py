@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -18,6 +17,7 @@ from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
 from plugspace_queue.worker import child
+from plugspace_queue.worker import forkserver as children_forkserver
 from plugspace_queue.worker.isolation import ProcessSlots
 from plugspace_queue.worker.table import Held
 from tests.support import wait_until
@@ -31,16 +31,6 @@ class Silent:
 
     def progress(self, run: Run) -> None:
         pass
-
-
-@pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Children know the processors of tests/processes/app: ANALYZE works for a minute."""
-    stop: Callable[[], None] = forkserver._forkserver._stop  # type: ignore[attr-defined]
-    stop()
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.processes.settings")
-    yield
-    stop()
 
 
 def run_of(task: Task) -> Run:
@@ -72,6 +62,7 @@ def child_of(run: Run) -> tuple[BaseProcess, Connection]:
     """A child process, and its parent's end of the line."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
+    children_forkserver.ensure_ready()
     order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
     process = context.Process(target=child.main, args=(theirs, order), daemon=True)
     process.start()
@@ -83,6 +74,7 @@ def test_a_child_begins_when_its_parent_says_so(children: None):
     run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
     process, ours = child_of(run)
 
+    assert ours.recv() == child.READY
     assert not ours.poll(1.0)
     ours.send(child.BEGIN)
     assert ours.poll(10)
@@ -103,6 +95,7 @@ def test_a_stop_that_reaches_the_forkserver_first_lets_no_child_seem_dead(childr
     run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
     process, ours = child_of(run)
     ours.send(child.BEGIN)
+    assert ours.recv() == child.READY
     assert ours.recv().percent == 1
 
     # As to the whole group: the worker has not heard of it yet, or it would have told the attempt.

@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 from django.db import connection
@@ -77,6 +78,12 @@ def stall_once(context: Any, rest: str) -> Any:
     return hold(context, rest) if context.attempt == 1 else {"attempt": context.attempt}
 
 
+def tell_time_once_stalled(context: Any, rest: str) -> Any:
+    """As `stall-once`; the next attempt says when it began."""
+    began = time.time()
+    return hold(context, rest) if context.attempt == 1 else {"at": began}
+
+
 def linger_once(context: Any, rest: str) -> Any:
     """The first attempt hears nothing for a minute."""
     context.report_progress(1)
@@ -135,6 +142,7 @@ STEPS = {
     "kill": kill,
     "kill-once": kill_once,
     "stall-once": stall_once,
+    "tell-time-once-stalled": tell_time_once_stalled,
     "linger-once": linger_once,
     "unwrite-once": unwrite_once,
     "fail": fail,
