@@ -75,6 +75,7 @@ class Crew:
             client=client(first, purpose="pump"),
             table=self.table,
             record=lambda m: self.recorder.put(m),
+            look=self._attempts.look,
             is_late=self._attempts.is_late,
             interrupt=self._attempts.interrupt,
             give_up=self._attempts.give_up,

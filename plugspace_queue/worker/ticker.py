@@ -44,6 +44,7 @@ class Ticker(threading.Thread):
         client: Redis,
         table: Table,
         record: Callable[[RecorderMessage], None],
+        look: Callable[[], None],
         is_late: Callable[[Run], bool],
         interrupt: Callable[[Run], None],
         give_up: Callable[[Held, Run], None],
@@ -56,6 +57,7 @@ class Ticker(threading.Thread):
         self._client = client
         self._table = table
         self._record = record
+        self._look = look
         self._is_late = is_late
         self._interrupt = interrupt
         self._give_up = give_up
@@ -102,6 +104,7 @@ class Ticker(threading.Thread):
     def _beat(self) -> None:
         with self._dirty_lock:
             dirty, self._dirty = self._dirty, set()
+        self._look()
         now = time.monotonic()
         for held, run in self._table.runs():
             if run in dirty:

@@ -18,7 +18,7 @@ from tests.worker.conftest import until_final, until_running
 __all__ = ["until_final", "until_running"]
 
 # Read for doctests it would register its processors and receivers in this process.
-collect_ignore = ["app", "hostile", "listening"]
+collect_ignore = ["app", "gated", "hostile", "listening"]
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
