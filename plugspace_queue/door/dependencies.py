@@ -43,6 +43,7 @@ def follow(task: Task, new: NewTask, parents: Parents) -> None:
             new.context,
             [*leaders, *waited_for],
             is_iteration=any(_is_iteration(leader, new) for leader in leaders),
+            inherits_remarks=bool(leaders) or not _says_itself(new),
         )
     _block(task, sum(parent.state != State.COMPLETE for parent in waited_for))
 
@@ -79,6 +80,11 @@ def _require_hopeful(parent: Task) -> None:
             task_id=str(parent.pk),
             state=str(parent.state),
         )
+
+
+def _says_itself(new: NewTask) -> bool:
+    """Whether it has a context of its own: remarks about a parent would contradict it."""
+    return bool(new.context.user_feedback or new.input.get("context"))
 
 
 def _is_iteration(leader: Task, new: NewTask) -> bool:

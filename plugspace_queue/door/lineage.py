@@ -75,7 +75,11 @@ def first_context(given: CallerContext) -> dict[str, Any]:
 
 
 def next_context(
-    given: CallerContext, parents: Sequence[Task], *, is_iteration: bool
+    given: CallerContext,
+    parents: Sequence[Task],
+    *,
+    is_iteration: bool,
+    inherits_remarks: bool = True,
 ) -> dict[str, Any]:
     """The stored context of a task that follows `parents`, the first of which leads.
 
@@ -90,7 +94,8 @@ def next_context(
         "maxIterations", DEFAULT_MAX_ITERATIONS
     )
     context["iterationCount"] = leader.get("iterationCount", 0) + int(is_iteration)
-    feedback = _newest_remarks(leader.get("userFeedback", []), given.user_feedback)
+    earlier = leader.get("userFeedback", []) if inherits_remarks else []
+    feedback = _newest_remarks(earlier, given.user_feedback)
     if feedback:
         context["userFeedback"] = feedback
     _require_iterations(context, is_iteration)

@@ -200,6 +200,11 @@ def handed_back(task: Task) -> Ending:
     return Ending(outcome=Outcome.HANDED_BACK, state=resting_state(task))
 
 
+def lost(task: Task) -> Ending:
+    """What it ran in died: back to its lane, to run alone, and counted."""
+    return Ending(outcome=Outcome.LOST, state=resting_state(task), counts_recovery=True)
+
+
 def resting_state(task: Task) -> State:
     """Where a task waits between attempts: `retrying` once an attempt of it has failed."""
     return State.RETRYING if task.retry_count or task.deferral_count else State.WAITING

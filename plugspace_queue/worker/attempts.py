@@ -12,9 +12,10 @@ from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor, processor_of
 from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.types import Outcome
 from plugspace_queue.worker.desk import Desk
 from plugspace_queue.worker.isolation import ProcessSlots
-from plugspace_queue.worker.looping import LoopSlots
+from plugspace_queue.worker.loops import Loops
 from plugspace_queue.worker.messages import Ended
 from plugspace_queue.worker.retired import Retired
 from plugspace_queue.worker.slots import Slots, ThreadSlots
@@ -38,7 +39,7 @@ class Attempts:
         self._is_stopping = is_stopping
         self._retired = Retired()
         self._threads = ThreadSlots(self._ended)
-        self._loop: LoopSlots | None = None
+        self._loops = Loops(self._ended, self._leave_behind)
         self._children = ProcessSlots(self._ended)
 
     def dispatch(self, held: Held, run: Run) -> None:
@@ -57,8 +58,16 @@ class Attempts:
         """
         if self._children.is_starting(run):
             return False
-        is_held_up = self._loop is not None and self._loop.is_held_up(run)
+        is_held_up = self._loops.is_held_up(run)
         return not is_held_up and time.monotonic() - run.started > run.timeout
+
+    def look(self) -> None:
+        """Called at each beat: nothing waits for an event loop that does not turn."""
+        self._loops.look()
+
+    def cancel(self, run: Run) -> None:
+        """Tell a coroutine, which does not look by itself; threads and children do."""
+        self._loops.cancel(run)
 
     def interrupt(self, run: Run) -> None:
         for slots in self._slots():
@@ -70,8 +79,7 @@ class Attempts:
             # No error of its own: how the attempt ended is one record of `plugspace_queue.tasks`.
             logger.warning("%s does not stop; its slot is retired until it does", run.task_id)
             self._retired.add(held, run)
-        if self._loop is not None:
-            self._loop.break_in(run)
+        self._loops.break_in(run)
 
     def hand_back(self, held: Held, run: Run) -> None:
         self._record_end(held, run, outcome.handed_back(run.task))
@@ -82,21 +90,20 @@ class Attempts:
 
     def vital(self) -> list[threading.Thread]:
         """Threads without which no attempt can go on."""
-        return [self._loop.thread] if self._loop is not None else []
+        return self._loops.vital()
 
     def why_useless(self, desks: Iterable[Desk]) -> str:
         """Why nothing of a queue can run here any more; empty while it can."""
         long = self._retired.longer_than(get_settings().hard_stop)
-        if self._loop is not None and any(self._loop.is_unheard(run) for _, run in long):
-            return "the event loop does not turn"
+        if self._loops.are_useless():
+            return "event loops do not turn"
         # A process that is still starting ends when it has.
         taken = Counter(held.queue for held, run in long if not self._children.is_starting(run))
         full = [desk.name for desk in desks if 0 < desk.slots <= taken[desk.name]]
         return f"every slot of {' and '.join(full)} is retired" if full else ""
 
     def _slots(self) -> list[Slots]:
-        loop = [self._loop] if self._loop is not None else []
-        return [self._threads, *loop, self._children]
+        return [self._threads, self._loops, self._children]
 
     def _slots_for(self, run: Run, entry: Processor) -> Slots:
         # A task whose worker died runs alone: only a child's death may count on.
@@ -104,9 +111,7 @@ class Attempts:
             return self._children
         if not entry.is_async:
             return self._threads
-        if self._loop is None:
-            self._loop = LoopSlots(self._ended)
-        return self._loop
+        return self._loops
 
     def _ended(self, held: Held, ending: Ending) -> None:
         """A slot's call came back."""
@@ -116,6 +121,19 @@ class Attempts:
         self._retired.remove(run)
         self._record_end(held, run, ending)
         self._returned(held)
+
+    def _leave_behind(self, held: Held, run: Run, is_explained: bool) -> None:
+        """End an attempt whose loop does not turn: nothing of it works, so its slot is free.
+
+        Uncounted when another attempt is to blame; else it may be any, and each runs next alone.
+        """
+        ending = self._given_up(run)
+        run.tell(Told.LOST)
+        if not is_explained and ending.outcome is Outcome.HANDED_BACK:
+            ending = outcome.lost(run.task)
+        if self._record_end(held, run, ending):
+            run.is_returned = True
+            self._returned(held)
 
     def _given_up(self, run: Run) -> Ending:
         if run.told is Told.CANCEL:

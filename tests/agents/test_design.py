@@ -66,6 +66,7 @@ def test_the_plan_decides_scheme_mood_and_shape() -> None:
 def test_the_context_wins_over_the_plan() -> None:
     assert make_design(make_plan(), mood="playful").mood == "playful"
     assert make_design(industry="restaurant").mood == "warm"
+    assert make_design(make_plan("A SaaS dashboard"), industry="restaurant").mood == "warm"
 
 
 def test_the_same_wish_gives_the_same_design() -> None:

@@ -82,3 +82,38 @@ def test_a_large_context_is_left_out_of_redis_with_a_note_and_stays_in_the_row(r
     assert told["contextOmitted"] is True
     assert len(snapshot(task)) < 2000
     assert agent_task(task).to_wire()["context"]["userFeedback"] == [LONG] * 10
+
+
+def test_what_a_follower_says_itself_wins_over_what_its_parents_were_told():
+    parent = queue_manager.add_task(
+        **arguments(context={"userFeedback": ["dark"], "maxIterations": 3})
+    )
+
+    own = {"userFeedback": ["light"], "maxIterations": 7}
+    child = queue_manager.add_task(**arguments(depends_on=[parent], context=own))
+    silent = queue_manager.add_task(**arguments(depends_on=[parent]))
+
+    assert {key: child.context[key] for key in own} == own
+    assert silent.context["userFeedback"] == ["dark"]
+    assert silent.context["maxIterations"] == 3
+
+
+def test_an_iteration_that_also_waits_for_others_adds_to_what_was_said():
+    first = queue_manager.add_task(**arguments(context={"userFeedback": ["dark"]}))
+    other = queue_manager.add_task(**arguments(context={"userFeedback": ["loud"]}))
+
+    context = {"parentTaskId": str(first.pk), "userFeedback": ["bigger"]}
+    task = queue_manager.add_task(**arguments(depends_on=[other], context=context))
+
+    assert task.context["userFeedback"] == ["dark", "bigger"]
+    assert task.context["parentTaskId"] == str(first.pk)
+
+
+def test_the_context_of_a_followers_input_is_not_overruled_by_remarks_about_its_parent():
+    parent = queue_manager.add_task(**arguments(context={"userFeedback": ["make it dark"]}))
+
+    child = queue_manager.add_task(
+        **arguments(type="DESIGN", input={"context": {"style": "light"}}, depends_on=[parent])
+    )
+
+    assert "userFeedback" not in child.context

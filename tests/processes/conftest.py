@@ -18,7 +18,7 @@ from tests.worker.conftest import until_final, until_running
 __all__ = ["until_final", "until_running"]
 
 # Read for doctests it would register its processors and receivers in this process.
-collect_ignore = ["alone", "app", "failing", "hostile", "listening"]
+collect_ignore = ["alone", "app", "failing", "gated", "hostile", "listening"]
 
 ROOT = Path(__file__).parents[2]
 

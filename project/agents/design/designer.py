@@ -70,6 +70,9 @@ def _decide(
     industry = context.industry or (planned.industry if planned else "")
     brief = find_brief(industry, style)
     planned_mood = planned.direction.mood if planned else None
+    if context.industry and planned and brief.industry not in ("general", planned.industry):
+        # The plan is of another industry than this design is asked for.
+        planned_mood = brief.mood
     asked = find_mood(said) or find_mood(style) or _known(context.mood) or _known(planned_mood)
     mood = asked or brief.mood
     return Decided(
