@@ -139,6 +139,8 @@ class Crew:
         self._longest_grace = seconds
         if self._stop_at is not None:
             self._stop_at = min(self._stop_at, time.monotonic() + seconds)
+            # Attempts hear anew from when on they are stopped.
+            self.pump.inbox.put(Stop())
 
     def _stop_within(self, grace: float) -> None:
         self._stop_at = time.monotonic() + grace
