@@ -429,3 +429,22 @@ def test_the_largest_page_is_reported_on_within_seconds_whatever_it_is_made_of(
 
     # Processor time, the same on a busy machine; two hours it was for `:a:a`.
     assert time.process_time() - spent < 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "undefined", "a" * 300])
+def test_a_charset_that_the_web_does_not_know_is_read_as_utf_8(web: Web, charset: str) -> None:
+    body = "<title>\u00e9</title>-" + "z9" * (MAX_BYTES // 2)
+    web.pages["/"] = text(body, kind=f"text/html; charset={charset}")
+    spent = time.process_time()
+
+    assert look(f"{web.url}/").title == "\u00e9"
+    assert time.process_time() - spent < 20
+
+
+def test_a_charset_of_the_web_is_read(web: Web) -> None:
+    web.pages["/"] = text(
+        "<title>\u0436</title>".encode("koi8-r"), kind="text/html; charset=KOI8-R"
+    )
+
+    assert look(f"{web.url}/").title == "\u0436"
