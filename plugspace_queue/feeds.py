@@ -214,11 +214,15 @@ class Hub:
     async def look(self, subject: Subject, place: Place, look: Callable[[], bool]) -> bool:
         """What `look` says of a subject after the event at `place`; asked once for all clients."""
         known = self._looks.get(subject)
-        if known is None or known[0] < place:
+        if known is None or known[0] < place or _has_failed(known[1]):
             known = place, self._loop.run_in_executor(_threads, look)
             self._looks[subject] = known
         # A client that goes away must not take the answer from the others.
         return await asyncio.shield(known[1])
+
+
+def _has_failed(future: "asyncio.Future[bool]") -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -12,6 +12,7 @@ from redis import Redis
 from plugspace_queue import conf, feeds, keys
 from plugspace_queue.api import streams
 from plugspace_queue.api.streams import Feed, frames
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.portions import Subject
 from tests.support import wait_until
 
@@ -231,6 +232,34 @@ def test_a_task_that_is_tried_again_is_not_over(redis: Redis):
         return [part async for part in parts][-1:]
 
     assert run(main) == [streams.end("final")]
+
+
+def test_what_could_not_be_looked_up_is_asked_again_and_else_once_for_all(redis: Redis):
+    answers: list[bool | None] = [None, True]
+    asked = 0
+
+    def look() -> bool:
+        nonlocal asked
+        asked += 1
+        if (answer := answers.pop(0)) is None:
+            raise Unavailable
+        return answer
+
+    async def last(parts: AsyncIterator[bytes]) -> bytes:
+        return [part async for part in parts][-1]
+
+    async def main() -> list[bytes]:
+        bystander = frames(feed())
+        await anext(bystander)
+        tell(redis, 1, state="failed")
+        await numbers(bystander, 1)
+        found = [await last(frames(feed(look=look)))]
+        found += await asyncio.gather(*(last(frames(feed(look=look))) for _ in range(5)))
+        await bystander.aclose()
+        return found
+
+    assert run(main) == [streams.end("unavailable")] + [streams.end("final")] * 5
+    assert asked == 2
 
 
 def _lines() -> list[feeds.Line]:
