@@ -55,13 +55,13 @@ class AppSettings:
     """Seconds one attempt may run."""
 
     hard_stop: float = 5.0
-    """Seconds between telling an attempt to stop and stopping it."""
+    """Seconds between telling an attempt to stop and stopping it; a cancel tells a coroutine."""
 
     lease: float = 10.0
     """Seconds a worker's right to run an attempt lasts without renewal (3 or more)."""
 
     shutdown_grace: float = 30.0
-    """Seconds running attempts get to finish after SIGTERM."""
+    """Seconds running attempts get to finish after SIGTERM, the last HARD_STOP of them to stop."""
 
     max_memory: int = 0
     """MiB in memory above which a worker takes nothing more, finishes and ends (0: no limit)."""

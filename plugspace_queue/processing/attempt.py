@@ -17,6 +17,7 @@ from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.rules.text import all_clean
 from plugspace_queue.schemas.inputs import ACCEPTED, INPUTS
+from plugspace_queue.types import Outcome
 from plugspace_queue.workflows.inputs import merge
 
 
@@ -25,7 +26,7 @@ def run_sync(run: Run, entry: Processor) -> Ending:
     try:
         context = context_of(run)
         returned = entry.function(context)
-        return outcome.success(checked_result(returned, entry.output))
+        return heard(run, outcome.success(checked_result(returned, entry.output)))
     except BaseException as error:
         return ending_of(run, error, entry, clock.now())
 
@@ -35,9 +36,16 @@ async def run_async(run: Run, entry: Processor) -> Ending:
     try:
         context = context_of(run)
         returned = await entry.function(context)
-        return outcome.success(checked_result(returned, entry.output))
+        return heard(run, outcome.success(checked_result(returned, entry.output)))
     except BaseException as error:
         return ending_of(run, error, entry, clock.now())
+
+
+def heard(run: Run, ending: Ending) -> Ending:
+    """What a value means that came after the attempt was told: nothing after a cancel."""
+    if run.told is Told.CANCEL and ending.outcome is Outcome.COMPLETE:
+        return outcome.cancelled(cancelled_failure())
+    return ending
 
 
 def context_of(run: Run) -> Context:

@@ -63,12 +63,19 @@ class Context:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the attempt was told to stop: save what is worth saving and return or raise."""
+        """Whether the attempt was told to stop: save what is worth saving and return or raise.
+
+        When its worker ends this is so at once, and what is done within the grace time counts.
+        """
         return self._run.told is not None
 
     def check_cancelled(self) -> None:
-        """Raise when the attempt was told to stop; call it between pieces of work."""
-        raise_if_told(self._run.told)
+        """Raise when the attempt has to stop; call it between pieces of work.
+
+        When its worker ends it raises in the last `HARD_STOP` seconds of the grace time only.
+        """
+        if self._run.must_stop:
+            raise_if_told(self._run.told)
 
     def report_progress(self, percent: float, stage: str | None = None) -> None:
         """Tell how far the work is, 0 to 100, and what it is at; cheap, call it often."""

@@ -53,6 +53,10 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     told: Told | None = None
     told_at: float = 0.0
+    stop_from: float = 0.0
+    """From when on the end of its worker stops it (monotonic)."""
+    is_cancelled: bool = False
+    """Whether its coroutine was cancelled once; the second time is the interruption."""
     interrupted_at: float = 0.0
     is_recorded: bool = False
     is_returned: bool = False
@@ -72,6 +76,13 @@ class Run:
     def number(self) -> int:
         """Which attempt of the task this is, from 1."""
         return self.task.attempt_count
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether it is to end now: a worker that ends leaves it most of the grace time."""
+        if self.told is None or self.told is Told.SHUTDOWN:
+            return self.told is not None and time.monotonic() >= self.stop_from
+        return True
 
     def tell(self, reason: Told) -> bool:
         """Ask the attempt to stop; False when it was told as much before."""

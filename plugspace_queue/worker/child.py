@@ -1,12 +1,15 @@
 """One attempt in a process of its own: the child's side of `isolation`."""
 
 import asyncio
+import math
 import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -23,7 +26,7 @@ if not apps.ready:
 from plugspace_queue.models import Task
 from plugspace_queue.processing.attempt import run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
-from plugspace_queue.processing.registry import processor_of
+from plugspace_queue.processing.registry import Processor, processor_of
 from plugspace_queue.processing.run import LONGEST_LINE, Run, Told
 from plugspace_queue.worker import tidying
 
@@ -54,10 +57,31 @@ class Report:
     ending: Ending | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the parent says while the attempt runs."""
+
+    told: Told
+    must_stop: bool
+
+
 class ReportingRun(Run):
     """A run whose every word goes to the parent at once, so that it survives the child."""
 
     connection: Connection
+    cancel: Callable[[], object] | None = None
+    """Cancels its coroutine, once that runs."""
+
+    def hear(self, word: Word) -> None:
+        """The parent said why it is to stop, and whether now."""
+        if not word.must_stop:
+            self.stop_from = math.inf
+        elif word.told is Told.SHUTDOWN:
+            self.stop_from = 0.0
+        self.tell(word.told)
+        if self.must_stop and not self.is_cancelled and self.cancel is not None:
+            self.is_cancelled = True
+            self.cancel()
 
     def add_log(self, message: str) -> None:
         self.connection.send(Report(line=str(message)[:LONGEST_LINE]))
@@ -112,19 +136,27 @@ def _await_word(connection: Connection) -> None:
         os._exit(1)
 
 
-def _ending(run: Run) -> Ending:
+def _ending(run: ReportingRun) -> Ending:
     entry = processor_of(run.task.type)
     if entry is None:
         raise LookupError(f"No processor for {run.task.type} in the child process.")
     if entry.is_async:
-        return asyncio.run(run_async(run, entry))
+        return asyncio.run(_cancellable(run, entry))
     return tidying.honest(run_sync(run, entry))
 
 
-def _listen(connection: Connection, run: Run) -> None:
+async def _cancellable(run: ReportingRun, entry: Processor) -> Ending:
+    task = asyncio.current_task()
+    assert task is not None
+    run.cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+    # One that was told before ends here by itself.
+    return await run_async(run, entry)
+
+
+def _listen(connection: Connection, run: ReportingRun) -> None:
     """Hear what the parent tells; without a parent there is nobody to work for."""
     try:
         while True:
-            run.tell(Told(connection.recv()))
+            run.hear(connection.recv())
     except (EOFError, OSError):
         os._exit(1)

@@ -77,6 +77,7 @@ class Crew:
             record=lambda m: self.recorder.put(m),
             look=self._attempts.look,
             is_late=self._attempts.is_late,
+            cancel=self._attempts.cancel,
             interrupt=self._attempts.interrupt,
             give_up=self._attempts.give_up,
             is_alive=self._turns,
@@ -143,7 +144,10 @@ class Crew:
             self._is_draining = self.pump.is_stopping = True
 
     def _tell_stop(self) -> None:
+        """All may know at once; only the last seconds of the grace time stop them."""
+        stop_from = (self._stop_at or 0.0) - get_settings().hard_stop
         for _, run in self.table.runs():
+            run.stop_from = stop_from
             run.tell(Told.SHUTDOWN)
 
     def stop_task(self, task_id: str) -> bool:

@@ -20,7 +20,6 @@ from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
-from plugspace_queue.types import Outcome
 from plugspace_queue.worker import child
 from plugspace_queue.worker.table import Held
 
@@ -98,19 +97,19 @@ def _listen(connection: Connection, sentinel: int, run: Run) -> Ending | None:
 
     By the sentinel: what the child has forked keeps its end of the connection open.
     """
-    told: Told | None = None
+    told: child.Word | None = None
     with contextlib.suppress(EOFError, OSError):
         connection.send(child.BEGIN)
         while True:
-            if run.told is not told:
-                told = run.told
-                connection.send(told)
+            if run.told and (word := child.Word(run.told, run.must_stop)) != told:
+                told = word
+                connection.send(word)
             ready = wait([connection, sentinel], POLL)
             if connection in ready:
                 report: child.Report = connection.recv()
                 _take_in(run, report)
                 if report.ending is not None:
-                    return _by_our_clock(report.ending)
+                    return attempt.heard(run, _by_our_clock(report.ending))
             elif ready:
                 return None
     return None
@@ -140,7 +139,7 @@ def after_death(run: Run, exit_code: int | None) -> Ending:
         return outcome.handed_back(run.task)
     if run.task.recovery_count + 1 > get_settings().max_recoveries:
         return outcome.failed(_lost(run, exit_code))
-    return Ending(outcome=Outcome.LOST, state=outcome.resting_state(run.task), counts_recovery=True)
+    return outcome.lost(run.task)
 
 
 def _lost(run: Run, exit_code: int | None) -> Failure:

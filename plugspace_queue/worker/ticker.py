@@ -46,6 +46,7 @@ class Ticker(threading.Thread):
         record: Callable[[RecorderMessage], None],
         look: Callable[[], None],
         is_late: Callable[[Run], bool],
+        cancel: Callable[[Run], None],
         interrupt: Callable[[Run], None],
         give_up: Callable[[Held, Run], None],
         is_alive: Callable[[], bool],
@@ -59,6 +60,7 @@ class Ticker(threading.Thread):
         self._record = record
         self._look = look
         self._is_late = is_late
+        self._cancel = cancel
         self._interrupt = interrupt
         self._give_up = give_up
         self._is_alive = is_alive
@@ -116,6 +118,9 @@ class Ticker(threading.Thread):
         hard_stop = get_settings().hard_stop
         if run.told in (None, Told.SHUTDOWN) and self._is_late(run):
             run.tell(Told.TIMEOUT)
+        if run.must_stop and not run.is_cancelled:
+            run.is_cancelled = True
+            self._cancel(run)
         if run.told in (None, Told.SHUTDOWN):
             return
         if not run.interrupted_at and now - run.told_at >= hard_stop:

@@ -26,10 +26,15 @@ async def on_loop(context: Any) -> Any:
     step = context.input.context.mood
     context.report_progress(1)
     until = time.monotonic() + (0 if step == "ok" else LONG)
+    is_warned = False
     while time.monotonic() < until:
-        # A coroutine that is left in a long await does not listen.
-        await asyncio.sleep(0.02 if step == "listen" else LONG)
-        context.check_cancelled()
+        try:
+            await asyncio.sleep(0.02 if step == "listen" else LONG)
+        except asyncio.CancelledError:
+            # The second one is the hard stop.
+            if step == "listen" or is_warned:
+                raise
+            is_warned = True
     return step
 
 
