@@ -142,7 +142,7 @@ def test_a_second_signal_stops_what_uses_the_grace_time(worker, gates, kind):
 def test_a_cancel_stops_at_once_though_the_worker_ends_and_has_time(
     worker, gates, until_final, kind
 ):
-    process = worker(kind)
+    process = worker(kind, grace="120", hard_stop="60")
     task = task_of(kind, QUEUES[kind], "gate")
     gates.until_seen("gate", "begun")
     process.send_signal(signal.SIGTERM)
