@@ -9,9 +9,11 @@ from rest_framework.response import Response
 from plugspace_queue import auditing
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import Pressed, QueueChange
+from plugspace_queue.api.callers import Caller
 from plugspace_queue.api.schema import CHANGES, answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.door.own_stats import own_stats
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.manager import queue_manager
@@ -38,7 +40,7 @@ class QueueList(ApiView):
 
     @operation("listQueues", summary="All six queues", responses=answers(200, QueueResults))
     def get(self, request: Request) -> Response:
-        return Response({"results": _shown(queue_manager.get_queue_stats(max_age=FRESH_FOR))})
+        return Response({"results": _shown(self.caller, list(TaskType))})
 
 
 class QueueDetail(ApiView):
@@ -48,7 +50,7 @@ class QueueDetail(ApiView):
 
     @operation("getQueue", summary="One queue", responses=answers(200, QueueShape))
     def get(self, request: Request, type: str) -> Response:
-        return Response(_one(_type(type)))
+        return Response(_one(self.caller, _type(type)))
 
     @operation(
         "changeQueue",
@@ -67,7 +69,7 @@ class QueueDetail(ApiView):
         row = _row(kind)
         if words := auditing.differences(before, auditing.values(row, COLUMNS)):
             self.note(row, words, wanted.reason)
-        return Response(_changed(kind))
+        return Response(_changed(self.caller, kind))
 
 
 class QueuePause(ApiView):
@@ -85,7 +87,7 @@ class QueuePause(ApiView):
         kind, asked = _type(type), Pressed.model_validate(request.data or {})
         queue_manager.pause(kind)
         self.note(_row(kind), "paused", asked.reason)
-        return Response(_changed(kind))
+        return Response(_changed(self.caller, kind))
 
 
 class QueueResume(ApiView):
@@ -103,7 +105,7 @@ class QueueResume(ApiView):
         kind, asked = _type(type), Pressed.model_validate(request.data or {})
         queue_manager.resume(kind)
         self.note(_row(kind), "resumed", asked.reason)
-        return Response(_changed(kind))
+        return Response(_changed(self.caller, kind))
 
 
 def _type(text: str) -> TaskType:
@@ -120,20 +122,23 @@ def _row(kind: TaskType) -> QueueSettings:
     return QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
 
 
-def _one(kind: TaskType) -> dict[str, Any]:
-    return _shown(queue_manager.get_queue_stats(kind, max_age=FRESH_FOR))[0]
+def _one(caller: Caller, kind: TaskType) -> dict[str, Any]:
+    return _shown(caller, [kind])[0]
 
 
-def _changed(kind: TaskType) -> dict[str, Any]:
+def _changed(caller: Caller, kind: TaskType) -> dict[str, Any]:
     """The queue after a change, which is done even when Redis cannot tell the figures."""
     try:
-        return _one(kind)
+        return _one(caller, kind)
     except Unavailable:
         is_paused = QueueSettings.objects.filter(pk=kind.value, is_paused=True).exists()
         return _told(kind, is_paused, dict.fromkeys(FIGURES))
 
 
-def _shown(rows: Sequence[QueueStats]) -> list[dict[str, Any]]:
+def _shown(caller: Caller, kinds: list[TaskType]) -> list[dict[str, Any]]:
+    """The queues with figures of the caller's organization; of all for staff who name none."""
+    one = caller.organization_id
+    rows = _fleet(kinds) if one is None else own_stats(one, kinds)
     # From the rows: who has just paused a queue must see it paused.
     paused = QueueSettings.objects.filter(is_paused=True).values_list("type", flat=True)
     closed = set(paused)
@@ -141,6 +146,11 @@ def _shown(rows: Sequence[QueueStats]) -> list[dict[str, Any]]:
         _told(row.type, row.type in closed, {name: getattr(row, name) for name in FIGURES})
         for row in rows
     ]
+
+
+def _fleet(kinds: list[TaskType]) -> Sequence[QueueStats]:
+    rows = queue_manager.get_queue_stats(max_age=FRESH_FOR)
+    return [row for row in rows if row.type in kinds]
 
 
 def _told(kind: TaskType, is_paused: bool, figures: dict[str, int | None]) -> dict[str, Any]:

@@ -84,11 +84,16 @@ class QueueShape(WireModel):
     model_config = ConfigDict(strict=False)
 
     type: TaskType
-    waiting: int | None = Field(description="The figures are null after a change without Redis.")
+    waiting: int | None = Field(
+        description="The figures are of your organization's tasks, for staff of all. Null after a "
+        "change without Redis."
+    )
     active: int | None
-    completed: int | None
-    failed: int | None
-    delayed: int | None
+    completed: int | None = Field(
+        description="Of those that are kept, for staff of all that ever were. Null: above 10,000."
+    )
+    failed: int | None = Field(description="Likewise.")
+    delayed: int | None = Field(description="Null: above 10,000.")
     is_paused: bool
     concurrency: int = Field(description="Slots of one worker process.")
     global_concurrency: int | None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.db.models import Count
 
 from plugspace_queue import crossing
-from plugspace_queue.door import validating
+from plugspace_queue.door import own_stats, validating
 from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.types import State, TaskType
@@ -62,8 +62,9 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
 
 
 def forget() -> None:
-    """Count anew when asked next."""
+    """Count anew when asked next, for organizations too."""
     global _counted_at
+    own_stats.forget()
     with _lock:
         _counted_at = float("-inf")
 

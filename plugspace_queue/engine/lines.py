@@ -16,6 +16,7 @@ from plugspace_queue import keys
 from plugspace_queue.engine import scripts
 from plugspace_queue.engine.connection import guarded
 from plugspace_queue.engine.scripts import Call, on_queue
+from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 
 MOST = 5_000
 """Lanes of one queue that are told apart."""
@@ -42,6 +43,17 @@ class Line(NamedTuple):
     waiting: Holding
     delayed: Holding
     running: Holding
+
+
+@guarded
+def of_organization(connection: Redis, queue: str, organization_id: str) -> tuple[int, int]:
+    """How many tasks of one organization wait in line and how many run. Raises Unavailable."""
+    with connection.pipeline(transaction=False) as pipe:
+        for band in range(LOWEST_PRIORITY + 1):
+            pipe.llen(keys.lane(queue, band, organization_id))
+        pipe.hget(keys.running(queue), organization_id)
+        *lengths, running = pipe.execute()
+    return sum(lengths), int(running or 0)
 
 
 @guarded
