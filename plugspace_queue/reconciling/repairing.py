@@ -164,6 +164,7 @@ _REPAIRS: dict[Kind, Repair] = {
     Kind.LANE_HELD: _mend_lanes,
     Kind.LANE_STRAYS: _mend_lanes,
     Kind.SNAPSHOT_MISSING: _snapshots,
+    Kind.SNAPSHOT_GARBLED: _snapshots,
     Kind.LIFETIME_DIFFERS: _count,
     Kind.USAGE_DIFFERS: _rewrite(rewriting.write_usage),
     Kind.TIER_DIFFERS: _rewrite(rewriting.write_tiers),
