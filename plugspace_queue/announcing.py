@@ -9,8 +9,8 @@ from django.db import router, transaction
 
 from plugspace_queue import events, metrics, mirrors, publishing, tasklog
 from plugspace_queue.engine.scripts import Call
+from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Task
-from plugspace_queue.rules import jsontext
 from plugspace_queue.schemas.task import without_internals
 from plugspace_queue.tasklog import EndedAttempt
 from plugspace_queue.types import EventName, State
@@ -56,13 +56,13 @@ def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
     return {"completed_at": now, "error": failure(code, message), "wake_at": None}
 
 
-def last_event(task: Task) -> str | None:
-    """The event of an ending whose worker died between commit and settle; its key is the same."""
+def with_last_event(told: Settlement, task: Task) -> Settlement:
+    """With the event of an ending whose worker died before it settled; its key is the same."""
     name = _LAST.get(State(task.state))
     if name is None:
-        return None
-    told = {"error": without_internals(task.error)} if task.error else {"result": task.result}
-    return jsontext.encode(events.payload(name, task, **told))
+        return told
+    data = {"error": without_internals(task.error)} if task.error else {"result": task.result}
+    return told._replace(event=events.text_for(told, events.payload(name, task, **data)))
 
 
 def _signal_added(tasks: Sequence[Task], bodies: Sequence[events.Payload]) -> None:
@@ -78,7 +78,9 @@ def _tell_ended(tasks: Sequence[Task]) -> None:
     publishing.refresh_snapshots(tasks)
     mirrors.write_workflows(sorted({task.workflow_id for task in tasks if task.workflow_id}))
     events.emit_all(
-        (name, task, {"error": task.error}) for task in tasks for name in _ENDED[State(task.state)]
+        (name, task, {"error": without_internals(task.error or {})})
+        for task in tasks
+        for name in _ENDED[State(task.state)]
     )
 
 

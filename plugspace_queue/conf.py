@@ -83,10 +83,20 @@ class AppSettings:
 
     snapshot_limit: int = 32 * 1024
     """Inputs, contexts and results of more bytes of compact JSON (UTF-8) are left out of
-    `plugspace:task:{id}`, of lists and of events; `GET tasks/{id}/` has them."""
+    `plugspace:task:{id}`, of lists and of events, and `plugspace:result:{taskId}:{TYPE}` holds
+    a note; `GET tasks/{id}/` has them."""
 
     result_ttl: int = 86_400
     """Seconds `plugspace:result:{taskId}:{TYPE}` and RQ's results stay in Redis."""
+
+    payload_budget: int | None = 64 * 1024 * 1024
+    """Bytes of inputs, contexts and results that one organization may have written to Redis in
+    the last RESULT_TTL (0 or None: no limit). Above it copies and events are written without
+    them, and `plugspace:result:{taskId}:{TYPE}` holds a note; SQL has them."""
+
+    export_budget: int | None = 128 * 1024 * 1024
+    """Bytes of exports that one organization may have in Redis at once (0 or None: no limit);
+    one more is refused."""
 
     export_ttl: int = 3600
     """Seconds an export stays in Redis."""

@@ -13,7 +13,7 @@ from django.db import close_old_connections, connections
 from django.dispatch import Signal
 from django.utils import timezone
 
-from plugspace_queue import metrics
+from plugspace_queue import crossing, metrics
 from plugspace_queue.conf import get_settings
 from plugspace_queue.crossing import ANY_QUEUE
 from plugspace_queue.engine import events as stream
@@ -29,6 +29,8 @@ from plugspace_queue.tasklog import EndedAttempt
 from plugspace_queue.types import EventName
 
 logger = logging.getLogger("plugspace_queue.events")
+
+RESULT = ("result", "resultOmitted")
 
 CURSOR = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
@@ -101,27 +103,36 @@ def _send(signal: Signal, name: str, extra: dict[str, Any], **told: Any) -> None
 
 def broadcasts(bodies: Sequence[Payload]) -> list[Call[None]]:
     """The calls that append these to the stream, to go out with others in one round trip."""
-    notes = [store.Note(body["jobId"], event=jsontext.encode(body)) for body in bodies]
-    starts = range(0, len(notes), store.MOST_ENTRIES)
-    return [
-        store.announce(ANY_QUEUE, notes[start : start + store.MOST_ENTRIES]) for start in starts
-    ]
+    return _announcements(_notes(bodies))
 
 
 def broadcast(bodies: Iterable[Payload]) -> None:
     """Append to the stream; without Redis they are lost to listeners, and that is logged."""
-    append([jsontext.encode(body) for body in bodies])
+    append(_notes(bodies))
 
 
-def append(texts: Sequence[str]) -> None:
+def _notes(bodies: Iterable[Payload]) -> list[store.Note]:
+    return [store.Note(body["jobId"], event=jsontext.encode(body)) for body in bodies]
+
+
+def text_for(told: store.Settlement, body: Payload) -> str:
+    """JSON of an event that goes with a settlement, without a result that its script adds."""
+    if told.tells_result:
+        body = {name: body[name] for name in body if name not in RESULT}
+    return jsontext.encode(body)
+
+
+def append(notes: Sequence[store.Note]) -> None:
     """The same for events that are text already."""
-    if not texts:
-        return
-    try:
-        stream.append(client(), texts)
-    except Unavailable:
-        if not is_cut_off():
-            logger.warning("%d events were not broadcast: Redis is away", len(texts))
+    if notes and not crossing.tell(_announcements(notes)) and not is_cut_off():
+        logger.warning("%d events were not broadcast: Redis is away", len(notes))
+
+
+def _announcements(notes: Sequence[store.Note]) -> list[Call[None]]:
+    starts = range(0, len(notes), store.MOST_ENTRIES)
+    return [
+        store.announce(ANY_QUEUE, notes[start : start + store.MOST_ENTRIES]) for start in starts
+    ]
 
 
 def emit(name: EventName, task: Task, **data: Any) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import exports as store
 from plugspace_queue.engine.connection import client
+from plugspace_queue.errors import PayloadTooLarge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +27,23 @@ def put(
     organization_id: str,
     ttl: int | None = None,
 ) -> None:
-    """Keep a file for `ttl` seconds (EXPORT_TTL when None). Raises Unavailable without Redis."""
-    store.put(
+    """Keep a file for `ttl` seconds (EXPORT_TTL when None).
+
+    Raises PayloadTooLarge above the organization's EXPORT_BUDGET, Unavailable without Redis.
+    """
+    is_kept = store.put(
         client(),
         export_id,
         data,
+        organization_id=organization_id,
         ttl=ttl or get_settings().export_ttl,
         meta={"filename": filename, "organization_id": organization_id},
     )
+    if not is_kept:
+        raise PayloadTooLarge(
+            f"An export of {len(data)} bytes is more than the EXPORT_BUDGET of"
+            f" {get_settings().export_budget} bytes leaves; earlier ones give room as they expire."
+        )
 
 
 def get(export_id: str, organization_id: str | None = None) -> Export | None:

@@ -116,7 +116,8 @@ def metrics() -> str:
 
 
 def task(task_id: str) -> str:
-    """string · JSON AgentTask; large input, context, result left out · retention after the end."""
+    """string · JSON AgentTask; large input, context, result left out · retention after the end,
+    RESULT_TTL with values of more than 1 KiB."""
     return _key("task", task_id)
 
 
@@ -126,7 +127,7 @@ def workflow(workflow_id: str) -> str:
 
 
 def result(task_id: str, task_type: str) -> str:
-    """string · JSON result of a task, a cache of the row · RESULT_TTL."""
+    """string · JSON result, above SNAPSHOT_LIMIT `{"note", "taskId", "path"}` · RESULT_TTL."""
     return _key("result", task_id, task_type)
 
 
@@ -148,6 +149,16 @@ def usage_version(organization_id: str, task_type: str, month: str) -> str:
 def organization_tasks(organization_id: str) -> str:
     """sorted set · newest task ids by time, capped · none."""
     return _key("org", organization_id, "tasks")
+
+
+def organization_written(organization_id: str) -> str:
+    """hash · bytes of values written to Redis, in 24 buckets: its PAYLOAD_BUDGET · RESULT_TTL."""
+    return _key("org", organization_id, "written")
+
+
+def organization_exports(organization_id: str) -> str:
+    """hash · bytes of exports by when they expire: its EXPORT_BUDGET · until the last expires."""
+    return _key("org", organization_id, "exports")
 
 
 def organization_tier(organization_id: str) -> str:

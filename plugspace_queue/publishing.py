@@ -13,11 +13,11 @@ from plugspace_queue import crossing
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import store
 from plugspace_queue.engine.scripts import Call
-from plugspace_queue.engine.store import Entry
+from plugspace_queue.engine.store import Entry, Note, Settlement
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.schemas.task import snapshot
+from plugspace_queue.rules import jsontext, lifecycle
+from plugspace_queue.schemas.task import UNCOUNTED, copy_of, text_of
 from plugspace_queue.types import State, TaskType
 
 
@@ -77,23 +77,71 @@ def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
     """The calls that write them, each on the server of its task's queue."""
     calls: defaultdict[str, list[Call[int]]] = defaultdict(list)
     for task in tasks:
-        call = store.snapshot(str(task.pk), snapshot(task), retention_of(task))
-        calls[TaskType(task.type).queue_name].append(call)
+        queue = TaskType(task.type).queue_name
+        calls[queue].append(_snapshot(queue, task))
     return calls
 
 
-def retention_of(task: Task) -> int:
-    """Seconds the snapshot of a task stays; 0 while it has not ended."""
-    return get_settings().retention.get(task.state, 0)
+def _snapshot(queue: str, task: Task) -> Call[int]:
+    text, values = copy_of(task)
+    ttl = _ttl(task, is_heavy=values is not None)
+    if values is None:
+        return store.snapshot(str(task.pk), text, ttl)
+    return store.keep_task(queue, str(task.pk), task.organization_id, text, values, ttl)
+
+
+def settlement_of(task: Task, **fields: Any) -> Settlement:
+    """What Redis is told of an attempt's end: the task as its row is now, and these fields.
+
+    With `tells_result` its event is to come without the result (`events.text_for`).
+    """
+    result = text_of(task, "result") if task.state == State.COMPLETE else ""
+    size = jsontext.bytes_of(result)
+    is_large = size > get_settings().snapshot_limit
+    # A small one is always told: it takes no more than the task itself.
+    is_apart = size > UNCOUNTED
+    text, values = copy_of(task, apart=("result",) if is_apart else ())
+    return Settlement(
+        task_id=str(task.pk),
+        snapshot=text,
+        values=values,
+        snapshot_ttl=_ttl(task, is_heavy=values is not None or is_apart),
+        result=None if is_large else result or None,
+        is_large=is_large,
+        tells_result=is_apart,
+        task_type=task.type,
+        **fields,
+    )
+
+
+def note_of(task: Task, *, event: str | None = None, is_bound: bool = False) -> Note:
+    """What Redis is told of a running attempt, as long as it is the one that runs."""
+    text, values = copy_of(task)
+    return Note(str(task.pk), text, event=event, fence=task.fence, is_bound=is_bound, values=values)
+
+
+def _ttl(task: Task, *, is_heavy: bool) -> int:
+    """Seconds the snapshot of a task stays; 0 while it has not ended.
+
+    With values that count in a budget no longer than they are counted.
+    """
+    if not task.is_final:
+        return 0
+    conf = get_settings()
+    kept = conf.retention.get(task.state, 0)
+    counted = max(conf.result_ttl, 1)
+    return min(kept or counted, counted) if is_heavy else kept
 
 
 def entry_of(task: Task) -> Entry:
     """What the submit script needs to know of a task."""
+    text, values = copy_of(task)
     return Entry(
         task_id=str(task.pk),
         band=task.priority,
         organization_id=task.organization_id,
-        snapshot=snapshot(task),
+        snapshot=text,
+        values=values,
         due_ms=_milliseconds(task.wake_at),
         # A retry goes to the front of its lane, also when Redis had lost it.
         front=task.state == State.RETRYING,

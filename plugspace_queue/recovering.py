@@ -48,7 +48,11 @@ def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
             return False
         deaths = task.recovery_count + _counts(task)
         moved = Task.objects.filter(fence=fence).move(
-            task_id, State.PROCESSING, resting_state(task), recovery_count=deaths
+            task_id,
+            State.PROCESSING,
+            resting_state(task),
+            progress=None,
+            recovery_count=deaths,
         )
         if moved:
             Attempt.objects.bulk_create([_lost_attempt(task, now)], ignore_conflicts=True)

@@ -15,9 +15,9 @@ GATES = ("paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted"
 
 @guarded
 def texts(connection: Redis, names: Sequence[str]) -> list[str | None]:
-    """The strings under these keys. Raises Unavailable."""
+    """The strings under these keys, whatever they hold. Raises Unavailable."""
     found: Any = connection.mget(names) if names else []
-    return [None if value is None else value.decode() for value in found]
+    return [None if value is None else value.decode(errors="replace") for value in found]
 
 
 @guarded

@@ -1,21 +1,40 @@
-"""Bytes of exports in Redis; both keys expire together."""
+"""Bytes of exports in Redis, within a budget per organization; both keys expire together."""
 
 from redis import Redis
 
 from plugspace_queue import keys
+from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import scripts
 from plugspace_queue.engine.connection import guarded
+from plugspace_queue.engine.scripts import Call
+
+STEPS = 24
+"""Parts of EXPORT_TTL: exports that expire in the same one are counted together."""
 
 
-@guarded
-def put(client: Redis, export_id: str, data: bytes, *, ttl: int, meta: dict[str, str]) -> None:
-    """Store data and its description for `ttl` seconds. Raises Unavailable."""
-    with client.pipeline(transaction=True) as pipe:
-        pipe.set(keys.export(export_id), data, ex=ttl)
-        pipe.hset(
-            keys.export_meta(export_id), items=[word for pair in meta.items() for word in pair]
-        )
-        pipe.expire(keys.export_meta(export_id), ttl)
-        pipe.execute()
+def put(
+    client: Redis,
+    export_id: str,
+    data: bytes,
+    *,
+    organization_id: str,
+    ttl: int,
+    meta: dict[str, str],
+) -> bool:
+    """Store data and its description for `ttl` seconds; False above the organization's budget.
+
+    Raises Unavailable.
+    """
+    conf = get_settings()
+    names = (
+        keys.export(export_id),
+        keys.export_meta(export_id),
+        keys.organization_exports(organization_id),
+    )
+    step = max(-(-conf.export_ttl // STEPS), 1)
+    words = [word for pair in meta.items() for word in pair]
+    call = Call("keep_export", names, (data, ttl, conf.export_budget or 0, step, *words), bool)
+    return bool(scripts.run(client, [call])[0])
 
 
 @guarded

@@ -6,6 +6,8 @@ Named tuples are those of which every task makes some: four times as quick to ma
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from plugspace_queue.schemas.task import Values
+
 Outcome = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
 GrantStatus = Literal["ok", "empty", "limited", "full", "paused", "unconfigured"]
 PlaceName = Literal["waiting", "running", "delayed", "absent"]
@@ -21,6 +23,8 @@ class Entry:
     organization_id: str
     snapshot: str
     """JSON of the task."""
+    values: Values | None = None
+    """What the snapshot tells besides, if there is room."""
     timeout: int
     """Seconds one attempt may run."""
     created_at: str
@@ -66,10 +70,16 @@ class Settlement(NamedTuple):
     outcome: Outcome
     snapshot: str | None = None
     """JSON of the task; None leaves what is there."""
+    values: Values | None = None
+    """What the snapshot tells besides, if there is room."""
     snapshot_ttl: int = 0
     """Seconds; 0 = no end."""
     result: str | None = None
-    """JSON of the result."""
+    """JSON of the result; None without one, or when it is too large for Redis."""
+    is_large: bool = False
+    """Whether there is a result that is too large for Redis: a note is kept in its place."""
+    tells_result: bool = False
+    """Whether the script puts the result into snapshot and event, which come without it."""
     result_ttl: int | None = None
     """Seconds; None = RESULT_TTL, 0 = RQ keeps nothing of the job."""
     due_ms: int = 0
@@ -142,3 +152,15 @@ class Note(NamedTuple):
     """JSON of the task; None leaves what is there."""
     event: str | None = None
     """JSON, written to the stream of events."""
+    fence: int = 0
+    """Of the attempt that the snapshot tells of; 0 = of whichever runs."""
+    is_bound: bool = False
+    """Whether the event too is void once that attempt does not run."""
+    values: Values | None = None
+    """What the snapshot tells besides, if there is room."""
+    result: str = ""
+    """JSON of a result that the event tells, if the organization's budget has room."""
+    is_large: bool = False
+    """Whether there is one that is too large for the stream."""
+    organization_id: str = ""
+    """Whose result it is."""

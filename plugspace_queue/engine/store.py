@@ -15,6 +15,7 @@ from rq.utils import utcformat
 
 from plugspace_queue import keys
 from plugspace_queue.conf import get_settings
+from plugspace_queue.engine.notes import result_note
 from plugspace_queue.engine.scripts import Arg, Call
 from plugspace_queue.engine.scripts import on_queue as _call
 from plugspace_queue.engine.shapes import (
@@ -31,6 +32,7 @@ from plugspace_queue.engine.shapes import (
     Window,
 )
 from plugspace_queue.rules import jsontext
+from plugspace_queue.schemas.task import Values
 
 __all__ = [
     "Counts",
@@ -49,6 +51,7 @@ __all__ = [
     "counts",
     "empty",
     "hit_request_window",
+    "keep_task",
     "let_in",
     "mirror_usage",
     "pause_organization",
@@ -67,6 +70,7 @@ PERFORM = "plugspace_queue.processing.perform"
 REFUSAL = "plugspace_queue refuses stock jobs on this queue; use queue_manager.add_task"
 MOST_ENTRIES = 500
 USAGE_TTL = 62 * 86_400
+NO_VALUES = Values("", "")
 
 
 def submit(queue: str, entries: Sequence[Entry]) -> Call[int]:
@@ -78,7 +82,7 @@ def submit(queue: str, entries: Sequence[Entry]) -> Call[int]:
     if len(entries) > MOST_ENTRIES:
         raise ValueError(f"{len(entries)} entries: submit_all makes calls of {MOST_ENTRIES}.")
     conf = get_settings()
-    args: list[Arg] = [PERFORM, conf.result_ttl, conf.org_tasks_maxlen]
+    args: list[Arg] = [PERFORM, conf.result_ttl, conf.org_tasks_maxlen, *_budget()]
     for entry in entries:
         args.extend(_entry(entry))
     return _call("submit", queue, args, int)
@@ -97,7 +101,7 @@ def acquire(queue: str, *, worker: str, want: int, lease_ms: int) -> Call[Grant]
 
 def settle(queue: str, settlements: Sequence[Settlement]) -> Call[list[bool]]:
     """Close attempts; False where the token no longer owns the task, and nothing was written."""
-    args: list[Arg] = [get_settings().events_maxlen]
+    args: list[Arg] = [get_settings().events_maxlen, *_budget(), result_note()]
     for settlement in settlements:
         args.extend(_settlement(settlement))
     return _call("settle", queue, args, _truths)
@@ -105,9 +109,9 @@ def settle(queue: str, settlements: Sequence[Settlement]) -> Call[list[bool]]:
 
 def announce(queue: str, notes: Sequence[Note]) -> Call[None]:
     """Tell what running attempts do; harmless when it comes twice or too late."""
-    args: list[Arg] = [get_settings().events_maxlen]
+    args: list[Arg] = [get_settings().events_maxlen, *_budget()]
     for note in notes:
-        args.extend((note.task_id, note.snapshot or "", note.event or ""))
+        args.extend(_note(note))
     return _call("announce", queue, args, _nothing)
 
 
@@ -185,6 +189,14 @@ def snapshot(task_id: str, text: str, ttl: int = 0) -> Call[int]:
     return Call("snapshot", (keys.task(task_id),), (text, ttl), lambda reply: 0)
 
 
+def keep_task(
+    queue: str, task_id: str, organization_id: str, text: str, values: Values, ttl: int = 0
+) -> Call[int]:
+    """The same for a task with values that count in its organization's budget."""
+    args: list[Arg] = [*_budget(), task_id, organization_id, text, *values, ttl]
+    return _call("keep_task", queue, args, int)
+
+
 def mirror_usage(account: tuple[str, str, str], value: int, version: int) -> Call[bool]:
     """Write the units an (organization, type, month) reserved, unless a newer version is there."""
     places = (keys.usage(*account), keys.usage_version(*account))
@@ -209,6 +221,7 @@ def _entry(entry: Entry) -> tuple[Arg, ...]:
         entry.band,
         entry.organization_id,
         entry.snapshot,
+        *(entry.values or NO_VALUES),
         entry.due_ms,
         int(entry.front),
         entry.timeout,
@@ -218,6 +231,26 @@ def _entry(entry: Entry) -> tuple[Arg, ...]:
     )
 
 
+def _note(note: Note) -> tuple[Arg, ...]:
+    return (
+        note.task_id,
+        note.fence or "",
+        int(note.is_bound),
+        note.snapshot or "",
+        *(note.values or NO_VALUES),
+        note.event or "",
+        note.result,
+        int(note.is_large),
+        note.organization_id,
+    )
+
+
+def _budget() -> tuple[int, int]:
+    """Bytes of values an organization may write (0: no limit), and the ms they are counted over."""
+    conf = get_settings()
+    return conf.payload_budget or 0, max(conf.result_ttl, 1) * 1000
+
+
 def _settlement(one: Settlement) -> tuple[Arg, ...]:
     ttl = get_settings().result_ttl if one.result_ttl is None else one.result_ttl
     return (
@@ -225,10 +258,13 @@ def _settlement(one: Settlement) -> tuple[Arg, ...]:
         one.fence,
         one.outcome,
         one.snapshot or "",
+        *(one.values or NO_VALUES),
         one.snapshot_ttl,
         one.result or "",
+        int(one.is_large),
+        int(one.tells_result),
         ttl,
-        _pointer(one) if one.result else "",
+        _pointer(one) if one.result or one.is_large else "",
         _failure(one.error) if one.outcome in ("fail", "stopped") else "",
         one.due_ms,
         one.event or "",

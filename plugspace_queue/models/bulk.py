@@ -106,7 +106,7 @@ def start_all(
     sql = f"""
         WITH granted (v_id, v_fence) AS ({source})
         UPDATE {TABLE} SET state = %s, fence = v_fence, worker_name = %s, started_at = %s,
-            attempt_count = attempt_count + 1, wake_at = NULL, deadline = NULL
+            attempt_count = attempt_count + 1, wake_at = NULL, deadline = NULL, progress = NULL
         FROM granted
         WHERE id = v_id AND fence < v_fence AND {STATE} IN (%s, %s, %s)
             AND cancel_requested_at IS NULL AND recovery_count <= %s

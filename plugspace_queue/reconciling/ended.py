@@ -73,7 +73,7 @@ def look_at(task_ids: Collection[str]) -> list[Finding]:
 def look_at_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
     """Those of these workflows whose copy tells another state of a step. Raises Unavailable."""
     known = _told(keys.workflow, ANY_QUEUE, workflow_ids)
-    told = {uuid.UUID(one["id"]): _steps(one) for one in known}
+    told = {pk: _steps(one) for pk, one in known}
     rows = Task.objects.filter(workflow__in=told).order_by()
     states = rows.values_list("workflow_id", "pk", "state")
     wrong = {workflow for workflow, pk, state in states if (str(pk), state) not in told[workflow]}
@@ -92,21 +92,35 @@ def _rows(rows: QuerySet[Task]) -> list[Row]:
 def _snapshots(rows: Sequence[Row]) -> Iterator[Finding]:
     for kind in TaskType:
         states = {row.pk: row.state for row in rows if row.type == kind and row.state in IN_LINE}
-        for one in _told(keys.task, kind.queue_name, states):
-            if one["state"] != states[uuid.UUID(one["id"])]:
-                yield Finding(Kind.SNAPSHOT_DIFFERS, kind.value, one["id"])
+        for pk, one in _told(keys.task, kind.queue_name, states):
+            if (one.get("id"), one.get("state")) != (str(pk), states[pk]):
+                yield Finding(Kind.SNAPSHOT_DIFFERS, kind.value, str(pk))
 
 
 def _steps(workflow: dict[str, Any]) -> set[tuple[str, str]]:
-    return {(step["id"], step["state"]) for step in workflow["steps"]}
+    """What a copy tells of its steps; nothing when it is no copy of a workflow."""
+    try:
+        return {(step["id"], step["state"]) for step in workflow["steps"]}
+    except (KeyError, TypeError):
+        return set()
 
 
 def _told(
     key: Callable[[str], str], queue: str, ids: Collection[uuid.UUID]
-) -> Iterator[dict[str, Any]]:
-    """What the server of a queue tells of these, of those that it knows."""
-    names = [key(str(pk)) for pk in ids]
-    for start in range(0, len(names), AT_ONCE):
-        for text in copies.texts(client(queue), names[start : start + AT_ONCE]):
+) -> Iterator[tuple[uuid.UUID, dict[str, Any]]]:
+    """What the server of a queue tells of these, of those that it knows; {} for what is no copy."""
+    wanted = list(ids)
+    for start in range(0, len(wanted), AT_ONCE):
+        part = wanted[start : start + AT_ONCE]
+        texts = copies.texts(client(queue), [key(str(pk)) for pk in part])
+        for pk, text in zip(part, texts, strict=True):
             if text is not None:
-                yield json.loads(text)
+                yield pk, _object(text)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -18,7 +18,6 @@ from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
 from plugspace_queue.reconciling import queues, rewriting
 from plugspace_queue.reconciling.findings import Finding, Kind
-from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import TaskType
 
 Repair = Callable[[str, Sequence[Finding], datetime], None]
@@ -66,17 +65,11 @@ def _drop(queue: str, findings: Sequence[Finding], now: datetime) -> None:
 
 
 def _dropped(finding: Finding, task: Task | None) -> Settlement:
-    return Settlement(
-        task_id=finding.key,
-        fence=finding.fence,
-        outcome="drop",
-        snapshot=snapshot(task) if task else None,
-        snapshot_ttl=publishing.retention_of(task) if task else 0,
-        # Who wrote the row may have died before it told of it; the event's key is the same.
-        event=announcing.last_event(task) if task else None,
-        task_type=finding.queue,
-        counted=False,
-    )
+    if task is None:
+        return Settlement(finding.key, finding.fence, "drop", task_type=finding.queue)
+    told = publishing.settlement_of(task, fence=finding.fence, outcome="drop", counted=False)
+    # Who wrote the row may have died before it told of it.
+    return announcing.with_last_event(told, task)
 
 
 def _settle_blocked(queue: str, findings: Sequence[Finding], now: datetime) -> None:
@@ -171,6 +164,7 @@ _REPAIRS: dict[Kind, Repair] = {
     Kind.LANE_HELD: _mend_lanes,
     Kind.LANE_STRAYS: _mend_lanes,
     Kind.SNAPSHOT_MISSING: _snapshots,
+    Kind.SNAPSHOT_GARBLED: _snapshots,
     Kind.LIFETIME_DIFFERS: _count,
     Kind.USAGE_DIFFERS: _rewrite(rewriting.write_usage),
     Kind.TIER_DIFFERS: _rewrite(rewriting.write_tiers),

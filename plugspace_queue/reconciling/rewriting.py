@@ -8,12 +8,10 @@ from plugspace_queue import crossing, keys, mirrors, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import copies, store
 from plugspace_queue.engine.connection import client
-from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.quotas import Counter
 from plugspace_queue.reconciling import copied
 from plugspace_queue.rules import lifecycle
-from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import State, TaskType
 
 
@@ -70,6 +68,6 @@ def write_snapshots(kind: TaskType, task_ids: Collection[uuid.UUID]) -> None:
     tasks = list(Task.objects.filter(pk__in=task_ids).open())
     publishing.publish([task for task in tasks if task.state != State.PROCESSING])
     running = [task for task in tasks if task.state == State.PROCESSING]
-    notes = [Note(str(task.pk), snapshot(task)) for task in running]
+    notes = [publishing.note_of(task) for task in running]
     if notes:
         crossing.ask(store.announce(kind.queue_name, notes), kind.queue_name)

@@ -5,15 +5,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from plugspace_queue import crossing, sweeping
-from plugspace_queue.engine import audits
-from plugspace_queue.engine.audits import Standing
+from pydantic import ValidationError
+
+from plugspace_queue import crossing, keys, sweeping
+from plugspace_queue.engine import audits, copies
+from plugspace_queue.engine.audits import Holds, Standing
 from plugspace_queue.engine.connection import client
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
 from plugspace_queue.reconciling.findings import Finding, Kind
 from plugspace_queue.reconciling.judging import Place, Row, judge, place_of
+from plugspace_queue.schemas.task import AgentTask
 from plugspace_queue.types import State, TaskType
+
+AT_ONCE = 100
+"""Snapshots read in one call: some of them are large."""
 
 
 @dataclass
@@ -32,13 +38,40 @@ def look_at(kind: TaskType, ids: Sequence[str]) -> Look:
     # Rows first: who changes one writes it before Redis, so that what is older is the row.
     rows = _rows(ids)
     look = Look(findings=list(_of_blocked(kind, list(rows.values()))))
+    copied: list[Row] = []
     for standing in standings(kind, ids):
         row = rows.get(standing.task_id)
         look.findings += judge(kind, row, standing)
         if row is not None and row.is_open:
             look.places[row.type, place_of(row, standing)] += 1
             look.workflow_ids |= {row.workflow_id} if row.workflow_id else set()
+            if Holds.SNAPSHOT in standing.holds and row.type == kind:
+                copied.append(row)
+    look.findings += _garbled(kind, copied)
     return look
+
+
+def _garbled(kind: TaskType, rows: Sequence[Row]) -> Iterator[Finding]:
+    """Those whose snapshot is none, or another task's. One that went meanwhile is told anew."""
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        names = [keys.task(str(row.pk)) for row in part]
+        told = copies.texts(client(kind.queue_name), names)
+        for row, text in zip(part, told, strict=True):
+            if not _is_copy(text, row):
+                yield Finding(Kind.SNAPSHOT_GARBLED, kind.value, str(row.pk))
+
+
+def _is_copy(text: str | None, row: Row) -> bool:
+    try:
+        told = AgentTask.model_validate_json(text or "")
+    except ValidationError:
+        return False
+    return (told.id, told.type, told.organization_id) == (
+        str(row.pk),
+        row.type,
+        row.organization_id,
+    )
 
 
 def strangers(kind: TaskType) -> Iterator[Look]:

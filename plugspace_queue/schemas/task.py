@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 LARGE = ("input", "context", "result")
 """What may be left out of a snapshot or a list."""
+
+UNCOUNTED = 1024
+"""Bytes of values that a copy in Redis always has: a waiting task takes more without any."""
+
+ALWAYS = 256
+"""Bytes of one value that a copy always has."""
 
 
 class _Outgoing(BaseModel):
@@ -119,14 +125,49 @@ def agent_task(task: "Task") -> AgentTask:
 
 
 def snapshot(task: "Task", unread: Collection[str] = ()) -> str:
-    """JSON of `plugspace:task:{id}`: the AgentTask without what is larger than SNAPSHOT_LIMIT.
+    """JSON of the AgentTask without what is larger than SNAPSHOT_LIMIT, as lists have it.
 
     `unread` are columns known to be larger: they are not looked at.
     """
     text = jsontext.encode(_wire(task))[:-1]
+    limit = get_settings().snapshot_limit
     for name in LARGE:
-        text += _omitted(name) if name in unread else _spliced(task, name)
+        text += _omitted(name) if name in unread else _spliced(task, name, limit)
     return text + "}"
+
+
+class Values(NamedTuple):
+    """Members of a task's JSON that are written while its organization's budget has room."""
+
+    all: str
+    lean: str
+    """The same without what is large, for when it has none."""
+
+
+class Copy(NamedTuple):
+    """What `plugspace:task:{id}` holds: JSON, and values that count in the budget."""
+
+    text: str
+    values: Values | None = None
+
+
+def copy_of(task: "Task", apart: Collection[str] = ()) -> Copy:
+    """The copy of a task for Redis, without the values named `apart`.
+
+    As its snapshot, but without what only staff see of a failure: our code and our paths.
+    """
+    text = jsontext.encode(_for_all(_wire(task)))[:-1]
+    limit = get_settings().snapshot_limit
+    names = [name for name in LARGE if name not in apart]
+    members = "".join(_spliced(task, name, limit) for name in names)
+    if jsontext.bytes_of(members) <= UNCOUNTED:
+        return Copy(f"{text}{members}}}")
+    lean = "".join(_spliced(task, name, min(limit, ALWAYS)) for name in names)
+    return Copy(f"{text}}}", Values(members, lean))
+
+
+def _for_all(told: dict[str, Any]) -> dict[str, Any]:
+    return told | {"error": without_internals(told["error"])} if "error" in told else told
 
 
 def text_of(task: "Task", name: str) -> str:
@@ -145,12 +186,12 @@ def text_of(task: "Task", name: str) -> str:
     return text
 
 
-def _spliced(task: "Task", name: str) -> str:
+def _spliced(task: "Task", name: str, limit: int) -> str:
     if name == "result" and task.result is None:
         return ""
     # Encoded apart, so that the size is known without encoding twice.
     text = text_of(task, name)
-    is_large = jsontext.bytes_of(text) > get_settings().snapshot_limit
+    is_large = jsontext.bytes_of(text) > limit
     return _omitted(name) if is_large else f',"{name}":{text}'
 
 

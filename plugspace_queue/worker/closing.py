@@ -5,16 +5,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from plugspace_queue import events
-from plugspace_queue.conf import get_settings
+from plugspace_queue import events, publishing
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Task
 from plugspace_queue.models.bulk import FINISH_COLUMNS, Finish
 from plugspace_queue.processing.outcome import Ending, Failure, public
 from plugspace_queue.processing.run import Run
-from plugspace_queue.publishing import retention_of
 from plugspace_queue.rules import lifecycle
-from plugspace_queue.schemas.task import snapshot, text_of, without_internals
+from plugspace_queue.schemas.task import without_internals
 from plugspace_queue.types import EventName, Outcome, State
 
 Settled = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
@@ -62,7 +60,8 @@ def _finish(run: Run, ending: Ending, now: datetime) -> Finish:
         state=ending.state,
         result=ending.result,
         error=ending.failure.as_json() if ending.failure else None,
-        progress=progress_of(run),
+        # One that runs again begins at nothing; what it had reached says nothing of the next.
+        progress=progress_of(run) if ending.state in lifecycle.FINAL else None,
         completed_at=now if ending.state in lifecycle.FINAL else None,
         duration=milliseconds(run, now),
         tokens_used=task.tokens_used + run.tokens,
@@ -104,23 +103,15 @@ def progress_of(run: Run) -> dict[str, Any] | None:
     return {"percent": run.percent, "stage": run.stage}
 
 
-def settlement_of(closing: Closing, event: str | None = None) -> Settlement:
-    """What Redis is told, after `apply`, and the event that goes with it."""
-    task = closing.run.task
-    conf = get_settings()
-    is_complete = closing.ending.outcome is Outcome.COMPLETE
-    return Settlement(
-        task_id=str(task.pk),
+def settlement_of(closing: Closing) -> Settlement:
+    """What Redis is told, after `apply`, but for the event that goes with it."""
+    failure = closing.ending.failure
+    return publishing.settlement_of(
+        closing.run.task,
         fence=closing.run.fence,
         outcome=SETTLED[closing.ending.outcome],
-        snapshot=snapshot(task),
-        snapshot_ttl=retention_of(task),
-        result=text_of(task, "result") if is_complete else None,
-        result_ttl=conf.result_ttl,
         due_ms=_ms(closing.ending.wake_at),
-        error=closing.ending.failure.message if closing.ending.failure else "",
-        event=event,
-        task_type=task.type,
+        error=failure.message if failure else "",
     )
 
 
@@ -138,14 +129,9 @@ def event_bodies(closing: Closing) -> list[tuple[EventName, events.Payload]]:
     if closing.ending.outcome is Outcome.COMPLETE:
         data["result"] = closing.ending.result
     if closing.ending.failure is not None:
-        data["error"] = public_error(closing.ending.failure)
+        data["error"] = without_internals(closing.ending.failure.as_json())
     task = closing.run.task
     return [(name, events.payload(name, task, **data)) for name in EVENTS[closing.ending.outcome]]
-
-
-def public_error(failure: Failure) -> dict[str, Any]:
-    """The error without what is for staff: listeners may pass it on to tenants."""
-    return without_internals(failure.as_json())
 
 
 def _ms(moment: datetime | None) -> int:

@@ -9,15 +9,16 @@ from dataclasses import replace
 
 from plugspace_queue.crossing import ANY_QUEUE
 from plugspace_queue.engine.connection import client
+from plugspace_queue.engine.store import Note
 from plugspace_queue.worker.messages import Announce, Settle
 
 Message = Settle | Announce
 
 
-def parted(messages: Iterable[Message]) -> tuple[list[Message], list[str]]:
+def parted(messages: Iterable[Message]) -> tuple[list[Message], list[Note]]:
     """The messages as their queues' servers get them, and the events for the stream's server."""
-    texts: list[str] = []
-    return [one if _is_here(one) else _without_events(one, texts) for one in messages], texts
+    events: list[Note] = []
+    return [one if _is_here(one) else _without_events(one, events) for one in messages], events
 
 
 def _is_here(message: Message) -> bool:
@@ -25,11 +26,20 @@ def _is_here(message: Message) -> bool:
     return client(queue) is client(ANY_QUEUE)
 
 
-def _without_events(message: Message, texts: list[str]) -> Message:
+def _without_events(message: Message, events: list[Note]) -> Message:
     if isinstance(message, Announce):
-        texts += [note.event for note in message.notes if note.event]
+        events += [Note(note.task_id, event=note.event) for note in message.notes if note.event]
         notes = [note._replace(event=None) for note in message.notes if note.snapshot]
         return replace(message, notes=notes)
     if message.settlement.event:
-        texts.append(message.settlement.event)
+        events.append(_ending(message))
     return replace(message, settlement=message.settlement._replace(event=None))
+
+
+def _ending(message: Settle) -> Note:
+    """The event of an ending, with the result that it tells."""
+    told = message.settlement
+    note = Note(told.task_id, event=told.event, organization_id=message.held.lease.organization_id)
+    if not told.tells_result:
+        return note
+    return note._replace(result=told.result or "", is_large=told.is_large)

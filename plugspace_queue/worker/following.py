@@ -17,7 +17,6 @@ from plugspace_queue.models import Task
 from plugspace_queue.models.patience import LOOK, shortly
 from plugspace_queue.processing.run import Run
 from plugspace_queue.rules import jsontext
-from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, elsewhere, judge, measuring, reporting
 from plugspace_queue.worker.commit import Batch, Counts, added
@@ -68,9 +67,9 @@ class FollowUp:
         # One by one they would wake the pump for the first, and the rest would come too late.
         untold, self._untold = self._untold, []
         if untold:
-            messages, texts = elsewhere.parted(untold)
+            messages, notes = elsewhere.parted(untold)
             self._tell(Together(messages))
-            events.append(texts)
+            events.append(notes)
 
     def _publish_released(self, batch: Batch) -> None:
         if batch.released:
@@ -127,8 +126,9 @@ class FollowUp:
             return [self._judged(held, batch)]
         closing.apply(one)
         bodies = closing.event_bodies(one)
-        texts = [jsontext.encode(body) for _, body in bodies]
-        settlement = closing.settlement_of(one, event=texts[-1] if texts else None)
+        settlement = closing.settlement_of(one)
+        texts = [events.text_for(settlement, body) for _, body in bodies]
+        settlement = settlement._replace(event=texts[-1] if texts else None)
         notes = [_event_only(one, text) for text in texts[:-1]]
         for name, body in bodies:
             events.tell(name, one.run.task, body)
@@ -144,7 +144,7 @@ class FollowUp:
                 EventName.PROGRESS, run.task, number=run.reports, progress=run.task.progress
             )
             events.tell(EventName.PROGRESS, run.task, body)
-            note = Note(run.task_id, snapshot(run.task), event=jsontext.encode(body))
+            note = publishing.note_of(run.task, event=jsontext.encode(body), is_bound=True)
             self._untold.append(Announce(held.queue, [note]))
 
     def _judge(self, batch: Batch) -> None:
@@ -211,8 +211,12 @@ def _started_note(run: Run) -> Note:
     events.tell(EventName.STARTED, task, body)
     # Of one that has ended already the settle tells, with its ending, in a moment; should the
     # commit of that be held up, Redis shows the task as waiting until then.
-    text = None if run.is_recorded else snapshot(task)
-    return Note(body["jobId"], text, event=jsontext.encode(body))
+    event = jsontext.encode(body)
+    return (
+        Note(body["jobId"], event=event)
+        if run.is_recorded
+        else publishing.note_of(task, event=event)
+    )
 
 
 def _event_only(one: closing.Closing, text: str) -> Note:

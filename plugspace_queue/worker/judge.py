@@ -9,8 +9,6 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.processing.outcome import resting_state
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.schemas.task import snapshot
 from plugspace_queue.types import State
 from plugspace_queue.worker.commit import Counts
 from plugspace_queue.worker.table import Held
@@ -83,19 +81,10 @@ def hand_back(held: Held) -> Settlement:
 
 
 def _settlement(held: Held, outcome: str, task: Task | None) -> Settlement:
-    is_final = task is not None and State(task.state) in lifecycle.FINAL
-    wake_at = task.wake_at if task is not None else None
-    return Settlement(
-        task_id=held.task_id,
-        fence=held.lease.fence,
-        outcome=outcome,  # type: ignore[arg-type]
-        snapshot=snapshot(task) if task is not None else None,
-        snapshot_ttl=publishing.retention_of(task) if task is not None else 0,
-        result=None,
-        result_ttl=0,
-        due_ms=round(wake_at.timestamp() * 1000) if outcome == "retry" and wake_at else 0,
-        error="",
-        event=announcing.last_event(task) if task is not None and is_final else None,
-        task_type=task.type if task is not None else "",
-        counted=False,
-    )
+    lease = {"fence": held.lease.fence, "outcome": outcome, "result_ttl": 0, "counted": False}
+    if task is None:
+        return Settlement(task_id=held.task_id, **lease)  # type: ignore[arg-type]
+    wake_at = task.wake_at if outcome == "retry" else None
+    due_ms = round(wake_at.timestamp() * 1000) if wake_at else 0
+    told = publishing.settlement_of(task, **lease, due_ms=due_ms)
+    return announcing.with_last_event(told, task)

@@ -198,6 +198,23 @@ def test_news_of_a_running_task_are_told_and_late_ones_undo_nothing(line: Line) 
     assert line.redis.xlen(keys.events()) == 1
 
 
+def test_news_of_an_attempt_that_lost_its_lease_tell_nothing_of_the_next_one(line: Line) -> None:
+    line.submit("a")
+    old = line.acquire().leases[0]
+    line.expire_lease("a")
+    line.tick(worker="other", reap=True)
+    new = line.acquire(worker="other").leases[0]
+    notes = [
+        store.Note("a", f'{{"attempt": {n}}}', f'{{"e": {n}}}', fence=lease.fence, is_bound=True)
+        for n, lease in ((2, new), (1, old))
+    ]
+
+    line.run(store.announce(QUEUE, notes))
+
+    assert line.redis.get(keys.task("a")) == b'{"attempt": 2}'
+    assert [fields for _, fields in line.redis.xrange(keys.events())] == [{b"event": b'{"e": 2}'}]
+
+
 def test_finish_tags_that_say_nothing_any_more_are_trimmed(line: Line) -> None:
     for number in range(5):
         line.submit(f"t{number}", organization_id=f"o{number}")

@@ -1,11 +1,12 @@
 """Every way in which rows and Redis may differ is found, repaired, and then found no more."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 from django.utils import timezone
 
-from plugspace_queue import keys
+from plugspace_queue import keys, queue_manager
 from plugspace_queue.engine import store
 from plugspace_queue.ids import new_id
 from plugspace_queue.models import Dependency, MonthlyUsage, QueueSettings, Task
@@ -191,6 +192,37 @@ def forget_the_snapshot_of_what_runs(scene):
     scene.redis.delete(keys.task(str(scene.running.pk)))
 
 
+def garble(text: str | bytes) -> Damage:
+    """Somebody's text in the place of snapshots: of what waits, runs, is delayed and blocked."""
+
+    def write(scene):
+        for task in (scene.waiting[0], scene.running, scene.delayed, scene.blocked):
+            scene.redis.set(f"plugspace:task:{task.pk}", text)
+
+    return write
+
+
+def tell_of_another_task(scene):
+    other = scene.redis.get(f"plugspace:task:{scene.id(2)}")
+    scene.redis.set(f"plugspace:task:{scene.id(0)}", other)
+
+
+def tell_of_another_organization(scene):
+    text = scene.redis.get(f"plugspace:task:{scene.id(0)}")
+    scene.redis.set(f"plugspace:task:{scene.id(0)}", text.replace(b'"acme"', b'"bolt"'))
+
+
+def put_a_hash_in_its_place(scene):
+    for task in (scene.waiting[0], scene.running, scene.blocked):
+        scene.redis.delete(f"plugspace:task:{task.pk}")
+        scene.redis.hset(f"plugspace:task:{task.pk}", "id", str(task.pk))
+
+
+def cut_a_snapshot_short(scene):
+    text = scene.redis.get(f"plugspace:task:{scene.id(0)}")
+    scene.redis.set(f"plugspace:task:{scene.id(0)}", text[:-20])
+
+
 def forget_the_workflow(scene):
     scene.redis.delete(keys.workflow(str(scene.workflow.workflow_id)))
 
@@ -257,6 +289,16 @@ DAMAGE: list[tuple[Damage, set[str]]] = [
     (count_too_little, {"lifetime_differs"}),
     (forget_a_snapshot, {"snapshot_missing"}),
     (forget_the_snapshot_of_what_runs, {"snapshot_missing"}),
+    (garble("not JSON"), {"snapshot_garbled"}),
+    (garble(b"\xff\xfe\x00"), {"snapshot_garbled"}),
+    (garble(""), {"snapshot_garbled"}),
+    (garble("[1, 2]"), {"snapshot_garbled"}),
+    (garble("{}"), {"snapshot_garbled"}),
+    (garble("[" * 100_000), {"snapshot_garbled"}),
+    (tell_of_another_task, {"snapshot_garbled"}),
+    (tell_of_another_organization, {"snapshot_garbled"}),
+    (put_a_hash_in_its_place, {"snapshot_garbled"}),
+    (cut_a_snapshot_short, {"snapshot_garbled"}),
     (forget_the_workflow, {"workflow_missing"}),
     (forget_usage, {"usage_differs"}),
     (change_usage, {"usage_differs"}),
@@ -278,3 +320,42 @@ def test_damage_is_found_repaired_and_gone(scene, damage, kinds):
     assert {one["kind"] for one in told["repaired"]} >= kinds
     assert kinds_found() == set()
     scene.line.check()
+
+
+@pytest.mark.parametrize("text", ["not JSON", b"\xff", "[1]", "{}", '{"steps": 7}'])
+def test_a_copy_of_what_ended_that_is_none_is_written_again(scene, text):
+    queue_manager.cancel(scene.delayed.pk)
+    queue_manager.cancel_workflow(scene.workflow.workflow_id)
+    workflow = f"plugspace:workflow:{scene.workflow.workflow_id}"
+    for key in (f"plugspace:task:{scene.delayed.pk}", workflow):
+        scene.redis.set(key, text)
+
+    assert kinds_found() >= {"snapshot_differs", "workflow_differs"}
+    assert reconcile("--fix")[0] == 0
+
+    assert kinds_found() == set()
+    told = json.loads(scene.redis.get(f"plugspace:task:{scene.delayed.pk}"))
+    assert (told["id"], told["state"]) == (str(scene.delayed.pk), "cancelled")
+
+
+def test_a_garbled_snapshot_is_the_rows_task_again(scene):
+    garble("not JSON")(scene)
+
+    reconcile("--fix")
+
+    for task in (scene.waiting[0], scene.running, scene.delayed, scene.blocked):
+        told = json.loads(scene.redis.get(f"plugspace:task:{task.pk}"))
+        row = Task.objects.get(pk=task.pk)
+        assert (told["id"], told["state"], told["input"]) == (str(row.pk), row.state, row.input)
+
+
+def test_what_a_recovered_task_had_reached_is_shown_no_more(scene):
+    progress = {"percent": 70.0, "stage": "late"}
+    Task.objects.filter(pk=scene.running.pk).update(progress=progress)
+    forget_the_attempt(scene)
+
+    reconcile("--fix")
+
+    row = Task.objects.get(pk=scene.running.pk)
+    assert (row.state, row.progress) == ("waiting", None)
+    assert "progress" not in json.loads(scene.redis.get(f"plugspace:task:{row.pk}"))

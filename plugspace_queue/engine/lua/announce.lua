@@ -3,20 +3,52 @@
 announce: write the snapshots and events of running attempts.
 
 ARGV[4]  events kept     about
-ARGV[5]  and on, 3 for each note: id, snapshot ("" = leave it), event ("" = none)
+ARGV[5]  budget          bytes of values an organization may write, 0 = no limit
+ARGV[6]  window          ms they are counted over
+ARGV[7]  and on, 10 for each note: id, fence ("" = whichever runs), whether it is void once that
+         attempt does not run (1), snapshot ("" = leave it), members of it and the lean ones ("" =
+         none), event ("" = none), result that the event tells ("" = none, or too large), whether it is
+         too large (1), its organization
 
-Returns  1; a snapshot is written only while its task runs, so that a late note undoes no end.
+Returns  1; a snapshot is written only while its attempt runs, so that a late note undoes no end
+         and tells nothing of an earlier attempt.
 ]]
 --@include _queue.lua
+--@include _payloads.lua
 local events_kept = ARGV[4]
+local FIRST, FIELDS = 7, 10
 
-for i = 5, #ARGV, 3 do
-    local id, snapshot, event = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    if snapshot ~= "" and redis.call("HEXISTS", own_key, id) == 1 then
-        redis.call("SET", task_key(id), snapshot)
-    end
-    if event ~= "" then
-        redis.call("XADD", events_key, "MAXLEN", "~", events_kept, "*", "event", event)
-    end
+limit_payloads(ARGV[5], ARGV[6])
+
+-- The organization whose attempt runs, if it is the one of this fence.
+local function running_of(id, fence)
+    local owner = redis.call("HGET", own_key, id) or ""
+    local owned, organization = string.match(owner, "^(%d+)|%d:([^|]*)|")
+    if fence == "" or fence == owned then return organization end
+    return nil
 end
+
+local function write_snapshot(i, organization)
+    local id, snapshot = ARGV[i], ARGV[i + 3]
+    if snapshot == "" then return end
+    local members = values_of(id, organization, ARGV[i + 4], ARGV[i + 5])
+    redis.call("SET", task_key(id), with(snapshot, members))
+end
+
+local function append(i)
+    local event, result = ARGV[i + 6], ARGV[i + 7]
+    if event == "" then return end
+    local is_told = result ~= "" and fits(ARGV[i + 9], #result)
+    event = with(event, "", is_told and result, result ~= "" or ARGV[i + 8] == "1")
+    redis.call("XADD", events_key, "MAXLEN", "~", events_kept, "*", "event", event)
+end
+
+for i = FIRST, #ARGV, FIELDS do
+    local is_bound = ARGV[i + 2] == "1"
+    local asks = is_bound or ARGV[i + 3] ~= ""
+    local organization = asks and running_of(ARGV[i], ARGV[i + 1])
+    if organization then write_snapshot(i, organization) end
+    if organization or not is_bound then append(i) end
+end
+keep_accounts()
 return 1

@@ -3,10 +3,14 @@
 settle: close attempts that this worker still owns, and write what came of them.
 
 ARGV[4]  events kept     about
-ARGV[5]  and on, 13 for each attempt: id, fence, outcome (ok, fail, retry, back, stopped, drop),
-         snapshot ("" = leave it), its ttl (s, 0 = none), result ("" = none), result ttl (s),
-         pointer to the result and failure (RQ's codings, "" = none), due (ms, 0 = now),
-         event ("" = none), task type, counted (1)
+ARGV[5]  budget          bytes of values an organization may write, 0 = no limit
+ARGV[6]  window          ms they are counted over
+ARGV[7]  note            what stands for a result that is not kept; %s twice for the task's id
+ARGV[8]  and on, 17 for each attempt: id, fence, outcome (ok, fail, retry, back, stopped, drop),
+         snapshot ("" = leave it), members of it and the lean ones ("" = none), its ttl (s, 0 =
+         none), result ("" = none, or too large), whether it is too large (1), whether snapshot
+         and event are to tell it (1), result ttl (s), pointer to the result and failure (RQ's codings,
+         "" = none), due (ms, 0 = now), event ("" = none), task type, counted (1)
 
 Returns  one number for each: 1, or 0 when the token does not own it (nothing was written).
 ]]
@@ -15,16 +19,19 @@ Returns  one number for each: 1, or 0 when the token does not own it (nothing wa
 --@include _lanes.lua
 --@include _arrivals.lua
 --@include _attempts.lua
+--@include _payloads.lua
 local events_kept = ARGV[4]
-local FIELDS = 13
+local note = ARGV[7]
+local FIRST, FIELDS = 8, 17
 
 local function read(i)
     return {
         id = ARGV[i], fence = ARGV[i + 1], outcome = ARGV[i + 2], snapshot = ARGV[i + 3],
-        snapshot_ttl = tonumber(ARGV[i + 4]), result = ARGV[i + 5],
-        result_ttl = tonumber(ARGV[i + 6]), pointer = ARGV[i + 7], failure = ARGV[i + 8],
-        due = tonumber(ARGV[i + 9]), event = ARGV[i + 10], type = ARGV[i + 11],
-        counted = ARGV[i + 12] == "1"
+        all = ARGV[i + 4], lean = ARGV[i + 5], snapshot_ttl = tonumber(ARGV[i + 6]),
+        result = ARGV[i + 7], is_large = ARGV[i + 8] == "1", is_told = ARGV[i + 9] == "1",
+        result_ttl = tonumber(ARGV[i + 10]), pointer = ARGV[i + 11], failure = ARGV[i + 12],
+        due = tonumber(ARGV[i + 13]), event = ARGV[i + 14], type = ARGV[i + 15],
+        counted = ARGV[i + 16] == "1"
     }
 end
 
@@ -61,8 +68,9 @@ local completed, failed = 0, 0
 local ends = {
     ok = function(one, owner, started)
         finish(one, owner, "finished", finished_key, "1", started)
-        if one.result ~= "" then
-            keep(ours .. ":result:" .. one.id .. ":" .. one.type, one.result, one.result_ttl)
+        if one.result_ttl > 0 and (one.result ~= "" or one.is_large) then
+            local kept = one.fits and one.result or string.format(note, one.id, one.id)
+            keep(ours .. ":result:" .. one.id .. ":" .. one.type, kept, one.result_ttl)
         end
         if one.counted then completed = completed + 1 end
     end,
@@ -82,8 +90,9 @@ local ends = {
     drop = function(one) redis.call("DEL", job_key(one.id)) end
 }
 
+limit_payloads(ARGV[5], ARGV[6])
 local attempts = {}
-for i = 5, #ARGV, FIELDS do
+for i = FIRST, #ARGV, FIELDS do
     local one = read(i)
     if not (ends[one.outcome] and one.due and one.snapshot_ttl and one.result_ttl) then
         return redis.error_reply("ERR settle: attempt " .. #attempts .. " is not valid")
@@ -91,20 +100,35 @@ for i = 5, #ARGV, FIELDS do
     attempts[#attempts + 1] = one
 end
 
+-- A result counts once, though its key, the snapshot and the event hold it: all of them or none.
+local function with_result(one, text, members)
+    return with(text, members, one.is_told and one.fits and one.result, one.is_told)
+end
+
+local function write_snapshot(one, organization)
+    if one.snapshot == "" then return end
+    local members = values_of(one.id, organization, one.all, one.lean)
+    keep(task_key(one.id), with_result(one, one.snapshot, members), one.snapshot_ttl)
+end
+
 local function settle(one)
     local owner = owner_of(one.id)
     if not owner or owner.fence ~= one.fence then return 0 end
+    local organization = organization_of(owner.lane)
+    one.fits = one.result ~= "" and fits(organization, #one.result)
     local started = close(one.id, owner)
     ends[one.outcome](one, owner, started)
-    if one.snapshot ~= "" then keep(task_key(one.id), one.snapshot, one.snapshot_ttl) end
+    write_snapshot(one, organization)
     if one.event ~= "" then
-        redis.call("XADD", events_key, "MAXLEN", "~", events_kept, "*", "event", one.event)
+        local event = with_result(one, one.event, "")
+        redis.call("XADD", events_key, "MAXLEN", "~", events_kept, "*", "event", event)
     end
     return 1
 end
 
 local answers = {}
 for i, one in ipairs(attempts) do answers[i] = settle(one) end
+keep_accounts()
 if completed > 0 then redis.call("HINCRBY", meta_key, "completed", completed) end
 if failed > 0 then redis.call("HINCRBY", meta_key, "failed", failed) end
 mark_if_held()

@@ -4,8 +4,11 @@ submit: put tasks into their lines, or into the delayed set; once each.
 ARGV[4]  perform         dotted path that RQ's pages show
 ARGV[5]  result ttl      seconds
 ARGV[6]  newest tasks    kept per organization
-ARGV[7]  and on, 10 for each task: id, band, organization, snapshot, due (ms, 0 = now), front (1),
-         timeout (s), created (RQ's text), created (ms), description
+ARGV[7]  budget          bytes of values an organization may write, 0 = no limit
+ARGV[8]  window          ms they are counted over
+ARGV[9]  and on, 12 for each task: id, band, organization, snapshot, members of it and the lean
+         ones ("" = none), due (ms, 0 = now), front (1), timeout (s), created (RQ's text),
+         created (ms), description
 
 Returns  how many were accepted; one that waits, runs or is delayed already is not, but its
          snapshot is renewed while it does not run.
@@ -14,17 +17,20 @@ Returns  how many were accepted; one that waits, runs or is delayed already is n
 --@include _gates.lua
 --@include _lanes.lua
 --@include _arrivals.lua
+--@include _payloads.lua
 local perform = ARGV[4]
 local result_ttl = ARGV[5]
 local newest = tonumber(ARGV[6])
-local FIELDS = 10
+local FIRST, FIELDS = 9, 12
 
+limit_payloads(ARGV[7], ARGV[8])
 local entries = {}
-for i = 7, #ARGV, FIELDS do
+for i = FIRST, #ARGV, FIELDS do
     local entry = {
         id = ARGV[i], band = ARGV[i + 1], organization = ARGV[i + 2], snapshot = ARGV[i + 3],
-        due = tonumber(ARGV[i + 4]), front = ARGV[i + 5] == "1", timeout = ARGV[i + 6],
-        created = ARGV[i + 7], created_ms = ARGV[i + 8], description = ARGV[i + 9]
+        all = ARGV[i + 4], lean = ARGV[i + 5], due = tonumber(ARGV[i + 6]),
+        front = ARGV[i + 7] == "1", timeout = ARGV[i + 8], created = ARGV[i + 9],
+        created_ms = ARGV[i + 10], description = ARGV[i + 11]
     }
     local valid = string.match(entry.band, "^[0-3]$") and entry.due and entry.description
         and tonumber(entry.created_ms) and string.match(entry.id, "^[%w_-]+$")
@@ -43,6 +49,10 @@ local function ids_of(some)
     return keys_of(function(id) return id end, some)
 end
 
+local function snapshot_of(entry)
+    return with(entry.snapshot, values_of(entry.id, entry.organization, entry.all, entry.lean))
+end
+
 -- The new ones, each once. The snapshot of one that is here already is renewed unless it runs.
 local function sift()
     local ids = ids_of(entries)
@@ -53,7 +63,7 @@ local function sift()
     for i, entry in ipairs(entries) do
         if not owned[i] then
             snapshots[#snapshots + 1] = task_key(entry.id)
-            snapshots[#snapshots + 1] = entry.snapshot
+            snapshots[#snapshots + 1] = snapshot_of(entry)
             if not (waiting[i] or delayed[i] or seen[entry.id]) then new[#new + 1] = entry end
             seen[entry.id] = true
         end
@@ -98,6 +108,7 @@ local function remember(new)
 end
 
 local new = sift()
+keep_accounts()
 if #new == 0 then return 0 end
 clear(new)
 remember(new)
