@@ -69,14 +69,6 @@ class Word:
     must_stop: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """What the parent says while the attempt runs."""
-
-    told: Told
-    must_stop: bool
-
-
 class ReportingRun(Run):
     """A run whose every word goes to the parent at once, so that it survives the child."""
 
