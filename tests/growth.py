@@ -8,11 +8,11 @@ Maker = Callable[[int], str]
 MOST = 2.5
 """Times the time for twice the text: 2 is linear, 4 quadratic."""
 # Below this time the clock and the setting up of a call are measured.
-ENOUGH_SECONDS = 0.004
+ENOUGH_SECONDS = 0.003
 LARGEST = 1 << 19
 # A first run may be slow for reasons of its own, and would make the second look quick.
 FEWEST, ROUNDS = 3, 25
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 0.7
 
 
 def many(unit: str, before: str = "", after: str = "") -> Maker:
@@ -26,7 +26,7 @@ def growth(work: Callable[[str], object], make: Maker) -> float:
     The text grows until its time can be measured, so that what is quadratic shows early. Whoever
     else uses the processor can only add time: the quickest of several runs is the true one.
     """
-    size = 1_000
+    size = 500
     while (twice := _spent(work, make(2 * size))) < ENOUGH_SECONDS and size < LARGEST:
         size *= 2
     small, large = make(size), make(2 * size)

@@ -54,6 +54,41 @@ TEXTS: dict[str, list[Maker]] = {
         many("a", "Bearer ", "!"),
         many("Bearer a/"),
     ],
+    # Messages that tenants read
+    r"""(["'`])(?:file:/{1,3}|~?/|[A-Za-z]:[\\/]|\\\\)[^"'`\n]{0,1024}\1""": [
+        many('"/'),
+        many("'/a\n"),
+        many("`~/", after="a"),
+        many("a", '"/'),
+        many('"/`'),
+    ],
+    (
+        r"(?:\bfile:/{1,3}|(?<![\w/.~-])~?/(?!/)|(?<![\w:/.~-])//(?=\w)"
+        r"""|(?<![A-Za-z])[A-Za-z]:[\\/](?!/)|\\\\)[^\s"'`<>|]{1,1024}"""
+    ): [many("/"), many("file:/ "), many(" ~/<"), many("C:/ "), many("\\"), many(" //")],
+    r"""(authorization["']?\s{0,3}[:=]\s{0,3})[^\s][^\n]{0,1024}""": [
+        many("authorization"),
+        many("authorization:\n"),
+        many("authorization: ", after="a"),
+        many(" ", "authorization:"),
+    ],
+    (
+        r"((?:passw(?:or)?d|passphrase|pwd|secret|token|api[-_ ]?key|access[-_]?key"
+        r"""|private[-_]?key|credentials?|cookie)["']?\s{0,3}[:=]\s{0,3})"""
+        r"""(?:"[^"\n]{0,1024}"|'[^'\n]{0,1024}'|[^\s"',;&)}\]]{1,1024})"""
+    ): [
+        many("token"),
+        many('token="'),
+        many("token=\"'", after="\n"),
+        many("pwd:\n"),
+        many("a", 'secret="'),
+        many("cookie = "),
+    ],
+    (
+        r"\b(?:[spr]k[-_][A-Za-z0-9_-]{16,512}|gh[opsu]_[A-Za-z0-9]{20,255}"
+        r"|github_pat_[A-Za-z0-9_]{20,255}|xox[abps]-[A-Za-z0-9-]{10,255}|AKIA[A-Z0-9]{12,32}"
+        r"|eyJ[A-Za-z0-9_.-]{16,4096})"
+    ): [many("sk-"), many("ghp_a "), many("eyJ."), many("xoxb-aaa "), many("AKIA")],
     "[\x00\ud800-\udfff]": [many("a"), many("\x00")],
     # Shapes on the wire
     (
