@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from django.db import DatabaseError, InterfaceError, connection
+
 from plugspace_queue import clock, mending, metrics, policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence
@@ -13,6 +15,7 @@ from plugspace_queue.engine.wire import Wire
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.processing.registry import processor_of, timeout_of
 from plugspace_queue.processing.run import Told
+from plugspace_queue.relay import relay
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.attempts import Attempts
 from plugspace_queue.worker.desk import Desk, Limits
@@ -51,6 +54,7 @@ class Crew:
     ) -> None:
         self.table = Table()
         self._queue_names = queue_names
+        self._is_burst = limits.burst
         self._is_suspended = is_suspended
         self._stop_at: float | None = None
         self._watched_at = 0.0
@@ -108,7 +112,7 @@ class Crew:
 
     def work(self) -> int:
         """Run to the end; how many attempts were settled."""
-        _mend_gates()
+        _mend(is_burst=self._is_burst)
         for helper in self._helpers():
             helper.start()
         try:
@@ -243,12 +247,19 @@ class Crew:
         return time.monotonic() - self.pump.turned_at < get_settings().lease
 
 
-def _mend_gates() -> None:
-    """Nothing is taken from a queue whose limits and pauses Redis has lost."""
+def _mend(*, is_burst: bool) -> None:
+    """Nothing is taken from a queue whose limits and pauses Redis has lost.
+
+    A burst ends before upkeep would publish what an outage kept from Redis.
+    """
     try:
-        mending.mend(clock.now())
-    except Unavailable:
-        logger.warning("Redis is away; upkeep writes the gates when it is back")
+        if is_burst:
+            relay(clock.now())
+        else:
+            mending.mend(clock.now())
+    except (Unavailable, DatabaseError, InterfaceError) as error:
+        logger.warning("upkeep writes the gates soon: %s", error.__cause__ or error)
+        connection.close()
 
 
 def _slots_of(name: str) -> int:

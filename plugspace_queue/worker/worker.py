@@ -5,15 +5,19 @@ the crew's.
 """
 
 import gc
+import logging
 import os
 import signal
+import sys
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 from rq import Worker as StockWorker
 from rq import worker_registration
@@ -24,11 +28,15 @@ from rq.utils import ensure_job_list
 from rq.worker import WorkerStatus
 from rq.worker.base import DequeueStrategy
 
+from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
-from plugspace_queue.worker import leftovers
+from plugspace_queue.worker import leftovers, starting
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
+from plugspace_queue.worker.starting import Start
+
+logger = logging.getLogger("plugspace_queue.worker")
 
 RQ_PATIENCE = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
@@ -48,6 +56,7 @@ class Worker(StockWorker):
             )
         self.is_ours = bool(ours)
         self.crew: Crew | None = None
+        self._start: Start | None = None
         self._is_suspended = False
         if self.is_ours:
             queues = [_ours(queue, kwargs.get("connection")) for queue in ensure_job_list(queues)]
@@ -83,10 +92,11 @@ class Worker(StockWorker):
                 dequeue_strategy,
             )
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
-        self.crew = self._crew(limits)
-        # Before RQ knows of us: whoever is registered ends well when told to.
-        self._install_signal_handlers()  # type: ignore[no-untyped-call]
-        self.bootstrap(logging_level, date_format, log_format)
+        if not self._begins(
+            limits, partial(self.bootstrap, logging_level, date_format, log_format)
+        ):
+            return False
+        assert self.crew is not None
         _spare_the_collector()
         exit_code = 1
         try:
@@ -96,6 +106,59 @@ class Worker(StockWorker):
         finally:
             self._teardown_ours()
             leftovers.end_in_spite_of_threads(exit_code)
+
+    def _begins(self, limits: Limits, bootstrap: Callable[[], None]) -> bool:
+        """Wait for the database and Redis; False when told to stop meanwhile.
+
+        Ends the process with 1 when a burst waited in vain.
+        """
+        self._start = Start(get_settings().start_patience, is_burst=limits.burst)
+        # Before RQ knows of us: whoever is registered ends well when told to.
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        kinds = [str(type_of_queue(name)) for name in self.queue_names()]
+        try:
+            self._start.until("the database", partial(starting.require_database, kinds))
+            self._start.until("Redis", partial(self._sign_on, bootstrap))
+            self.crew = self._start.until("the database", partial(self._crew, limits))
+            return True
+        except starting.ToldToStop:
+            self._teardown_ours()
+            return False
+        except starting.GaveUp as error:
+            logger.error("%s", error)
+            self._teardown_ours()
+            starting.failures.tell()
+            sys.exit(1)
+
+    def _sign_on(self, bootstrap: Callable[[], None]) -> None:
+        """Tell RQ of this worker and hear its commands."""
+        super()._set_ip_address(self.connection)
+        try:
+            bootstrap()
+        except OutOfMemoryError as error:
+            if self._start is None or not self._start.goes_without:
+                raise
+            # Workers make the room that is missing; the heartbeat registers this one later.
+            logger.warning("begins without registration, to make room in Redis: %s", error)
+            self.subscribe()  # type: ignore[no-untyped-call]
+
+    def register_birth(self) -> None:
+        """As in RQ; once more when the answer to the first time got lost."""
+        if self.is_ours and self.birth_date is not None and self._is_registered():
+            self._register_again()
+        else:
+            super().register_birth()  # type: ignore[no-untyped-call]
+
+    def _is_registered(self) -> bool:
+        told = self.connection.hmget(self.key, "pid", "hostname")
+        return bool(told == [str(self.pid).encode(), str(self.hostname).encode()])
+
+    def _set_ip_address(self, connection: Redis) -> None:
+        """Ours asks the server only when it starts to work, where it can wait for it."""
+        if self.is_ours:
+            self.ip_address = "unknown"
+        else:
+            super()._set_ip_address(connection)
 
     def _crew(self, limits: Limits) -> Crew:
         return Crew(
@@ -136,6 +199,8 @@ class Worker(StockWorker):
             pipe.execute()
 
     def _teardown_ours(self) -> None:
+        if self.birth_date is None:
+            return
         try:
             self.teardown()  # type: ignore[no-untyped-call]
         except RedisError as error:
@@ -143,10 +208,12 @@ class Worker(StockWorker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM, SIGINT: warm stop; once more, later than a second: cold."""
-        if self.crew is None:
-            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
-        else:
+        if self.crew is not None:
             self.crew.stop()
+        elif self._start is not None:
+            self._start.stop()
+        else:
+            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def handle_payload(self, message: dict[str, Any]) -> None:
         """Commands over pub/sub: stop-job and shutdown mean ours."""

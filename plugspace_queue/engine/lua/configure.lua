@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 configure: set the gates of a queue; a change of the policy gives every lane its tag anew.
 
