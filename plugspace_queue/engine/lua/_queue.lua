@@ -77,6 +77,16 @@ local weighted = settings[6] == "1"
 -- Whole numbers beyond 14 digits lose their end in Lua's own conversion.
 local function whole(number) return string.format("%.0f", number) end
 
+-- As store.MOST_FENCE: above it Lua would soon not tell two fences apart.
+local MOST_FENCE = 9007199254740992 - 1099511627776
+
+-- The last fence that was granted; 0 when the field holds what can be no fence.
+local function last_fence()
+    local text = redis.call("HGET", meta_key, "fence") or "0"
+    local fence = string.match(text, "^%d+$") and tonumber(text)
+    return fence and fence <= MOST_FENCE and fence or 0
+end
+
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
 local function mark()
