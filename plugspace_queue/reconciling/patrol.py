@@ -49,8 +49,12 @@ class Patrol:
         try:
             confirmed = self._doubts.confirmed(now)
             look = self._next_look(now)
+        except Unavailable:
+            # A generator that has raised is at its end, and the next round begins as after a whole
+            # one. What was found of other queues still waits for its second look.
+            self._round = None
+            raise
         except Exception:
-            # A generator that has raised is at its end: the next turn begins a new round.
             self._leave()
             raise
         at_once = [finding for finding in look.findings if finding.meaning.at_once]

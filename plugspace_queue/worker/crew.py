@@ -84,6 +84,7 @@ class Crew:
             give_up=self._attempts.give_up,
             is_alive=self._turns,
             attendance=self._attendance,
+            pump_troubles=lambda: self.pump.troubles.reasons(),
         )
         self.recorder = Recorder(
             worker_name,
@@ -201,6 +202,8 @@ class Crew:
             self._break(f"{' and '.join(dead)} died", grace=0.0)
         elif not self._broken and (reason := self._attempts.why_useless(self.pump.desks)):
             self._break(reason, grace=get_settings().shutdown_grace)
+        elif self._is_burst and self.pump.stands_for() > get_settings().start_patience:
+            self._break("nothing could be done within START_PATIENCE", grace=0.0)
         if self._ticker_silence() > max(get_settings().lease - 2, get_settings().lease / 2):
             # It hangs: soon others take over what runs here.
             for _, run in self.table.runs():

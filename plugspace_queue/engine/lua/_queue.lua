@@ -89,8 +89,13 @@ end
 
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
+-- The marker says nothing that could be lost: what somebody else has put there gives way.
 local function mark()
-    if not paused then redis.call("ZADD", marker_key, 0, "work") end
+    if paused then return end
+    local answer = redis.pcall("ZADD", marker_key, 0, "work")
+    if type(answer) ~= "table" or not answer.err then return end
+    redis.call("DEL", marker_key)
+    redis.call("ZADD", marker_key, 0, "work")
 end
 
 local now_text

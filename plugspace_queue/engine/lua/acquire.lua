@@ -109,6 +109,7 @@ local function write_batch()
     redis.call("HSET", meta_key, "fence", whole(fence))
 end
 
+require_line()
 adopt(refusal)
 promote(refusal)
 local shut, rooms = shut_queue_gate()

@@ -55,7 +55,7 @@ local function change_policy()
     end
 end
 
-local known = tonumber(redis.call("HGET", meta_key, "version") or "0")
+local known = tonumber(redis.call("HGET", meta_key, "version") or "0") or 0
 if tonumber(version) < known then return 0 end
 if new_weighted ~= weighted then change_policy() end
 redis.call(
