@@ -66,6 +66,10 @@ class AppSettings:
     max_memory: int = 0
     """MiB in memory above which a worker takes nothing more, finishes and ends (0: no limit)."""
 
+    start_patience: float = 60.0
+    """Seconds a starting worker waits for Redis and the database. Then one with `--burst` ends with
+    1; others go on waiting, and one that only finds the memory of Redis full begins to free it."""
+
     rate_limit: Mapping[str, float] = field(default_factory=lambda: {"max": 100, "duration": 60.0})
     """Requests per window (seconds) that tiers are born with; from then on their rows count."""
 

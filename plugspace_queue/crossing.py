@@ -1,5 +1,6 @@
 """The front door's way to Redis: ask for an answer, or tell what may be mended later."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -66,6 +67,20 @@ def ask_everywhere(
             answers += scripts.run(server, batch) if batch else []
     others.tell()
     return answers[len(extra) :]
+
+
+def ask_each(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer]:
+    """The answers by queue, without those that could not be had; one round trip per server."""
+    servers: dict[Client, dict[str, Call[Answer]]] = {}
+    for queue, call in calls.items():
+        servers.setdefault(client(queue), {})[queue] = call
+    found: dict[str, Answer] = {}
+    for server, batch in servers.items():
+        with contextlib.suppress(Unavailable):
+            outcomes = scripts.run_each(server, list(batch.values()))
+            pairs = zip(batch, outcomes, strict=True)
+            found |= {queue: one for queue, one in pairs if not isinstance(one, Exception)}
+    return found
 
 
 def tell(calls: Iterable[Call[Any]], queue: str = ANY_QUEUE) -> bool:

@@ -85,6 +85,11 @@ def workers(name: str) -> str:
     return _key(name, "workers")
 
 
+def trouble(name: str) -> str:
+    """string · why no worker can work on this queue: damaged data · 15 s after the last try."""
+    return _key(name, "trouble")
+
+
 def slots(name: str) -> str:
     """hash · worker → its slots for this queue, 0 without a processor · none."""
     return _key(name, "slots")

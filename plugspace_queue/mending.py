@@ -34,7 +34,9 @@ def mend_each(now: datetime, others: crossing.Others) -> bool:
         with others.at_one():
             lost = _lost(server, kinds)
             for kind in lost or ({turn} & set(kinds)):
-                write(kind)
+                # One whose data is damaged holds up no other.
+                with others.at_one():
+                    write(kind)
             # Marked only now: who comes in between writes the same once more.
             if lost:
                 marks.set_epoch(server, now.isoformat())

@@ -121,11 +121,16 @@ class Suspects:
 
     def look(self, now: datetime) -> int:
         """One look over all processing rows; how many were taken back. Raises Unavailable."""
-        absent = [key for kind in TaskType for key in _absent(kind)]
+        others, absent = crossing.Others(), list[tuple[uuid.UUID, int]]()
+        for kind in TaskType:
+            with others.at_one():
+                absent += _absent(kind)
         moment = time.monotonic()
         self._seen = {key: self._seen.get(key, moment) for key in absent}
         ripe = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
-        return recover_these(ripe, now)
+        recovered = recover_these(ripe, now)
+        others.tell()
+        return recovered
 
 
 def _absent(kind: TaskType) -> list[tuple[uuid.UUID, int]]:

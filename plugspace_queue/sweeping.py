@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.db import OperationalError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
-from plugspace_queue import ending, publishing, quotas
+from plugspace_queue import crossing, ending, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import scripts, store
 from plugspace_queue.engine.connection import client
@@ -125,7 +125,12 @@ def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:
 
 
 def _end_waiting(rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
-    return sum(_end_in_queue(kind, rows.filter(type=kind), end) for kind in TaskType)
+    others, ended = crossing.Others(), 0
+    for kind in TaskType:
+        with others.at_one():
+            ended += _end_in_queue(kind, rows.filter(type=kind), end)
+    others.tell()
+    return ended
 
 
 def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:

@@ -4,7 +4,7 @@ from django.db import Error, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 
-from plugspace_queue.engine import server
+from plugspace_queue.engine import presence, server
 
 
 @never_cache
@@ -15,12 +15,20 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """503 without the database; without Redis it is `degraded`, for tasks are still accepted."""
-    database, redis = _database_answers(), server.answers()
-    status = "ok" if database and redis else "degraded" if database else "unavailable"
-    words = {True: "ok", False: "down"}
-    body = {"status": status, "database": words[database], "redis": words[redis]}
+    """503 without the database; without Redis it is `degraded`, for tasks are still accepted.
+
+    So it is when the data of a queue is damaged, which `redis` tells then.
+    """
+    database, redis = _database_answers(), _redis()
+    status = "unavailable" if not database else "ok" if redis == "ok" else "degraded"
+    body = {"status": status, "database": "ok" if database else "down", "redis": redis}
     return JsonResponse(body, status=200 if database else 503)
+
+
+def _redis() -> str:
+    if not server.answers():
+        return "down"
+    return "damaged" if presence.troubles() else "ok"
 
 
 def _database_answers() -> bool:

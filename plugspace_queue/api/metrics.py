@@ -20,8 +20,10 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.door import holdings
 from plugspace_queue.door.holdings import Held
+from plugspace_queue.engine import presence
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, Unavailable
 from plugspace_queue.metrics import Metric
+from plugspace_queue.types import TaskType
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_FOR = 3.0
@@ -31,6 +33,8 @@ HELD = (
     "Tasks that wait, are delayed or run, as the lines in Redis have them, by what tier their "
     "organization has now; (none): it has none, (others): beyond what is told apart."
 )
+
+DAMAGED = "1: no worker can work on this queue, for its data in Redis is damaged."
 
 Sample = tuple[str, dict[str, str], float]
 
@@ -120,9 +124,16 @@ def _lines() -> Iterator[str]:
         "plugspace_workers", "gauge", "Workers whose heartbeat lives.", [("", {}, workers)]
     )
     yield from _metric("plugspace_tasks", "gauge", HELD, map(_held, rows))
+    yield from _metric("plugspace_queue_damaged", "gauge", DAMAGED, _damaged())
     for metric in metrics.SHARED:
         kind = "histogram" if metric.is_histogram else "counter"
         yield from _metric(metric.name, kind, metric.help, _samples(metric, counters))
+
+
+def _damaged() -> Iterator[Sample]:
+    told = presence.troubles()
+    for kind in TaskType:
+        yield "", {"type": kind.value}, int(kind.queue_name in told)
 
 
 def _held(row: Held) -> Sample:

@@ -10,9 +10,8 @@ from plugspace_queue import crossing, policies
 from plugspace_queue.dashboards import crews
 from plugspace_queue.dashboards.crews import Crew
 from plugspace_queue.dashboards.shared import Shared
-from plugspace_queue.engine import gauges
+from plugspace_queue.engine import gauges, presence
 from plugspace_queue.engine.gauges import Gauge, Oldest
-from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import QueueMinute, QueueSettings
 from plugspace_queue.policies import QueuePolicy
 from plugspace_queue.types import TaskType
@@ -34,6 +33,8 @@ class Card:
     """None while Redis is away."""
     workers: int
     slots: int
+    trouble: str = ""
+    """Why no worker can work on it, when its data in Redis is damaged."""
 
     @property
     def type(self) -> TaskType:
@@ -57,6 +58,8 @@ class Card:
     def note(self) -> str:
         """Why nothing starts although something waits, in words; empty when there is no reason."""
         gauge, policy = self.gauge, self.policy
+        if self.trouble:
+            return f"Stands: its data in Redis is damaged ({self.trouble}). See queue_reconcile."
         if policy.is_paused:
             return "Paused: nothing starts."
         if gauge is None or not gauge.waiting:
@@ -100,13 +103,15 @@ def _read() -> Board:
     rows = {row.type: row for row in QueueSettings.objects.all()}
     before = _an_hour_ago(now)
     figures, seen = _figures(), crews.seen_or_none()
-    is_live = figures is not None and seen is not None
+    is_live = bool(figures) and seen is not None
+    troubles = presence.troubles() if figures else {}
     cards = [
         _card(
             rows.get(kind) or QueueSettings(type=kind),
             before.get(kind),
-            figures[kind.queue_name] if figures is not None else None,
+            figures.get(kind.queue_name),
             seen or [],
+            troubles.get(kind.queue_name, ""),
         )
         for kind in TaskType
     ]
@@ -114,7 +119,11 @@ def _read() -> Board:
 
 
 def _card(
-    row: QueueSettings, failed_before: int | None, gauge: Gauge | None, seen: Sequence[Crew]
+    row: QueueSettings,
+    failed_before: int | None,
+    gauge: Gauge | None,
+    seen: Sequence[Crew],
+    trouble: str,
 ) -> Card:
     policy = policies.in_force(row)
     alive = [w for w in seen if w.is_alive and policy.type.queue_name in w.queues]
@@ -127,16 +136,13 @@ def _card(
         gauge=gauge,
         workers=len(alive),
         slots=len(alive) * policy.concurrency,
+        trouble=trouble,
     )
 
 
-def _figures() -> Mapping[str, Gauge] | None:
-    calls = {kind.queue_name: [gauges.gauge(kind.queue_name)] for kind in TaskType}
-    try:
-        answers = crossing.ask_everywhere(calls)
-    except Unavailable:
-        return None
-    return {answer.queue: answer for answer in answers}
+def _figures() -> Mapping[str, Gauge]:
+    """Of each queue; without those whose server is away or whose data is damaged."""
+    return crossing.ask_each({kind.queue_name: gauges.gauge(kind.queue_name) for kind in TaskType})
 
 
 def _an_hour_ago(now: datetime) -> dict[str, int]:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from plugspace_queue import keys
+from plugspace_queue import crossing, keys
 from plugspace_queue.engine import copies, lines
 from plugspace_queue.engine.connection import client
-from plugspace_queue.engine.lines import Holding
+from plugspace_queue.engine.lines import Holding, Line
 from plugspace_queue.models import TierPolicy
 from plugspace_queue.types import TaskType
 
@@ -28,9 +28,17 @@ class Held(NamedTuple):
 
 
 def held() -> list[Held]:
-    """Every type, state and tier, zeros too. Raises Unavailable."""
+    """Every type, state and tier, zeros too, but nothing of a queue that does not answer.
+
+    Raises Unavailable when none does.
+    """
     slugs = sorted(TierPolicy.objects.values_list("pk", flat=True))
-    found = {kind: lines.line(client(kind.queue_name), kind.queue_name) for kind in TaskType}
+    others, found = crossing.Others(), dict[TaskType, Line]()
+    for kind in TaskType:
+        with others.at_one():
+            found[kind] = lines.line(client(kind.queue_name), kind.queue_name)
+    if not found:
+        others.tell()
     names = {name for line in found.values() for holding in line for name in holding.of}
     tiers = _tiers(sorted(names), slugs)
     return [

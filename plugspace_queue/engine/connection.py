@@ -22,6 +22,7 @@ from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import (
     ConnectionError,
     MasterDownError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -47,6 +48,11 @@ GONE = (ConnectionError, TimeoutError, ReadOnlyError)
 # Its disk is full, too few replicas follow, a script runs for seconds, its role has changed: the
 # server answers, but not with what was asked for.
 REFUSALS = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ")
+
+# A key of another type, or a script that stumbled over a value.
+DAMAGE = re.compile(
+    r"(^|caused error: )WRONGTYPE |on @user_script|is not an integer|is not a valid float"
+)
 
 
 class SafeSentinelConnection(SentinelManagedConnection):
@@ -154,8 +160,24 @@ def guarded(
 
 def _passes(error: ResponseError) -> bool:
     """Whether the server refuses now what it will do later, rather than what it never does."""
-    is_known = isinstance(error, OutOfMemoryError | MasterDownError)
+    return _is_of_server(error) or is_spoiled(error)
+
+
+def _is_of_server(error: Exception) -> bool:
+    is_known = isinstance(error, OutOfMemoryError | MasterDownError | ReadOnlyError)
     return is_known or REFUSALS.search(str(error)) is not None
+
+
+class Spoiled(ResponseError):
+    """The answer of a script makes no sense: what it found is not what we wrote."""
+
+
+def is_spoiled(error: Exception) -> bool:
+    """Whether what one queue keeps is damaged: the server is well, and so are other queues."""
+    if not isinstance(error, ResponseError) or isinstance(error, NoScriptError):
+        return False
+    is_damage = isinstance(error, Spoiled) or DAMAGE.search(str(error)) is not None
+    return is_damage and not _is_of_server(error)
 
 
 _cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)

@@ -1,13 +1,43 @@
 """Reads copies of rows in Redis to compare them, and writes those that no script writes alone."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue import keys
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.connection import guarded
+
+LINES = {
+    keys.queue: "zset",
+    keys.wait: "list",
+    keys.active: "list",
+    keys.idx: "hash",
+    keys.own: "hash",
+    keys.lease: "zset",
+    keys.meta: "hash",
+    keys.marker: "zset",
+    keys.limiter: "list",
+    keys.running: "hash",
+    keys.parked: "zset",
+    keys.virtual_time: "hash",
+    keys.workers: "zset",
+    keys.slots: "hash",
+}
+"""The keys of a queue that scripts work on, and their types."""
+
+RQ_LINES = {
+    "queue": "list",
+    "scheduled": "zset",
+    "wip": "zset",
+    "finished": "zset",
+    "failed": "zset",
+    "canceled": "zset",
+}
+"""The same of those that are RQ's."""
 
 GATES = ("paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted", "version")
 """Fields of a queue's settings, in the order of the configure script."""
@@ -37,10 +67,37 @@ def forget(connection: Redis, names: Sequence[str]) -> None:
 
 
 @guarded
+def strange_keys(connection: Redis, queue: str) -> list[tuple[str, str, str]]:
+    """Keys of the queue that are of a wrong type: name, type, the right one. Raises Unavailable."""
+    wanted = {key(queue): kind for key, kind in LINES.items()}
+    wanted |= {keys.finished_tags(queue, band): "zset" for band in range(4)}
+    wanted |= {f"{RQ_KEY_PREFIX}:{word}:{queue}": kind for word, kind in RQ_LINES.items()}
+    with connection.pipeline(transaction=False) as pipe:
+        for name in wanted:
+            pipe.type(name)
+        found = [kind.decode() for kind in pipe.execute()]
+    pairs = zip(wanted.items(), found, strict=True)
+    return [(name, has, kind) for (name, kind), has in pairs if has not in ("none", kind)]
+
+
+@guarded
+def last_fence(connection: Redis, queue: str) -> str:
+    """The fence that was granted last, as it stands there; 0 before the first."""
+    found: Any = connection.hget(keys.meta(queue), "fence")
+    return "0" if found is None else found.decode(errors="replace")
+
+
+@guarded
+def forget_fields(connection: Redis, queue: str, *names: str) -> None:
+    """Delete fields of a queue's settings that are about to be written again."""
+    connection.hdel(keys.meta(queue), *names)
+
+
+@guarded
 def gates(connection: Redis, queue: str) -> tuple[str, ...]:
     """What the queue goes by, in the order of GATES; empty where nothing is. Raises Unavailable."""
     found: Any = connection.hmget(keys.meta(queue), GATES)
-    return tuple("" if value is None else value.decode() for value in found)
+    return tuple("" if value is None else value.decode(errors="replace") for value in found)
 
 
 @guarded
@@ -50,13 +107,24 @@ def lifetime(connection: Redis, queue: str) -> tuple[int, int, int]:
         pipe.hmget(keys.meta(queue), ("completed", "failed"))
         pipe.hlen(keys.own(queue))
         (completed, failed), running = pipe.execute()
-    return int(completed or 0), int(failed or 0), running
+    return _number(completed), _number(failed), running
+
+
+def _number(value: bytes | None) -> int:
+    """A count; what is no number counts as none."""
+    text = (value or b"").decode(errors="replace")
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
 
 
 @guarded
 def add_lifetime(connection: Redis, queue: str, completed: int, failed: int) -> None:
     """Count what was not counted there. Raises Unavailable."""
+    names = ("completed", "failed")
+    found: Any = connection.hmget(keys.meta(queue), names)
     with connection.pipeline(transaction=True) as pipe:
+        for name, value in zip(names, found, strict=True):
+            if value is not None and str(_number(value)).encode() != value:
+                pipe.hdel(keys.meta(queue), name)
         pipe.hincrby(keys.meta(queue), "completed", completed)
         pipe.hincrby(keys.meta(queue), "failed", failed)
         pipe.execute()

@@ -6,7 +6,7 @@ from typing import Any
 from redis import Redis
 
 from plugspace_queue import keys
-from plugspace_queue.engine.connection import guarded
+from plugspace_queue.engine.connection import guarded, is_spoiled
 
 
 @guarded
@@ -16,8 +16,16 @@ def are_lost(connection: Redis, queues: Sequence[str]) -> list[bool]:
         pipe.exists(keys.epoch())
         for name in queues:
             pipe.hexists(keys.meta(name), "limiter")
-        has_epoch, *are_configured = pipe.execute()
+        # Of a queue whose settings are of a wrong type nothing is lost: it is damaged.
+        has_epoch, *are_configured = pipe.execute(raise_on_error=False)
+    _raise_unless_spoiled([has_epoch, *are_configured])
     return [not (has_epoch and is_configured) for is_configured in are_configured]
+
+
+def _raise_unless_spoiled(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception) and not is_spoiled(reply):
+            raise reply
 
 
 @guarded

@@ -14,7 +14,7 @@ from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue import keys
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine.connection import guarded
+from plugspace_queue.engine.connection import Spoiled, guarded
 
 T_co = TypeVar("T_co", covariant=True)
 Arg = str | int | bytes
@@ -64,8 +64,24 @@ def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     return answers(functools.partial(_send, client), calls)
 
 
+@guarded
+def run_each(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
+    """The same, with the error in the place of an answer that could not be had.
+
+    Raises what keeps all of them from an answer.
+    """
+    return outcomes(functools.partial(_send, client), calls)
+
+
 def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
-    """The same with `send` for the way: many commands to their replies, errors among them."""
+    """As `run`, with `send` for the way: many commands to their replies, errors among them."""
+    found = outcomes(send, calls)
+    _raise_first(found)
+    return found
+
+
+def outcomes(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
+    """As `run_each`, likewise."""
     replies = send([_command(call) for call in calls])
     if forgotten := _forgotten(replies):
         # Loaded and called in one round trip: a server that restarts forgets them between two.
@@ -77,8 +93,16 @@ def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
     if forgotten := _forgotten(replies):
         # Flushed in between: the text itself needs nothing that could be forgotten.
         replies = _filled(replies, forgotten, send([_in_full(calls[i]) for i in forgotten]))
-    _raise_first(replies)
-    return [call.parse(reply) for call, reply in zip(calls, replies, strict=True)]
+    return [_outcome(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+
+def _outcome(call: Call[Any], reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        return reply
+    try:
+        return call.parse(reply)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        return Spoiled(f"{call.name} answered what makes no sense: {error}")
 
 
 def _forgotten(replies: Sequence[Any]) -> list[int]:

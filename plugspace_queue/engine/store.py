@@ -69,6 +69,9 @@ __all__ = [
 PERFORM = "plugspace_queue.processing.perform"
 REFUSAL = "plugspace_queue refuses stock jobs on this queue; use queue_manager.add_task"
 MOST_ENTRIES = 500
+MOST_FENCE = 2**53 - 2**40
+"""Fences are numbers that Lua tells apart; below this there is room for all to come."""
+
 USAGE_TTL = 62 * 86_400
 NO_VALUES = Values("", "")
 

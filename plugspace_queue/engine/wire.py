@@ -30,6 +30,10 @@ class Wire:
         """As `scripts.run`; raises what redis raises."""
         return scripts.answers(self._send, calls)
 
+    def run_each(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        """As `scripts.run_each`."""
+        return scripts.outcomes(self._send, calls)
+
     def close(self) -> None:
         """Give the connection back."""
         if self._connection is not None:

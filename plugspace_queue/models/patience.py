@@ -1,9 +1,19 @@
-"""Transactions that do not wait long for rows that somebody else's long transaction holds."""
+"""Transactions that do not wait long for rows that somebody else's long transaction holds, and
+whose fault an error of the database is.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 
 from plugspace_queue.models.rowset import prepare_for_rows
 
@@ -26,3 +36,16 @@ def shortly(look: str = LOOK) -> Iterator[None]:
 def is_locked(error: OperationalError) -> bool:
     """Whether it tells of a row that somebody else holds."""
     return getattr(error.__cause__, "sqlstate", None) in LOCKED
+
+
+ROWS_FAULT = ("22", "23", "54", "P0")
+"""Classes of SQLSTATE: data, integrity, a value too large, what a trigger raised."""
+
+
+def is_of_a_row(error: Exception) -> bool:
+    """Whether what is to be written causes it, and not the state of the database or its schema."""
+    if not isinstance(error, DatabaseError | InterfaceError):
+        # The driver cannot even send it, as a number beyond 64 bits.
+        return True
+    code = getattr(error.__cause__, "sqlstate", None) or ""
+    return isinstance(error, DataError | IntegrityError) or code.startswith(ROWS_FAULT)

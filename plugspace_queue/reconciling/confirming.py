@@ -1,10 +1,12 @@
 """A finding is repaired when a second look, one lease after the first, finds the same."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.reconciling.findings import Finding
 from plugspace_queue.reconciling.looking import again
 
@@ -40,7 +42,13 @@ class Doubts:
         """Those that are old enough and still so; the others of that age are forgotten."""
         oldest = time.monotonic() - get_settings().lease
         ripe = [finding for finding, since in self._since.items() if since <= oldest]
-        still = again(ripe, now) if ripe else set()
+        confirmed: list[Finding] = []
+        for queue in dict.fromkeys(finding.queue for finding in ripe):
+            of_queue = [finding for finding in ripe if finding.queue == queue]
+            # Of a queue that cannot be looked at now nothing is known: it is found again.
+            with contextlib.suppress(Unavailable):
+                still = again(of_queue, now)
+                confirmed += [finding for finding in of_queue if finding in still]
         for finding in ripe:
             del self._since[finding]
-        return [finding for finding in ripe if finding in still]
+        return confirmed

@@ -48,6 +48,8 @@ class Kind(StrEnum):
     RECORD_DIFFERS = "record_differs"
     RUNS_AND_WAITS = "runs_and_waits"
     RUNNING_COUNT = "running_count"
+    KEY_STRANGE = "key_strange"
+    FENCE_STRANGE = "fence_strange"
     GATES_DIFFER = "gates_differ"
     PAUSES_DIFFER = "pauses_differ"
     LIFETIME_DIFFERS = "lifetime_differs"
@@ -103,6 +105,8 @@ MEANINGS: dict[Kind, Meaning] = {
     Kind.RECORD_DIFFERS: Meaning(_Q, "RQ's started jobs and own differ", _RUNNING),
     Kind.RUNS_AND_WAITS: Meaning(_Q, "runs, and is in line too", "taken out of the line"),
     Kind.RUNNING_COUNT: Meaning(_Q, "running tasks are counted wrongly", _RUNNING),
+    Kind.KEY_STRANGE: Meaning(_Q, "a key is of a wrong type", "deleted, and written from the rows"),
+    Kind.FENCE_STRANGE: Meaning(_Q, "the last fence is no fence", "begins anew with the time"),
     Kind.GATES_DIFFER: Meaning(_Q, "limits or pause differ from the row", "written from the row"),
     Kind.PAUSES_DIFFER: Meaning(_Q, "paused organizations differ", "written from the rows"),
     Kind.LIFETIME_DIFFERS: Meaning(_Q, "lifetime counts differ", "counted up or down"),

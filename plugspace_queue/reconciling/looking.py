@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
+from plugspace_queue import crossing
 from plugspace_queue.reconciling import copied, ended, queues, tasks
 from plugspace_queue.reconciling.findings import Finding, Scope
 from plugspace_queue.reconciling.tasks import Look
@@ -31,11 +32,20 @@ def everywhere(
     since = (ended_since or now - ended.LATELY) - ended.AGAIN
     yield from map(Look, ended.all_between(since, now, kinds))
     yield from map(Look, copied.all_organizations(now))
-    yield from _rows(kinds)
+    # One queue whose data is damaged, or whose server is away, hides no other.
+    others = crossing.Others()
     for kind in kinds:
-        yield from tasks.strangers(kind)
-        yield from map(Look, queues.all_lanes(kind))
-        yield Look(queues.look_at(kind))
+        with others.at_one():
+            strange = queues.look_at_keys(kind)
+            yield Look(strange)
+            if strange:
+                # No script can look at the rest before they are gone.
+                continue
+            yield from _rows([kind])
+            yield from tasks.strangers(kind)
+            yield from map(Look, queues.all_lanes(kind))
+            yield Look(queues.look_at(kind))
+    others.tell()
 
 
 def again(findings: Iterable[Finding], now: datetime) -> set[Finding]:

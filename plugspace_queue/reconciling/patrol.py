@@ -34,6 +34,9 @@ REST = 30.0
 class Patrol:
     """Rounds over everything, one look a turn."""
 
+    _round: Iterator[Look] | None
+    _doubts: Doubts
+
     def __init__(self) -> None:
         self._lock = Lock(keys.reconciler(), HELD_FOR)
         self._epochs: set[str | None] = set()
@@ -49,8 +52,12 @@ class Patrol:
         try:
             confirmed = self._doubts.confirmed(now)
             look = self._next_look(now)
+        except Unavailable:
+            # A generator that has raised is at its end, and the next round begins as after a whole
+            # one. What was found of other queues still waits for its second look.
+            self._round = None
+            raise
         except Exception:
-            # A generator that has raised is at its end: the next turn begins a new round.
             self._leave()
             raise
         at_once = [finding for finding in look.findings if finding.meaning.at_once]
@@ -65,7 +72,7 @@ class Patrol:
             return
 
     def _leave(self) -> None:
-        self._round: Iterator[Look] | None = None
+        self._round = None
         self._next_at = 0.0
         self._begun_at: datetime | None = None
         self._doubts = Doubts()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from plugspace_queue import crossing, mending, mirrors
-from plugspace_queue.engine import audits, copies, marks
+from plugspace_queue.engine import audits, copies, marks, store
 from plugspace_queue.engine.audits import Disagreement, LaneWord
 from plugspace_queue.engine.connection import client
 from plugspace_queue.models import QueueSettings
@@ -28,7 +28,30 @@ LANES: dict[LaneWord, Kind] = {
 
 def look_at(kind: TaskType) -> list[Finding]:
     """Everything but the lanes. Raises Unavailable."""
-    return [*_structures(kind), *_gates(kind), *_pauses(kind), *_lifetime(kind)]
+    # While a key is of a wrong type no script can look at the others.
+    return look_at_keys(kind) or [
+        *_structures(kind),
+        *_gates(kind),
+        *_fence(kind),
+        *_pauses(kind),
+        *_lifetime(kind),
+    ]
+
+
+def look_at_keys(kind: TaskType) -> list[Finding]:
+    """Keys of the queue that are of another type than ours. Raises Unavailable."""
+    strange = copies.strange_keys(client(kind.queue_name), kind.queue_name)
+    return [
+        Finding(Kind.KEY_STRANGE, kind.value, key, detail=f"{found} instead of {wanted}")
+        for key, found, wanted in strange
+    ]
+
+
+def _fence(kind: TaskType) -> Iterator[Finding]:
+    found = copies.last_fence(client(kind.queue_name), kind.queue_name)
+    is_number = found.isascii() and found.isdigit()
+    if found is not None and not (is_number and int(found) <= store.MOST_FENCE):
+        yield Finding(Kind.FENCE_STRANGE, kind.value, kind.queue_name, detail=found[:40])
 
 
 def all_lanes(kind: TaskType) -> Iterator[list[Finding]]:

@@ -6,7 +6,7 @@ what Redis holds moves in one script.
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from plugspace_queue import announcing, crossing, mending, metrics, publishing, recovering, sweeping
@@ -35,13 +35,20 @@ def repair(findings: Iterable[Finding], now: datetime) -> int:
     for finding in findings:
         groups[finding.kind, finding.queue].append(finding)
     # What is put right inside of Redis comes before what rows add to it.
+    others, done = crossing.Others(), 0
     for kind, queue in sorted(groups, key=lambda group: _ORDER.index(group[0])):
-        group = groups[kind, queue]
-        for start in range(0, len(group), MOST):
-            some = group[start : start + MOST]
-            _REPAIRS[kind](queue, some, now)
-            metrics.count(metrics.REPAIRED, kind.value, by=len(some))
-    return sum(map(len, groups.values()))
+        with others.at_one():
+            for some in _parts(groups[kind, queue]):
+                _REPAIRS[kind](queue, some, now)
+                metrics.count(metrics.REPAIRED, kind.value, by=len(some))
+                done += len(some)
+    others.tell()
+    return done
+
+
+def _parts(findings: Sequence[Finding]) -> Iterator[Sequence[Finding]]:
+    for start in range(0, len(findings), MOST):
+        yield findings[start : start + MOST]
 
 
 def _publish(queue: str, findings: Sequence[Finding], now: datetime) -> None:
@@ -106,6 +113,21 @@ def _mend_running(queue: str, findings: Sequence[Finding], now: datetime) -> Non
 
 
 def _write_gates(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    kind = TaskType(queue)
+    # A version above the row's would keep it from being written.
+    copies.forget_fields(client(kind.queue_name), kind.queue_name, "version")
+    mending.write(kind)
+
+
+def _forget_fence(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    name = TaskType(queue).queue_name
+    copies.forget_fields(client(name), name, "fence")
+
+
+def _delete_keys(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    """What is of a wrong type is not ours; the rows, and the keys that are left, tell the rest."""
+    name = TaskType(queue).queue_name
+    copies.forget(client(name), [finding.key for finding in findings])
     mending.write(TaskType(queue))
 
 
@@ -134,6 +156,8 @@ def _lease_ms() -> int:
 
 
 _REPAIRS: dict[Kind, Repair] = {
+    Kind.KEY_STRANGE: _delete_keys,
+    Kind.FENCE_STRANGE: _forget_fence,
     Kind.GATES_DIFFER: _write_gates,
     Kind.PAUSES_DIFFER: _write_gates,
     Kind.ACTIVE_DIFFERS: _mend_running,

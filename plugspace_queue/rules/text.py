@@ -1,5 +1,6 @@
 """Text that came from outside: what is refused, what is replaced, what is cut."""
 
+import hashlib
 import re
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -33,6 +34,19 @@ def shortened(text: str, limit: int) -> str:
     if len(data) <= limit:
         return text
     return data[: max(limit - 3, 0)].decode(errors="ignore") + "…"
+
+
+def fitting(text: str, limit: int) -> str:
+    """At most `limit` characters that can be stored; of a longer text with a digest of it all.
+
+    >>> fitting("abc", 20), fitting("a" * 30, 20)
+    ('abc', 'aaaaaaaaaaa…3a54fc0c')
+    """
+    text = clean(text)
+    if len(text) <= limit:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{text[: limit - 9]}…{digest}"
 
 
 def all_clean(value: object) -> bool:

@@ -1,6 +1,7 @@
 """The group commit: the rows of everything that started and ended since the last one."""
 
 import contextlib
+import logging
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -8,12 +9,12 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, DataError, OperationalError, connection, transaction
 
 from plugspace_queue import recovering
 from plugspace_queue.conf import get_settings
 from plugspace_queue.models import Task, UsageEntry, bulk
-from plugspace_queue.models.patience import is_locked
+from plugspace_queue.models.patience import is_locked, is_of_a_row
 from plugspace_queue.models.rowset import Answer, pipeline, prepare_for_rows
 from plugspace_queue.processing.run import Run
 from plugspace_queue.types import Outcome
@@ -23,6 +24,8 @@ from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, Reco
 from plugspace_queue.worker.table import Held
 from plugspace_queue.workflows import advance
 from plugspace_queue.workflows.inputs import results_of
+
+logger = logging.getLogger("plugspace_queue.worker")
 
 Counts = dict[str, tuple[int, int]]
 """(completed, failed) per task type."""
@@ -52,6 +55,8 @@ class Batch:
         self.held: dict[Run, Held] = {m.run: m.held for m in ended}
         self.closings = [closing.closing_of(m.run, m.ending, now) for m in ended]
         self.owed: Counts = {}
+        self.refused: set[Held] = set()
+        """Leases whose start the database refuses; their tasks end without having started."""
         self.reset()
 
     def reset(self) -> None:
@@ -80,8 +85,8 @@ class Batch:
 def write(batch: Batch, worker_name: str) -> None:
     """Write the batch in one transaction; what the database refuses fails only its own task.
 
-    Raises Locked when a row is held by somebody else for too long, other operational errors when
-    the database is away: nothing was written then.
+    Raises Locked when a row is held by somebody else for too long, Refused when its messages are
+    to be written one by one, the driver's errors when the database is away: nothing was written.
     """
     try:
         _write_or_prove(batch, worker_name)
@@ -94,15 +99,23 @@ def _write_or_prove(batch: Batch, worker_name: str) -> None:
     try:
         with _together(batch):
             _write_all(batch, worker_name)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        # Data that cannot be stored: each ending is proved alone, progress can be told again.
+    except Exception as error:
+        if not is_of_a_row(error):
+            raise
+        # Each is proved alone; progress can be told again.
         batch.reset()
         batch.progressed.clear()
-        batch.closings = [_proved(one, batch) for one in batch.closings]
+        _prove(batch, worker_name)
+        _write_what_is_proved(batch, worker_name)
+
+
+def _write_what_is_proved(batch: Batch, worker_name: str) -> None:
+    try:
         with transaction.atomic():
             _write_all(batch, worker_name)
+    except Exception as error:
+        batch.reset()
+        raise (Refused() if is_of_a_row(error) else error) from error
 
 
 def _together(batch: Batch) -> contextlib.AbstractContextManager[object]:
@@ -113,6 +126,13 @@ def _together(batch: Batch) -> contextlib.AbstractContextManager[object]:
 
 class Locked(Exception):
     """A row of this batch is locked; its messages are written one by one."""
+
+
+class Refused(Exception):
+    """The database refuses this batch, though it takes each part of it alone; nothing is written.
+
+    Its messages are written one by one.
+    """
 
 
 def _write_all(batch: Batch, worker_name: str) -> None:
@@ -205,7 +225,8 @@ def _ended_parents(batch: Batch, answers: Answers) -> dict[uuid.UUID, int]:
 
 def _start(batch: Batch, worker_name: str) -> Answer[list[Task]]:
     # In the order of ids, as everybody locks rows.
-    granted = sorted((held.id, held.lease.fence) for held in batch.guarded if held.id)
+    starting = [held for held in batch.guarded if held not in batch.refused]
+    granted = sorted((held.id, held.lease.fence) for held in starting if held.id)
     return bulk.start_all(
         granted,
         worker_name=worker_name,
@@ -243,16 +264,47 @@ def _counts(recorded: Sequence[Closing]) -> Counts:
     return {kind: (completed[kind], failed[kind]) for kind in completed.keys() | failed.keys()}
 
 
-def _proved(one: Closing, batch: Batch) -> Closing:
+def _prove(batch: Batch, worker_name: str) -> None:
+    """Find what the database refuses: endings fail, starts are refused, recoveries are left out.
+
+    What is left out of recoveries the reconciler finds.
+    """
+    batch.closings = [_proved(one, batch, worker_name) for one in batch.closings]
+    batch.refused |= {
+        held
+        for held in batch.guarded
+        if held not in batch.refused and _refusal(batch, worker_name, guarded=[held])
+    }
+    batch.lost = [one for one in batch.lost if not _refusal(batch, worker_name, lost=[one])]
+
+
+def _proved(one: Closing, batch: Batch, worker_name: str) -> Closing:
     """The closing as it is, or failed as INVALID_RESULT when its data cannot be stored."""
+    refusal = _refusal(batch, worker_name, closings=[one])
+    if refusal is None:
+        return one
+    return closing.invalid(one, f"The database refuses what it told: {_reason(refusal)}", batch.now)
+
+
+def _reason(refusal: Exception) -> str:
+    """What a tenant may read of it: further lines, and rules of tables, may tell of other rows."""
+    if isinstance(refusal, DatabaseError) and not isinstance(refusal, DataError):
+        return "it breaks a rule"
+    return str(refusal).partition("\n")[0]
+
+
+def _refusal(batch: Batch, worker_name: str, **parts: Any) -> Exception | None:
+    """Why the database refuses this part of the batch; None when it would take it."""
+    alone = Batch([], batch.now, batch.lock_timeout)
+    for name, part in parts.items():
+        setattr(alone, name, part)
     try:
         with transaction.atomic():
-            for answer in prepare(batch.lock_timeout):
-                answer.take()
-            bulk.finish_all([one.finish], batch.now).take()
+            _write_all(alone, worker_name)
             transaction.set_rollback(True)
-    except (OperationalError, InterfaceError):
-        raise
     except Exception as error:
-        return closing.invalid(one, f"The database refuses what it told: {error}", batch.now)
-    return one
+        if not is_of_a_row(error):
+            raise
+        logger.warning("the database refuses one of a group commit: %s", error)
+        return error
+    return None

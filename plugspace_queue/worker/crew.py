@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from django.db import DatabaseError, InterfaceError, connection
+
 from plugspace_queue import clock, mending, metrics, policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence
@@ -14,6 +16,7 @@ from plugspace_queue.engine.wire import Wire
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.processing.registry import processor_of, timeout_of
 from plugspace_queue.processing.run import Told
+from plugspace_queue.relay import relay
 from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.attempts import Attempts
 from plugspace_queue.worker.desk import Desk, Limits
@@ -52,6 +55,7 @@ class Crew:
     ) -> None:
         self.table = Table()
         self._queue_names = queue_names
+        self._is_burst = limits.burst
         self._is_suspended = is_suspended
         self._stop_at: float | None = None
         self._longest_grace = math.inf
@@ -84,6 +88,7 @@ class Crew:
             give_up=self._attempts.give_up,
             is_alive=self._turns,
             attendance=self._attendance,
+            pump_troubles=lambda: self.pump.troubles.reasons(),
         )
         self.recorder = Recorder(
             worker_name,
@@ -112,7 +117,7 @@ class Crew:
 
     def work(self) -> int:
         """Run to the end; how many attempts were settled."""
-        _mend_gates()
+        _mend(is_burst=self._is_burst)
         for helper in self._helpers():
             helper.start()
         try:
@@ -213,6 +218,8 @@ class Crew:
             self._break(f"{' and '.join(dead)} died", grace=0.0)
         elif not self._broken and (reason := self._attempts.why_useless(self.pump.desks)):
             self._break(reason, grace=get_settings().shutdown_grace)
+        elif self._is_burst and self.pump.stands_for() > get_settings().start_patience:
+            self._break("nothing could be done within START_PATIENCE", grace=0.0)
         if self._ticker_silence() > max(get_settings().lease - 2, get_settings().lease / 2):
             # It hangs: soon others take over what runs here.
             for _, run in self.table.runs():
@@ -259,12 +266,19 @@ class Crew:
         return time.monotonic() - self.pump.turned_at < get_settings().lease
 
 
-def _mend_gates() -> None:
-    """Nothing is taken from a queue whose limits and pauses Redis has lost."""
+def _mend(*, is_burst: bool) -> None:
+    """Nothing is taken from a queue whose limits and pauses Redis has lost.
+
+    A burst ends before upkeep would publish what an outage kept from Redis.
+    """
     try:
-        mending.mend(clock.now())
-    except Unavailable:
-        logger.warning("Redis is away; upkeep writes the gates when it is back")
+        if is_burst:
+            relay(clock.now())
+        else:
+            mending.mend(clock.now())
+    except (Unavailable, DatabaseError, InterfaceError) as error:
+        logger.warning("upkeep writes the gates soon: %s", error.__cause__ or error)
+        connection.close()
 
 
 def _slots_of(name: str) -> int:

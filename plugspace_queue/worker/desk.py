@@ -31,6 +31,8 @@ class Desk:
     """Whether more may be in line than one call asks for: nobody has asked yet, or the last answer
     was full."""
     ask_at: float = 0.0
+    rests_until: float = 0.0
+    """Nothing is sent for it before: its last calls failed."""
     notes: list[Note] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
 
@@ -52,7 +54,19 @@ class Desk:
         most = wanted if self.is_deep else min(wanted, MOST_PER_CALL)
         return [min(most - done, MOST_PER_CALL) for done in range(0, most, MOST_PER_CALL)]
 
+    def rest(self, now: float) -> float:
+        """Seconds until anything may be sent for it."""
+        return max(self.rests_until - now, 0.0)
+
+    def wants_soon(self, now: float) -> list[float]:
+        """Seconds until there is something to send for it, as far as it is known."""
+        if self.rests_until > now and (self.is_ready or self.settles or self.notes):
+            return [self.rests_until - now]
+        return [max(self.ask_at, self.rests_until) - now] if self.ask_at and self.free() else []
+
     def is_due(self, now: float) -> bool:
+        if self.rests_until > now:
+            return False
         return self.is_ready or bool(self.ask_at and now >= self.ask_at)
 
     def may_ask(self, now: float) -> bool:

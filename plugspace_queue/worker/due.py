@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from plugspace_queue.engine import scripts, store
+from plugspace_queue.engine.connection import is_spoiled
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -48,13 +49,16 @@ class DueTimes:
     def let_in(self) -> None:
         """Let in what is due by now."""
         now = time.monotonic()
-        try:
-            for name in [name for name, moment in self._due.items() if moment <= now]:
+        for name in [name for name, moment in self._due.items() if moment <= now]:
+            try:
                 self._let_in(name)
-        except RedisError as error:
-            # The next tick lets them in, and tells when the next one is due.
-            self._due.clear()
-            logger.warning("what is due waits for the next tick: %s", error)
+            except RedisError as error:
+                # The next tick lets them in, and tells when the next one is due.
+                logger.warning("what is due waits for the next tick: %s", error)
+                if not is_spoiled(error):
+                    self._due.clear()
+                    return
+                self._due.pop(name, None)
 
     def _let_in(self, name: str) -> None:
         due_ms, foreign = OVERDUE, list[str]()

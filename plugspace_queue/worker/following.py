@@ -14,7 +14,7 @@ from plugspace_queue import events, mirrors, publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.store import Note
 from plugspace_queue.models import Task
-from plugspace_queue.models.patience import LOOK, shortly
+from plugspace_queue.models.patience import LOOK, is_of_a_row, shortly
 from plugspace_queue.processing.run import Run
 from plugspace_queue.rules import jsontext
 from plugspace_queue.types import EventName, Outcome, State
@@ -161,10 +161,13 @@ class FollowUp:
     def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
         try:
             with self._shortly():
-                return judge.judge(held, batch.now)
+                judged = judge.refused if held in batch.refused else judge.judge
+                return judged(held, batch.now)
         except Exception as error:
             logger.exception("a row could not be judged; its task goes back")
             _reconnect_after(error)
+            if is_of_a_row(error):
+                return judge.Verdict(judge.hand_back_later(held, batch.now))
             return judge.Verdict(judge.hand_back(held))
 
     @contextlib.contextmanager

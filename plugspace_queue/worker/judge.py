@@ -1,17 +1,27 @@
 """Leases whose task did not start: what the row says instead, and what Redis is told."""
 
+import logging
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
 
 from plugspace_queue import announcing, ending, publishing, recovering
 from plugspace_queue.conf import get_settings
+from plugspace_queue.engine import store
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.processing.outcome import resting_state
+from plugspace_queue.rules import lifecycle
 from plugspace_queue.types import State
 from plugspace_queue.worker.commit import Counts
 from plugspace_queue.worker.table import Held
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+REST = timedelta(seconds=30)
+"""Until a task is tried again whose row the database does not let anybody write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +45,33 @@ def judge(held: Held, now: datetime) -> Verdict:
         # Our own start, whose commit's answer got lost: nothing has run.
         Task.objects.filter(fence=lease.fence).move(task.pk, State.PROCESSING, resting_state(task))
         return Verdict(_settlement(held, "back", task))
-    if task.fence >= lease.fence:
+    if lease.fence <= task.fence <= store.MOST_FENCE:
         return Verdict(_settlement(held, "back", task), raise_fence=task.fence)
     if task.state == State.PROCESSING:
         recovering.recover(task.pk, task.fence, now)
         task.refresh_from_db()
         return Verdict(_settlement(held, "back", task))
+    if task.fence > lease.fence:
+        # No lease can come above it: a damaged field of Redis gave it to an attempt that has ended.
+        _rows_of(task).update(fence=lease.fence)
+        return Verdict(_settlement(held, "back", task))
     return _judge_waiting(held, task, now)
+
+
+def refused(held: Held, now: datetime) -> Verdict:
+    """End the task of a lease whose start the database refuses: it would refuse it for ever."""
+    task = Task.objects.filter(pk=uuid.UUID(held.task_id)).first()
+    if task is None or task.state not in lifecycle.STARTABLE:
+        return judge(held, now)
+    logger.error("the database refuses to start %s; it fails", held.task_id)
+    if ending.end(task, State.FAILED, now, "INTERNAL_ERROR", "The task could not be started."):
+        return Verdict(_settlement(held, "drop", task), owed={task.type: (0, 1)})
+    return Verdict(hand_back_later(held, now))
+
+
+def _rows_of(task: Task) -> QuerySet[Task]:
+    """The row, if its attempt is still the same."""
+    return Task.objects.filter(pk=task.pk, fence=task.fence, state=task.state)
 
 
 def _judge_waiting(held: Held, task: Task, now: datetime) -> Verdict:
@@ -78,6 +108,12 @@ def forget(held: Held) -> Settlement:
 def hand_back(held: Held) -> Settlement:
     """Back to the front of its lane, uncounted."""
     return _settlement(held, "back", None)
+
+
+def hand_back_later(held: Held, now: datetime) -> Settlement:
+    """The same, but not at once: its next start may go the same way and spend the limiter."""
+    due_ms = round((now + REST).timestamp() * 1000)
+    return hand_back(held)._replace(outcome="retry", due_ms=due_ms)
 
 
 def _settlement(held: Held, outcome: str, task: Task | None) -> Settlement:

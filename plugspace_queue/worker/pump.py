@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from plugspace_queue.engine import store
+from plugspace_queue.engine.connection import is_spoiled
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.engine.store import Grant, Note
 from plugspace_queue.engine.wire import Wire
@@ -31,13 +32,15 @@ from plugspace_queue.worker.messages import (
     Woken,
 )
 from plugspace_queue.worker.table import Held, Table
+from plugspace_queue.worker.troubles import Troubles
 from plugspace_queue.worker.waker import Wakers
 
 logger = logging.getLogger("plugspace_queue.worker")
 
 LONGEST_WAIT = LONGEST_TROUBLE = 1.0
 
-Step = tuple[Call[Any], Callable[[Any], None]]
+Step = tuple[str, Call[Any], Callable[[Any], None]]
+"""The queue, what is sent for it, and what is done with the answer."""
 
 
 class Pump:
@@ -76,6 +79,8 @@ class Pump:
         self._taken = 0
         self._active_at = time.monotonic()
         self._trouble = 0.0
+        self._troubled_at = 0.0
+        self.troubles = Troubles()
         self._turn = 0
         self._returned: deque[Held] = deque()
         self._is_told_of_returned = False
@@ -123,12 +128,13 @@ class Pump:
         """Seconds until there is something to do without a message."""
         if self._trouble:
             return self._trouble
-        if not self._accepts():
-            return LONGEST_WAIT
         now = time.monotonic()
+        if not self._accepts():
+            rests = [desk.rest(now) for desk in self._desks.values() if desk.settles or desk.notes]
+            return min((rest for rest in rests if rest), default=LONGEST_WAIT)
         if any(desk.may_ask(now) for desk in self._desks.values()):
             return 0.001
-        due = [desk.ask_at - now for desk in self._desks.values() if desk.ask_at and desk.free()]
+        due = [soon for desk in self._desks.values() for soon in desk.wants_soon(now)]
         return min(max(min(due, default=LONGEST_WAIT), 0.001), LONGEST_WAIT)
 
     def _take_in(self, message: PumpMessage) -> None:
@@ -152,7 +158,10 @@ class Pump:
 
     def _reports(self) -> list[Step]:
         steps: list[Step] = []
+        now = time.monotonic()
         for desk in self._desks.values():
+            if desk.rest(now):
+                continue
             if desk.notes:
                 steps.append(self._announcement(desk, desk.notes[:]))
             steps += [self._fence(desk, s) for s in desk.settles if s.raise_fence]
@@ -164,10 +173,10 @@ class Pump:
         def sent(_: None) -> None:
             del desk.notes[: len(notes)]
 
-        return store.announce(desk.name, notes), sent
+        return desk.name, store.announce(desk.name, notes), sent
 
     def _fence(self, desk: Desk, settle: Settle) -> Step:
-        return store.raise_fence(desk.name, settle.raise_fence), lambda _: None
+        return desk.name, store.raise_fence(desk.name, settle.raise_fence), lambda _: None
 
     def _settlement(self, desk: Desk, settles: list[Settle]) -> Step:
         def settled(_: list[bool]) -> None:
@@ -180,7 +189,8 @@ class Pump:
                 for other in self._desks.values():
                     other.is_ready = other.is_deep = True
 
-        return store.settle(desk.name, [settle.settlement for settle in settles]), settled
+        call = store.settle(desk.name, [settle.settlement for settle in settles])
+        return desk.name, call, settled
 
     def _release(self, desk: Desk, held: Held) -> None:
         self._table.remove(held)
@@ -213,7 +223,7 @@ class Pump:
         budget = self._budget()
         for desk in desks[first:] + desks[:first]:
             for want in desk.asks(now, budget):
-                steps.append((self._acquire(desk, want), self._granted(desk, want)))
+                steps.append((desk.name, self._acquire(desk, want), self._granted(desk, want)))
                 budget -= want
         return steps
 
@@ -252,15 +262,46 @@ class Pump:
 
     def _send(self, plan: list[Step]) -> None:
         try:
-            answers = self._wire.run([call for call, _ in plan])
+            outcomes = self._wire.run_each([call for _, call, _ in plan])
         except RedisError as error:
             # Everything is kept and sent again; settles and announcements may arrive twice.
-            self._trouble = min(self._trouble * 2 or 0.05, LONGEST_TROUBLE)
-            logger.warning("Redis does not answer: %s; again in %.2f s", error, self._trouble)
+            self._note_trouble(error)
             return
-        self._trouble = 0.0
-        for (_, take), answer in zip(plan, answers, strict=True):
-            take(answer)
+        damaged: dict[str, Exception] = {}
+        refusal: Exception | None = None
+        for (name, _, take), outcome in zip(plan, outcomes, strict=True):
+            if not isinstance(outcome, Exception):
+                take(outcome)
+            elif is_spoiled(outcome):
+                damaged.setdefault(name, outcome)
+            else:
+                refusal = outcome
+        self._rest({name for name, _, _ in plan}, damaged)
+        if refusal is not None:
+            self._note_trouble(refusal)
+        else:
+            self._trouble = 0.0
+
+    def _rest(self, asked: set[str], damaged: dict[str, Exception]) -> None:
+        """A queue whose calls fail is left alone for a while, and no other."""
+        for name in asked - damaged.keys():
+            self.troubles.clear(name)
+        for name, error in damaged.items():
+            pause = self.troubles.note(name, error)
+            self._desks[name].rests_until = time.monotonic() + pause
+
+    def _note_trouble(self, error: Exception) -> None:
+        if not self._trouble:
+            self._troubled_at = time.monotonic()
+        self._trouble = min(self._trouble * 2 or 0.05, LONGEST_TROUBLE)
+        logger.warning("Redis does not answer: %s; again in %.2f s", error, self._trouble)
+
+    def stands_for(self) -> float:
+        """Seconds for which something has kept work from being done, while nothing runs."""
+        if self._table.all():
+            return 0.0
+        away = time.monotonic() - self._troubled_at if self._trouble else 0.0
+        return max(away, self.troubles.longest())
 
     # When to take, when to end.
 

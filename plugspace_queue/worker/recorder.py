@@ -15,8 +15,9 @@ from django.db import connection, transaction
 from plugspace_queue import clock
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
+from plugspace_queue.rules.text import fitting
 from plugspace_queue.worker.aside import Aside, Waiting, single, task_of
-from plugspace_queue.worker.commit import Batch, Counts, Locked, added, count, write
+from plugspace_queue.worker.commit import Batch, Counts, Locked, Refused, added, count, write
 from plugspace_queue.worker.follower import Follower
 from plugspace_queue.worker.following import FollowUp, tolerate
 from plugspace_queue.worker.launching import Launcher, starts_first
@@ -41,6 +42,15 @@ SHORT_LOOK = "100ms"
 """How long one message alone waits for a row that somebody holds, while all others wait for it."""
 
 
+def name_for_rows(worker_name: str) -> str:
+    """The name as it fits into a row; long ones that differ stay different."""
+    most = Task._meta.get_field("worker_name").max_length
+    name = fitting(worker_name, most or len(worker_name))
+    if name != worker_name:
+        logger.warning("the worker's name is too long for rows, which call it %s", name)
+    return name
+
+
 class Recorder(threading.Thread):
     """Takes messages, commits them in groups, hands what was committed to its follower."""
 
@@ -56,7 +66,7 @@ class Recorder(threading.Thread):
         super().__init__(name="plugspace-recorder", daemon=True)
         self.is_healthy = True
         self._inbox: queue.SimpleQueue[RecorderMessage | None] = queue.SimpleQueue()
-        self._worker_name = worker_name
+        self._worker_name = name_for_rows(worker_name)
         self._launcher = Launcher(dispatch=dispatch, sink=sink, timeout_of=timeout_of)
         self.follower = Follower(FollowUp(tell), self._owe)
         self._stopping = threading.Event()
@@ -122,17 +132,22 @@ class Recorder(threading.Thread):
     def _record_together(self, messages: list[RecorderMessage]) -> None:
         try:
             self._record(Batch(messages, clock.now()))
-        except Locked:
-            # One that waits for a row of somebody else's long transaction holds up no other.
+        except (Locked, Refused):
+            # One that waits for a row of somebody else's long transaction, or that cannot be
+            # written, holds up no other.
             self._record_apart(messages)
 
     def _record_apart(self, messages: list[RecorderMessage]) -> None:
         for message in single(messages):
+            batch = Batch([message], clock.now(), SHORT_LOOK)
             try:
-                self._record(Batch([message], clock.now(), SHORT_LOOK))
+                self._record(batch)
             except Locked:
                 logger.warning("the row of %s is locked for long; it waits aside", task_of(message))
                 self._aside.add(message)
+            except Refused:
+                logger.exception("%s cannot be written; its row is judged", task_of(message))
+                self.follower.put(batch)
 
     def _try_again(self, waiting: Waiting | None) -> None:
         if waiting is None:
@@ -141,6 +156,8 @@ class Recorder(threading.Thread):
             self._record(Batch(waiting.messages, clock.now(), SHORT_LOOK))
         except Locked:
             self._aside.put_back(waiting)
+        except Refused:
+            self._record_apart(waiting.messages)
 
     def _collect(self) -> list[RecorderMessage]:
         messages: list[RecorderMessage | None] = []
@@ -175,7 +192,7 @@ class Recorder(threading.Thread):
         batch.owed = {} if batch.only_starts else self._uncounted
         try:
             write(batch, self._worker_name)
-        except Locked:
+        except (Locked, Refused):
             raise
         except Exception:
             logger.exception("the database refused a group commit; it is tried again")

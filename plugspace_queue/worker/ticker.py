@@ -6,7 +6,7 @@ It also lets delayed tasks in when they are due.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -15,11 +15,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from plugspace_queue import clock, metrics
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import presence, scripts, store
+from plugspace_queue.engine.connection import is_spoiled
 from plugspace_queue.engine.store import Tick
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.worker.due import DueTimes, tell_refused
 from plugspace_queue.worker.messages import Lost, Progressed, RecorderMessage
 from plugspace_queue.worker.table import Held, Table
+from plugspace_queue.worker.troubles import Troubles
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -51,6 +53,7 @@ class Ticker(threading.Thread):
         give_up: Callable[[Held, Run], None],
         is_alive: Callable[[], bool],
         attendance: Callable[[], Mapping[str, int]],
+        pump_troubles: Callable[[], Mapping[str, str]],
     ) -> None:
         super().__init__(name="plugspace-ticker", daemon=True)
         self._worker_name = worker_name
@@ -65,6 +68,8 @@ class Ticker(threading.Thread):
         self._give_up = give_up
         self._is_alive = is_alive
         self._attendance = attendance
+        self._pump_troubles = pump_troubles
+        self.troubles = Troubles()
         self._stopping = threading.Event()
         self._due = DueTimes(client)
         self._dirty: set[Run] = set()
@@ -143,9 +148,12 @@ class Ticker(threading.Thread):
             self._watch_server(self._asking_since)
             held = {name: self._table.fences(name) for name in self._queues}
             calls = [self._call(name, fences) for name, fences in held.items()]
-            answers = scripts.run(self._client, [*calls, *self._attend()])
-            for (name, fences), answer in zip(held.items(), answers, strict=False):
-                self._take_in(name, fences, answer)
+            outcomes = scripts.run_each(
+                self._client, [*calls, *self._attend(), *self._tell_troubles()]
+            )
+            for (name, fences), outcome in zip(held.items(), outcomes, strict=False):
+                self._take_outcome(name, fences, outcome)
+            _raise_refusal(outcomes)
             self.ticked_at = time.monotonic()
             self._asking_since = None
         except RedisError as error:
@@ -175,6 +183,19 @@ class Ticker(threading.Thread):
             scripts.run(self._client, calls)
         except RedisError as error:
             logger.warning("could not sign on or off: %s", error)
+
+    def _tell_troubles(self) -> list[scripts.Call[None]]:
+        told = {**self.troubles.reasons(), **self._pump_troubles()}
+        return [presence.tell_trouble(name, reason) for name, reason in told.items()]
+
+    def _take_outcome(
+        self, name: str, fences: Mapping[str, int], outcome: Tick | Exception
+    ) -> None:
+        if not isinstance(outcome, Exception):
+            self.troubles.clear(name)
+            self._take_in(name, fences, outcome)
+        elif is_spoiled(outcome):
+            self.troubles.note(name, outcome)
 
     def _take_in(self, name: str, fences: Mapping[str, int], answer: Tick) -> None:
         for task_id in answer.lost:
@@ -228,3 +249,10 @@ class Ticker(threading.Thread):
             for _, run in self._table.runs():
                 if run.tell(Told.LOST):
                     run.told_at -= get_settings().hard_stop
+
+
+def _raise_refusal(outcomes: Sequence[object]) -> None:
+    """What the server as a whole refuses; the damage of one queue is noted with it."""
+    for outcome in outcomes:
+        if isinstance(outcome, Exception) and not is_spoiled(outcome):
+            raise outcome

@@ -24,6 +24,7 @@ from plugspace_queue.recovering import Suspects
 from plugspace_queue.relay import relay
 from plugspace_queue.worker import memory
 from plugspace_queue.worker.table import Table
+from plugspace_queue.worker.troubles import TOLD_EVERY
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -52,6 +53,8 @@ class Chores(threading.Thread):
         self._chores = chores
         self._stopping = threading.Event()
         self._called = threading.Event()
+        self._told = ""
+        self._told_at = 0.0
 
     def stop(self) -> None:
         self._stopping.set()
@@ -81,13 +84,20 @@ class Chores(threading.Thread):
         except (Unavailable, OperationalError, InterfaceError) as error:
             # Not a whole interval later: an outage ends at any time.
             chore.due_at = time.monotonic() + min(chore.interval, self.SOON)
-            logger.warning("upkeep waits: %s", error.__cause__ or error)
+            self._tell_once_in_a_while(str(error.__cause__ or error))
             if not isinstance(error, Unavailable):
                 connection.close()
         except Exception:
             # The next round does it again; a chore that fails must not end the others.
             logger.exception("an upkeep chore failed")
             connection.close()
+
+    def _tell_once_in_a_while(self, reason: str) -> None:
+        """A server that is away, or a queue that is damaged, may stay so for hours."""
+        now = time.monotonic()
+        if reason != self._told or now - self._told_at >= TOLD_EVERY:
+            self._told, self._told_at = reason, now
+            logger.warning("upkeep waits: %s", reason)
 
 
 class Lookout(Chores):

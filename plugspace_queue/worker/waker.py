@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from plugspace_queue import keys
+from plugspace_queue.engine.connection import is_spoiled
 from plugspace_queue.worker.messages import PumpMessage, Woken
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -81,7 +82,9 @@ class Waker(threading.Thread):
         try:
             popped = self._client.bzpopmin([keys.marker(self._queue)], timeout=BLOCK)
         except RedisError as error:
-            logger.warning("no wake-ups for a moment: %s", error)
+            if not is_spoiled(error):
+                logger.warning("no wake-ups for a moment: %s", error)
+            # A marker of a wrong type gives way to the next one; the ticks bring what waits.
             threading.Event().wait(1.0)
             return
         if popped is not None:

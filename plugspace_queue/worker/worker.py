@@ -5,8 +5,12 @@ the crew's.
 """
 
 import gc
+import logging
 import os
 import signal
+import sys
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -14,7 +18,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 from rq import Worker as StockWorker
 from rq import worker_registration
@@ -28,9 +32,12 @@ from rq.worker.base import DequeueStrategy
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.queue import Queue
 from plugspace_queue.rules.catalog import type_of_queue
-from plugspace_queue.worker import forkserver, leftovers, lifeline
+from plugspace_queue.worker import forkserver, leftovers, lifeline, starting
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
+from plugspace_queue.worker.starting import Start
+
+logger = logging.getLogger("plugspace_queue.worker")
 
 PICKLE = "rq.serializers.DefaultSerializer"
 """What django-rq's command passes unless told otherwise, whatever SERIALIZER a queue has."""
@@ -53,6 +60,7 @@ class Worker(StockWorker):
             )
         self.is_ours = bool(ours)
         self.crew: Crew | None = None
+        self._start: Start | None = None
         self._is_suspended = False
         if self.is_ours:
             queues = [_ours(queue, kwargs.get("connection")) for queue in ensure_job_list(queues)]
@@ -92,11 +100,11 @@ class Worker(StockWorker):
         # Before any thread, and before anything is taken.
         forkserver.start()
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
-        self.crew = self._crew(limits)
-        # Before RQ knows of us: whoever is registered ends well when told to.
-        self._install_signal_handlers()  # type: ignore[no-untyped-call]
-        lifeline.watch(self._end_without_pool)
-        self.bootstrap(logging_level, date_format, log_format)
+        if not self._begins(
+            limits, partial(self.bootstrap, logging_level, date_format, log_format)
+        ):
+            return False
+        assert self.crew is not None
         _spare_the_collector()
         exit_code = 1
         try:
@@ -107,6 +115,60 @@ class Worker(StockWorker):
         finally:
             self._teardown_ours()
             leftovers.end_in_spite_of_threads(exit_code)
+
+    def _begins(self, limits: Limits, bootstrap: Callable[[], None]) -> bool:
+        """Wait for the database and Redis; False when told to stop meanwhile.
+
+        Ends the process with 1 when a burst waited in vain.
+        """
+        self._start = Start(get_settings().start_patience, is_burst=limits.burst)
+        # Before RQ knows of us: whoever is registered ends well when told to.
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        lifeline.watch(self._end_without_pool)
+        kinds = [str(type_of_queue(name)) for name in self.queue_names()]
+        try:
+            self._start.until("the database", partial(starting.require_database, kinds))
+            self._start.until("Redis", partial(self._sign_on, bootstrap))
+            self.crew = self._start.until("the database", partial(self._crew, limits))
+            return True
+        except starting.ToldToStop:
+            self._teardown_ours()
+            return False
+        except starting.GaveUp as error:
+            logger.error("%s", error)
+            self._teardown_ours()
+            starting.failures.tell()
+            sys.exit(1)
+
+    def _sign_on(self, bootstrap: Callable[[], None]) -> None:
+        """Tell RQ of this worker and hear its commands."""
+        super()._set_ip_address(self.connection)
+        try:
+            bootstrap()
+        except OutOfMemoryError as error:
+            if self._start is None or not self._start.goes_without:
+                raise
+            # Workers make the room that is missing; the heartbeat registers this one later.
+            logger.warning("begins without registration, to make room in Redis: %s", error)
+            self.subscribe()  # type: ignore[no-untyped-call]
+
+    def register_birth(self) -> None:
+        """As in RQ; once more when the answer to the first time got lost."""
+        if self.is_ours and self.birth_date is not None and self._is_registered():
+            self._register_again()
+        else:
+            super().register_birth()  # type: ignore[no-untyped-call]
+
+    def _is_registered(self) -> bool:
+        told = self.connection.hmget(self.key, "pid", "hostname")
+        return bool(told == [str(self.pid).encode(), str(self.hostname).encode()])
+
+    def _set_ip_address(self, connection: Redis) -> None:
+        """Ours asks the server only when it starts to work, where it can wait for it."""
+        if self.is_ours:
+            self.ip_address = "unknown"
+        else:
+            super()._set_ip_address(connection)
 
     def _crew(self, limits: Limits) -> Crew:
         return Crew(
@@ -146,9 +208,9 @@ class Worker(StockWorker):
 
         As by SIGTERM, and within two leases.
         """
-        assert self.crew is not None
         self.log.error("Worker %s: the process of its pool has died; it hands back", self.name)
-        self.crew.shorten_grace(get_settings().lease)
+        if self.crew is not None:
+            self.crew.shorten_grace(get_settings().lease)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _beat(self) -> None:
@@ -172,6 +234,8 @@ class Worker(StockWorker):
             pipe.execute()
 
     def _teardown_ours(self) -> None:
+        if self.birth_date is None:
+            return
         try:
             self.teardown()  # type: ignore[no-untyped-call]
         except RedisError as error:
@@ -179,10 +243,12 @@ class Worker(StockWorker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM, SIGINT: warm stop; once more, later than a second: cold."""
-        if self.crew is None:
-            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
-        else:
+        if self.crew is not None:
             self.crew.stop()
+        elif self._start is not None:
+            self._start.stop()
+        else:
+            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def handle_payload(self, message: dict[str, Any]) -> None:
         """Commands over pub/sub: stop-job and shutdown mean ours."""

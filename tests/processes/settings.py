@@ -11,4 +11,5 @@ PLUGSPACE_QUEUE = {
     "SHUTDOWN_GRACE": float(os.environ.get("TEST_GRACE", "2")),
     "RELAY_INTERVAL": 1.0,
     "MAX_MEMORY": int(os.environ.get("TEST_MAX_MEMORY", "0")),
+    "START_PATIENCE": float(os.environ.get("TEST_START_PATIENCE", "60")),
 }

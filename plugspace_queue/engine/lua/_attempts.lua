@@ -4,7 +4,9 @@
 local function owner_of(id)
     local entry = redis.call("HGET", own_key, id)
     if not entry then return nil end
-    local fence, lane, worker, execution = string.match(entry, "^(%d+)|([^|]*)|(.*)|([^|]*)$")
+    local fence, lane, worker, execution = string.match(entry, "^(%d+)|(%d:[^|]+)|(.*)|([^|]*)$")
+    -- What somebody else has written there is no attempt.
+    if not fence then return nil end
     return {fence = fence, lane = lane, worker = worker, execution = execution}
 end
 

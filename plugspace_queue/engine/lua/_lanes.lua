@@ -107,6 +107,21 @@ local function lane_of_job(id)
     return makes_sense and band .. ":" .. organization
 end
 
+-- Fails before anything is written when a place of the line is of a wrong type: a script that
+-- stumbled over it half way would lose what it had taken out of another place.
+local function require_line()
+    redis.call("LLEN", wait_key)
+    redis.call("HLEN", idx_key)
+    redis.call("LLEN", active_key)
+    redis.call("HLEN", own_key)
+    redis.call("ZCARD", lease_key)
+    redis.call("HLEN", running_key)
+    redis.call("LLEN", limiter_key)
+    redis.call("ZCARD", ring_key)
+    redis.call("HLEN", clocks_key)
+    redis.call("ZCARD", wip_key)
+end
+
 local function is_waiting(id) return redis.call("HEXISTS", idx_key, id) == 1 end
 
 local function put(id, lane, front)

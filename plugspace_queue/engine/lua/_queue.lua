@@ -77,10 +77,25 @@ local weighted = settings[6] == "1"
 -- Whole numbers beyond 14 digits lose their end in Lua's own conversion.
 local function whole(number) return string.format("%.0f", number) end
 
+-- As store.MOST_FENCE: above it Lua would soon not tell two fences apart.
+local MOST_FENCE = 9007199254740992 - 1099511627776
+
+-- The last fence that was granted; 0 when the field holds what can be no fence.
+local function last_fence()
+    local text = redis.call("HGET", meta_key, "fence") or "0"
+    local fence = string.match(text, "^%d+$") and tonumber(text)
+    return fence and fence <= MOST_FENCE and fence or 0
+end
+
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
+-- The marker says nothing that could be lost: what somebody else has put there gives way.
 local function mark()
-    if not paused then redis.call("ZADD", marker_key, 0, "work") end
+    if paused then return end
+    local answer = redis.pcall("ZADD", marker_key, 0, "work")
+    if type(answer) ~= "table" or not answer.err then return end
+    redis.call("DEL", marker_key)
+    redis.call("ZADD", marker_key, 0, "work")
 end
 
 local now_text

@@ -109,12 +109,13 @@ local function write_batch()
     redis.call("HSET", meta_key, "fence", whole(fence))
 end
 
+require_line()
 adopt(refusal)
 promote(refusal)
 local shut, rooms = shut_queue_gate()
 if shut then return answer(shut.answer, opens_in(shut)) end
 
-fence = math.max(tonumber(redis.call("HGET", meta_key, "fence") or "0"), now_us - 1)
+fence = math.max(last_fence(), now_us - 1)
 local in_queue, in_window = rooms.queue_concurrency, rooms.queue_limiter
 local room = math.min(wanted, in_queue, in_window)
 while #ids < room do

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 configure: set the gates of a queue; a change of the policy gives every lane its tag anew.
 
@@ -54,7 +55,7 @@ local function change_policy()
     end
 end
 
-local known = tonumber(redis.call("HGET", meta_key, "version") or "0")
+local known = tonumber(redis.call("HGET", meta_key, "version") or "0") or 0
 if tonumber(version) < known then return 0 end
 if new_weighted ~= weighted then change_policy() end
 redis.call(

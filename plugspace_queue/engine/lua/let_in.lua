@@ -12,6 +12,7 @@ Returns  {ms until the next one is due (0 = none is delayed), foreign ids}
 --@include _arrivals.lua
 local refusal = ARGV[4]
 
+require_line()
 adopt(refusal)
 promote(refusal)
 return {next_due(), foreign}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 pause_organization: hold an organization's tasks of all queues, or let them go on.
 

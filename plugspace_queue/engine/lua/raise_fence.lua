@@ -8,6 +8,7 @@ Returns  1
 ]]
 --@include _queue.lua
 local fence = tonumber(ARGV[4])
-local last = tonumber(redis.call("HGET", meta_key, "fence") or "0")
-if fence > last then redis.call("HSET", meta_key, "fence", whole(fence)) end
+if fence > last_fence() and fence <= MOST_FENCE then
+    redis.call("HSET", meta_key, "fence", whole(fence))
+end
 return 1

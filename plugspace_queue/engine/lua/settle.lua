@@ -128,8 +128,16 @@ end
 
 local answers = {}
 for i, one in ipairs(attempts) do answers[i] = settle(one) end
+-- All is written by now: a count that is no number begins anew, and reconciling puts it right.
+local function count(field, number)
+    if number == 0 then return end
+    local answer = redis.pcall("HINCRBY", meta_key, field, number)
+    if type(answer) == "table" and answer.err then
+        redis.call("HSET", meta_key, field, number)
+    end
+end
 keep_accounts()
-if completed > 0 then redis.call("HINCRBY", meta_key, "completed", completed) end
-if failed > 0 then redis.call("HINCRBY", meta_key, "failed", failed) end
+count("completed", completed)
+count("failed", failed)
 mark_if_held()
 return answers

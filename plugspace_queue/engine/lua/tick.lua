@@ -90,6 +90,7 @@ local function mark_if_open()
     if queue_concurrency() > 0 and queue_limiter() > 0 then mark() end
 end
 
+require_line()
 if reap then reap_expired() end
 hand_back_unknown()
 adopt(refusal)

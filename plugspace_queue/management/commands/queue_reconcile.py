@@ -46,7 +46,8 @@ class Command(BaseCommand):
         try:
             places, findings, repaired = self._reconcile(kinds, fix=options["fix"])
         except Unavailable as error:
-            raise CommandError(error.message) from error
+            cause = f" ({error.__cause__})" if error.__cause__ else ""
+            raise CommandError(error.message + cause) from error
         # This process ends now: nobody else adds what it counted.
         metrics.flush()
         self._write(places, findings, repaired, as_json=options["json"])

@@ -1,0 +1,236 @@
+"""What one queue keeps in Redis is damaged: it rests and says so, and no other queue does."""
+
+import json
+
+import pytest
+from django.core.management import call_command
+from django.test import Client, override_settings
+
+from plugspace_queue import keys, queue_manager
+from plugspace_queue.api import metrics as metrics_page
+from plugspace_queue.dashboards import queues as board
+from plugspace_queue.types import TaskType
+from tests.support import wait_until
+from tests.worker.conftest import fresh, submit
+
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
+
+SOON = {"RELAY_INTERVAL": 0.3, "LEASE": 3.0, "METRICS_TOKEN": "for-the-scraper"}
+
+LINES = {
+    "the ring": keys.queue("architect"),
+    "wait": keys.wait("architect"),
+    "active": keys.active("architect"),
+    "idx": keys.idx("architect"),
+    "own": keys.own("architect"),
+    "lease": keys.lease("architect"),
+    "meta": keys.meta("architect"),
+    "marker": keys.marker("architect"),
+    "limiter": keys.limiter("architect"),
+    "running": keys.running("architect"),
+    "parked": keys.parked("architect"),
+    "vt": keys.virtual_time("architect"),
+    "workers": keys.workers("architect"),
+    "delayed": "rq:scheduled:architect",
+    "inbox": "rq:queue:architect",
+    "wip": "rq:wip:architect",
+}
+
+SOME = {"active", "own", "marker"}
+EACH = [
+    pytest.param(place, marks=() if place in SOME else pytest.mark.slow) for place in sorted(LINES)
+]
+
+GIVE_WAY = {"marker", "workers"}
+"""What nobody needs: work goes on without it."""
+
+
+@pytest.mark.parametrize("place", EACH)
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_key_of_a_wrong_type_stops_its_own_queue_only(
+    processors, crew, redis, until_final, place, caplog
+):
+    ran = []
+    processors("ARCHITECT", lambda context: ran.append(context.task_id))
+    processors("CODE", lambda context: "done")
+    tasks = [submit("CODE") for _ in range(6)]
+    redis.delete(LINES[place])
+    redis.set(LINES[place], "somebody else's")
+    held = submit()
+
+    made = crew("architect", "code")
+
+    assert [until_final(task).result for task in tasks] == ["done"] * 6
+    later = [submit("CODE") for _ in range(3)]
+    assert [until_final(task).result for task in later] == ["done"] * 3
+    # Each task of the other queue has started once and used one place of its window.
+    assert redis.llen(keys.limiter("code")) == 9
+    assert {fresh(task).attempt_count for task in [*tasks, *later]} == {1}
+    assert made.ticker.is_alive() and made.recorder.is_alive()
+
+    redis.delete(LINES[place])
+
+    assert until_final(held, timeout=40).state == "complete"
+    assert ran == [str(held.pk)]
+    if place not in GIVE_WAY:
+        told = [r for r in caplog.records if "architect cannot be worked on" in r.message]
+        # It was tried again and again, and told once by the pump and once by the ticker.
+        assert len(told) <= 2
+
+
+VALUES = {
+    "a start of the limiter": lambda redis: redis.rpush(keys.limiter("architect"), "soon"),
+    "the clock of the order": lambda redis: redis.hset(keys.virtual_time("architect"), 0, "late"),
+    "a place in wait": lambda redis: redis.hset(keys.idx("architect"), submit().pk.hex, "here"),
+    "an owner": lambda redis: redis.hset(keys.own("architect"), str(submit().pk), "me"),
+    "running": lambda redis: redis.hset(keys.running("architect"), "acme", "many"),
+    "the version of the gates": lambda redis: redis.hset(keys.meta("architect"), "version", "new"),
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_value_that_makes_no_sense_stops_its_own_queue_only(
+    processors, crew, redis, until_final, value
+):
+    processors("ARCHITECT", lambda context: "done")
+    processors("CODE", lambda context: "done")
+    VALUES[value](redis)
+    submit()
+
+    crew("architect", "code")
+
+    tasks = [submit("CODE") for _ in range(6)]
+    assert [until_final(task).result for task in tasks] == ["done"] * 6
+    assert redis.llen(keys.limiter("code")) == 6
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_lifetime_count_that_is_no_number_is_put_right(processors, crew, redis, until_final):
+    processors("ARCHITECT", lambda context: "done")
+    redis.hset(keys.meta("architect"), "completed", "some")
+    tasks = [submit() for _ in range(3)]
+
+    crew("architect")
+
+    assert [until_final(task).result for task in tasks] == ["done"] * 3
+    wait_until(lambda: not redis.exists(keys.own("architect")))
+    reconcile("--fix")
+    assert redis.hget(keys.meta("architect"), "completed") == b"3"
+
+
+def reconcile(*arguments):
+    """Run the command; whether all is well at its end."""
+    try:
+        call_command("queue_reconcile", "--queue", "ARCHITECT", *arguments)
+    except SystemExit as end:
+        return not end.code
+    return True
+
+
+@pytest.mark.parametrize("strange", ["garbage", "-5", "99999999999999999999", str(2**53)])
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_reconcile_finds_and_repairs_a_strange_fence(acme, redis, strange, capsys):
+    submit()
+    assert reconcile("--fix")
+    redis.hset(keys.meta("architect"), "fence", strange)
+
+    assert not reconcile("--check", "--json")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["kinds"] == {"fence_strange": 1}
+    assert reconcile("--fix")
+    assert redis.hget(keys.meta("architect"), "fence") is None
+
+
+@pytest.mark.parametrize("field", ["version", "limiter", "concurrency", "paused"])
+@pytest.mark.parametrize("strange", ["garbage", "99999999999999"])
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_reconcile_repairs_strange_gates(acme, redis, field, strange):
+    submit()
+    assert reconcile("--fix")
+    before = redis.hget(keys.meta("architect"), field)
+    redis.hset(keys.meta("architect"), field, strange)
+
+    assert not reconcile("--check")
+    assert reconcile("--fix")
+    assert redis.hget(keys.meta("architect"), field) == before
+
+
+@pytest.mark.parametrize("place", EACH)
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_reconcile_repairs_keys_of_a_wrong_type(processors, work, redis, place):
+    processors("ARCHITECT", lambda context: "done")
+    tasks = [submit() for _ in range(3)]
+    redis.delete(LINES[place])
+    redis.set(LINES[place], "somebody else's")
+
+    assert not reconcile("--check")
+    assert reconcile("--fix")
+
+    work("architect")
+    assert [fresh(task).result for task in tasks] == ["done"] * 3
+
+
+LONG = SOON | {"LEASE": 30.0}
+"""Workers repair it themselves after two looks, one lease apart: not before the test has looked."""
+
+
+@pytest.fixture
+def damaged(processors, crew, redis, until_final):
+    """A worker of two queues, one of which is damaged, and both of which were told to work."""
+    processors("ARCHITECT", lambda context: "done")
+    processors("CODE", lambda context: "done")
+    redis.set(keys.active("architect"), "somebody else's")
+    held = submit()
+    crew("architect", "code")
+    assert until_final(submit("CODE")).result == "done"
+    wait_until(lambda: redis.exists(keys.trouble("architect")))
+    for page in (metrics_page, board):
+        page.forget()
+    return held
+
+
+@override_settings(PLUGSPACE_QUEUE=LONG)
+def test_probes_metrics_and_the_dashboard_tell_of_it_until_it_is_over(
+    damaged, redis, until_final, admin_client
+):
+    assert Client().get("/readyz").json() == {
+        "status": "degraded",
+        "database": "ok",
+        "redis": "damaged",
+    }
+    assert 'plugspace_queue_damaged{type="ARCHITECT"} 1' in scrape()
+    assert 'plugspace_queue_damaged{type="CODE"} 0' in scrape()
+    assert "plugspace_redis_up 1" in scrape()
+    cards = {card.type: card for card in board.board().cards}
+    assert "WRONGTYPE" in cards[TaskType.ARCHITECT].note
+    assert cards[TaskType.CODE].note == "" and cards[TaskType.CODE].gauge is not None
+    shown = admin_client.get("/admin/plugspace_queue/queuesettings/dashboard/")
+    if shown.status_code == 200:
+        assert "damaged" in shown.content.decode()
+    assert queue_manager.get_queue_stats("CODE")[0].completed == 1
+
+    redis.delete(keys.active("architect"))
+
+    assert until_final(damaged, timeout=40).result == "done"
+    wait_until(lambda: Client().get("/readyz").json()["status"] == "ok", 30)
+
+
+def scrape():
+    metrics_page.forget()
+    sent = {"Authorization": f"Bearer {SOON['METRICS_TOKEN']}"}
+    return Client().get("/metrics", headers=sent).content.decode()
+
+
+@override_settings(PLUGSPACE_QUEUE=LONG | {"START_PATIENCE": 1.0})
+def test_a_burst_works_the_others_off_and_ends_with_an_error(processors, work, redis):
+    processors("ARCHITECT", lambda context: "done")
+    processors("CODE", lambda context: "done")
+    tasks = [submit("CODE") for _ in range(20)]
+    held = submit()
+    redis.set(keys.own("architect"), "somebody else's")
+
+    with pytest.raises(RuntimeError, match="START_PATIENCE"):
+        work("architect", "code")
+
+    assert {fresh(task).state for task in tasks} == {"complete"}
+    assert fresh(held).state == "waiting"

@@ -1,0 +1,192 @@
+"""A start that the database refuses holds up no other start and no other queue."""
+
+import contextlib
+
+import pytest
+from django.db import connection
+from django.test import override_settings
+
+from plugspace_queue import keys, queue_manager
+from plugspace_queue.models import Attempt, MonthlyUsage, Task
+from tests.support import wait_until
+from tests.worker.conftest import fresh, submit
+
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(90)]
+
+SOON = {"RELAY_INTERVAL": 0.3, "LEASE": 3.0, "BACKOFF_DELAY": 0.1}
+
+LAST_OF_BIGINT = 2**63 - 1
+LAST_OF_DOUBLE = 2**53
+
+STRANGE_FENCES = [
+    "garbage",
+    "",
+    "-5",
+    "1e30",
+    "inf",
+    "nan",
+    "0x7fffffffffffffff",
+    "12.5",
+    str(LAST_OF_DOUBLE - 1),
+    str(LAST_OF_DOUBLE + 1),
+    str(LAST_OF_BIGINT),
+    str(LAST_OF_BIGINT * 10),
+]
+
+
+def fails_once(context):
+    if context.attempt == 1:
+        raise ConnectionError("busy")
+    return context.attempt
+
+
+@pytest.mark.parametrize("strange", STRANGE_FENCES)
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_strange_last_fence_in_redis_stops_no_queue_and_is_put_right(
+    processors, crew, redis, until_final, strange
+):
+    processors("ARCHITECT", fails_once)
+    processors("CODE", fails_once)
+    redis.hset(keys.meta("architect"), "fence", strange)
+    tasks = [submit(), submit("CODE"), submit(), submit("CODE")]
+
+    crew("architect", "code")
+
+    # Each attempt has a fence above the one before, or its row would not take it.
+    assert [until_final(task).result for task in tasks] == [2, 2, 2, 2]
+    fences = list(Attempt.objects.filter(task__in=tasks).values_list("fence", flat=True))
+    assert len(set(fences)) == len(fences) and max(fences) < LAST_OF_DOUBLE
+    assert int(redis.hget(keys.meta("architect"), "fence")) >= max(
+        Attempt.objects.filter(task__type="ARCHITECT").values_list("fence", flat=True)
+    )
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_row_whose_fence_no_lease_can_come_above_starts_all_the_same(
+    processors, crew, until_final
+):
+    processors("ARCHITECT", fails_once)
+    task, other = submit(), submit()
+    Task.objects.filter(pk=task.pk).update(fence=LAST_OF_BIGINT - 5)
+
+    crew("architect")
+
+    assert [until_final(one).result for one in (task, other)] == [2, 2]
+    assert fresh(task).fence < LAST_OF_DOUBLE
+
+
+@pytest.fixture
+def refuse():
+    """Have the database refuse that a task's row gets some state, as a host's own trigger may."""
+    with contextlib.ExitStack() as stack:
+
+        def refuse(task, state="processing"):
+            name = f"tests_refuse_{task.pk.hex}_{state}"
+            with connection.cursor() as cursor:
+                for statement in making(name, task, state):
+                    cursor.execute(statement)
+            stack.callback(drop, name)
+
+        yield refuse
+
+
+def making(name, task, state):
+    table = Task._meta.db_table
+    if connection.vendor == "sqlite":
+        yield f"""
+            CREATE TRIGGER {name} BEFORE UPDATE ON {table}
+            WHEN NEW.id = '{task.pk.hex}' AND NEW.state = '{state}'
+            BEGIN SELECT RAISE(ABORT, 'not this one'); END
+        """
+        return
+    yield f"""
+        CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not this one'; END $$
+    """
+    yield f"""
+        CREATE TRIGGER {name} BEFORE UPDATE ON {table} FOR EACH ROW
+        WHEN (NEW.id = '{task.pk}' AND NEW.state = '{state}') EXECUTE FUNCTION {name}()
+    """
+
+
+def drop(name):
+    table = Task._meta.db_table
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+        else:
+            cursor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
+            cursor.execute(f"DROP FUNCTION IF EXISTS {name}")
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_the_database_refuses_one_start_of_many(processors, crew, redis, until_final, refuse):
+    processors("ARCHITECT", lambda context: "done")
+    processors("CODE", lambda context: "done")
+    tasks = [submit() for _ in range(5)]
+    bad, others = tasks.pop(2), [*tasks, submit("CODE")]
+    refuse(bad)
+
+    crew("architect", "code")
+
+    assert [until_final(task).result for task in others] == ["done"] * 5
+    row = until_final(bad)
+    assert (row.state, row.error["code"], row.attempt_count) == ("failed", "INTERNAL_ERROR", 0)
+    # What the database says may be about anybody: tenants do not read it.
+    assert "not this one" not in str(row.error)
+    # It never started, so that it costs nothing.
+    used = MonthlyUsage.objects.get(organization="acme", type="ARCHITECT").used
+    assert used == 4
+    wait_until(lambda: not redis.exists(keys.own("architect"), keys.active("architect")))
+    assert redis.llen(keys.limiter("architect")) <= 6
+    assert queue_manager.get_queue_stats("ARCHITECT")[0].failed == 1
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_the_database_refuses_a_start_and_its_end_too(processors, crew, redis, until_final, refuse):
+    processors("ARCHITECT", lambda context: "done", concurrency=2)
+    bad = submit()
+    refuse(bad)
+    refuse(bad, "failed")
+
+    crew("architect")
+
+    others = [submit() for _ in range(10)]
+    assert [until_final(task).result for task in others] == ["done"] * 10
+    assert fresh(bad).state == "waiting"
+    # It rests between two tries: they do not use up the limiter.
+    assert redis.llen(keys.limiter("architect")) < 20
+    queue_manager.cancel(bad.pk)
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_the_database_refuses_an_ending_whatever_it_says(
+    processors, crew, redis, until_final, refuse
+):
+    processors("ARCHITECT", lambda context: context.attempt)
+    bad = submit()
+    refuse(bad, "complete")
+    refuse(bad, "failed")
+
+    crew("architect")
+
+    others = [submit() for _ in range(10)]
+    assert [until_final(task).result for task in others] == [1] * 10
+    assert not fresh(bad).is_final
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_what_hangs_on_an_ending_is_refused_and_only_that_ending_fails(
+    processors, crew, until_final, refuse
+):
+    processors("ARCHITECT", lambda context: "done")
+    parent, other = submit(), submit()
+    child = submit("CODE", depends_on=[parent.pk])
+    refuse(child, "waiting")
+
+    crew("architect")
+
+    assert until_final(other).result == "done"
+    row = until_final(parent)
+    assert (row.state, row.error["code"]) == ("failed", "INVALID_RESULT")
+    assert "not this one" not in str(row.error)
