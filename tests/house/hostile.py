@@ -90,6 +90,13 @@ TEXTS: dict[str, list[Maker]] = {
         r"|eyJ[A-Za-z0-9_.-]{16,4096})"
     ): [many("sk-"), many("ghp_a "), many("eyJ."), many("xoxb-aaa "), many("AKIA")],
     "[\x00\ud800-\udfff]": [many("a"), many("\x00")],
+    # Answers of a damaged server
+    "(^|caused error: )WRONGTYPE |on @user_script|is not an integer|is not a valid float": [
+        many("caused error: "),
+        many("on @user_scrip"),
+        many("is not a"),
+    ],
+    "-?[0-9]{1,18}": [many("1"), many("-"), many("9", "-")],
     # Shapes on the wire
     (
         r"^(?:[a-z0-9-]+(?:#[a-z][a-z0-9-]*)?|#[a-z][a-z0-9-]*|(?:mailto|tel):[A-Za-z0-9@.+_-]+"
