@@ -31,7 +31,7 @@ def put(
 
     Raises PayloadTooLarge above the organization's EXPORT_BUDGET, Unavailable without Redis.
     """
-    is_kept = store.put(
+    is_kept = store.keep_export(
         client(),
         export_id,
         data,

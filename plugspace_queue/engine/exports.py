@@ -12,7 +12,7 @@ STEPS = 24
 """Parts of EXPORT_TTL: exports that expire in the same one are counted together."""
 
 
-def put(
+def keep_export(
     client: Redis,
     export_id: str,
     data: bytes,

@@ -18,6 +18,7 @@ from plugspace_queue.engine import (
     commands,
     connection,
     events,
+    exports,
     gauges,
     lines,
     locks,
@@ -256,7 +257,7 @@ def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
         "attend",
     }
     allowed |= {"configure", "pause_organization", "mend_lanes", "mend_running", "mend_wait"}
-    rooms = (store, audits, lines, locks, presence, view, gauges)
+    rooms = (store, exports, audits, lines, locks, presence, view, gauges)
     wrappers = {name for room in rooms for name in dir(room)}
 
     assert set(_files()) <= wrappers

@@ -93,10 +93,10 @@ def test_an_ending_that_cannot_be_told_keeps_no_other_of_its_commit_from_being_s
     odd = held[1].task_id
     settlement_of = closing.settlement_of
 
-    def fail_for_one(one, event=None):
+    def fail_for_one(one):
         if one.run.task_id == odd:
             raise ValueError("nothing can be said of it")
-        return settlement_of(one, event)
+        return settlement_of(one)
 
     monkeypatch.setattr(closing, "settlement_of", fail_for_one)
     # One turn, in this thread: its own finds nothing to do meanwhile.
