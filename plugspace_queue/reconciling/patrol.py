@@ -41,6 +41,7 @@ class Patrol:
         self._lock = Lock(keys.reconciler(), HELD_FOR)
         self._epochs: set[str | None] = set()
         self._ended_until: datetime | None = None
+        self._round: Iterator[Look] | None = None
         self._leave()
 
     def turn(self, now: datetime) -> int:
@@ -50,8 +51,8 @@ class Patrol:
             return 0
         self._begin_after_loss()
         try:
-            confirmed = self._doubts.confirmed(now)
             look = self._next_look(now)
+            confirmed = self._doubts.confirmed(now)
         except Unavailable:
             # A generator that has raised is at its end, and the next round begins as after a whole
             # one. What was found of other queues still waits for its second look.

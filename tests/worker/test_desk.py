@@ -31,8 +31,8 @@ def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(proc
     processors("ARCHITECT", lambda context: {}, concurrency=50)
     mending.mend(timezone.now())
     pump = make_crew("architect").pump
-    run, asked = pump._wire.run, []
-    pump._wire.run = lambda calls: asked.append(len(calls)) or run(calls)
+    run, asked = pump._wire.run_each, []
+    pump._wire.run_each = lambda calls: asked.append(len(calls)) or run(calls)
     woken = [Woken("architect")]
     pump.turn([])
 
