@@ -17,7 +17,7 @@ from plugspace_queue.engine.store import Entry, Note, Settlement
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.rules import jsontext, lifecycle
-from plugspace_queue.schemas.task import UNCOUNTED, copy_of, text_of
+from plugspace_queue.schemas.task import ALWAYS, UNCOUNTED, copy_of, text_of
 from plugspace_queue.types import State, TaskType
 
 
@@ -98,14 +98,14 @@ def settlement_of(task: Task, **fields: Any) -> Settlement:
     result = text_of(task, "result") if task.state == State.COMPLETE else ""
     size = jsontext.bytes_of(result)
     is_large = size > get_settings().snapshot_limit
-    # A small one is always told: it takes no more than the task itself.
-    is_apart = size > UNCOUNTED
+    # A small one is always told. Any other would make the copy's values count a second time.
+    is_apart = size > ALWAYS
     text, values = copy_of(task, apart=("result",) if is_apart else ())
     return Settlement(
         task_id=str(task.pk),
         snapshot=text,
         values=values,
-        snapshot_ttl=_ttl(task, is_heavy=values is not None or is_apart),
+        snapshot_ttl=_ttl(task, is_heavy=values is not None or size > UNCOUNTED),
         result=None if is_large else result or None,
         is_large=is_large,
         tells_result=is_apart,

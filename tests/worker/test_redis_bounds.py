@@ -198,6 +198,22 @@ def test_steps_that_are_cancelled_or_blocked_count_in_the_budget_as_well(redis):
     assert bytes_under(redis, "plugspace:task:*") < 100 * KIB + 1500 * Task.objects.count()
 
 
+@override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 30 * KIB})
+def test_what_a_task_brings_counts_once_however_often_its_copy_is_written(processors, work, redis):
+    def architect(context):
+        context.report_progress(50)
+        return "r" * 700
+
+    processors("ARCHITECT", architect)
+    tasks = [submit(input={"prompt": "p" * 2000}) for _ in range(10)]
+
+    work("architect")
+
+    assert not any("inputOmitted" in copy_of(redis, task) for task in tasks)
+    assert {copy_of(redis, task)["result"] for task in tasks} == {"r" * 700}
+    assert 27_000 < int(redis.hget("plugspace:org:acme:written", "sum")) < 30 * KIB
+
+
 def test_a_heavy_copy_of_what_ended_stays_as_long_as_a_result(processors, work, redis):
     processors("ARCHITECT", lambda context: "r" * len(context.input.prompt))
     heavy, light = submit(input={"prompt": "p" * 2000}), submit()
