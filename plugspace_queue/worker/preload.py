@@ -57,11 +57,12 @@ def main(instructions: Instructions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _set_environment(instructions)
     # Opened before anything is loaded: the worker hears of its end, whatever comes.
-    with _open(instructions.pipe) as pipe:
+    report = Report(pid=os.getpid())
+    # A worker that ended meanwhile hears nothing; closing the pipe would write it once more.
+    with contextlib.suppress(BrokenPipeError), _open(instructions.pipe) as pipe:
         print(os.getpid(), file=pipe, flush=True)
-        report = _load() if instructions.loads else Report(pid=os.getpid())
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(asdict(report)), file=pipe, flush=True)
+        report = _load() if instructions.loads else report
+        print(json.dumps(asdict(report)), file=pipe, flush=True)
     if report.trouble:
         # The worker starts another one, which loads nothing.
         os._exit(0)

@@ -97,8 +97,6 @@ class Worker(StockWorker):
                 with_scheduler,
                 dequeue_strategy,
             )
-        # Before any thread, and before anything is taken.
-        forkserver.start()
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
         if not self._begins(
             limits, partial(self.bootstrap, logging_level, date_format, log_format)
@@ -124,9 +122,11 @@ class Worker(StockWorker):
         self._start = Start(get_settings().start_patience, is_burst=limits.burst)
         # Before RQ knows of us: whoever is registered ends well when told to.
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
-        lifeline.watch(self._end_without_pool)
         kinds = [str(type_of_queue(name)) for name in self.queue_names()]
         try:
+            # Before any thread, and before anything is taken.
+            forkserver.start()
+            lifeline.watch(self._end_without_pool)
             self._start.until("the database", partial(starting.require_database, kinds))
             self._start.until("Redis", partial(self._sign_on, bootstrap))
             self.crew = self._start.until("the database", partial(self._crew, limits))
@@ -192,7 +192,7 @@ class Worker(StockWorker):
         """Before the first heartbeat, so that a new worker takes nothing either."""
         assert self.crew is not None
         try:
-            self._is_suspended = bool(is_suspended(self.connection, self))
+            self._is_suspended = bool(is_suspended(self.connection))
         except RedisError:
             # Until a heartbeat knows better.
             self._is_suspended = True
@@ -216,7 +216,8 @@ class Worker(StockWorker):
     def _beat(self) -> None:
         """Called once a second by the ticker: RQ's heartbeat, state and suspension."""
         assert self.crew is not None
-        self._is_suspended = bool(is_suspended(self.connection, self))
+        # Asked without the worker it only reads, which a server with a full memory allows.
+        self._is_suspended = bool(is_suspended(self.connection))
         busy = WorkerStatus.BUSY if self.crew.table.all() else WorkerStatus.IDLE
         with self.connection.pipeline() as pipe:
             pipe.hexists(self.key, "birth")

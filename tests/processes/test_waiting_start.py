@@ -113,7 +113,7 @@ def test_while_it_waits_for_redis_a_sigterm_ends_it_well(start, said, command):
 
     # The pauses have grown to seconds by now: it does not sleep through one.
     assert worker.wait(timeout=patient(5)) == 0
-    assert not list(filter(is_alive, workers))
+    wait_until(lambda: not list(filter(is_alive, workers)))
     assert not said("traceback")
 
 
