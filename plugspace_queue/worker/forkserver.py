@@ -38,38 +38,48 @@ class Forkserver:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._is_started = False
         self._pid = 0
+        """0: not known, as it has not reported."""
         self._loads = True
         self._pipe: ReportPipe | None = None
 
     def start(self) -> None:
         """Start it, and say so when it cannot load; waits for nothing."""
         with self._lock:
-            self._start()
+            self._start_if_gone()
         name = "plugspace-forkserver"
         threading.Thread(target=self.ensure_ready, name=name, daemon=True).start()
 
     def ensure_ready(self) -> None:
         """Wait until children can be forked from it; starts it again when it is gone."""
         with self._lock:
-            if self._pipe is None and not _is_child(self._pid):
-                self._start()
+            self._start_if_gone()
             while self._pipe is not None:
                 self._take_report(self._pipe)
 
-    def _start(self) -> None:
-        self._pid = 0
-        self._pipe = _open_pipe()
-        multiprocessing.set_forkserver_preload([preload.__name__])
-        with _environment(self._instructions()):
-            forkserver.ensure_running()
+    def _start_if_gone(self) -> None:
+        if not self._is_started or (self._pid and not _is_child(self._pid)):
+            self._start()
 
-    def _instructions(self) -> Instructions:
+    def _start(self) -> None:
+        pipe = _open_pipe()
+        try:
+            multiprocessing.set_forkserver_preload([preload.__name__])
+            with _environment(self._instructions(pipe)):
+                forkserver.ensure_running()
+        except BaseException:
+            if pipe is not None:
+                pipe.close()
+            raise
+        self._is_started, self._pid, self._pipe = True, 0, pipe
+
+    def _instructions(self, pipe: "ReportPipe | None") -> Instructions:
         return Instructions(
-            pipe=self._pipe.path if self._pipe else "",
+            pipe=pipe.path if pipe else "",
             # Unheard it might have threads.
-            loads=self._loads and self._pipe is not None,
-            sys_path=list(sys.path),
+            loads=self._loads and pipe is not None,
+            sys_path=[str(path) for path in sys.path],
             python_path=os.environ.get("PYTHONPATH"),
         )
 

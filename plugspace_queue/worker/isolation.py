@@ -79,11 +79,8 @@ class ProcessSlots:
 
     def _outcome(self, run: Run) -> Ending:
         ours, theirs = self._context.Pipe()
-        order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
-        process = self._context.Process(target=child.main, args=(theirs, order), daemon=True)
         try:
-            forkserver.ensure_ready()
-            process.start()
+            process = self._process(run, theirs)
         except (OSError, EOFError):
             # No fault of the task, and no process of it is left.
             logger.exception("no process for %s", run.task_id)
@@ -101,6 +98,20 @@ class ProcessSlots:
             process.join(timeout=1.0)
             _end(process)
         return ending or after_death(run, process.exitcode)
+
+    def _process(self, run: Run, theirs: Connection) -> BaseProcess:
+        """The child, started; once more when the forkserver ended at just that moment."""
+        order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
+        for is_last in (False, True):
+            process = self._context.Process(target=child.main, args=(theirs, order), daemon=True)
+            try:
+                forkserver.ensure_ready()
+                process.start()
+                break
+            except (OSError, EOFError):
+                if is_last:
+                    raise
+        return process
 
 
 def _attend(connection: Connection, sentinel: int, run: Run) -> Ending | None:

@@ -5,7 +5,6 @@ multiprocessing imports it there and passes over an ImportError, so it reports t
 
 import contextlib
 import gc
-import io
 import json
 import os
 import signal
@@ -14,10 +13,12 @@ import threading
 import traceback
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import IO
 
 VARIABLE = "PLUGSPACE_FORKSERVER"
 """The environment variable that holds the instructions, as JSON."""
+
+LONGEST = 8 * 1024
+"""Characters of an error; a pipe takes as much without a reader."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +57,37 @@ def main(instructions: Instructions) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _set_environment(instructions)
-    # Opened before anything is loaded: the worker hears of its end, whatever comes.
-    report = Report(pid=os.getpid())
-    # A worker that ended meanwhile hears nothing; closing the pipe would write it once more.
-    with contextlib.suppress(BrokenPipeError), _open(instructions.pipe) as pipe:
-        print(os.getpid(), file=pipe, flush=True)
-        report = _load() if instructions.loads else report
-        print(json.dumps(asdict(report)), file=pipe, flush=True)
+    # Opened before anything is loaded: the worker hears of this process's end, whatever comes.
+    pipe = _open(instructions.pipe)
+    _tell(pipe, f"{os.getpid()}\n")
+    report = _load() if instructions.loads else Report(pid=os.getpid())
+    _tell(pipe, json.dumps(asdict(report)))
     if report.trouble:
         # The worker starts another one, which loads nothing.
         os._exit(0)
+    if pipe is not None:
+        os.close(pipe)
 
 
-def _open(path: str) -> IO[str]:
+def _open(path: str) -> int | None:
+    """The pipe; its name goes at once, as the worker may be killed before it does that."""
+    if not path:
+        return None
     try:
         # Without waiting for a reader: the worker may have ended meanwhile.
-        return open(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "w", encoding="utf-8")
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
-        return io.StringIO()
+        return None
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+            os.rmdir(os.path.dirname(path))
+
+
+def _tell(pipe: int | None, text: str) -> None:
+    if pipe is not None:
+        with contextlib.suppress(OSError):
+            os.write(pipe, text.encode())
 
 
 def _set_environment(instructions: Instructions) -> None:
@@ -89,7 +103,7 @@ def _load() -> Report:
         import_module("plugspace_queue.worker.child")
         _close_connections()
     except BaseException:
-        return Report(pid=os.getpid(), error=traceback.format_exc())
+        return Report(pid=os.getpid(), error=traceback.format_exc()[-LONGEST:])
     # What is loaded stays: a collection in a child would copy its pages.
     gc.collect()
     gc.freeze()
