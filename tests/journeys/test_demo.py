@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -28,14 +29,14 @@ LIMIT = 120
 class Demo:
     """One run of the command in a place of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, server: str) -> None:
         self.home = home
         self.mark = f"PSQ_TEST_DEMO={uuid.uuid4()}"
         name, _, value = self.mark.partition("=")
         self.environment = os.environ | {
             name: value,
             "DATABASE_URL": f"sqlite:///{home / 'db.sqlite3'}",
-            "PLUGSPACE_EMBEDDED_DIR": str(home / "redis"),
+            "PLUGSPACE_EMBEDDED_DIR": server,
             "PLUGSPACE_SITES_ROOT": str(home / "sites"),
             "PORT": "0",
             "PYTHONUNBUFFERED": "1",
@@ -52,7 +53,7 @@ class Demo:
             env=self.environment | {"ONCE": "1"},
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=patient(LIMIT),
             check=False,
         )
 
@@ -78,9 +79,11 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    run = Demo(tmp_path)
-    yield run
-    assert not run.processes()
+    # The path of a socket is short, and those of tests are not.
+    with TemporaryDirectory(prefix="r-") as server:
+        run = Demo(tmp_path, server)
+        yield run
+        assert not run.processes()
 
 
 @pytest.mark.slow

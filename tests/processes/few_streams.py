@@ -5,4 +5,4 @@ import os
 
 from project.settings import *  # noqa: F403
 
-PLUGSPACE_QUEUE = json.loads(os.environ["STREAM_LIMITS"])
+PLUGSPACE_QUEUE = json.loads(os.environ.get("STREAM_LIMITS", "{}"))
