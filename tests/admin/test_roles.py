@@ -204,6 +204,7 @@ def test_nobody_gets_anywhere_without_signing_in(rows: dict[str, Any]):
             assert is_login or answer.status_code == 401, f"{method} {where}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["", "viewer"])
 def test_who_may_only_look_changes_nothing_whatever_is_sent(
     signed_in: Callable[[str], Client], rows: dict[str, Any], redis: Redis, role: str

@@ -177,6 +177,7 @@ def reading(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_a_server_reads_large_bodies_and_refuses_larger_ones_and_chunks(
     request: pytest.FixtureRequest, redis: Any, interface: str

@@ -35,6 +35,7 @@ class Watched:
         return context.attempt
 
 
+@pytest.mark.slow
 @pytest.mark.timed
 @override_settings(PLUGSPACE_QUEUE={"LEASE": LEASE})
 def test_a_worker_that_is_cut_off_stops_its_own_work_before_its_lease_ends(
@@ -59,6 +60,7 @@ def test_a_worker_that_is_cut_off_stops_its_own_work_before_its_lease_ends(
         redis.client_unpause()
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 3.0})
 def test_work_goes_on_while_the_server_is_down_and_its_owner_comes_back_first(
     server_on_disk, processors, crew, until_final
@@ -90,6 +92,7 @@ def test_work_goes_on_while_the_server_is_down_and_its_owner_comes_back_first(
     assert architect.stopped_at is None
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 5.0})
 def test_after_a_quick_restart_of_the_server_nobody_reaps_for_one_lease(
     server_on_disk, processors, crew, until_final
@@ -109,6 +112,7 @@ def test_after_a_quick_restart_of_the_server_nobody_reaps_for_one_lease(
     assert fresh(task).state == "waiting"
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 3.0})
 def test_a_pump_that_stands_keeps_no_lease_and_its_task_is_taken_over(
     processors, crew, until_running

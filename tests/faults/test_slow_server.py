@@ -14,6 +14,7 @@ from tests.worker.conftest import fresh, submit
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(60), pytest.mark.timed]
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 3.0})
 def test_fifty_milliseconds_lose_no_lease_and_hold_up_no_caller(slow_server, processors, crew):
     def architect(context):

@@ -13,7 +13,12 @@ from plugspace_queue.models import Attempt, Task
 from tests.support import patient, took, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120), pytest.mark.timed]
+pytestmark = [
+    pytest.mark.usefixtures("acme"),
+    pytest.mark.timeout(120),
+    pytest.mark.timed,
+    pytest.mark.slow,
+]
 
 
 class Load(threading.Thread):

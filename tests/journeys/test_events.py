@@ -13,7 +13,11 @@ from tests.processes.app.receivers import HEARD
 from tests.support import wait_until
 from tests.worker.conftest import submit
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(120),
+    pytest.mark.slow,
+]
 
 Payloads = list[dict[str, Any]]
 Hear = Callable[..., Payloads]

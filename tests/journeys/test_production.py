@@ -18,7 +18,7 @@ from plugspace_queue import embedded, queue_manager
 from plugspace_queue.models import ApiKey, Organization, Task
 from tests.support import child_environment, patient, wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120), pytest.mark.slow]
 
 PAGE = Path("docs/operations.md").read_text()
 ENVIRONMENT = {

@@ -12,7 +12,11 @@ from plugspace_queue.models import MonthlyUsage, Task, Workflow
 from tests.agents.web import Web, running_web, text
 from tests.support import patient, wait_until
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(180),
+    pytest.mark.slow,
+]
 
 QUEUES = ("analyze", "architect", "design", "code")
 WISH = {

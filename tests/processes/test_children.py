@@ -12,7 +12,11 @@ from tests.processes.alone.processors import SLOW
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(120),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture
@@ -89,7 +93,6 @@ def test_a_forkserver_that_was_killed_is_replaced_and_loads_the_code_again(worke
     assert row.recovery_count == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loading", "reason"), [("error", "no module named as asked"), ("thread", "2 threads")]
 )
@@ -114,7 +117,6 @@ def test_where_code_cannot_be_loaded_once_for_all_the_worker_says_so_and_childre
     queue_manager.cancel(held.pk)
 
 
-@pytest.mark.slow
 def test_the_start_of_a_child_counts_neither_as_its_time_nor_as_its_duration(worker, until_final):
     # Each child needs longer to load its code than an attempt may take.
     worker("error slow-child")
@@ -126,7 +128,6 @@ def test_the_start_of_a_child_counts_neither_as_its_time_nor_as_its_duration(wor
     assert row.duration < SLOW * 1000
 
 
-@pytest.mark.slow
 def test_a_child_that_is_not_there_yet_when_its_task_is_cancelled_costs_no_slot(
     worker, until_final, log
 ):

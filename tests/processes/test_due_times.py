@@ -16,7 +16,12 @@ from tests.factories import arguments
 from tests.processes.test_rqworker import prompt
 from tests.support import took, wait_until
 
-pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120), pytest.mark.timed]
+pytestmark = [
+    pytest.mark.usefixtures("acme"),
+    pytest.mark.timeout(120),
+    pytest.mark.timed,
+    pytest.mark.slow,
+]
 
 MOST_LATE = 0.1
 EACH = 250
@@ -56,7 +61,6 @@ def delayed(redis, task_type: str) -> int:
     return int(redis.zcard(f"rq:scheduled:{task_type.lower()}"))
 
 
-@pytest.mark.slow
 def test_a_thousand_tasks_with_a_time_come_into_line_on_time_whatever_gate_is_shut(rqworker, redis):
     set_queue("DESIGN", limiter={"max": 1_000_000, "duration": 1})
     set_queue("ARCHITECT", concurrency=2)

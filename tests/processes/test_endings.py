@@ -11,7 +11,11 @@ from plugspace_queue.models import Attempt
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(120),
+    pytest.mark.slow,
+]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -15,7 +15,11 @@ from tests.processes.conftest import Start
 from tests.support import patient, wait_until
 from tests.worker.conftest import submit
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(120),
+    pytest.mark.slow,
+]
 
 SETTINGS = "tests.processes.failing_settings"
 
@@ -41,7 +45,6 @@ def signalled(tmp_path: Path) -> list[list[str]]:
     return [line.split()[1:] for line in lines_of(tmp_path) if line.startswith("signal ")]
 
 
-@pytest.mark.slow
 def test_each_failed_attempt_is_one_record_one_signal_and_one_event_of_sentry(
     rqworker: Start, tmp_path: Path, until_final: Callable[..., Task]
 ):
@@ -97,7 +100,6 @@ def test_each_failed_attempt_is_one_record_one_signal_and_one_event_of_sentry(
     assert {event["logger"] for event in events} == {"plugspace_queue.tasks"}
 
 
-@pytest.mark.slow
 def test_an_attempt_whose_worker_was_killed_is_told_by_the_one_that_takes_it_back(
     rqworker: Start, tmp_path: Path, until_running: Callable[..., Task], until_final: Any
 ):
@@ -115,7 +117,6 @@ def test_an_attempt_whose_worker_was_killed_is_told_by_the_one_that_takes_it_bac
     assert (record["taskId"], record["attempt"]) == (str(task.pk), 1)
 
 
-@pytest.mark.slow
 def test_on_a_terminal_a_failure_is_a_line_and_its_traceback(
     rqworker: Start, tmp_path: Path, until_final: Callable[..., Task]
 ):

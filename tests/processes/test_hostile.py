@@ -10,7 +10,7 @@ from plugspace_queue.models import Attempt, Organization, Task
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120), pytest.mark.slow]
 
 SETTINGS = "tests.processes.hostile_settings"
 

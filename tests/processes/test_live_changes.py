@@ -14,7 +14,12 @@ from plugspace_queue.models import Task
 from tests.processes.test_rqworker import prompt
 from tests.support import took, wait_until
 
-pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120), pytest.mark.timed]
+pytestmark = [
+    pytest.mark.usefixtures("acme"),
+    pytest.mark.timeout(120),
+    pytest.mark.timed,
+    pytest.mark.slow,
+]
 
 SECOND = 1.0
 

@@ -5,7 +5,11 @@ import pytest
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(90)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(90),
+    pytest.mark.slow,
+]
 
 
 def test_a_worker_above_its_memory_finishes_what_runs_and_ends_for_another_to_start(

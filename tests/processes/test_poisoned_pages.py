@@ -25,6 +25,7 @@ from tests.factories import arguments
 from tests.processes.conftest import Start
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.django_db(transaction=True),
     pytest.mark.timeout(180),
     # By a template of django-rq's.

@@ -19,7 +19,11 @@ from tests.processes.conftest import ROOT, held_places
 from tests.support import child_environment, patient, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(120),
+    pytest.mark.slow,
+]
 
 LEASE = 3.0
 """As tests/processes/settings.py has it."""
@@ -134,7 +138,6 @@ def test_a_worker_that_is_started_while_all_are_suspended_takes_nothing(
     assert {until_final(task).state for task in held} == {"complete"}
 
 
-@pytest.mark.slow
 def test_the_workers_of_a_pool_whose_parent_is_killed_hand_back_and_end(
     pool, redis, until_running, rqworker, until_final
 ):

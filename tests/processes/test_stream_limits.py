@@ -20,7 +20,7 @@ from tests.factories import arguments, make_organization
 from tests.processes.web import Stream, Web, limits, serving
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120), pytest.mark.slow]
 
 Serve = Callable[..., Web]
 Open = Callable[..., Stream]

@@ -12,7 +12,11 @@ from plugspace_queue.models import Task
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.usefixtures("acme", "nothing_is_left"),
+    pytest.mark.timeout(120),
+    pytest.mark.slow,
+]
 
 HARD_STOP = 2.0
 """As tests/processes/telling.py has it."""

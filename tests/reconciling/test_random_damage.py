@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ BLOWS: list[Callable[[Scene, random.Random], None]] = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(blows=st.lists(st.sampled_from(BLOWS), min_size=1, max_size=6), seed=st.integers(0, 2**32))
 def test_after_a_repair_every_task_is_in_exactly_one_place(scene, blows, seed):

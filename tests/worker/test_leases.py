@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("acme")
 LEASE = 3.0
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": LEASE})
 def test_a_heartbeat_that_hangs_lets_no_lease_run_out(processors, crew, until_final, monkeypatch):
     gate, hanging, released = threading.Event(), threading.Event(), threading.Event()
@@ -171,6 +172,7 @@ def test_a_server_that_is_slow_now_and_then_keeps_no_task_of_a_dead_worker(
     assert until_final(task, timeout=7).state == "complete"
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 3.0})
 def test_nobody_reaps_for_one_lease_after_the_server_was_silent_for_long(
     processors, crew, until_final, redis
@@ -221,6 +223,7 @@ def test_a_new_worker_reaps_soon_at_a_server_that_has_been_up_for_long(
     assert until_final(task, timeout=8).state == "complete"
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 6.0})
 def test_a_new_worker_waits_one_lease_when_the_server_did_not_answer_it_at_first(
     processors, redis, caplog

@@ -149,6 +149,7 @@ def test_a_count_that_cannot_be_read_begins_anew(processors, work, redis, damage
     assert redis.ttl(account) > 0
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB, "LEASE": 0.2})
 def test_inputs_fill_no_more_than_the_budget_whoever_writes_the_copies(processors, work, redis):
     prompt = "p" * 18_000

@@ -126,6 +126,7 @@ def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
     assert fresh(task).attempt_count == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "thread"),
     [
