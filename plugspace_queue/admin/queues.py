@@ -81,6 +81,10 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Mode
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Limits stand in the same form.
+        return super().has_change_permission(request, obj) and self.may(request, Verb.LIMIT)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 

@@ -12,6 +12,8 @@ from plugspace_queue.engine.connection import guarded
 
 FIELD = b"event"
 START = "0-0"
+WORDS = ("name", "jobId", "workflowId", "organizationId", "state")
+"""What of an event is looked up by those who read the stream."""
 
 
 @guarded
@@ -51,9 +53,13 @@ def body_of(text: bytes) -> dict[str, Any]:
     """The event in an entry's text; an entry that is no event is an empty one."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return body if isinstance(body, dict) else {}
+    return body if isinstance(body, dict) and all(map(_is_word, map(body.get, WORDS))) else {}
+
+
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, str)
 
 
 @guarded

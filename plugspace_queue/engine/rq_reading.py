@@ -3,6 +3,7 @@ serializer is; what is no JSON is shown as a note.
 
 RQ reads with pickle wherever nobody names a serializer: the worker of a page, the job of an
 execution, a registry that is tidied. Whoever can write to Redis would run code in the web process.
+So would the callbacks of abandoned jobs, which RQ calls by name when somebody only looks.
 """
 
 import json
@@ -10,10 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 from redis.exceptions import ResponseError
 from rq.exceptions import DeserializationError, InvalidJobOperation
+from rq.registry import StartedJobRegistry
 from rq.serializers import DefaultSerializer
 
 NOTE = "(not JSON, not shown)"
@@ -91,10 +94,14 @@ def serializer(stock: Any) -> Any:
 
 
 def install() -> None:
-    """Let RQ's default serializer, which is pickle, read as pages do while one is made."""
+    """Let RQ's default serializer, which is pickle, read as pages do while one is made.
+
+    And let no page end abandoned jobs: workers do, and call what is to be called then.
+    """
     if not hasattr(DefaultSerializer, _MARK):
         DefaultSerializer.loads = staticmethod(_loads(DefaultSerializer.loads))
         DefaultSerializer.dumps = staticmethod(_dumps(DefaultSerializer.dumps))
+        StartedJobRegistry.cleanup = _cleanup(StartedJobRegistry.cleanup)  # type: ignore[method-assign]
         setattr(DefaultSerializer, _MARK, True)
 
 
@@ -113,3 +120,12 @@ def _dumps(stock: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
         return value.raw if isinstance(value, Unread) else stock(value)
 
     return dumps
+
+
+def _cleanup(stock: Callable[..., None]) -> Callable[..., None]:
+    @wraps(stock)
+    def cleanup(registry: StartedJobRegistry, *args: Any, **kwargs: Any) -> None:
+        if not _is_page.get():
+            stock(registry, *args, **kwargs)
+
+    return cleanup

@@ -88,9 +88,13 @@ def _require_processor(function: object, refuse: Refusal) -> None:
     if not callable(function):
         refuse("function", f"{function!r} cannot be called.")
     inner = _unwrapped(function)
-    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+    if _yields(inner) or _yields(_call_of(inner)):
         refuse("function", "it yields; a processor returns its result.")
     _require_one_argument(function, refuse)
+
+
+def _yields(function: Any) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _require_one_argument(function: Callable[..., Any], refuse: Refusal) -> None:

@@ -15,9 +15,10 @@ SECRET = "••••"
 _QUOTED_PATH = re.compile(
     r"""(["'`])(?:file:/{1,3}|~?/|[A-Za-z]:[\\/]|\\\\)[^"'`\n]{0,1024}\1""", re.IGNORECASE
 )
-# Not behind the `:` of an address, nor inside a relative path or a fraction.
+# Not behind the `:` of an address with a host, nor inside a relative path or a fraction.
 _PATH = re.compile(
     r"(?:\bfile:/{1,3}"
+    r"|(?<=://)/"
     r"|(?<![\w/.~-])~?/(?!/)"
     r"|(?<![\w:/.~-])//(?=\w)"
     r"|(?<![A-Za-z])[A-Za-z]:[\\/](?!/)"

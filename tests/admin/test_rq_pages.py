@@ -334,3 +334,30 @@ def test_a_missing_job_of_a_stock_queue_is_not_found(operator: Client):
 
     assert operator.post(page("delete_job", index("default"), "nope")).status_code == 404
     assert operator.post(page("actions", index("default")), body).status_code == 404
+
+
+called: list[Any] = []
+
+
+def call(*told: Any) -> None:
+    called.append(told)
+
+
+@pytest.mark.parametrize("queue", [ARCHITECT, "default"])
+@pytest.mark.parametrize("name", ["home", "home_json", "queue_details", "started_jobs"])
+def test_who_looks_calls_no_function_that_is_named_in_redis_and_ends_no_job(
+    signed_in: Callable[[str], Client], redis: Redis, task: Task, name: str, queue: str
+):
+    called.clear()
+    job = django_rq.get_queue("default").enqueue(print, "hello")
+    callback = {"failure_callback_name": f"{__name__}.call", "status": "started"}
+    # What RQ takes for a job whose worker died.
+    redis.hset(job.key, mapping={**callback, "failure_callback_timeout": 60})
+    redis.zadd(f"rq:wip:{queue}", {f"{job.id}:1": 1})
+    args = () if name.startswith("home") else (index(queue),)
+
+    assert signed_in("viewer").get(page(name, *args)).status_code == 200
+
+    assert called == []
+    assert redis.hget(job.key, "status") == b"started"
+    assert redis.zcard(f"rq:wip:{queue}") == 1

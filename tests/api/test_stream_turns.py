@@ -186,3 +186,27 @@ def test_clients_that_go_while_their_stream_is_being_opened_take_no_place(settin
         return [Request("/api/v1/organizations/acme/events/", key) for _ in range(count)]
 
     assert run(main) == [200] * 4
+
+
+DAMAGED = {
+    "no JSON": b"\xff",
+    "too deep": b"[" * 100_000,
+    "a list for an id": b'{"jobId": [1], "organizationId": "acme"}',
+    "an object for an organization": b'{"organizationId": {"a": 1}}',
+    "a list for a state": b'{"organizationId": "acme", "name": "x", "state": [1]}',
+    "a text for an error": b'{"organizationId": "acme", "name": "x", "error": "y"}',
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_an_entry_that_is_no_event_keeps_nobody_from_those_behind_it(redis: Redis, text: bytes):
+    key = key_of()
+
+    async def main() -> None:
+        [stream] = await opened(key)
+        await asyncio.to_thread(redis.xadd, keys.events(), {b"event": text})
+        task = await asyncio.to_thread(queue_manager.add_task, **arguments())
+        await until(lambda: str(task.pk).encode() in stream.body, stream)
+        await leave([stream])
+
+    run(main)

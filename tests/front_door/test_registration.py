@@ -101,9 +101,17 @@ def test_a_processor_that_does_not_take_one_context_is_refused(function):
         queue_manager.register_worker("EXPORT", function, replace=True)
 
 
-def test_a_processor_that_yields_is_refused():
+class Generates:
+    """An object whose call yields."""
+
+    def __call__(self, context: Any) -> Any:
+        yield context
+
+
+@pytest.mark.parametrize("function", [generates, Generates(), partial(Generates())])
+def test_a_processor_that_yields_is_refused(function):
     with pytest.raises(errors.InvalidProcessor, match="yields"):
-        queue_manager.register_worker("EXPORT", generates, replace=True)
+        queue_manager.register_worker("EXPORT", function, replace=True)
 
 
 def test_a_type_that_nobody_knows_is_refused_with_those_that_are_known():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 from redis import Redis
+from redis.client import Pipeline
 
 from plugspace_queue import errors, keys, processor, queue_manager, signals
 from plugspace_queue.engine import scripts
@@ -89,10 +90,26 @@ def test_a_cancel_that_came_too_late_for_a_task_that_expired_says_so(acme):
         queue_manager.cancel(task.pk)
 
 
-def test_what_fails_after_the_commit_of_a_cancel_is_no_error_of_the_caller(acme, redis: Redis):
+def test_what_fails_after_the_commit_of_a_cancel_is_logged_and_no_error_of_the_caller(
+    acme, caplog, monkeypatch: pytest.MonkeyPatch
+):
     parent = queue_manager.add_task(**arguments())
     child = queue_manager.add_task(**arguments(type="DESIGN", depends_on=[parent]))
-    # Something in the line's place that no script can read.
+
+    def fail(pipeline: object, *args: object, **kwargs: object) -> None:
+        raise LookupError("nobody expects it")
+
+    # A blocked task is in no line: Redis is asked after the commit only.
+    monkeypatch.setattr(Pipeline, "execute", fail)
+    assert queue_manager.cancel(child.pk) == State.CANCELLED
+
+    told = [record.getMessage() for record in caplog.records]
+    assert any("on_commit" in words and "_withdraw_after_commit" in words for words in told), told
+
+
+def test_a_cancel_is_done_where_the_line_of_its_queue_is_damaged(acme, redis: Redis):
+    parent = queue_manager.add_task(**arguments())
+    child = queue_manager.add_task(**arguments(type="DESIGN", depends_on=[parent]))
     redis.set(keys.idx("design"), "x")
 
     assert queue_manager.cancel(child.pk) == State.CANCELLED

@@ -63,9 +63,13 @@ TEXTS: dict[str, list[Maker]] = {
         many('"/`'),
     ],
     (
-        r"(?:\bfile:/{1,3}|(?<![\w/.~-])~?/(?!/)|(?<![\w:/.~-])//(?=\w)"
+        r"(?:\bfile:/{1,3}|(?<=://)/|(?<![\w/.~-])~?/(?!/)|(?<![\w:/.~-])//(?=\w)"
         r"""|(?<![A-Za-z])[A-Za-z]:[\\/](?!/)|\\\\)[^\s"'`<>|]{1,1024}"""
-    ): [many("/"), many("file:/ "), many(" ~/<"), many("C:/ "), many("\\"), many(" //")],
+    ): [
+        *(many("/"), many("file:/ "), many(" ~/<"), many("C:/ "), many("\\"), many(" //")),
+        many(":///"),
+        many("x:///<"),
+    ],
     r"""(authorization["']?\s{0,3}[:=]\s{0,3})[^\s][^\n]{0,1024}""": [
         many("authorization"),
         many("authorization:\n"),

@@ -160,6 +160,7 @@ def test_an_infrastructure_error_is_told_without_its_path_too(processors, work):
         ("in ./relative/path and a/b/c", None),
         ("file:///srv/x/y is gone", "[path] is gone"),
         ("at ~/x/y", "at [path]"),
+        ("unix:///run/x.sock and 'sqlite:////srv/x.db'", "unix://[path] and 'sqlite://[path]'"),
         ('File "/srv/x y/z.py", line 3', "File [path], line 3"),
         ("PATH=/usr/bin:/bin", "PATH=[path]"),
         (r"\\server\share\x and D:/data/x", "[path] and [path]"),
