@@ -12,7 +12,7 @@ from tests.servers import HOST, data_server, free_ports
 from tests.support import database_url, patient, wait_until
 from tests.worker.conftest import fresh, submit
 
-pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120), pytest.mark.slow]
 
 COMMANDS = pytest.mark.parametrize("command", ["rqworker", "rqworker-pool"])
 
