@@ -39,6 +39,9 @@ RQ_LINES = {
 }
 """The same of those that are RQ's."""
 
+SHARED = {keys.paused_organizations: "set", keys.events: "stream"}
+"""The same of those that all queues of a server have in common."""
+
 GATES = ("paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted", "version")
 """Fields of a queue's settings, in the order of the configure script."""
 
@@ -72,6 +75,7 @@ def strange_keys(connection: Redis, queue: str) -> list[tuple[str, str, str]]:
     wanted = {key(queue): kind for key, kind in LINES.items()}
     wanted |= {keys.finished_tags(queue, band): "zset" for band in range(4)}
     wanted |= {f"{RQ_KEY_PREFIX}:{word}:{queue}": kind for word, kind in RQ_LINES.items()}
+    wanted |= {key(): kind for key, kind in SHARED.items()}
     with connection.pipeline(transaction=False) as pipe:
         for name in wanted:
             pipe.type(name)

@@ -330,4 +330,5 @@ def _texts(values: list[Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    # What somebody else has pushed may be no text: an answer that cannot be read loses its leases.
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

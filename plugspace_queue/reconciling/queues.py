@@ -10,6 +10,9 @@ from plugspace_queue.models import QueueSettings
 from plugspace_queue.reconciling.findings import Finding, Kind
 from plugspace_queue.types import TaskType
 
+LONGEST_FENCE = 20
+"""Digits of what is read as a number at all."""
+
 RUNNING: dict[Disagreement, Kind] = {
     "active": Kind.ACTIVE_DIFFERS,
     "lease": Kind.LEASE_DIFFERS,
@@ -49,8 +52,8 @@ def look_at_keys(kind: TaskType) -> list[Finding]:
 
 def _fence(kind: TaskType) -> Iterator[Finding]:
     found = copies.last_fence(client(kind.queue_name), kind.queue_name)
-    is_number = found.isascii() and found.isdigit()
-    if found is not None and not (is_number and int(found) <= store.MOST_FENCE):
+    is_number = found.isascii() and found.isdigit() and len(found) <= LONGEST_FENCE
+    if not (is_number and int(found) <= store.MOST_FENCE):
         yield Finding(Kind.FENCE_STRANGE, kind.value, kind.queue_name, detail=found[:40])
 
 

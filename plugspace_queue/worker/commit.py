@@ -100,13 +100,24 @@ def _write_or_prove(batch: Batch, worker_name: str) -> None:
         with _together(batch):
             _write_all(batch, worker_name)
     except Exception as error:
-        if not is_of_a_row(error):
+        if not (is_of_a_row(error) or _hides_its_reason(error, batch)):
             raise
         # Each is proved alone; progress can be told again.
         batch.reset()
         batch.progressed.clear()
         _prove(batch, worker_name)
         _write_what_is_proved(batch, worker_name)
+
+
+def _hides_its_reason(error: Exception, batch: Batch) -> bool:
+    """Whether it may be of a row: a pipeline's own transaction does not tell what its end refuses.
+
+    Away for real, the database says so again at once: this connection is of no more use.
+    """
+    is_hidden = getattr(error.__cause__, "sqlstate", None) is None and _is_one_pipeline(batch)
+    if is_hidden:
+        connection.close()
+    return is_hidden
 
 
 def _write_what_is_proved(batch: Batch, worker_name: str) -> None:
@@ -120,8 +131,11 @@ def _write_what_is_proved(batch: Batch, worker_name: str) -> None:
 
 def _together(batch: Batch) -> contextlib.AbstractContextManager[object]:
     """One transaction; for starts alone the one of a pipeline, which comes and goes by itself."""
-    is_one_pipeline = batch.only_starts and connection.vendor == "postgresql"
-    return contextlib.nullcontext() if is_one_pipeline else transaction.atomic()
+    return contextlib.nullcontext() if _is_one_pipeline(batch) else transaction.atomic()
+
+
+def _is_one_pipeline(batch: Batch) -> bool:
+    return batch.only_starts and connection.vendor == "postgresql"
 
 
 class Locked(Exception):
@@ -301,6 +315,9 @@ def _refusal(batch: Batch, worker_name: str, **parts: Any) -> Exception | None:
     try:
         with transaction.atomic():
             _write_all(alone, worker_name)
+            if connection.vendor == "postgresql":
+                # What is checked at the end of a transaction is checked now.
+                connection.check_constraints()
             transaction.set_rollback(True)
     except Exception as error:
         if not is_of_a_row(error):

@@ -46,8 +46,13 @@ class Forkserver:
 
     def start(self) -> None:
         """Start it, and say so when it cannot load; waits for nothing."""
-        with self._lock:
-            self._start_if_gone()
+        try:
+            with self._lock:
+                self._start_if_gone()
+        except OSError as error:
+            # Nowhere to put its socket, as in a container that may write nowhere: all else works.
+            logger.warning("no forkserver (%s); isolated attempts cannot start", error)
+            return
         name = "plugspace-forkserver"
         threading.Thread(target=self.ensure_ready, name=name, daemon=True).start()
 

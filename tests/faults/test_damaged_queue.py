@@ -1,6 +1,7 @@
 """What one queue keeps in Redis is damaged: it rests and says so, and no other queue does."""
 
 import json
+import threading
 
 import pytest
 from django.core.management import call_command
@@ -16,6 +17,9 @@ from tests.worker.conftest import fresh, submit
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
 
 SOON = {"RELAY_INTERVAL": 0.3, "LEASE": 3.0, "METRICS_TOKEN": "for-the-scraper"}
+
+LONG = SOON | {"LEASE": 30.0}
+"""Workers repair it themselves after two looks, one lease apart: not before the test has looked."""
 
 LINES = {
     "the ring": keys.queue("architect"),
@@ -119,6 +123,89 @@ def test_a_lifetime_count_that_is_no_number_is_put_right(processors, crew, redis
     assert redis.hget(keys.meta("architect"), "completed") == b"3"
 
 
+STRANGE_VALUES = {
+    "a start of the limiter": lambda redis: redis.rpush(keys.limiter("architect"), "soon"),
+    "the clocks of the order": lambda redis: redis.hset(
+        keys.virtual_time("architect"), mapping=dict.fromkeys(["0", "entry0", "all"], "late")
+    ),
+    "how many run": lambda redis: redis.hset(keys.running("architect"), "acme", "many"),
+    "what was pushed": lambda redis: redis.rpush("rq:queue:architect", b"\xff\xfe"),
+    "the events": lambda redis: redis.delete(keys.events()) and redis.set(keys.events(), "x"),
+}
+
+
+@pytest.mark.parametrize("value", STRANGE_VALUES)
+@override_settings(PLUGSPACE_QUEUE=LONG)
+def test_work_goes_on_in_spite_of_a_value_that_makes_no_sense(
+    processors, work, redis, value, caplog
+):
+    processors("ARCHITECT", lambda context: "done")
+    tasks = [submit() for _ in range(3)]
+    STRANGE_VALUES[value](redis)
+
+    work("architect")
+
+    assert [fresh(task).result for task in tasks] == ["done"] * 3
+    assert "cannot be worked on" not in caplog.text
+    # All of it was told too.
+    assert json.loads(redis.get(keys.task(str(tasks[-1].pk))))["state"] == "complete"
+    assert redis.llen(keys.limiter("architect")) in (3, 4)
+    assert reconcile("--fix")
+    assert not redis.exists(keys.own("architect"), keys.running("architect"))
+
+
+@override_settings(PLUGSPACE_QUEUE=LONG)
+def test_reconcile_finds_a_count_that_is_no_number_though_nothing_runs(redis):
+    submit()
+    assert reconcile("--fix")
+    redis.hset(keys.running("architect"), "acme", "many")
+
+    assert not reconcile("--check")
+    assert reconcile("--fix")
+    assert not redis.exists(keys.running("architect"))
+
+
+@pytest.mark.parametrize("key", [keys.paused_organizations, keys.events])
+@override_settings(PLUGSPACE_QUEUE=LONG)
+def test_reconcile_repairs_what_queues_have_in_common(processors, work, redis, key):
+    processors("ARCHITECT", lambda context: "done")
+    task = submit()
+    assert reconcile("--fix")
+    redis.delete(key())
+    redis.set(key(), "somebody else's")
+
+    assert not reconcile("--check")
+    assert reconcile("--fix")
+
+    work("architect")
+    assert fresh(task).result == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["lease", "running", "wip", "finished"])
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_an_ending_that_cannot_be_settled_is_settled_whole_when_that_is_repaired(
+    processors, crew, redis, until_running, until_final, place
+):
+    go_on = threading.Event()
+    processors("ARCHITECT", lambda context: go_on.wait(30))
+    task = submit()
+    key = {**LINES, "finished": "rq:finished:architect"}[place]
+    crew("architect")
+    until_running(task)
+    redis.delete(key)
+    redis.set(key, "somebody else's")
+
+    go_on.set()
+    until_final(task)
+    # Repaired by hand, or as here by the workers.
+    wait_until(lambda: redis.type(key) != b"string", 40)
+
+    copy = keys.task(str(task.pk))
+    wait_until(lambda: json.loads(redis.get(copy))["state"] == "complete", 20)
+    wait_until(lambda: not redis.exists(keys.own("architect"), keys.active("architect")))
+
+
 def reconcile(*arguments):
     """Run the command; whether all is well at its end."""
     try:
@@ -130,7 +217,9 @@ def reconcile(*arguments):
     return True
 
 
-@pytest.mark.parametrize("strange", ["garbage", "-5", "99999999999999999999", str(2**53)])
+@pytest.mark.parametrize(
+    "strange", ["garbage", "-5", "99999999999999999999", str(2**53), "9" * 5000]
+)
 @override_settings(PLUGSPACE_QUEUE=SOON)
 def test_reconcile_finds_and_repairs_a_strange_fence(acme, redis, strange, capsys):
     submit()
@@ -170,10 +259,6 @@ def test_reconcile_repairs_keys_of_a_wrong_type(processors, work, redis, place):
 
     work("architect")
     assert [fresh(task).result for task in tasks] == ["done"] * 3
-
-
-LONG = SOON | {"LEASE": 30.0}
-"""Workers repair it themselves after two looks, one lease apart: not before the test has looked."""
 
 
 @pytest.fixture

@@ -80,17 +80,21 @@ def refuse():
     """Have the database refuse that a task's row gets some state, as a host's own trigger may."""
     with contextlib.ExitStack() as stack:
 
-        def refuse(task, state="processing"):
+        def refuse(task, state="processing", kind=""):
             name = f"tests_refuse_{task.pk.hex}_{state}"
             with connection.cursor() as cursor:
-                for statement in making(name, task, state):
+                for statement in making(name, task, state, kind):
                     cursor.execute(statement)
             stack.callback(drop, name)
 
         yield refuse
 
 
-def making(name, task, state):
+AT_THE_END = "deferred"
+"""What PostgreSQL refuses at the end of the transaction only, as a deferred constraint."""
+
+
+def making(name, task, state, kind):
     table = Task._meta.db_table
     if connection.vendor == "sqlite":
         yield f"""
@@ -103,8 +107,11 @@ def making(name, task, state):
         CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'not this one'; END $$
     """
+    made, rule = ("TRIGGER", "BEFORE UPDATE"), ""
+    if kind == AT_THE_END:
+        made, rule = ("CONSTRAINT TRIGGER", "AFTER UPDATE"), "DEFERRABLE INITIALLY DEFERRED"
     yield f"""
-        CREATE TRIGGER {name} BEFORE UPDATE ON {table} FOR EACH ROW
+        CREATE {made[0]} {name} {made[1]} ON {table} {rule} FOR EACH ROW
         WHEN (NEW.id = '{task.pk}' AND NEW.state = '{state}') EXECUTE FUNCTION {name}()
     """
 
@@ -140,6 +147,31 @@ def test_the_database_refuses_one_start_of_many(processors, crew, redis, until_f
     wait_until(lambda: not redis.exists(keys.own("architect"), keys.active("architect")))
     assert redis.llen(keys.limiter("architect")) <= 6
     assert queue_manager.get_queue_stats("ARCHITECT")[0].failed == 1
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+@pytest.mark.parametrize(
+    ("state", "code", "runs"),
+    [("processing", "INTERNAL_ERROR", 0), ("complete", "INVALID_RESULT", 1)],
+)
+def test_the_database_refuses_one_row_at_the_end_of_the_transaction(
+    processors, crew, redis, until_final, refuse, state, code, runs
+):
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has no triggers that wait for the end of a transaction")
+    ran = []
+    processors("ARCHITECT", lambda context: ran.append(context.task_id))
+    tasks = [submit() for _ in range(5)]
+    bad = tasks.pop(2)
+    refuse(bad, state, AT_THE_END)
+
+    crew("architect")
+
+    assert [until_final(task).state for task in tasks] == ["complete"] * 4
+    row = until_final(bad)
+    assert (row.state, row.error["code"]) == ("failed", code)
+    assert ran.count(str(bad.pk)) == row.attempt_count == runs
+    assert redis.llen(keys.limiter("architect")) <= 6
 
 
 @override_settings(PLUGSPACE_QUEUE=SOON)

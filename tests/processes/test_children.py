@@ -93,6 +93,16 @@ def test_a_forkserver_that_was_killed_is_replaced_and_loads_the_code_again(worke
     assert row.recovery_count == 0
 
 
+def test_a_worker_without_room_for_temporary_files_does_all_that_needs_none(
+    rqworker, until_final, log
+):
+    process = rqworker("architect", "analyze", settings="tests.processes.no_room_settings")
+
+    assert until_final(submit(input={"prompt": "sleep 0"}), 30).state == "complete"
+    assert process.poll() is None
+    assert "isolated attempts cannot start" in log()
+
+
 @pytest.mark.parametrize(
     ("loading", "reason"), [("error", "no module named as asked"), ("thread", "2 threads")]
 )

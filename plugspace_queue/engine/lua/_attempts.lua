@@ -29,7 +29,7 @@ local function close(id, owner)
     redis.call("LREM", active_key, 1, id)
     redis.call("HDEL", own_key, id)
     redis.call("ZREM", lease_key, id)
-    if redis.call("HINCRBY", running_key, organization, -1) <= 0 then
+    if count_running(organization, -1) <= 0 then
         redis.call("HDEL", running_key, organization)
     end
     redis.call("ZREM", wip_key, member)

@@ -26,9 +26,10 @@ local function queue_concurrency()
     return concurrency - running, running, concurrency
 end
 
+-- What is no time is none of the window: it goes with the old ones.
 local function is_old_start(index)
     local start = redis.call("LINDEX", limiter_key, index)
-    return start and tonumber(start) <= now - limiter_ms
+    return start and (tonumber(start) or 0) <= now - limiter_ms
 end
 
 local function drop_old_starts()
@@ -58,12 +59,12 @@ end
 local function until_window_opens()
     local held = redis.call("LLEN", limiter_key)
     local last_in_the_way = redis.call("LINDEX", limiter_key, held - limiter)
-    return math.max(tonumber(last_in_the_way) + limiter_ms - now, 1)
+    return math.max((tonumber(last_in_the_way) or now) + limiter_ms - now, 1)
 end
 
 local function organization_concurrency(organization)
     if org_cap == 0 then return OPEN end
-    local running = tonumber(redis.call("HGET", running_key, organization) or "0")
+    local running = tonumber(redis.call("HGET", running_key, organization) or "0") or 0
     return org_cap - running, running, org_cap
 end
 

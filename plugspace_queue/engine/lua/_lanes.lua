@@ -16,7 +16,7 @@ local function clock_of(band) return weighted and "all" or tostring(band) end
 
 local function clock(name)
     if not clocks[name] then
-        clocks[name] = tonumber(redis.call("HGET", clocks_key, name) or "0")
+        clocks[name] = tonumber(redis.call("HGET", clocks_key, name) or "0") or 0
     end
     return clocks[name]
 end
@@ -105,6 +105,14 @@ local function lane_of_job(id)
     local band, organization = job[1] or "", job[2] or ""
     local makes_sense = string.match(band, "^[0-3]$") and string.match(organization, "^[%w_-]+$")
     return makes_sense and band .. ":" .. organization
+end
+
+-- How many run of an organization. A count that is no number begins anew; reconciling puts it right.
+local function count_running(organization, change)
+    local count = redis.pcall("HINCRBY", running_key, organization, change)
+    if type(count) == "number" then return count end
+    redis.call("HDEL", running_key, organization)
+    return redis.call("HINCRBY", running_key, organization, change)
 end
 
 -- Fails before anything is written when a place of the line is of a wrong type: a script that

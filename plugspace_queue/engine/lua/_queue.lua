@@ -98,6 +98,14 @@ local function mark()
     redis.call("ZADD", marker_key, 0, "work")
 end
 
+-- As the marker: events are lost with what was in their place, and no ending is.
+local function tell(event, kept)
+    local answer = redis.pcall("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
+    if type(answer) ~= "table" or not answer.err then return end
+    redis.call("DEL", events_key)
+    redis.call("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
+end
+
 local now_text
 
 -- The time of this call in RQ's text form, in UTC (days to date after Howard Hinnant).

@@ -42,7 +42,7 @@ local function compare_running(found)
     for member in pairs(records) do if not members[member] then found("record", member) end end
     local noted = redis.call("HGETALL", running_key)
     for i = 1, #noted, 2 do
-        if tonumber(noted[i + 1]) ~= counted[noted[i]] then found("count", noted[i]) end
+        if noted[i + 1] ~= tostring(counted[noted[i]]) then found("count", noted[i]) end
         counted[noted[i]] = nil
     end
     for organization in pairs(counted) do found("count", organization) end

@@ -68,7 +68,7 @@ local function grant(id, lane)
     local execution = string.format("%032x", fence)
     local member = id .. ":" .. execution
     write_records(id, execution)
-    redis.call("HINCRBY", running_key, organization_of(lane), 1)
+    count_running(organization_of(lane), 1)
     ids[#ids + 1] = id
     starts[#starts + 1] = whole(now)
     owners[#owners + 1] = id

@@ -40,7 +40,7 @@ local function append(i)
     if event == "" then return end
     local is_told = result ~= "" and fits(ARGV[i + 9], #result)
     event = with(event, "", is_told and result, result ~= "" or ARGV[i + 8] == "1")
-    redis.call("XADD", events_key, "MAXLEN", "~", events_kept, "*", "event", event)
+    tell(event, events_kept)
 end
 
 for i = FIRST, #ARGV, FIELDS do

@@ -19,7 +19,7 @@ local function starts_in_window()
     local held = high
     while low < high do
         local middle = math.floor((low + high) / 2)
-        if tonumber(redis.call("LINDEX", limiter_key, middle)) <= now - limiter_ms then
+        if (tonumber(redis.call("LINDEX", limiter_key, middle)) or 0) <= now - limiter_ms then
             low = middle + 1
         else
             high = middle

@@ -120,12 +120,20 @@ local function settle(one)
     ends[one.outcome](one, owner, started)
     write_snapshot(one, organization)
     if one.event ~= "" then
-        local event = with_result(one, one.event, "")
-        redis.call("XADD", events_key, "MAXLEN", "~", events_kept, "*", "event", event)
+        tell(with_result(one, one.event, ""), events_kept)
     end
     return 1
 end
 
+-- As in require_line: an attempt that ended half way would be refused when it is settled again.
+local function require_ends()
+    require_line()
+    redis.call("ZCARD", finished_key)
+    redis.call("ZCARD", failed_key)
+    redis.call("ZCARD", delayed_key)
+end
+
+require_ends()
 local answers = {}
 for i, one in ipairs(attempts) do answers[i] = settle(one) end
 -- All is written by now: a count that is no number begins anew, and reconciling puts it right.
