@@ -16,7 +16,7 @@ from django.test import Client
 from redis import Redis
 
 from plugspace_queue import keys, queue_manager
-from plugspace_queue.models import ApiKey, Membership
+from plugspace_queue.models import ApiKey, Membership, Task
 from tests.api.asgi import Request, until
 from tests.factories import arguments, make_organization
 from tests.support import patient
@@ -57,6 +57,12 @@ async def leave(streams: list[Request]) -> None:
 def bulk() -> None:
     queue_manager.add_tasks([arguments() for _ in range(EVENTS)], limit_requests=False)
     connections.close_all()
+
+
+def one_task() -> Task:
+    task = queue_manager.add_task(**arguments())
+    connections.close_all()
+    return task
 
 
 def test_a_bulk_goes_to_many_streams_in_small_turns_and_is_made_once_for_all():
@@ -205,7 +211,7 @@ def test_an_entry_that_is_no_event_keeps_nobody_from_those_behind_it(redis: Redi
     async def main() -> None:
         [stream] = await opened(key)
         await asyncio.to_thread(redis.xadd, keys.events(), {b"event": text})
-        task = await asyncio.to_thread(queue_manager.add_task, **arguments())
+        task = await asyncio.to_thread(one_task)
         await until(lambda: str(task.pk).encode() in stream.body, stream)
         await leave([stream])
 

@@ -26,11 +26,14 @@ def test_a_run_that_is_aborted_leaves_no_worker_and_no_server(
 ) -> None:
     told = tmp_path / "told"
     command = [sys.executable, "-m", "pytest", "-q", *spread, "tests/processes/aborted.py"]
+    # What pytest and xdist tell their own processes is not for a run in a run.
+    environment = child_environment(PSQ_TOLD=str(told))
+    environment = {k: v for k, v in environment.items() if not k.startswith("PYTEST_")}
     with (tmp_path / "run.log").open("wb") as log:
         run = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=child_environment(PSQ_TOLD=str(told)),
+            env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
