@@ -40,6 +40,8 @@ class Forkserver:
         self._lock = threading.Lock()
         self._pid = 0
         self._loads = True
+        self._is_heard = True
+        """Whether it reports: one that does not is not waited for again."""
         self._pipe: ReportPipe | None = None
 
     def start(self) -> None:
@@ -57,7 +59,7 @@ class Forkserver:
     def ensure_ready(self) -> None:
         """Wait until children can be forked from it; starts it again when it is gone."""
         with self._lock:
-            if self._pipe is None and not _is_child(self._pid):
+            if self._pipe is None and self._is_heard and not _is_child(self._pid):
                 self._start()
             while self._pipe is not None:
                 self._take_report(self._pipe)
@@ -83,6 +85,7 @@ class Forkserver:
         pipe.close()
         self._pipe = None
         if report is None:
+            self._is_heard = False
             logger.warning("the forkserver does not report; %s", WITHOUT)
             return
         self._pid = report.pid
