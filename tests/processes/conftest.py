@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,11 +43,12 @@ def rqworker(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[S
         command: str = "rqworker",
         settings: str = "tests.processes.settings",
         cwd: Path | None = None,
+        flags: Sequence[str] = (),
         **environment: str,
     ) -> "subprocess.Popen[bytes]":
         with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), command, *arguments],
+                [sys.executable, *flags, str(ROOT / "manage.py"), command, *arguments],
                 cwd=cwd or ROOT,
                 env=child_environment(DJANGO_SETTINGS_MODULE=settings, **environment),
                 stdout=log,

@@ -23,11 +23,9 @@ pytestmark = [
 def worker(rqworker, tmp_path):
     """Start a worker whose isolated processor tells where it was loaded."""
 
-    def start(loading="", cwd=None, **environment):
+    def start(loading="", **options):
         settings = "tests.processes.alone_settings"
-        return rqworker(
-            "analyze", "code", settings=settings, cwd=cwd, TEST_LOADING=loading, **environment
-        )
+        return rqworker("analyze", "code", settings=settings, TEST_LOADING=loading, **options)
 
     return start
 
@@ -101,6 +99,20 @@ def test_a_worker_without_room_for_temporary_files_does_all_that_needs_none(
     assert until_final(submit(input={"prompt": "sleep 0"}), 30).state == "complete"
     assert process.poll() is None
     assert "isolated attempts cannot start" in log()
+
+
+@pytest.mark.timeout(240)
+def test_a_forkserver_that_finds_no_code_to_load_is_waited_for_once(
+    worker, until_final, tmp_path, log
+):
+    # With -E it takes no path from the environment.
+    worker(cwd=tmp_path, flags=["-E"])
+    wait_until(lambda: "does not report" in log(), 90, "no warning")
+
+    rows = [until_final(analyze(), 40) for _ in range(2)]
+
+    assert [is_loaded_before(row) for row in rows] == [False, False]
+    assert log().count("does not report") == 1
 
 
 @pytest.mark.parametrize(
