@@ -19,6 +19,8 @@ __all__ = ["until_final", "until_running"]
 
 # Read for doctests it would register its processors and receivers in this process.
 collect_ignore = ["alone", "app", "failing", "gated", "hostile", "listening"]
+# Settings of other processes, which change this one when they are read.
+collect_ignore_glob = ["*_settings.py"]
 
 ROOT = Path(__file__).parents[2]
 
