@@ -18,9 +18,6 @@ pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(120)]
 
 SOON = {"RELAY_INTERVAL": 0.3, "LEASE": 3.0, "METRICS_TOKEN": "for-the-scraper"}
 
-LONG = SOON | {"LEASE": 30.0}
-"""Workers repair it themselves after two looks, one lease apart: not before the test has looked."""
-
 LINES = {
     "the ring": keys.queue("architect"),
     "wait": keys.wait("architect"),
@@ -135,7 +132,7 @@ STRANGE_VALUES = {
 
 
 @pytest.mark.parametrize("value", STRANGE_VALUES)
-@override_settings(PLUGSPACE_QUEUE=LONG)
+@override_settings(PLUGSPACE_QUEUE=SOON)
 def test_work_goes_on_in_spite_of_a_value_that_makes_no_sense(
     processors, work, redis, value, caplog
 ):
@@ -154,7 +151,7 @@ def test_work_goes_on_in_spite_of_a_value_that_makes_no_sense(
     assert not redis.exists(keys.own("architect"), keys.running("architect"))
 
 
-@override_settings(PLUGSPACE_QUEUE=LONG)
+@override_settings(PLUGSPACE_QUEUE=SOON)
 def test_reconcile_finds_a_count_that_is_no_number_though_nothing_runs(redis):
     submit()
     assert reconcile("--fix")
@@ -166,7 +163,7 @@ def test_reconcile_finds_a_count_that_is_no_number_though_nothing_runs(redis):
 
 
 @pytest.mark.parametrize("key", [keys.paused_organizations, keys.events])
-@override_settings(PLUGSPACE_QUEUE=LONG)
+@override_settings(PLUGSPACE_QUEUE=SOON)
 def test_reconcile_repairs_what_queues_have_in_common(processors, work, redis, key):
     processors("ARCHITECT", lambda context: "done")
     task = submit()
@@ -259,6 +256,10 @@ def test_reconcile_repairs_keys_of_a_wrong_type(processors, work, redis, place):
 
     work("architect")
     assert [fresh(task).result for task in tasks] == ["done"] * 3
+
+
+LONG = SOON | {"LEASE": 30.0}
+"""Workers repair it themselves after two looks, one lease apart: not before the test has looked."""
 
 
 @pytest.fixture
