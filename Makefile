@@ -6,7 +6,7 @@ READY = .venv/.ready
 RUN = $(BIN)/python -m
 # Two processes, each with a server and a database of its own: half of the time is waiting.
 SUITE = pytest -n 2 --dist worksteal
-QUICK = $(SUITE) -m "not slow and not prove"
+QUICK = $(SUITE) -m "not slow and not browser and not prove"
 SLOW = $(SUITE) -m "slow and not prove"
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
