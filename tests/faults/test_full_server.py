@@ -57,6 +57,7 @@ def test_with_full_memory_work_goes_on_and_what_is_submitted_comes_later(
     assert len(architect.ran) == 3
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE=SOON)
 def test_a_full_disk_is_an_outage_of_writes_and_ends_with_it(
     server_on_disk, processors, crew, until_running, until_final

@@ -160,6 +160,7 @@ def test_a_second_registration_beside_a_partial_names_the_function_inside(acme):
         queue_manager.register_worker("EXPORT", partial(work, "b"))
 
 
+@pytest.mark.slow
 def test_scripts_that_are_flushed_again_and_again_reach_no_caller_as_an_error(acme, redis: Redis):
     over = threading.Event()
 

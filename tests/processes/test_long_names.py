@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.usefixtures("acme", "nothing_is_left"), pytest.mark.ti
 MOST = 128
 
 
+@pytest.mark.slow
 def test_a_worker_with_a_very_long_name_works_and_warns(rqworker, until_final, tmp_path):
     tasks = [submit(input={"prompt": "sleep 0"}), submit("DESIGN")]
     names = ["n" * 300 + ending for ending in ("-one", "-two")]

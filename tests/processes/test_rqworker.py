@@ -31,6 +31,7 @@ def test_a_burst_works_off_what_waits_and_ends(rqworker):
     assert {fresh(task).state for task in tasks} == {"complete"}
 
 
+@pytest.mark.slow
 def test_max_jobs_ends_the_worker_with_exactly_so_many_done(rqworker):
     tasks = [prompt("sleep 0") for _ in range(12)]
 
@@ -43,6 +44,7 @@ def test_max_jobs_ends_the_worker_with_exactly_so_many_done(rqworker):
             queue_manager.cancel(task.pk)
 
 
+@pytest.mark.slow
 def test_a_worker_that_may_take_no_more_rests_while_its_last_task_runs(rqworker, until_running):
     last, left = prompt("sleep 5"), prompt("sleep 0")
     worker = rqworker("architect", "--max-jobs", "1", wait=False)
@@ -67,12 +69,14 @@ def processor_seconds(pid):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.slow
 def test_an_idle_worker_ends_after_its_idle_time(rqworker):
     worker = rqworker("architect", "--max-idle-time", "1", wait=False)
 
     assert worker.wait(timeout=patient(20)) == 0
 
 
+@pytest.mark.slow
 def test_one_worker_runs_several_of_our_queues(rqworker, until_final):
     one, two = prompt("sleep 0"), submit("DESIGN")
     three = submit("CODE")
@@ -111,6 +115,7 @@ def test_tasks_of_a_killed_worker_run_elsewhere_within_two_leases(
     assert [a.outcome for a in Attempt.objects.filter(task=task)] == ["lost", "complete"]
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_its_process_fails_alone_after_three_runs(rqworker, until_final):
     rqworker("architect")
     poison = prompt("kill")
@@ -135,6 +140,7 @@ def test_sigterm_lets_running_tasks_finish(rqworker):
     assert fresh(task).state == "complete"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_stop_while_it_registers_ends_well_and_signs_off(rqworker, redis):
     worker = rqworker(
         "architect", "--worker-class", "tests.processes.app.early.ToldAtBirth", wait=False
@@ -144,6 +150,7 @@ def test_a_worker_that_is_told_to_stop_while_it_registers_ends_well_and_signs_of
     assert redis.scard("rq:workers") == 0
 
 
+@pytest.mark.slow
 def test_sigterm_hands_back_what_does_not_finish_and_burns_nothing(rqworker, until_running, redis):
     worker = rqworker("architect")
     long, polite = prompt("sleep 60"), prompt("hold")
@@ -177,6 +184,7 @@ def test_an_interrupted_query_does_not_spoil_the_next_run_of_its_thread(rqworker
     assert after.result == before.result
 
 
+@pytest.mark.slow
 def test_a_processor_in_a_process_of_its_own(rqworker, until_final):
     worker = rqworker("code")
     task = submit("CODE")
@@ -189,6 +197,7 @@ def test_a_processor_in_a_process_of_its_own(rqworker, until_final):
     assert row.attempts.get().log == ["in a child"]
 
 
+@pytest.mark.slow
 def test_queues_of_both_kinds_in_one_worker_are_refused(rqworker):
     worker = rqworker("architect", "default", "--burst", wait=False)
 
@@ -205,6 +214,7 @@ def test_a_stock_queue_of_the_project_keeps_working(rqworker, redis):
     assert job.return_value(refresh=True) == 5
 
 
+@pytest.mark.slow
 def test_a_task_runs_again_when_redis_lost_its_data_and_its_worker_died(
     rqworker, until_running, until_final, redis
 ):
@@ -219,6 +229,7 @@ def test_a_task_runs_again_when_redis_lost_its_data_and_its_worker_died(
     assert (row.state, row.recovery_count) == ("complete", 1)
 
 
+@pytest.mark.slow
 def test_a_worker_says_each_second_that_it_lives_and_again_what_it_is(rqworker, acme, redis):
     process = rqworker("code")
     name = redis.smembers("rq:workers").pop()

@@ -70,6 +70,7 @@ def child_of(run: Run) -> tuple[BaseProcess, Connection]:
     return process, ours
 
 
+@pytest.mark.slow
 def test_a_child_begins_when_its_parent_says_so(children: None):
     run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
     process, ours = child_of(run)
@@ -82,6 +83,7 @@ def test_a_child_begins_when_its_parent_says_so(children: None):
     process.kill()
 
 
+@pytest.mark.slow
 def test_a_child_whose_worker_ended_while_it_came_ends_too(children: None):
     run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
     process, ours = child_of(run)
@@ -91,6 +93,7 @@ def test_a_child_whose_worker_ended_while_it_came_ends_too(children: None):
     assert process.exitcode == 1
 
 
+@pytest.mark.slow
 def test_a_stop_that_reaches_the_forkserver_first_lets_no_child_seem_dead(children: None):
     run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
     process, ours = child_of(run)

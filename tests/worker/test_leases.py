@@ -155,6 +155,7 @@ def reap_as(worker):
     return answer.reaped
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 10.0})
 def test_a_server_that_is_slow_now_and_then_keeps_no_task_of_a_dead_worker(
     processors, crew, until_final, redis, caplog
