@@ -13,11 +13,23 @@ LARGEST = 1 << 19
 # A first run may be slow for reasons of its own, and would make the second look quick.
 FEWEST, ROUNDS = 3, 25
 PATIENCE_SECONDS = 0.7
+MEASURES = 5
 
 
 def many(unit: str, before: str = "", after: str = "") -> Maker:
     """Makes about n characters: the unit again and again, between two texts."""
     return lambda n: before + unit * (n // len(unit)) + after
+
+
+def is_linear(work: Callable[[str], object], make: Maker) -> bool:
+    """Whether time grows with the text: at the first measure, or at most of further ones.
+
+    Other processes can spoil a measure of so short a time.
+    """
+    if growth(work, make) <= MOST:
+        return True
+    again = [growth(work, make) for _ in range(MEASURES)]
+    return sum(one <= MOST for one in again) > MEASURES // 2
 
 
 def growth(work: Callable[[str], object], make: Maker) -> float:

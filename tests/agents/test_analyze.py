@@ -25,7 +25,7 @@ from project.agents.analysis.fetch import MAX_BYTES, fetch
 from project.agents.analysis.guard import is_public, target_of
 from tests.agents.making import make_code, make_plan
 from tests.agents.web import Web, running_web, text
-from tests.growth import MOST, Maker, growth, many
+from tests.growth import Maker, is_linear, many
 
 PAGE = """<!doctype html><html lang="en"><head><title>Tulip &amp; Co</title>
 <meta name="description" content="Flowers"><meta name="generator" content="WordPress 6.5">
@@ -409,12 +409,12 @@ HOSTILE_SHEETS: dict[str, Maker] = {
 
 @pytest.mark.parametrize("make", HOSTILE_PAGES.values(), ids=HOSTILE_PAGES)
 def test_twice_the_page_takes_twice_the_time_whatever_it_is_made_of(make: Maker) -> None:
-    assert growth(Document, make) <= MOST
+    assert is_linear(Document, make)
 
 
 @pytest.mark.parametrize("make", HOSTILE_SHEETS.values(), ids=HOSTILE_SHEETS)
 def test_twice_the_style_takes_twice_the_time_whatever_it_is_made_of(make: Maker) -> None:
-    assert growth(lambda sheet: styles.read([sheet]), make) <= MOST
+    assert is_linear(lambda sheet: styles.read([sheet]), make)
 
 
 @pytest.mark.slow

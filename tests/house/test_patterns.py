@@ -10,7 +10,7 @@ import pytest
 from django.urls.resolvers import RoutePattern
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tests.growth import MOST, Maker, growth, many
+from tests.growth import MOST, Maker, growth, is_linear, many
 from tests.house import hostile, patterns
 from tests.house.patterns import Found
 
@@ -89,7 +89,7 @@ def test_no_function_of_re_is_passed_on_where_its_pattern_could_not_be_found():
 def test_time_grows_with_the_text(found: Found):
     for use, work in works(found).items():
         for place, make in enumerate(texts(found)):
-            assert growth(work, make) <= MOST, (found.places, use, place, found.text)
+            assert is_linear(work, make), (found.places, use, place, found.text)
 
 
 @pytest.mark.slow
@@ -98,9 +98,10 @@ def test_time_grows_with_the_text_for_patterns_that_are_made(found: Found):
     makers = texts(found) if found.uses == {"route"} else hostile.nearly(found.text)
     for use, work in works(found).items():
         for place, make in enumerate(makers):
-            assert growth(work, make) <= MOST, (found.places, use, place, found.text)
+            assert is_linear(work, make), (found.places, use, place, found.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "make"),
     [
@@ -112,4 +113,5 @@ def test_time_grows_with_the_text_for_patterns_that_are_made(found: Found):
     ],
 )
 def test_the_measure_finds_what_is_quadratic(pattern: str, make: Maker):
-    assert growth(works(Found(pattern))["find"], make) > MOST
+    # One measure of so short a time may be spoilt by other processes.
+    assert any(growth(works(Found(pattern))["find"], make) > MOST for _ in range(5))
