@@ -28,7 +28,7 @@ class PermittedMixin:
     """
 
     edits: ClassVar[Verb | None] = None
-    """What adding, changing and deleting rows is; None: nobody does it here."""
+    """The verb that adding, changing and deleting rows requires; None: not possible here."""
 
     def may(self, request: HttpRequest, verb: Verb) -> bool:
         """Whether who asks may do it."""

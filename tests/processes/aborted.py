@@ -1,4 +1,4 @@
-"""A test that never ends, for test_aborted.py: it has a worker, a server and a database of its own.
+"""A test that never ends, for test_aborted.py, with a worker, a server and a database of its own.
 
 Not named test_*: only who names this file runs it.
 """
