@@ -8,7 +8,6 @@ from typing import Any
 from django.db import router, transaction
 
 from plugspace_queue import events, metrics, mirrors, publishing, tasklog
-from plugspace_queue.engine.scripts import Call
 from plugspace_queue.engine.store import Settlement
 from plugspace_queue.models import Task
 from plugspace_queue.schemas.task import without_internals
@@ -22,16 +21,6 @@ _ENDED: dict[State, tuple[EventName, ...]] = {
 }
 
 _LAST = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
-
-
-def added(tasks: Sequence[Task]) -> list[Call[None]]:
-    """`taskAdded` for each: signals after the commit, and the calls that broadcast them.
-
-    The calls go out with the line, before it, so that no start is told earlier.
-    """
-    bodies = [events.payload(EventName.ADDED, task) for task in tasks]
-    _on_commit(lambda: _signal_added(tasks, bodies))
-    return events.broadcasts(bodies)
 
 
 def ended(tasks: Sequence[Task]) -> None:
@@ -63,12 +52,6 @@ def with_last_event(told: Settlement, task: Task) -> Settlement:
         return told
     data = {"error": without_internals(task.error)} if task.error else {"result": task.result}
     return told._replace(event=events.text_for(told, events.payload(name, task, **data)))
-
-
-def _signal_added(tasks: Sequence[Task], bodies: Sequence[events.Payload]) -> None:
-    metrics.add(Counter(metrics.field(metrics.ADDED, t.type, str(t.priority)) for t in tasks))
-    for task, body in zip(tasks, bodies, strict=True):
-        events.tell(EventName.ADDED, task, body)
 
 
 def _tell_ended(tasks: Sequence[Task]) -> None:

@@ -3,10 +3,13 @@
 The stream in Redis carries at-least-once broadcasts; who needs every completion pages the rows.
 """
 
+import json
 import logging
 import re
 import threading
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Sequence
+from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from django.db import close_old_connections, connections
@@ -74,6 +77,32 @@ def _queued(task: Task) -> int:
     return round(task.queued_at.timestamp() * 1_000_000)
 
 
+def added(task: Task) -> str:
+    """`taskAdded` of a task that was just stored, as text: what `payload` gives, by a template."""
+    task_id = str(task.pk)
+    workflow = f'"{task.workflow_id}"' if task.workflow_id else "null"
+    return (
+        f'{{"name":"taskAdded","type":"{task.type}","jobId":"{task_id}",'
+        f'"organizationId":"{task.organization_id}","projectId":{quoted(task.project_id)},'
+        f'"workflowId":{workflow},"state":"{task.state}","at":"{timezone.now().isoformat()}",'
+        f'"key":"{task_id}:{task.fence}:taskAdded:{_queued(task)}"}}'
+    )
+
+
+def announcements(texts: Sequence[str], tasks: Sequence[Task]) -> list[Call[None]]:
+    """The calls that append events of these tasks to the stream."""
+    pairs = zip(texts, tasks, strict=True)
+    return _announcements([store.Note(str(task.pk), event=text) for text, task in pairs])
+
+
+def signal_added(tasks: Sequence[Task], texts: Sequence[str]) -> None:
+    """Count tasks that were stored, and send the signal of each."""
+    metrics.add(Counts(metrics.field(metrics.ADDED, t.type, str(t.priority)) for t in tasks))
+    if SIGNALS[EventName.ADDED].has_listeners():
+        for task, text in zip(tasks, texts, strict=True):
+            tell(EventName.ADDED, task, json.loads(text))
+
+
 def tell(name: EventName, task: Task, body: Payload) -> None:
     """Send the Django signal; a receiver that raises is logged."""
     _send(SIGNALS[name], name, _extra(body), task=task, payload=body)
@@ -99,11 +128,6 @@ def _send(signal: Signal, name: str, extra: dict[str, Any], **told: Any) -> None
         if isinstance(answer, Exception):
             metrics.count(metrics.LISTENER_ERRORS)
             logger.error("receiver %r of %s failed", receiver, name, exc_info=answer, extra=extra)
-
-
-def broadcasts(bodies: Sequence[Payload]) -> list[Call[None]]:
-    """The calls that append these to the stream, to go out with others in one round trip."""
-    return _announcements(_notes(bodies))
 
 
 def broadcast(bodies: Iterable[Payload]) -> None:

@@ -25,7 +25,8 @@ from plugspace_queue.types import Policy, TaskType
 
 @receiver(post_save, sender=Organization, dispatch_uid="plugspace_queue.mirrors.organization")
 def organization_saved(instance: Organization, **kwargs: Any) -> None:
-    """The tier of a saved organization goes to Redis with the commit."""
+    """The tier of a saved organization goes to Redis with the commit; here it is read anew."""
+    policies.forget()
     promise_tiers([instance])
 
 

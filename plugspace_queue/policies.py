@@ -3,14 +3,21 @@
 Rows are read at most once a second per process, so a change takes effect within one.
 """
 
+import json
+import re
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from django.db import connections, router
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy
+from plugspace_queue.models.organization import ORGANIZATION_ID
+from plugspace_queue.models.rowset import prepared_cursor
 from plugspace_queue.rules.catalog import CATALOG
 from plugspace_queue.rules.tiers import TIERS
 from plugspace_queue.types import Policy, TaskType, Tier
@@ -27,6 +34,11 @@ LONGEST_WINDOW = 31 * 86_400.0
 FRESH_FOR = 1.0
 """Seconds a read of tiers and queues is good for."""
 
+MOST_KNOWN = 10_000
+"""Organizations whose tier is remembered."""
+
+_VALID_ID = re.compile(ORGANIZATION_ID.replace("$", r"\Z"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -41,6 +53,14 @@ class Plan:
     def quota(self, task_type: TaskType | str) -> int:
         """Tasks of this type per month, -1 for no limit."""
         return int(self.quotas.get(str(task_type), 0))
+
+
+class Tenant(NamedTuple):
+    """An active organization, its tier ("" for none) and what that gives it."""
+
+    organization_id: str
+    tier: str
+    plan: Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +93,16 @@ _read_at = float("-inf")
 _forgotten = 0
 _queues: dict[str, QueueSettings] = {}
 _tiers: dict[str, TierPolicy] = {}
+_tier_of_organization: dict[str, str] = {}
+_plans: dict[str, tuple[float, Plan | None]] = {}
+_NEVER = (float("-inf"), None)
+
+_LOOKUP = f"""
+    SELECT o.is_suspended, t.slug, t.priority, t.quotas, t.request_limit, t.request_window
+    FROM {Organization._meta.db_table} o
+    LEFT JOIN {TierPolicy._meta.db_table} t ON t.slug = o.tier_id
+    WHERE o.id = %s
+"""
 
 
 def declare(
@@ -95,6 +125,75 @@ def forget() -> None:
     global _read_at, _forgotten
     _forgotten += 1
     _read_at = float("-inf")
+    _tier_of_organization.clear()
+    _plans.clear()
+
+
+def remembered_tenant(organization_id: object) -> Tenant | None:
+    """An organization and its plan as they were read before; None when that is too long ago.
+
+    The tier may have changed since: who reserves units has the database compare it. The plan of
+    a tier is at most a second old.
+    """
+    if not isinstance(organization_id, str):
+        return None
+    tier = _tier_of_organization.get(organization_id)
+    read_at, plan = _plans.get(tier or "", _NEVER)
+    if tier is None or plan is None or time.monotonic() - read_at >= FRESH_FOR:
+        return None
+    return Tenant(organization_id, tier, plan)
+
+
+def read_tenant(organization_id: object) -> Tenant:
+    """An active organization and its plan, as the rows are now.
+
+    Raises OrganizationUnknown, OrganizationSuspended.
+    """
+    forgotten = _forgotten
+    row = _looked_up(organization_id) if is_organization_id(organization_id) else None
+    if row is None:
+        raise unknown(organization_id)
+    if row[0]:
+        raise OrganizationSuspended(organization_id=organization_id)
+    tenant = Tenant(str(organization_id), row[1] or "", _plan_in(*row[1:]))
+    if forgotten == _forgotten:
+        if len(_tier_of_organization) >= MOST_KNOWN:
+            _tier_of_organization.clear()
+        _plans[tenant.tier] = time.monotonic(), tenant.plan
+        _tier_of_organization[tenant.organization_id] = tenant.tier
+    return tenant
+
+
+def unknown(organization_id: object) -> OrganizationUnknown:
+    """The error for an organization that is not there."""
+    return OrganizationUnknown(
+        f"No organization {str(organization_id)[:64]!r}; create it with"
+        " queue_manager.set_organization(id, tier=...)."
+    )
+
+
+def is_organization_id(value: object) -> bool:
+    """Whether a value can be the id of an organization."""
+    return isinstance(value, str) and _VALID_ID.match(value) is not None
+
+
+def _looked_up(organization_id: object) -> tuple[Any, ...] | None:
+    with prepared_cursor(connections[router.db_for_write(Organization)]) as cursor:
+        cursor.execute(_LOOKUP, [str(organization_id)])
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
+def _plan_in(slug: str | None, priority: int, quotas: Any, limit: int, window: float) -> Plan:
+    if slug is None:
+        return plan_of(None)
+    return Plan(
+        slug=slug,
+        priority=priority,
+        quotas=json.loads(quotas),
+        request_limit=limit,
+        request_window=window,
+    )
 
 
 def tier_of(organization: Organization) -> Plan:

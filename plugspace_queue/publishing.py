@@ -1,70 +1,90 @@
-"""The one crossing of tasks from the database to Redis: on commit, and again by the relay."""
+"""Publishes tasks from SQL to Redis: when their transaction commits, and again by the relay."""
 
 import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import crossing
+from plugspace_queue import crossing, events, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine import store
 from plugspace_queue.engine.scripts import Call
 from plugspace_queue.engine.store import Entry, Note, Settlement
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
-from plugspace_queue.rules import jsontext, lifecycle
+from plugspace_queue.quotas import Counter
+from plugspace_queue.rules import jsontext
+from plugspace_queue.rules.lifecycle import STARTABLE
 from plugspace_queue.schemas.task import ALWAYS, UNCOUNTED, copy_of, text_of
-from plugspace_queue.types import State, TaskType
+from plugspace_queue.types import State
 
 
-def promise(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> None:
-    """Publish these tasks when the transaction commits; without Redis the relay does it later.
-
-    `extra` calls, whose loss is mended too, go along in the same round trip.
-    """
+def publish_on_commit(tasks: Iterable[Task]) -> None:
+    """Publish these tasks when the transaction commits; without Redis the relay does it later."""
     kept = list(tasks)
-    alias = router.db_for_write(Task)
-    # No partial: Django wants the name of what failed, and one has none.
-    transaction.on_commit(lambda: _keep(kept, extra), using=alias, robust=True)
+    _on_commit(lambda: _publish_or_leave(kept))
 
 
-def promise_ids(task_ids: Iterable[uuid.UUID]) -> None:
+def publish_ids_on_commit(task_ids: Iterable[uuid.UUID]) -> None:
     """The same for rows that other statements changed: they are read again after the commit."""
     ids = list(task_ids)
     if ids:
-        alias = router.db_for_write(Task)
-        transaction.on_commit(lambda: publish_ids(ids), using=alias, robust=True)
+        _on_commit(lambda: publish_ids(ids))
 
 
-def publish(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> int:
+def publish_new_on_commit(tasks: Sequence[Task], counters: Sequence[Counter] = ()) -> None:
+    """Tell of tasks that were just stored, and of their counters, when the transaction commits.
+
+    Everything is put into words before the commit and sent in one round trip after it: `taskAdded`
+    first, so that no start is told before it. What is lost without Redis is made good by the
+    relay and the reconciler.
+    """
+    added = [events.added(task) for task in tasks]
+    extra = [*events.announcements(added, tasks), *quotas.mirrored(counters)]
+    calls = _calls(tasks)
+
+    def send() -> None:
+        events.signal_added(tasks, added)
+        with contextlib.suppress(Unavailable):
+            crossing.ask_everywhere(calls, extra)
+
+    _on_commit(send)
+
+
+def _on_commit(act: Callable[[], object]) -> None:
+    # A function instead of a partial: Django logs the name of one that fails.
+    transaction.on_commit(act, using=router.db_for_write(Task), robust=True)
+
+
+def publish(tasks: Iterable[Task]) -> int:
     """Put waiting, scheduled and retrying tasks in line; how many were not there before.
 
     Of blocked ones there is only a snapshot, until they are released. Raises Unavailable; doing
     it twice does no harm.
     """
-    tasks = list(tasks)
+    return sum(crossing.ask_everywhere(_calls(list(tasks))))
+
+
+def _calls(tasks: Sequence[Task]) -> Mapping[str, Sequence[Call[int]]]:
+    """The calls that put these into their lines, by queue."""
     # Before the lines: a release, which may follow at once, writes a newer one.
     calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
-    for queue, entries in _by_queue(tasks).items():
-        calls[queue] += store.submit_all(queue, entries)
-    return sum(crossing.ask_everywhere(calls, extra))
-
-
-def _by_queue(tasks: Iterable[Task]) -> dict[str, list[Entry]]:
-    by_queue: dict[str, list[Entry]] = defaultdict(list)
+    entries: dict[str, list[Entry]] = defaultdict(list)
     for task in tasks:
-        if task.state in lifecycle.STARTABLE:
-            by_queue[TaskType(task.type).queue_name].append(entry_of(task))
-    return by_queue
+        if task.state in STARTABLE:
+            entries[task.type.lower()].append(entry_of(task))
+    for queue, of_queue in entries.items():
+        calls[queue] += store.submit_all(queue, of_queue)
+    return calls
 
 
 def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
     """Publish what the rows of these ids say now; 0 when Redis is away."""
-    return _keep(list(Task.objects.filter(pk__in=list(task_ids))))
+    return _publish_or_leave(list(Task.objects.filter(pk__in=list(task_ids))))
 
 
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
@@ -77,7 +97,7 @@ def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
     """The calls that write them, each on the server of its task's queue."""
     calls: defaultdict[str, list[Call[int]]] = defaultdict(list)
     for task in tasks:
-        queue = TaskType(task.type).queue_name
+        queue = task.type.lower()
         calls[queue].append(_snapshot(queue, task))
     return calls
 
@@ -155,8 +175,8 @@ def _milliseconds(moment: datetime | None) -> int:
     return int(moment.timestamp() * 1000) if moment else 0
 
 
-def _keep(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> int:
+def _publish_or_leave(tasks: Iterable[Task]) -> int:
     try:
-        return publish(tasks, extra)
+        return publish(tasks)
     except Unavailable:
         return 0

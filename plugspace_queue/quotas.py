@@ -5,6 +5,7 @@ before usage rows, and usage rows in the order (organization, type, month).
 """
 
 import uuid
+from collections import Counter as CountsOf
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -12,25 +13,18 @@ from typing import NamedTuple
 
 from django.db import connections, router, transaction
 
-from plugspace_queue import crossing
+from plugspace_queue import crossing, policies
 from plugspace_queue.engine import store
 from plugspace_queue.engine.scripts import Call
-from plugspace_queue.errors import QuotaExceeded
+from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
-from plugspace_queue.models.insert import insert_if, insert_row
-from plugspace_queue.rules.tiers import UNLIMITED, admits
+from plugspace_queue.models import reserve as db
+from plugspace_queue.models.insert import insert_row
+from plugspace_queue.models.reserve import Charge, Line
+from plugspace_queue.policies import Tenant
 
 _TABLE = MonthlyUsage._meta.db_table
 
-# One statement, the same on PostgreSQL and SQLite: nobody gets between the look and the count.
-_RESERVE = f"""
-    INSERT INTO {_TABLE} AS usage (organization_id, type, month, used, version)
-    VALUES (%s, %s, %s, %s, 1)
-    ON CONFLICT (organization_id, type, month) DO UPDATE
-    SET used = usage.used + excluded.used, version = usage.version + 1
-    WHERE %s OR usage.used + excluded.used <= %s
-    RETURNING used, version
-"""
 _REFUND = f"""
     UPDATE {_TABLE}
     SET used = CASE WHEN used > %s THEN used - %s ELSE 0 END, version = version + 1
@@ -55,13 +49,6 @@ class Counter(NamedTuple):
     version: int
 
 
-class Reservation(NamedTuple):
-    """The month units were taken from, and the counters as they are now."""
-
-    month: str
-    counters: list[Counter]
-
-
 def month_of(now: datetime) -> str:
     """The month a moment counts for.
 
@@ -81,50 +68,50 @@ def end_of_month(month: str) -> datetime:
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
-def reserve(
-    organization_id: str,
-    units: Mapping[str, int],
-    quotas: Mapping[str, int],
-    now: datetime,
-    *,
-    task_id: uuid.UUID | None = None,
-    note: str = "",
-) -> Reservation:
-    """Take units per type from this month's quotas, all or none.
+def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], now: datetime) -> list[Charge]:
+    """What these tasks take from the quotas of this month, in the order in which rows are locked.
 
-    `quotas` are tasks per month and type. Raises QuotaExceeded naming the type that lacks units.
-    The caller has Redis hear of `counters` after the commit (`mirrored`).
+    `tenants` holds the organization of each task by its id.
     """
     month = month_of(now)
-    wanted = {
-        Account(organization_id, str(kind), month): count for kind, count in sorted(units.items())
-    }
-    reason = UsageEntry.Reason.RESERVE
-    with transaction.atomic(using=_alias(), savepoint=False):
-        counters = [_take(a, count, quotas.get(a.type, 0)) for a, count in wanted.items()]
-        _store([_entry(a, reason, count, now, note, task_id) for a, count in wanted.items()])
-    return Reservation(month, counters)
+    units = CountsOf((task.organization_id, task.type) for task in tasks)
+    found = []
+    for (organization_id, task_type), count in sorted(units.items()):
+        tenant = tenants[organization_id]
+        limit = tenant.plan.quota(task_type)
+        found.append(Charge(organization_id, task_type, month, count, limit, tenant.tier))
+    return found
 
 
-def charge(task: Task, quota: int, now: datetime) -> list[Counter]:
-    """Store a new task and take its unit from this month's quota, both or neither.
+def reserve(
+    charges: Sequence[Charge],
+    now: datetime,
+    *,
+    task: Task | None = None,
+    task_id: uuid.UUID | None = None,
+    note: str = "",
+) -> list[Counter]:
+    """Take these units, all or none, and store `task` with them when one is given.
 
-    By one statement where the database can, which needs no transaction around it then
-    (`is_one_statement`); elsewhere in the caller's. Raises QuotaExceeded.
+    One charge needs no transaction around it where that is one statement (`is_one_statement`);
+    several do. Raises QuotaExceeded with what the first lacking counter has; TierChanged,
+    OrganizationSuspended or OrganizationUnknown when the tenant is not what it was taken for.
+    The caller tells Redis of the counters after the commit (`mirrored`).
     """
-    account = Account(task.organization_id, task.type, month_of(now))
-    task.charged_month = account.month
-    entry = _entry(account, UsageEntry.Reason.RESERVE, 1, now, "", task.pk)
-    if is_one_statement():
-        return [_take(account, 1, quota, [entry, task])]
-    counter = _take(account, 1, quota)
-    for row in (entry, task):
-        insert_row(row, using=_alias())
-    return [counter]
+    line = Line(task.pk if task else task_id, note[:200], now)
+    taken = db.reserve(charges, line, task=task, using=_alias())
+    if len(taken) < len(charges):
+        has_room = {row[:3] for row in taken}
+        raise _refusal(next(charge for charge in charges if charge[:3] not in has_room))
+    return [Counter(Account(*row[:3]), row.used, row.version) for row in taken]
+
+
+class TierChanged(Unavailable):
+    """The organization got another tier at this moment; try again."""
 
 
 def is_one_statement() -> bool:
-    """Whether `charge` is: SQLite takes no INSERT within another statement."""
+    """Whether `reserve` of one charge is: SQLite takes no INSERT within another statement."""
     return connections[_alias()].vendor == "postgresql"
 
 
@@ -147,24 +134,6 @@ def note_free_run(task: Task, now: datetime, reason: str) -> None:
     """A ledger line for a run that staff gave away."""
     account = Account(task.organization_id, task.type, month_of(now))
     _store([_entry(account, UsageEntry.Reason.RESERVE, 0, now, reason, task.pk)])
-
-
-def _take(
-    account: Account, wanted: int, quota: int, stored: Sequence[Task | UsageEntry] = ()
-) -> Counter:
-    """Count up, and store these rows with it; neither when the quota does not allow it."""
-    # The statement's WHERE does not see a first row; a single call above the quota is refused here.
-    if not admits(0, quota, wanted):
-        raise _exceeded(account, wanted, quota)
-    params: list[str | int] = [*account, wanted, quota == UNLIMITED, quota]
-    row = (
-        insert_if(_RESERVE, params, stored, using=_alias())
-        if stored
-        else _returned(_RESERVE, params)
-    )
-    if row is None:
-        raise _exceeded(account, wanted, quota)
-    return Counter(account, *row)
 
 
 def _give_back(account: Account, count: int) -> Counter:
@@ -190,10 +159,14 @@ def mirror_on_commit(counters: Sequence[Counter]) -> None:
         transaction.on_commit(lambda: crossing.tell(calls), using=_alias(), robust=True)
 
 
-def _exceeded(account: Account, wanted: int, quota: int) -> QuotaExceeded:
+def _refusal(charge: Charge) -> QueueError:
+    """Why a counter had no room; raises when the organization is gone or suspended."""
+    if policies.read_tenant(charge.organization_id).tier != charge.tier:
+        return TierChanged()
+    account, wanted, quota = Account(*charge[:3]), charge.units, charge.limit
     used = _used(account)
     end = end_of_month(account.month)
-    return QuotaExceeded(
+    refusal = QuotaExceeded(
         f"The monthly quota for {account.type} does not allow {wanted} more: {used} of {quota} are"
         f" used in {account.month}. It is renewed on {end:%Y-%m-%d} (UTC).",
         type=account.type,
@@ -202,6 +175,8 @@ def _exceeded(account: Account, wanted: int, quota: int) -> QuotaExceeded:
         limit=quota,
         period_end=end.isoformat(),
     )
+    refusal.organization_id = account.organization_id
+    return refusal
 
 
 def _used(account: Account) -> int:

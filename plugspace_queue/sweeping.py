@@ -120,7 +120,7 @@ def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:
         return 0
     with transaction.atomic():
         released = advance.release(hanging, now)
-        publishing.promise_ids(released)
+        publishing.publish_ids_on_commit(released)
     return len(released)
 
 

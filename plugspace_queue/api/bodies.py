@@ -5,12 +5,17 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from plugspace_queue.api.moments import Moment
 from plugspace_queue.api.pages import PageQuery
-from plugspace_queue.door.organizations import LONGEST_NAME
 from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.schemas.base import WireModel
+from plugspace_queue.schemas.requests import (
+    Key,
+    TaskFields,
+    TaskRequest,
+    WorkflowFields,
+)
+from plugspace_queue.services.organizations import LONGEST_NAME
 from plugspace_queue.types import Kind, Policy, State, Status, TaskType
 
 MAX_BULK = 1_000
@@ -18,32 +23,18 @@ MAX_BULK = 1_000
 
 # JSON has neither enums nor times nor UUIDs: their text is taken, nothing else.
 Type = Annotated[TaskType, Field(strict=False)]
-KindName = Annotated[Kind, Field(strict=False)]
 PolicyName = Annotated[Policy, Field(strict=False)]
 Slots = Annotated[int, Field(ge=1, le=MOST)] | None
-TaskId = Annotated[UUID, Field(strict=False)]
-PrincipalId = Annotated[str, Field(min_length=1, max_length=128)]
-Key = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-class NewTask(WireModel):
+class NewTask(TaskFields):
     """A task to be added for the caller's organization."""
 
     type: Type
-    project_id: PrincipalId
-    input: dict[str, Any] = Field(description="As the task type takes it.")
-    priority: int | None = Field(None, ge=0, le=3, description="Your tier's or a lower one (3).")
-    context: dict[str, Any] | None = Field(
-        None, description="userFeedback, maxIterations, parentTaskId."
-    )
-    max_retries: int | None = Field(None, ge=0, le=100)
-    ttl: int | None = Field(None, ge=1, description="Seconds to wait for the first start.")
-    run_at: Moment | None = Field(None, description="Not before.")
-    depends_on: list[TaskId] = Field(default_factory=list, max_length=100)
 
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of `add_task`, but for those of the credentials."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
+    def asked(self, **names: Any) -> TaskRequest:
+        """The request in the names of the credentials; its fields are checked already."""
+        return TaskRequest.model_construct(**{**dict(self), "type": self.type.value, **names})
 
 
 class BulkTask(NewTask):
@@ -58,21 +49,12 @@ class NewTasks(WireModel):
     tasks: list[BulkTask] = Field(min_length=1, max_length=MAX_BULK)
 
 
-class NewWorkflow(WireModel):
+class NewWorkflow(WorkflowFields):
     """A workflow to be started."""
 
-    kind: KindName = Kind.CREATE
-    project_id: PrincipalId
-    input: dict[str, Any] = Field(
-        description="prompt, url, context, options; as the kind takes it."
-    )
-    priority: int | None = Field(None, ge=0, le=3)
-    context: dict[str, Any] | None = None
-    ttl: int | None = Field(None, ge=1)
-
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of `add_workflow`, but for those of the credentials."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
+        """The arguments of `add_workflow`, but for those of the credentials."""
+        return dict(self)
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:

@@ -18,11 +18,11 @@ from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuth
 from plugspace_queue.api.caps import Credential
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.door import holdings
-from plugspace_queue.door.holdings import Held
 from plugspace_queue.engine import presence
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, Unavailable
 from plugspace_queue.metrics import Metric
+from plugspace_queue.services import queue_depths
+from plugspace_queue.services.queue_depths import Held
 from plugspace_queue.types import TaskType
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -115,7 +115,7 @@ def forget() -> None:
 def _lines() -> Iterator[str]:
     try:
         counters, workers = metrics.read(), metrics.workers_alive()
-        rows = holdings.held()
+        rows = queue_depths.held()
     except Unavailable:
         yield from _metric("plugspace_redis_up", "gauge", "Redis answers.", [("", {}, 0)])
         return

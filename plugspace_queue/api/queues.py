@@ -13,12 +13,12 @@ from plugspace_queue.api.callers import Caller
 from plugspace_queue.api.schema import CHANGES, answers, operation
 from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.door.own_stats import own_stats
-from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
+from plugspace_queue.services.organization_stats import own_stats
+from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 from plugspace_queue.types import TaskType
 
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")

@@ -48,8 +48,8 @@ class TaskList(ApiView):
     @submit("addTask", "Add a task", NewTask, AgentTask)
     def post(self, request: Request) -> Response:
         new = NewTask.model_validate(request.data)
-        key = {"idempotency_key": idempotency_key(request)}
-        task, is_replay = queue_manager.submit_task(new.arguments() | self.caller.names() | key)
+        asked = new.asked(**self.caller.names(), idempotency_key=idempotency_key(request))
+        task, is_replay = queue_manager.submit_task(asked)
         place = reverse("plugspace_queue:task", args=[task.pk])
         return stored(wire(task), self.caller, is_replay=is_replay, place=place)
 
@@ -66,7 +66,7 @@ class TaskBulk(ApiView):
     def post(self, request: Request) -> Response:
         new = NewTasks.model_validate(request.data)
         done = queue_manager.submit_tasks(
-            [item.arguments() | self.caller.names() for item in new.tasks],
+            [item.asked(**self.caller.names()) for item in new.tasks],
             idempotency_key=idempotency_key(request),
         )
         told = {"results": [wire(entry.subject) for entry in done]}

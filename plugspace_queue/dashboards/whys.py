@@ -7,8 +7,8 @@ from datetime import datetime
 from django.utils import timezone
 
 from plugspace_queue.dashboards.failures import Failure, failure_of
-from plugspace_queue.door.explaining import explain
 from plugspace_queue.errors import NotFound, Unavailable
+from plugspace_queue.explain.service import explain
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.rules.redaction import redacted

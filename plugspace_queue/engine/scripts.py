@@ -9,14 +9,15 @@ from importlib import resources
 from typing import Any, Generic, TypeVar
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue import keys
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine.connection import Spoiled, guarded
+from plugspace_queue.engine.connection import Client, Spoiled, guarded
 
 T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 Arg = str | int | bytes
 Command = tuple[Arg, ...]
 Send = Callable[[Sequence[Command]], list[Any]]
@@ -82,7 +83,11 @@ def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
 
 def outcomes(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
     """As `run_each`, likewise."""
-    replies = send([_command(call) for call in calls])
+    return _completed(send, calls, send([_command(call) for call in calls]))
+
+
+def _completed(send: Send, calls: Sequence[Call[Any]], replies: Sequence[Any]) -> list[Any]:
+    """What calls were answered with; those whose scripts were forgotten are sent again."""
     if forgotten := _forgotten(replies):
         # Loaded and called in one round trip: a server that restarts forgets them between two.
         names = sorted({calls[i].name for i in forgotten})
@@ -94,6 +99,75 @@ def outcomes(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
         # Flushed in between: the text itself needs nothing that could be forgotten.
         replies = _filled(replies, forgotten, send([_in_full(calls[i]) for i in forgotten]))
     return [_outcome(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+
+class Sent(Generic[T]):
+    """One call that is on its way; its answer is read later, once, by the same thread."""
+
+    def __init__(self, client: Redis, call: Call[T]) -> None:
+        self._client = client
+        self._call = call
+        self._reading = _begin(client, [_command(call)])
+
+    def take(self) -> T:
+        """The answer; a script that the server forgot is loaded and called then."""
+        answer: T = _answer_of(self._client, self._reading, self._call)
+        return answer
+
+
+@guarded
+def _begin(client: Redis, commands: Sequence[Command]) -> "Reading":
+    return Reading(client, commands)
+
+
+@guarded
+def _answer_of(client: Redis, reading: "Reading", call: Call[Any]) -> Any:
+    found = _completed(functools.partial(_send, client), [call], reading.replies())
+    _raise_first(found)
+    return found[0]
+
+
+class Reading:
+    """Commands that were sent through a connection of the pool, and their replies.
+
+    As redis-py's pipeline does it, less what that observes and does anew each time: that costs as
+    much as the commands.
+    """
+
+    def __init__(self, client: Redis, commands: Sequence[Command]) -> None:
+        self._pool: Any = client.connection_pool
+        self._count = len(commands)
+        self._connection: Any = self._pool.get_connection()
+        try:
+            self._send(self._connection, commands)
+        except BaseException:
+            self._drop()
+            raise
+
+    def replies(self) -> list[Any]:
+        """The replies, errors of the server among them; the connection goes back to the pool."""
+        try:
+            found = [_reply(self._connection) for _ in range(self._count)]
+        except BaseException:
+            self._drop()
+            raise
+        self._pool.release(self._connection)
+        return found
+
+    def _send(self, connection: Any, commands: Sequence[Command]) -> None:
+        connection.send_packed_command(connection.pack_commands(commands))
+
+    def _drop(self) -> None:
+        # A reply may be left in it, which the next user must not take for its own.
+        self._connection.disconnect()
+        self._pool.release(self._connection)
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _outcome(call: Call[Any], reply: Any) -> Any:
@@ -131,6 +205,8 @@ def _in_full(call: Call[Any]) -> Command:
 
 
 def _send(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    if isinstance(client, Client):
+        return Reading(client, commands).replies()
     with client.pipeline(transaction=False) as pipe:
         queue: Callable[..., object] = pipe.execute_command
         for command in commands:

@@ -7,36 +7,34 @@ bulk_create). Signals are not sent, as with bulk_create.
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connections, models
 
-from plugspace_queue.models.rowset import prepared_cursor, type_of
+from plugspace_queue.models.rowset import type_of
 from plugspace_queue.models.task import Task
 from plugspace_queue.rules import jsontext
+
+Model = TypeVar("Model", bound=models.Model)
+
+
+def unsaved(model: type[Model], **columns: Any) -> Model:
+    """An unsaved row; columns that are not given have their defaults.
+
+    As `model(**columns)`, in a third of the time: by place instead of by name.
+    """
+    places, defaults = _blank(model)
+    values = list(defaults)
+    for name, value in columns.items():
+        values[places[name]] = value
+    return model(*values)
 
 
 def insert_row(row: models.Model, *, using: str) -> None:
     """Store an unsaved row; IntegrityError as usual. An automatic id stays unknown."""
     with connections[using].cursor() as cursor:
         cursor.execute(_insert(type(row), using), _prepared(row, using))
-    _mark_stored([row], using)
-
-
-def insert_if(
-    sql: str, params: Sequence[Any], rows: Sequence[models.Model], *, using: str
-) -> tuple[Any, ...] | None:
-    """Execute `sql`; when it returns a row, these unsaved rows are stored by the same statement.
-
-    One round trip, on PostgreSQL only. The answer is what `sql` returned.
-    """
-    given = [value for row in rows for value in _bound(row)]
-    with prepared_cursor(connections[using]) as cursor:
-        cursor.execute(_insert_if(sql, tuple(map(type, rows)), using), [*params, *given])
-        answer: tuple[Any, ...] | None = cursor.fetchone()
-    if answer is not None:
-        _mark_stored(rows, using)
-    return answer
+    mark_stored([row], using)
 
 
 def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
@@ -46,7 +44,7 @@ def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
     else:
         with connections[using].cursor() as cursor:
             cursor.executemany(_insert(Task, using), [_prepared(task, using) for task in tasks])
-    _mark_stored(tasks, using)
+    mark_stored(tasks, using)
 
 
 def _copy(tasks: Sequence[Task], using: str) -> None:
@@ -56,11 +54,11 @@ def _copy(tasks: Sequence[Task], using: str) -> None:
         cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as lines,
     ):
         for task in tasks:
-            lines.write_row(_bound(task))
+            lines.write_row(bound(task))
 
 
-def _bound(row: models.Model) -> list[Any]:
-    """What psycopg is given: it takes every value as it is, but JSON as text."""
+def bound(row: models.Model) -> list[Any]:
+    """The values of all columns as psycopg takes them: as they are, JSON as text."""
     values_of, encoded = _reader(type(row))
     values = list(values_of(row))
     for at in encoded:
@@ -73,9 +71,21 @@ def _prepared(row: models.Model, using: str) -> list[Any]:
     return [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
 
 
-def _mark_stored(rows: Sequence[models.Model], using: str) -> None:
+def mark_stored(rows: Sequence[models.Model], using: str) -> None:
+    """Say of these rows that they are in the database."""
     for row in rows:
         row._state.adding, row._state.db = False, using
+
+
+@functools.cache
+def _blank(model: type[models.Model]) -> tuple[dict[str, int], list[Any]]:
+    """Where each column stands among the arguments of the model, and the defaults of all."""
+    fields = model._meta.concrete_fields
+    places = {field.attname: at for at, field in enumerate(fields)}
+    # What is made anew for each row is always given.
+    is_made = [field.has_default() and callable(field.default) for field in fields]
+    pairs = zip(fields, is_made, strict=True)
+    return places, [None if made else field.get_default() for field, made in pairs]
 
 
 @functools.cache
@@ -101,16 +111,6 @@ def _names(model: type[models.Model], using: str) -> tuple[str, str]:
 
 
 @functools.cache
-def _insert_if(sql: str, kinds: Sequence[type[models.Model]], using: str) -> str:
-    parts = [f"given AS ({sql})"]
-    for at, model in enumerate(kinds):
-        table, columns = _names(model, using)
-        insert = f"INSERT INTO {table} ({columns}) SELECT {_values(model, using)} FROM given"
-        parts.append(f"stored_{at} AS ({insert})")
-    return f"WITH {', '.join(parts)} SELECT * FROM given"
-
-
-@functools.cache
 def _insert(model: type[models.Model], using: str) -> str:
     table, columns = _names(model, using)
     return f"INSERT INTO {table} ({columns}) VALUES ({_places(model)})"
@@ -120,7 +120,6 @@ def _places(model: type[models.Model]) -> str:
     return ", ".join(["%s"] * len(_fields(model)))
 
 
-def _values(model: type[models.Model], using: str) -> str:
-    # Typed, as they stand in no VALUES. Without the length: a cast would cut, the column refuses.
-    types = [type_of(field, using).partition("(")[0] for field in _fields(model)]
-    return ", ".join(f"%s::{name}" for name in types)
+def type_name(field: Any, using: str) -> str:
+    """The type of a column for a cast; without its length, since a cast would cut the value."""
+    return type_of(field, using).partition("(")[0]

@@ -91,6 +91,6 @@ def _told_to_redis(ids: Iterable[uuid.UUID]) -> list[Task]:
     rows = Task.objects.in_bulk(list(ids))
     tasks = [rows[task_id] for task_id in ids]
     if not commits.is_uncommitted():
-        publishing.promise([task for task in tasks if not task.is_final])
+        publishing.publish_on_commit([task for task in tasks if not task.is_final])
         publishing.refresh_snapshots([task for task in tasks if task.is_final])
     return tasks

@@ -10,14 +10,14 @@ from django.test import Client
 
 from plugspace_queue import policies
 from plugspace_queue.dashboards import queues
-from plugspace_queue.door import stats
 from plugspace_queue.engine import connection
+from plugspace_queue.services import queue_stats
 
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:
     policies.forget()
-    stats.forget()
+    queue_stats.forget()
     queues.forget()
 
 

@@ -9,8 +9,8 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from plugspace_queue import policies
-from plugspace_queue.door import stats
 from plugspace_queue.models import ApiKey, Membership
+from plugspace_queue.services import queue_stats
 from plugspace_queue.types import Role, Scope
 from tests.factories import make_organization
 
@@ -36,7 +36,7 @@ class ApiClient(Client):
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:
     policies.forget()
-    stats.forget()
+    queue_stats.forget()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from redis import Redis
 from plugspace_queue import queue_manager
 from plugspace_queue.models import Task, TierPolicy
 from plugspace_queue.types import State
-from tests.contracts.submits import Recorder, add, add_all, start
+from tests.contracts.submits import Recorder, add, add_all, load_scripts, start
 from tests.factories import make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -258,6 +258,7 @@ def limit_requests(most: int) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_submit_leaves_what_it_always_left(name: str, redis: Redis, acme: Any):
     make_organization()
+    load_scripts(redis)
     rec = Recorder(redis)
 
     SCENARIOS[name](rec, acme)

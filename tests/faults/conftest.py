@@ -8,7 +8,7 @@ import pytest
 
 from plugspace_queue import policies
 from plugspace_queue.conf import rq_settings
-from plugspace_queue.door import stats
+from plugspace_queue.services import queue_stats
 from tests.faults.proxy import Proxy
 from tests.processes.conftest import rqworker
 from tests.servers import HOST, Node, data_server, free_ports
@@ -41,7 +41,7 @@ def use_port(settings: Any) -> Callable[[int], None]:
     def use(port: int) -> None:
         settings.RQ_QUEUES, settings.RQ = rq_settings(url=f"redis://{HOST}:{port}/0")
         policies.forget()
-        stats.forget()
+        queue_stats.forget()
 
     return use
 

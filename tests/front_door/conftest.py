@@ -8,18 +8,18 @@ from django.utils import timezone
 from redis import Redis
 
 from plugspace_queue import embedded, policies
-from plugspace_queue.door import stats
 from plugspace_queue.mending import mend
+from plugspace_queue.services import queue_stats
 from tests.factories import make_organization
 
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> Iterator[None]:
     policies.forget()
-    stats.forget()
+    queue_stats.forget()
     yield
     policies.forget()
-    stats.forget()
+    queue_stats.forget()
 
 
 @pytest.fixture

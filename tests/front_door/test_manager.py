@@ -10,9 +10,9 @@ from django.db import connection
 from django.db.utils import OperationalError
 
 from plugspace_queue import crossing, errors, keys, mirrors, queue_manager
-from plugspace_queue.door import stats
 from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.services import queue_stats
 from plugspace_queue.types import State, TaskType
 from tests.factories import arguments, make_organization, make_task
 from tests.support import patient
@@ -69,13 +69,13 @@ def test_statistics_that_may_be_a_moment_old_are_counted_once_for_all():
     assert waiting(60.0) == 1
     queue_manager.add_task(**arguments())
     assert (waiting(60.0), waiting(0.0)) == (1, 2)
-    stats.forget()
+    queue_stats.forget()
     assert waiting(60.0) == 2
 
 
 def test_threads_that_ask_at_once_count_once(monkeypatch):
     counted = []
-    count, together = stats._held, Barrier(4)
+    count, together = queue_stats._held, Barrier(4)
 
     def held(kinds):
         counted.append(kinds)
@@ -88,7 +88,7 @@ def test_threads_that_ask_at_once_count_once(monkeypatch):
         finally:
             connection.close()
 
-    monkeypatch.setattr(stats, "_held", held)
+    monkeypatch.setattr(queue_stats, "_held", held)
     with ThreadPoolExecutor(4) as pool:
         told = [asked.result() for asked in [pool.submit(ask) for _ in range(4)]]
 

@@ -8,8 +8,8 @@ from django.db import connections
 from django.utils import timezone
 
 from plugspace_queue import errors, keys, policies, queue_manager
-from plugspace_queue.door.pausing import stand_still
 from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy
+from plugspace_queue.services.queues import stand_still
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ import pytest
 
 from plugspace_queue import policies
 from plugspace_queue.conf import rq_settings
-from plugspace_queue.door import stats
+from plugspace_queue.services import queue_stats
 from tests.api.conftest import ApiClient, key_of
 from tests.ha import trio
 from tests.ha.trio import Trio
@@ -30,7 +30,7 @@ def sentinel_trio(tmp_path: Path, settings: Any) -> Iterator[Trio]:
     with trio.running(tmp_path / "trio") as made:
         settings.RQ_QUEUES, settings.RQ = rq_settings(sentinels=made.setting)
         policies.forget()
-        stats.forget()
+        queue_stats.forget()
         yield made
 
 

@@ -10,7 +10,7 @@ from django.test import Client
 
 from plugspace_queue import conf, errors, events, metrics, queue_manager
 from plugspace_queue.api import metrics as pages
-from plugspace_queue.door import stats
+from plugspace_queue.services import queue_stats
 from plugspace_queue.types import EventName
 from tests.support import wait_until
 from tests.worker.conftest import Register, submit
@@ -31,7 +31,7 @@ def from_nothing(settings: Any) -> Iterator[None]:
 def page() -> str:
     """The page as a scraper gets it."""
     pages.forget()
-    stats.forget()
+    queue_stats.forget()
     told = Client(headers={"Authorization": f"Bearer {TOKEN}"}).get("/metrics")
     assert told.status_code == 200, told.content
     return told.content.decode()

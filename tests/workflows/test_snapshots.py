@@ -39,7 +39,7 @@ def test_every_step_has_a_snapshot_from_the_start_and_a_new_one_when_it_is_relea
     first.update(state=State.COMPLETE, completed_at=timezone.now())
     with transaction.atomic():
         ended = completed_parents(workflow.task_ids[0])
-        publishing.promise_ids(advance.release_children(ended, timezone.now()))
+        publishing.publish_ids_on_commit(advance.release_children(ended, timezone.now()))
 
     assert states(redis, workflow)[1:] == ["waiting", "blocked"]
 

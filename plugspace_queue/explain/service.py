@@ -10,11 +10,10 @@ from django.utils import timezone
 
 from plugspace_queue import crossing
 from plugspace_queue.conf import get_settings
-from plugspace_queue.door import reading
-from plugspace_queue.door.reasons import Look, reasons
-from plugspace_queue.door.sentences import sentence_for
 from plugspace_queue.engine import view
 from plugspace_queue.engine.view import GateView, Holder, View
+from plugspace_queue.explain.messages import sentence_for
+from plugspace_queue.explain.reasons import Look, reasons
 from plugspace_queue.models import Task
 from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.explanation import (
@@ -26,6 +25,7 @@ from plugspace_queue.schemas.explanation import (
     SlotHolder,
     Slots,
 )
+from plugspace_queue.services import lookup
 from plugspace_queue.types import Reason, State, TaskType
 
 MOST_PARENTS = 20
@@ -38,9 +38,9 @@ def explain(task_id: object, organization_id: str | None = None) -> Explanation:
 
     With an organization's id nothing of others is told but counts, and no names of workers.
     """
-    look = _look(reading.task_of(task_id, organization_id))
+    look = _look(lookup.task_of(task_id, organization_id))
     for _ in range(LOOKS - 1):
-        again = reading.task_of(task_id, organization_id)
+        again = lookup.task_of(task_id, organization_id)
         if _version(again) == _version(look.task):
             break
         look = _look(again)

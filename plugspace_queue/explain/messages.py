@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.door.reasons import Look
+from plugspace_queue.explain.reasons import Look
 from plugspace_queue.types import Reason, State, TaskType
 
 

@@ -3,10 +3,10 @@
 import uuid
 from typing import Any
 
-from plugspace_queue.door import validating
 from plugspace_queue.errors import NotFound
 from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task, Workflow
+from plugspace_queue.services import arguments
 from plugspace_queue.types import Status, TaskType
 
 MOST_PER_PAGE = 1000
@@ -39,11 +39,11 @@ def tasks_of(
     """One page of an organization's tasks, the newest first. Raises ValidationRefused."""
     rows = Task.objects.of_organization(organization_id)
     if status is not None:
-        rows = rows.with_status(validating.word("status", status, Status))
+        rows = rows.with_status(arguments.word("status", status, Status))
     if task_type is not None:
-        rows = rows.filter(type=validating.word("type", task_type, TaskType))
-    start = validating.whole("offset", offset, 0, FURTHEST_OFFSET)
-    size = validating.whole("limit", limit, 1, MOST_PER_PAGE)
+        rows = rows.filter(type=arguments.word("type", task_type, TaskType))
+    start = arguments.whole("offset", offset, 0, FURTHEST_OFFSET)
+    size = arguments.whole("limit", limit, 1, MOST_PER_PAGE)
     return list(rows.order_by("-pk")[start : start + size])
 
 

@@ -15,19 +15,19 @@ BATCH = 500
 """Keys looked up in one statement."""
 
 
-class Submitted(NamedTuple, Generic[Subject]):
-    """What a submit stands for; `is_replay` when an earlier one with the same key did it."""
+class SubmitResult(NamedTuple, Generic[Subject]):
+    """What a submit returns; `is_replay` when an earlier one with the same key stored it."""
 
     subject: Subject
     is_replay: bool
 
 
-def once(
+def run_once(
     row: IdempotencyKey,
     find: Callable[[IdempotencyKey], Subject],
     store: Callable[[], Subject],
-) -> Submitted[Subject]:
-    """Do `store` unless the key was used; of racing callers one stores, the others get its row.
+) -> SubmitResult[Subject]:
+    """Call `store` unless the key was used; of racing callers one stores, the others get its row.
 
     `row` is the unsaved key. Raises IdempotencyConflict when the key was used with other
     arguments. The caller's transaction stays usable in either case.
@@ -35,24 +35,24 @@ def once(
     known = _known(row)
     if known is None:
         try:
-            # The key goes first: who races waits here, before anything is reserved.
+            # The key is stored first: other callers wait here, before anything is reserved.
             with transaction.atomic(using=router.db_for_write(IdempotencyKey)):
                 take([row])
-                return Submitted(store(), is_replay=False)
+                return SubmitResult(store(), is_replay=False)
         except KeyTaken as error:
             known = _known(row)
             if known is None:
                 raise Unavailable("A submit with the same key is under way.") from error
     _require_same(known, row)
-    return Submitted(find(known), is_replay=True)
+    return SubmitResult(find(known), is_replay=True)
 
 
 class KeyTaken(Exception):
-    """Somebody else was first; the savepoint around `take` must be rolled back."""
+    """Another caller took the key first; roll back the savepoint around `take`."""
 
 
 def take(rows: Sequence[IdempotencyKey]) -> None:
-    """Store unused keys, in one order everywhere; raises KeyTaken, after waiting who was first."""
+    """Store unused keys, always in the same order; waits for other callers and raises KeyTaken."""
     try:
         IdempotencyKey.objects.bulk_create(
             sorted(rows, key=lambda row: (row.organization_id, row.key))
@@ -76,7 +76,7 @@ def used(keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     }
 
 
-def new(rows: Sequence[IdempotencyKey]) -> list[IdempotencyKey]:
+def unused(rows: Sequence[IdempotencyKey]) -> list[IdempotencyKey]:
     """Those of these unsaved rows, all of one key, whose organization has not used it.
 
     Raises IdempotencyConflict where it was used with other arguments.

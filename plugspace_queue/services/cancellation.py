@@ -7,12 +7,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue import crossing, ending
-from plugspace_queue.door import reading
 from plugspace_queue.engine import commands, store
 from plugspace_queue.engine.shapes import Place
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.rules import lifecycle
+from plugspace_queue.services import lookup
 from plugspace_queue.types import State, TaskType
 
 CODE = "CANCELLED"
@@ -26,13 +26,13 @@ def cancel(task_id: object, organization_id: str | None = None) -> State:
 
     Raises NotFound, InvalidState when it has ended.
     """
-    task = reading.task_of(task_id, organization_id)
+    task = lookup.task_of(task_id, organization_id)
     _require_open(task)
     for _ in range(LOOKS):
         reached = _cancelled(task)
         if reached is not None:
             return reached
-        task = reading.task_of(task.pk)
+        task = lookup.task_of(task.pk)
         if task.state == State.CANCELLED:
             # Upkeep, or another caller, was faster to finish what the mark asks for.
             return State.CANCELLED
@@ -46,13 +46,13 @@ def cancel_workflow(workflow_id: object, organization_id: str | None = None) -> 
     One by one, in a transaction of the caller's, a refund of one step would stand locked before
     the row of the next. Raises NotFound, InvalidState when all steps have ended.
     """
-    workflow = reading.workflow_of(workflow_id, organization_id)
+    workflow = lookup.workflow_of(workflow_id, organization_id)
     with transaction.atomic():
         steps = _locked_steps(workflow)
         # The last one first: what hangs on a step is asked to end before it is.
         ending_now = [step for step in reversed(steps) if _leaves(step)]
         _end(ending_now)
-    return reading.workflow_of(workflow.pk)
+    return lookup.workflow_of(workflow.pk)
 
 
 def _locked_steps(workflow: Workflow) -> list[Task]:

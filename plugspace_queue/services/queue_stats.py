@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from django.db.models import Count
 
 from plugspace_queue import crossing
-from plugspace_queue.door import own_stats, validating
 from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.services import arguments, organization_stats
 from plugspace_queue.types import State, TaskType
 
 FRESH_FOR = 1.0
@@ -45,7 +45,7 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
 
     Raises ValidationRefused, Unavailable.
     """
-    kinds = list(TaskType) if task_type is None else [validating.word("type", task_type, TaskType)]
+    kinds = list(TaskType) if task_type is None else [arguments.word("type", task_type, TaskType)]
     held = _recent(max_age) if max_age > 0 else _held(kinds)
     ended = {row.type: row for row in QueueSettings.objects.filter(type__in=kinds)}
     return [
@@ -64,7 +64,7 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
 def forget() -> None:
     """Count anew when asked next, for organizations too."""
     global _counted_at
-    own_stats.forget()
+    organization_stats.forget()
     with _lock:
         _counted_at = float("-inf")
 

@@ -10,12 +10,15 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import mirrors, quotas
-from plugspace_queue.door import reading, submitting, validating
-from plugspace_queue.door.admission import Admitted, admit
+from plugspace_queue import mirrors, publishing, quotas
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.models import Dependency, Task, Workflow
+from plugspace_queue.policies import Tenant
 from plugspace_queue.rules import lifecycle
+from plugspace_queue.schemas.requests import refuse
+from plugspace_queue.services import lookup
+from plugspace_queue.services.admission import Admission, with_tiers_of
+from plugspace_queue.services.submission import alias
 from plugspace_queue.types import State
 
 RETRYABLE = lifecycle.FINAL - {State.COMPLETE}
@@ -39,7 +42,7 @@ _FRESH: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class RetryCharge:
     """How a retry is paid: charged like a submit, or free with a reason."""
 
     charge: bool
@@ -48,79 +51,85 @@ class Terms:
 
     def __post_init__(self) -> None:
         if not self.charge and not self.reason.strip():
-            validating.refuse("reason", "is needed for a retry that is not charged")
+            refuse("reason", "is needed for a retry that is not charged")
 
 
-def retry(task_id: object, terms: Terms, organization_id: str | None = None) -> Task:
+def retry(task_id: object, terms: RetryCharge, organization_id: str | None = None) -> Task:
     """Let a task run again; it waits, or is blocked while a parent has not ended.
 
     Raises NotFound, InvalidState, and what the gates of a submit raise.
     """
-    task = reading.task_of(task_id, organization_id)
-    admitted = admit(task.organization_id, limit_requests=terms.limit_requests)
-    _require_retryable(task)
+    task = lookup.task_of(task_id, organization_id)
+    with Admission(task.organization_id, limit_requests=terms.limit_requests) as admission:
+        _require_retryable(task)
     now = timezone.now()
-    with transaction.atomic(using=submitting.alias()):
-        _open_again([task], _open_parents([task.pk]), terms, admitted, now)
-        if task.workflow_id is not None:
-            mirrors.promise_workflow(task.workflow_id)
-    return reading.task_of(task.pk)
+
+    def attempt() -> None:
+        with transaction.atomic(using=alias()):
+            _open_again([task], _open_parents([task.pk]), terms, admission.tenant, now)
+            if task.workflow_id is not None:
+                mirrors.promise_workflow(task.workflow_id)
+
+    with_tiers_of([admission], attempt)
+    return lookup.task_of(task.pk)
 
 
 def retry_workflow(
-    workflow_id: object, terms: Terms, organization_id: str | None = None
+    workflow_id: object, terms: RetryCharge, organization_id: str | None = None
 ) -> Workflow:
     """Go on from the step that did not complete; those after it are blocked again.
 
     Raises NotFound, InvalidState while a step is open or when all are complete, and what the
     gates of a submit raise.
     """
-    workflow = reading.workflow_of(workflow_id, organization_id)
-    admitted = admit(workflow.organization_id, limit_requests=terms.limit_requests)
-    steps = sorted(workflow.tasks.all(), key=lambda step: step.step or 0)
-    _require_ended(workflow, steps)
+    workflow = lookup.workflow_of(workflow_id, organization_id)
+    with Admission(workflow.organization_id, limit_requests=terms.limit_requests) as admission:
+        steps = sorted(workflow.tasks.all(), key=lambda step: step.step or 0)
+        _require_ended(workflow, steps)
     ended = [step for step in steps if step.state in RETRYABLE]
     now = timezone.now()
-    with transaction.atomic(using=submitting.alias()):
-        # Steps that run again themselves are open parents to those after them.
-        reopened = {step.pk for step in ended}
-        _open_again(ended, _open_parents(reopened, reopened), terms, admitted, now)
-        mirrors.promise_workflow(workflow.pk)
-    return reading.workflow_of(workflow.pk)
+
+    def attempt() -> None:
+        with transaction.atomic(using=alias()):
+            # Steps that run again themselves are open parents to those after them.
+            reopened = {step.pk for step in ended}
+            _open_again(ended, _open_parents(reopened, reopened), terms, admission.tenant, now)
+            mirrors.promise_workflow(workflow.pk)
+
+    with_tiers_of([admission], attempt)
+    return lookup.workflow_of(workflow.pk)
 
 
 def _open_again(
     tasks: Sequence[Task],
     open_parents: Mapping[UUID, int],
-    terms: Terms,
-    admitted: Admitted,
+    terms: RetryCharge,
+    tenant: Tenant,
     now: datetime,
 ) -> None:
-    # Rows first, then the counter: the order in which everybody locks.
+    # Rows first, then the counter: the order of locks everywhere.
     month = quotas.month_of(now) if terms.charge else ""
     for task in tasks:
         _move(task, open_parents.get(task.pk, 0), month, now)
     if terms.charge:
-        counters = _charge(tasks, terms, admitted, now)
+        counters = _charge(tasks, terms, tenant, now)
     else:
         counters = []
         for task in tasks:
             quotas.note_free_run(task, now, terms.reason)
     again = Task.objects.filter(pk__in=[task.pk for task in tasks])
-    submitting.keep_promises(list(again.order_by("pk")), counters)
+    publishing.publish_new_on_commit(list(again.order_by("pk")), counters)
 
 
 def _charge(
-    tasks: Sequence[Task], terms: Terms, admitted: Admitted, now: datetime
+    tasks: Sequence[Task], terms: RetryCharge, tenant: Tenant, now: datetime
 ) -> list[quotas.Counter]:
     return quotas.reserve(
-        admitted.organization_id,
-        Counter(task.type for task in tasks),
-        admitted.plan.quotas,
+        quotas.charges_of(tasks, {tenant.organization_id: tenant}, now),
         now,
         task_id=tasks[0].pk if len(tasks) == 1 else None,
         note=terms.reason or "retry by hand",
-    ).counters
+    )
 
 
 def _move(task: Task, open_deps: int, month: str, now: datetime) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plugspace_queue.door import validating
 from plugspace_queue.schemas.architecture import ArchitectureOutput
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.design import DesignOutput
 from plugspace_queue.schemas.inputs import (
+    INPUTS,
     AnalyzeOptions,
     ArchitectContext,
     ArchitectOptions,
@@ -16,6 +16,7 @@ from plugspace_queue.schemas.inputs import (
     Prompt,
     WebAddress,
 )
+from plugspace_queue.schemas.requests import refuse, stored_input
 from plugspace_queue.types import TaskType
 
 _DESIGNS = {"industry", "style", "brandColors", "referenceImage", "mood"}
@@ -58,7 +59,7 @@ def step_inputs(steps: Sequence[TaskType], given: Given) -> list[Given]:
     inputs = []
     for step in steps:
         taken = _TAKE[step](given, made)
-        inputs.append(validating.task_input(step, taken))
+        inputs.append(stored_input(INPUTS[step], taken))
         made.add(step)
     return inputs
 
@@ -133,4 +134,4 @@ def _present(**values: Any) -> Given:
 
 
 def _refuse(field: str, message: str) -> None:
-    validating.refuse(f"input.{field}", message)
+    refuse(f"input.{field}", message)

@@ -6,9 +6,13 @@ from typing import Any
 from django.db import transaction
 
 from plugspace_queue import mirrors
-from plugspace_queue.door import admission, submitting, validating
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.models import Organization, TierPolicy
+from plugspace_queue.policies import is_organization_id
+from plugspace_queue.schemas.requests import refuse
+from plugspace_queue.services import arguments
+from plugspace_queue.services.admission import known
+from plugspace_queue.services.submission import alias
 
 LONGEST_NAME = 200
 FIELDS = {"id", "tier", "name"}
@@ -25,13 +29,13 @@ def set_organization(
     """
     _require_id(organization_id)
     changes = _changes(tier, name, _known_tiers())
-    with transaction.atomic(using=submitting.alias()):
+    with transaction.atomic(using=alias()):
         row, is_new = Organization.objects.get_or_create(pk=organization_id, defaults=changes)
         if changes and not is_new:
             for field, value in changes.items():
                 setattr(row, field, value)
             row.save(update_fields=list(changes))
-    return admission.known(organization_id)
+    return known(organization_id)
 
 
 def change_organization(organization_id: object, changes: Mapping[str, Any]) -> Organization:
@@ -40,15 +44,15 @@ def change_organization(organization_id: object, changes: Mapping[str, Any]) -> 
     Raises OrganizationUnknown, ValidationRefused.
     """
     for field in set(changes) - CHANGEABLE:
-        validating.refuse(str(field), "is not known")
-    with transaction.atomic(using=submitting.alias()):
-        row = admission.known(organization_id)
+        refuse(str(field), "is not known")
+    with transaction.atomic(using=alias()):
+        row = known(organization_id)
         columns = _columns(changes)
         for field, value in columns.items():
             setattr(row, field, value)
         if columns:
             row.save(update_fields=list(columns))
-    return admission.known(organization_id)
+    return known(organization_id)
 
 
 def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
@@ -61,7 +65,7 @@ def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
     wanted = {
         row.pk: row for row in (_row(index, given, tiers) for index, given in enumerate(rows))
     }
-    with transaction.atomic(using=submitting.alias()):
+    with transaction.atomic(using=alias()):
         Organization.objects.bulk_create(
             wanted.values(),
             batch_size=BATCH,
@@ -76,7 +80,7 @@ def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
 def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
     try:
         for field in set(given) - FIELDS:
-            validating.refuse(str(field), "is not known")
+            refuse(str(field), "is not known")
         _require_id(given.get("id"))
         fields = _changes(given.get("tier"), given.get("name") or "", tiers)
         return Organization(id=given["id"], **fields)
@@ -86,8 +90,8 @@ def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
 
 
 def _require_id(organization_id: object) -> None:
-    if not admission.is_organization_id(organization_id):
-        validating.refuse("id", "must be 1 to 64 letters, digits, - or _")
+    if not is_organization_id(organization_id):
+        refuse("id", "must be 1 to 64 letters, digits, - or _")
 
 
 def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,9 +101,9 @@ def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
         columns |= _changes("" if given is None else given, "", _known_tiers())
     if "name" in changes:
         given = changes["name"]
-        columns["name"] = given if given == "" else validating.name("name", given, LONGEST_NAME)
+        columns["name"] = given if given == "" else arguments.name("name", given, LONGEST_NAME)
     if "is_suspended" in changes:
-        columns["is_suspended"] = validating.truth("is_suspended", changes["is_suspended"])
+        columns["is_suspended"] = arguments.truth("is_suspended", changes["is_suspended"])
     return columns
 
 
@@ -107,10 +111,10 @@ def _changes(tier: object, name: object, tiers: set[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if tier is not None:
         if tier != "" and str(tier) not in tiers:
-            validating.refuse("tier", f"must be one of {', '.join(sorted(tiers))}")
+            refuse("tier", f"must be one of {', '.join(sorted(tiers))}")
         changes["tier_id"] = str(tier) or None
     if name:
-        changes["name"] = validating.name("name", name, LONGEST_NAME)
+        changes["name"] = arguments.name("name", name, LONGEST_NAME)
     return changes
 
 
