@@ -7,12 +7,13 @@ from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import events, metrics, mirrors, publishing, tasklog
-from plugspace_queue.engine.store import Settlement
+from plugspace_queue import metrics, mirrors, publishing, task_log
+from plugspace_queue.broker.task_store import Settlement
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.events import publish
 from plugspace_queue.models import Task
 from plugspace_queue.schemas.task import without_internals
-from plugspace_queue.tasklog import EndedAttempt
-from plugspace_queue.types import EventName, State
+from plugspace_queue.task_log import EndedAttempt
 
 _ENDED: dict[State, tuple[EventName, ...]] = {
     State.CANCELLED: (EventName.CANCELLED, EventName.FAILED),
@@ -30,9 +31,9 @@ def ended(tasks: Sequence[Task]) -> None:
 
 def attempt_ended(attempt: EndedAttempt) -> None:
     """Log how an attempt ended, and send the signal of one that failed."""
-    tasklog.attempt_ended(attempt)
+    task_log.attempt_ended(attempt)
     if attempt.is_failure:
-        events.tell_failed_attempt(attempt)
+        publish.tell_failed_attempt(attempt)
 
 
 def failure(code: str, message: str) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def with_last_event(told: Settlement, task: Task) -> Settlement:
     if name is None:
         return told
     data = {"error": without_internals(task.error)} if task.error else {"result": task.result}
-    return told._replace(event=events.text_for(told, events.payload(name, task, **data)))
+    return told._replace(event=publish.text_for(told, publish.payload(name, task, **data)))
 
 
 def _tell_ended(tasks: Sequence[Task]) -> None:
@@ -60,7 +61,7 @@ def _tell_ended(tasks: Sequence[Task]) -> None:
     )
     publishing.refresh_snapshots(tasks)
     mirrors.write_workflows(sorted({task.workflow_id for task in tasks if task.workflow_id}))
-    events.emit_all(
+    publish.emit_all(
         (name, task, {"error": without_internals(task.error or {})})
         for task in tasks
         for name in _ENDED[State(task.state)]

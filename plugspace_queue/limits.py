@@ -2,10 +2,10 @@
 
 import contextlib
 
-from plugspace_queue import crossing, metrics
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Sent
-from plugspace_queue.engine.store import Window
+from plugspace_queue import metrics
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Sent
+from plugspace_queue.broker.task_store import Window
 from plugspace_queue.errors import RequestRateLimited, Unavailable
 from plugspace_queue.policies import Plan
 
@@ -18,12 +18,12 @@ class Hit:
 
     def __init__(self, organization_id: str, plan: Plan) -> None:
         self._plan = plan
-        call = store.hit_request_window(
+        call = task_store.hit_request_window(
             organization_id, plan.request_limit, int(plan.request_window * 1000)
         )
         self._sent: Sent[Window] | None = None
         with contextlib.suppress(Unavailable):
-            self._sent = crossing.begin(call)
+            self._sent = routing.begin(call)
 
     def take(self) -> Window | None:
         """The window after the request; None when Redis is away and it passes uncounted.

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue import events
-from plugspace_queue.engine import verbs
+from plugspace_queue.domain.enums import EventName, Kind, State, Status, TaskType
+from plugspace_queue.events import publish
 from plugspace_queue.explain import service
 from plugspace_queue.models import Organization, Task, Workflow
 from plugspace_queue.policies import QueuePolicy
 from plugspace_queue.processing import registry
+from plugspace_queue.rq import verbs
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.requests import TaskRequest
 from plugspace_queue.services import (
@@ -30,7 +31,6 @@ from plugspace_queue.services.idempotency import SubmitResult
 from plugspace_queue.services.queue_stats import QueueStats
 from plugspace_queue.services.retries import RetryCharge
 from plugspace_queue.services.workflow_submission import WorkflowHandle, submit_workflow
-from plugspace_queue.types import EventName, Kind, State, Status, TaskType
 
 Id = uuid.UUID | str
 
@@ -236,11 +236,11 @@ class QueueManager:
         In a thread of this process, whichever process the event happened in. Raises ValueError
         for a name that nobody sends.
         """
-        events.on(name, fn, since=since)
+        publish.on(name, fn, since=since)
 
     def close(self) -> None:
         """Stop this process's listeners."""
-        events.close()
+        publish.close()
 
     def cancel(self, id: Id, organization_id: str | None = None) -> State:
         """Cancel a task; its state now: cancelled, or as it was while a worker has a say yet.

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import connections, router
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.db.recordset import prepared_cursor
+from plugspace_queue.domain.catalog import CATALOG
+from plugspace_queue.domain.enums import Policy, TaskType, Tier
+from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy
 from plugspace_queue.models.organization import ORGANIZATION_ID
-from plugspace_queue.models.rowset import prepared_cursor
-from plugspace_queue.rules.catalog import CATALOG
-from plugspace_queue.rules.tiers import TIERS
-from plugspace_queue.types import Policy, TaskType, Tier
 
 Number = TypeVar("Number", int, float)
 

@@ -9,18 +9,19 @@ from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import crossing, events, quotas
+from plugspace_queue import quotas
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.broker.task_store import Entry, Note, Settlement
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Call
-from plugspace_queue.engine.store import Entry, Note, Settlement
+from plugspace_queue.domain import json_text
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.lifecycle import STARTABLE
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.events import publish as events
 from plugspace_queue.models import Task
 from plugspace_queue.quotas import Counter
-from plugspace_queue.rules import jsontext
-from plugspace_queue.rules.lifecycle import STARTABLE
 from plugspace_queue.schemas.task import ALWAYS, UNCOUNTED, copy_of, text_of
-from plugspace_queue.types import State
 
 
 def publish_on_commit(tasks: Iterable[Task]) -> None:
@@ -43,14 +44,14 @@ def publish_new_on_commit(tasks: Sequence[Task], counters: Sequence[Counter] = (
     first, so that no start is told before it. What is lost without Redis is made good by the
     relay and the reconciler.
     """
-    added = [events.added(task) for task in tasks]
-    extra = [*events.announcements(added, tasks), *quotas.mirrored(counters)]
+    added = [publish.added(task) for task in tasks]
+    extra = [*publish.announcements(added, tasks), *quotas.mirrored(counters)]
     calls = _calls(tasks)
 
     def send() -> None:
-        events.signal_added(tasks, added)
+        publish.signal_added(tasks, added)
         with contextlib.suppress(Unavailable):
-            crossing.ask_everywhere(calls, extra)
+            routing.ask_everywhere(calls, extra)
 
     _on_commit(send)
 
@@ -66,7 +67,7 @@ def publish(tasks: Iterable[Task]) -> int:
     Of blocked ones there is only a snapshot, until they are released. Raises Unavailable; doing
     it twice does no harm.
     """
-    return sum(crossing.ask_everywhere(_calls(list(tasks))))
+    return sum(routing.ask_everywhere(_calls(list(tasks))))
 
 
 def _calls(tasks: Sequence[Task]) -> Mapping[str, Sequence[Call[int]]]:
@@ -78,7 +79,7 @@ def _calls(tasks: Sequence[Task]) -> Mapping[str, Sequence[Call[int]]]:
         if task.state in STARTABLE:
             entries[task.type.lower()].append(entry_of(task))
     for queue, of_queue in entries.items():
-        calls[queue] += store.submit_all(queue, of_queue)
+        calls[queue] += task_store.submit_all(queue, of_queue)
     return calls
 
 
@@ -90,7 +91,7 @@ def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
     """Write `plugspace:task:{id}` of tasks that nobody will run now; lost without Redis."""
     with contextlib.suppress(Unavailable):
-        crossing.ask_everywhere(_snapshots(tasks))
+        routing.ask_everywhere(_snapshots(tasks))
 
 
 def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
@@ -106,8 +107,8 @@ def _snapshot(queue: str, task: Task) -> Call[int]:
     text, values = copy_of(task)
     ttl = _ttl(task, is_heavy=values is not None)
     if values is None:
-        return store.snapshot(str(task.pk), text, ttl)
-    return store.keep_task(queue, str(task.pk), task.organization_id, text, values, ttl)
+        return task_store.snapshot(str(task.pk), text, ttl)
+    return task_store.keep_task(queue, str(task.pk), task.organization_id, text, values, ttl)
 
 
 def settlement_of(task: Task, **fields: Any) -> Settlement:
@@ -116,7 +117,7 @@ def settlement_of(task: Task, **fields: Any) -> Settlement:
     With `tells_result` its event is to come without the result (`events.text_for`).
     """
     result = text_of(task, "result") if task.state == State.COMPLETE else ""
-    size = jsontext.bytes_of(result)
+    size = json_text.bytes_of(result)
     is_large = size > get_settings().snapshot_limit
     # A small one is always told. Any other would make the copy's values count a second time.
     is_apart = size > ALWAYS

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from django.db import connections, router, transaction
 
-from plugspace_queue import crossing, policies
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Call
+from plugspace_queue import policies
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.db.insert import insert_row
 from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
 from plugspace_queue.models import reserve as db
-from plugspace_queue.models.insert import insert_row
 from plugspace_queue.models.reserve import Charge, Line
 from plugspace_queue.policies import Tenant
 
@@ -149,14 +149,14 @@ def _returned(sql: str, params: Sequence[str | int]) -> tuple[int, int] | None:
 
 def mirrored(counters: Iterable[Counter]) -> list[Call[bool]]:
     """The calls that write these counts to Redis, unless a newer one is there."""
-    return [store.mirror_usage(entry.account, entry.used, entry.version) for entry in counters]
+    return [task_store.mirror_usage(entry.account, entry.used, entry.version) for entry in counters]
 
 
 def mirror_on_commit(counters: Sequence[Counter]) -> None:
     """Redis hears of the new counts once they are true."""
     if counters:
         calls = mirrored(counters)
-        transaction.on_commit(lambda: crossing.tell(calls), using=_alias(), robust=True)
+        transaction.on_commit(lambda: routing.tell(calls), using=_alias(), robust=True)
 
 
 def _refusal(charge: Charge) -> QueueError:

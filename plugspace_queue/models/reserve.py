@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from django.db import connections, models
 
-from plugspace_queue.models.insert import bound, insert_row, mark_stored, type_name
+from plugspace_queue.db.insert import bound, insert_row, mark_stored, type_name
+from plugspace_queue.db.recordset import prepared, prepared_cursor
+from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.models.organization import Organization
-from plugspace_queue.models.rowset import prepared, prepared_cursor
 from plugspace_queue.models.task import Task
 from plugspace_queue.models.usage import MonthlyUsage, UsageEntry
-from plugspace_queue.rules.tiers import UNLIMITED
 
 
 class Charge(NamedTuple):

@@ -28,12 +28,12 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import Kind
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.text import all_clean, is_clean
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
-from plugspace_queue.ids import parse_id
-from plugspace_queue.rules.text import all_clean, is_clean
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.schemas.inputs import INPUTS
-from plugspace_queue.types import Kind
 
 LONGEST_ID = 128
 LONGEST_KEY = 255

@@ -4,7 +4,7 @@ import unicodedata
 from enum import StrEnum
 from typing import TypeVar
 
-from plugspace_queue.rules.text import is_clean
+from plugspace_queue.domain.text import is_clean
 from plugspace_queue.schemas.requests import LONGEST_ID, refuse
 
 Word = TypeVar("Word", bound=StrEnum)

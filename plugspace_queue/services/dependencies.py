@@ -5,11 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.models import Dependency, Task
-from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.requests import CallerContext, TaskRequest, canonical
-from plugspace_queue.types import State
 
 DEFAULT_MAX_ITERATIONS = 10
 LONGEST_HISTORY = 100

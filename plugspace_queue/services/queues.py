@@ -8,20 +8,20 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from plugspace_queue import crossing, mirrors, policies, publishing
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Call
+from plugspace_queue import mirrors, policies, publishing
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Policy, State, TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.models.task import OPEN_VALUES
 from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW, QueuePolicy
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import arguments, lookup
 from plugspace_queue.services.admission import known
 from plugspace_queue.services.submission import alias
-from plugspace_queue.types import Policy, State, TaskType
 
 
 def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
@@ -196,11 +196,11 @@ def set_priority(task_id: object, priority: object, organization_id: str | None 
 
 def _move_in_line(task: Task) -> None:
     queue, task_id = TaskType(task.type).queue_name, str(task.pk)
-    calls: list[Call[Any]] = [store.set_band(queue, task_id, task.priority)]
+    calls: list[Call[Any]] = [task_store.set_band(queue, task_id, task.priority)]
     if task.state in lifecycle.STARTABLE:
-        calls.append(store.withdraw(queue, [task_id]))
+        calls.append(task_store.withdraw(queue, [task_id]))
     try:
-        crossing.ask_all(calls, queue)
+        routing.ask_all(calls, queue)
     except Unavailable:
         # It goes on in its old band: order is lost, the task is not.
         return

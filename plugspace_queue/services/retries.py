@@ -11,15 +11,15 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue import mirrors, publishing, quotas
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.models import Dependency, Task, Workflow
 from plugspace_queue.policies import Tenant
-from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import lookup
 from plugspace_queue.services.admission import Admission, with_tiers_of
 from plugspace_queue.services.submission import alias
-from plugspace_queue.types import State
 
 RETRYABLE = lifecycle.FINAL - {State.COMPLETE}
 

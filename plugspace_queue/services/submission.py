@@ -14,17 +14,17 @@ from django.utils import timezone
 
 from plugspace_queue import publishing, quotas
 from plugspace_queue.conf import get_settings
+from plugspace_queue.db.insert import insert_tasks, unsaved
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.ids import new_id
+from plugspace_queue.domain.tiers import accepted_priority
 from plugspace_queue.errors import PermissionRefused, QueueError, QuotaExceeded
-from plugspace_queue.ids import new_id
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
-from plugspace_queue.models.insert import insert_tasks, unsaved
 from plugspace_queue.policies import Plan, Tenant, queue_settings
-from plugspace_queue.rules.tiers import accepted_priority
 from plugspace_queue.schemas.requests import LONGEST_KEY, TaskRequest, fingerprint_of, refuse
 from plugspace_queue.services import dependencies, idempotency
 from plugspace_queue.services.admission import Admission, with_tiers_of
 from plugspace_queue.services.idempotency import SubmitResult
-from plugspace_queue.types import State
 
 # Room behind the key of a bulk for the place of an item.
 LONGEST_BULK_KEY = LONGEST_KEY - 15

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.schemas.architecture import ArchitectureOutput
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.design import DesignOutput
@@ -17,7 +18,6 @@ from plugspace_queue.schemas.inputs import (
     WebAddress,
 )
 from plugspace_queue.schemas.requests import refuse, stored_input
-from plugspace_queue.types import TaskType
 
 _DESIGNS = {"industry", "style", "brandColors", "referenceImage", "mood"}
 _ARCHITECTS = {"industry", "style", "features", "targetAudience", "budget", "timeline"}

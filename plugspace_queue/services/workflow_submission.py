@@ -12,17 +12,17 @@ from django.utils import timezone
 
 from plugspace_queue import mirrors
 from plugspace_queue.conf import get_settings
+from plugspace_queue.db.insert import unsaved
+from plugspace_queue.domain.enums import Kind, State, TaskType
+from plugspace_queue.domain.ids import new_id
+from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.errors import InvalidState, NotFound
-from plugspace_queue.ids import new_id
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
-from plugspace_queue.models.insert import unsaved
 from plugspace_queue.policies import Tenant
-from plugspace_queue.rules.kinds import PURPOSES, steps_of
 from plugspace_queue.schemas.requests import WorkflowRequest, refuse, stored_input
 from plugspace_queue.services import dependencies, idempotency, submission
 from plugspace_queue.services.admission import Admission, with_tiers_of
 from plugspace_queue.services.workflow_definitions import WorkflowInput, step_inputs
-from plugspace_queue.types import Kind, State, TaskType
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from redis import Redis
 from redis.connection import AbstractConnection
 
 from plugspace_queue import queue_manager, signals
-from plugspace_queue.engine import scripts
+from plugspace_queue.broker import scripts
 from plugspace_queue.errors import QueueError
 from plugspace_queue.models import (
     Dependency,
@@ -229,7 +229,7 @@ def heard() -> Iterator[list[str]]:
 
 def load_scripts(redis: Redis) -> None:
     """Have the server know every script, so that it is not the first caller who sends them."""
-    for file in resources.files("plugspace_queue.engine.lua").iterdir():
+    for file in resources.files("plugspace_queue.broker.lua").iterdir():
         name, _, suffix = file.name.rpartition(".")
         if suffix == "lua" and not name.startswith("_"):
             redis.script_load(scripts.source(name))

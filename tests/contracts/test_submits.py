@@ -16,8 +16,8 @@ from django.utils import timezone
 from redis import Redis
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task, TierPolicy
-from plugspace_queue.types import State
 from tests.contracts.submits import Recorder, add, add_all, load_scripts, start
 from tests.factories import make_organization, make_task
 
