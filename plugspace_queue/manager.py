@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from plugspace_queue.domain.enums import EventName, Kind, State, Status, TaskType
-from plugspace_queue.events import publish
+from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
 from plugspace_queue.models import Organization, Task, Workflow
 from plugspace_queue.policies import QueuePolicy
 from plugspace_queue.processing import registry
-from plugspace_queue.rq import verbs
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.requests import TaskRequest
 from plugspace_queue.services import (
@@ -236,11 +235,11 @@ class QueueManager:
         In a thread of this process, whichever process the event happened in. Raises ValueError
         for a name that nobody sends.
         """
-        publish.on(name, fn, since=since)
+        listeners.on(name, fn, since=since)
 
     def close(self) -> None:
         """Stop this process's listeners."""
-        publish.close()
+        listeners.close()
 
     def cancel(self, id: Id, organization_id: str | None = None) -> State:
         """Cancel a task; its state now: cancelled, or as it was while a worker has a say yet.
@@ -369,13 +368,3 @@ class QueueManager:
 
 
 queue_manager = QueueManager()
-
-# RQ's own cancel and requeue on our ids do what the manager does; staff is behind them.
-verbs.install(
-    verbs.Verbs(
-        cancel=queue_manager.cancel,
-        retry=lambda task_id, reason: queue_manager.retry(
-            task_id, charge=False, reason=reason, limit_requests=False
-        ),
-    )
-)

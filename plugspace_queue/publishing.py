@@ -44,12 +44,12 @@ def publish_new_on_commit(tasks: Sequence[Task], counters: Sequence[Counter] = (
     first, so that no start is told before it. What is lost without Redis is made good by the
     relay and the reconciler.
     """
-    added = [publish.added(task) for task in tasks]
-    extra = [*publish.announcements(added, tasks), *quotas.mirrored(counters)]
+    added = [events.added(task) for task in tasks]
+    extra = [*events.announcements(added, tasks), *quotas.mirrored(counters)]
     calls = _calls(tasks)
 
     def send() -> None:
-        publish.signal_added(tasks, added)
+        events.signal_added(tasks, added)
         with contextlib.suppress(Unavailable):
             routing.ask_everywhere(calls, extra)
 

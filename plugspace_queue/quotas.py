@@ -16,11 +16,11 @@ from django.db import connections, router, transaction
 from plugspace_queue import policies
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
+from plugspace_queue.db import reserve as db
 from plugspace_queue.db.insert import insert_row
+from plugspace_queue.db.reserve import Charge, Line
 from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
-from plugspace_queue.models import reserve as db
-from plugspace_queue.models.reserve import Charge, Line
 from plugspace_queue.policies import Tenant
 
 _TABLE = MonthlyUsage._meta.db_table
