@@ -137,10 +137,12 @@ def watch(holder: Holder, end: Callable[[], object]) -> Callable[[], None]:
     global _watch
     ticket = object()
     with _lock:
-        _watched[ticket] = holder, end
         if _watch is None:
-            _watch = _Watch()
-            _watch.start()
+            made = _Watch()
+            # A process that has no thread left raises here; the next stream tries again.
+            made.start()
+            _watch = made
+        _watched[ticket] = holder, end
     return lambda: _forget(ticket)
 
 
