@@ -11,6 +11,7 @@ from typing import Any
 from plugspace_queue.domain.enums import EventName, Kind, State, Status, TaskType
 from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
+from plugspace_queue.metrics import RefusalsCounted
 from plugspace_queue.models import Organization, Task, Workflow
 from plugspace_queue.policies import QueuePolicy
 from plugspace_queue.processing import registry
@@ -25,7 +26,7 @@ from plugspace_queue.services import (
     retries,
     submission,
 )
-from plugspace_queue.services.calls import RefusalsCounted, database_needed, twin
+from plugspace_queue.services.calls import database_needed, twin
 from plugspace_queue.services.idempotency import SubmitResult
 from plugspace_queue.services.queue_stats import QueueStats
 from plugspace_queue.services.retries import RetryCharge

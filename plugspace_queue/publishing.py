@@ -1,27 +1,40 @@
 """Publishes tasks from SQL to Redis: when their transaction commits, and again by the relay."""
 
 import contextlib
+import json
 import uuid
+from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import router, transaction
+from django.utils import timezone
 
-from plugspace_queue import quotas
+from plugspace_queue import metrics
 from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.routing import ANY_QUEUE
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.broker.task_store import Entry, Note, Settlement
+from plugspace_queue.broker.task_store import MOST_ENTRIES, Entry, Note, Settlement
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import json_text
-from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.domain.lifecycle import STARTABLE
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import publish as events
 from plugspace_queue.models import Task
 from plugspace_queue.quotas import Counter
-from plugspace_queue.schemas.task import ALWAYS, UNCOUNTED, copy_of, text_of
+from plugspace_queue.schemas.task import (
+    ALWAYS,
+    UNCOUNTED,
+    Copy,
+    added_event,
+    copy_of,
+    new_copy,
+    text_of,
+)
+from plugspace_queue.signals import SIGNALS
 
 
 def publish_on_commit(tasks: Iterable[Task]) -> None:
@@ -37,23 +50,45 @@ def publish_ids_on_commit(task_ids: Iterable[uuid.UUID]) -> None:
         _on_commit(lambda: publish_ids(ids))
 
 
-def publish_new_on_commit(tasks: Sequence[Task], counters: Sequence[Counter] = ()) -> None:
+def publish_new_on_commit(
+    tasks: Sequence[Task], counters: Sequence[Counter] = (), *, are_new: bool = True
+) -> None:
     """Tell of tasks that were just stored, and of their counters, when the transaction commits.
+
+    Those that were there before, and run again, are not new.
 
     Everything is put into words before the commit and sent in one round trip after it: `taskAdded`
     first, so that no start is told before it. What is lost without Redis is made good by the
     relay and the reconciler.
     """
-    added = [events.added(task) for task in tasks]
-    extra = [*events.announcements(added, tasks), *quotas.mirrored(counters)]
-    calls = _calls(tasks)
+    now = timezone.now()
+    added = [added_event(task, now) for task in tasks]
+    used = [task_store.mirror_usage(one.account, one.used, one.version) for one in counters]
+    extra = [*_announcements(tasks, added), *used]
+    calls = _calls(tasks, entry_of_new if are_new else entry_of)
 
     def send() -> None:
-        events.signal_added(tasks, added)
+        _count_and_signal(tasks, added)
         with contextlib.suppress(Unavailable):
             routing.ask_everywhere(calls, extra)
 
     _on_commit(send)
+
+
+def _announcements(tasks: Sequence[Task], added: Sequence[str]) -> list[Call[bool]]:
+    """The calls that append these events to the stream."""
+    pairs = zip(tasks, added, strict=True)
+    notes = [Note(str(task.pk), event=event) for task, event in pairs]
+    starts = range(0, len(notes), MOST_ENTRIES)
+    return [task_store.announce(ANY_QUEUE, notes[start : start + MOST_ENTRIES]) for start in starts]
+
+
+def _count_and_signal(tasks: Sequence[Task], added: Sequence[str]) -> None:
+    """Count tasks that were stored, and send the signal of each where somebody receives it."""
+    metrics.add(Counts(f"{metrics.ADDED.name}|{task.type}|{task.priority}" for task in tasks))
+    if SIGNALS[EventName.ADDED].has_listeners():
+        for task, event in zip(tasks, added, strict=True):
+            events.tell(EventName.ADDED, task, json.loads(event))
 
 
 def _on_commit(act: Callable[[], object]) -> None:
@@ -67,17 +102,19 @@ def publish(tasks: Iterable[Task]) -> int:
     Of blocked ones there is only a snapshot, until they are released. Raises Unavailable; doing
     it twice does no harm.
     """
-    return sum(routing.ask_everywhere(_calls(list(tasks))))
+    return sum(routing.ask_everywhere(_calls(list(tasks), entry_of)))
 
 
-def _calls(tasks: Sequence[Task]) -> Mapping[str, Sequence[Call[int]]]:
+def _calls(
+    tasks: Sequence[Task], entry: Callable[[Task], Entry]
+) -> Mapping[str, Sequence[Call[int]]]:
     """The calls that put these into their lines, by queue."""
     # Before the lines: a release, which may follow at once, writes a newer one.
     calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
     entries: dict[str, list[Entry]] = defaultdict(list)
     for task in tasks:
         if task.state in STARTABLE:
-            entries[task.type.lower()].append(entry_of(task))
+            entries[task.type.lower()].append(entry(task))
     for queue, of_queue in entries.items():
         calls[queue] += task_store.submit_all(queue, of_queue)
     return calls
@@ -156,7 +193,16 @@ def _ttl(task: Task, *, is_heavy: bool) -> int:
 
 def entry_of(task: Task) -> Entry:
     """What the submit script needs to know of a task."""
-    text, values = copy_of(task)
+    return _entry(task, copy_of(task))
+
+
+def entry_of_new(task: Task) -> Entry:
+    """The same for a task that was never started."""
+    return _entry(task, new_copy(task))
+
+
+def _entry(task: Task, copy: Copy) -> Entry:
+    text, values = copy
     return Entry(
         task_id=str(task.pk),
         band=task.priority,

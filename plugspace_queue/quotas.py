@@ -16,9 +16,8 @@ from django.db import connections, router, transaction
 from plugspace_queue import policies
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.db import reserve as db
-from plugspace_queue.db.insert import insert_row
-from plugspace_queue.db.reserve import Charge, Line
+from plugspace_queue.db import insert
+from plugspace_queue.db.insert import Charge, Line, insert_row
 from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
 from plugspace_queue.policies import Tenant
@@ -55,7 +54,8 @@ def month_of(now: datetime) -> str:
     >>> month_of(datetime(2026, 3, 31, 23, 59, tzinfo=UTC))
     '2026-03'
     """
-    return f"{now.astimezone(UTC):%Y-%m}"
+    moment = now.astimezone(UTC)
+    return f"{moment.year:04d}-{moment.month:02d}"
 
 
 def end_of_month(month: str) -> datetime:
@@ -68,17 +68,16 @@ def end_of_month(month: str) -> datetime:
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
-def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], now: datetime) -> list[Charge]:
-    """What these tasks take from the quotas of this month, in the order in which rows are locked.
+def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], month: str) -> list[Charge]:
+    """What these tasks take from the quotas of a month, in the order in which rows are locked.
 
     `tenants` holds the organization of each task by its id.
     """
-    month = month_of(now)
     units = CountsOf((task.organization_id, task.type) for task in tasks)
     found = []
     for (organization_id, task_type), count in sorted(units.items()):
         tenant = tenants[organization_id]
-        limit = tenant.plan.quota(task_type)
+        limit = int(tenant.plan.quotas.get(task_type, 0))
         found.append(Charge(organization_id, task_type, month, count, limit, tenant.tier))
     return found
 
@@ -99,7 +98,7 @@ def reserve(
     The caller tells Redis of the counters after the commit (`mirrored`).
     """
     line = Line(task.pk if task else task_id, note[:200], now)
-    taken = db.reserve(charges, line, task=task, using=_alias())
+    taken = insert.reserve(charges, line, task=task, using=_alias())
     if len(taken) < len(charges):
         has_room = {row[:3] for row in taken}
         raise _refusal(next(charge for charge in charges if charge[:3] not in has_room))

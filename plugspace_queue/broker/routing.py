@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from plugspace_queue.broker import scripts
 from plugspace_queue.broker.connection import Client, client
-from plugspace_queue.broker.scripts import Call, Sent
+from plugspace_queue.broker.scripts import Call
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
 
@@ -41,11 +41,6 @@ def ask(call: Call[Answer], queue: str = ANY_QUEUE) -> Answer:
     """The answer of one script. Raises Unavailable."""
     answer: Answer = scripts.run(client(queue), [call])[0]
     return answer
-
-
-def begin(call: Call[Answer], queue: str = ANY_QUEUE) -> Sent[Answer]:
-    """Send one script and read its answer later. Raises Unavailable, as its `take` does."""
-    return Sent(client(queue), call)
 
 
 def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answer]:

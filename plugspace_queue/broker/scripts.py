@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue.broker import keys
-from plugspace_queue.broker.connection import Client, Spoiled, guarded
+from plugspace_queue.broker.connection import Client, Guard, Spoiled, client
 from plugspace_queue.conf import get_settings
 
 T_co = TypeVar("T_co", covariant=True)
@@ -37,8 +37,14 @@ class Call(Generic[T_co]):
 
 def on_queue(name: str, queue: str, args: Sequence[Arg], parse: Callable[[Any], Any]) -> Call[Any]:
     """A call of a script that works on one queue; `args` are what it asks for itself."""
-    base: tuple[Arg, ...] = (queue, get_settings().key_prefix, RQ_KEY_PREFIX)
-    return Call(name, (keys.queue(queue),), (*base, *args), parse)
+    places, base = _of_queue(queue, get_settings().key_prefix)
+    return Call(name, places, (*base, *args), parse)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_queue(queue: str, prefix: str) -> tuple[tuple[str, ...], tuple[Arg, ...]]:
+    """The key and the first arguments of every call of a queue."""
+    return (keys.queue(queue),), (queue, prefix, RQ_KEY_PREFIX)
 
 
 @functools.cache
@@ -53,8 +59,7 @@ def sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-@guarded
-def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
+def run(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     """The parsed answers, in order, for one round trip.
 
     Calls are atomic each, not together: when one fails the others have run. Raises the first
@@ -62,16 +67,17 @@ def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     with the script's text when it was forgotten once more.
     A front client raises Unavailable when Redis is away.
     """
-    return answers(functools.partial(_send, client), calls)
+    with Guard(server):
+        return answers(functools.partial(_send, server), calls)
 
 
-@guarded
-def run_each(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
+def run_each(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     """The same, with the error in the place of an answer that could not be had.
 
     Raises what keeps all of them from an answer.
     """
-    return outcomes(functools.partial(_send, client), calls)
+    with Guard(server):
+        return outcomes(functools.partial(_send, server), calls)
 
 
 def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
@@ -102,29 +108,25 @@ def _completed(send: Send, calls: Sequence[Call[Any]], replies: Sequence[Any]) -
 
 
 class Sent(Generic[T]):
-    """One call that is on its way; its answer is read later, once, by the same thread."""
+    """One call that is on its way to a queue's server; its answer is read later, once.
 
-    def __init__(self, client: Redis, call: Call[T]) -> None:
-        self._client = client
+    Raises Unavailable when it is sent and when the answer is read.
+    """
+
+    def __init__(self, call: Call[T], queue: str) -> None:
+        self._client = client(queue)
         self._call = call
-        self._reading = _begin(client, [_command(call)])
+        with Guard(self._client):
+            self._reading = Reading(self._client, [_command(call)])
 
     def take(self) -> T:
         """The answer; a script that the server forgot is loaded and called then."""
-        answer: T = _answer_of(self._client, self._reading, self._call)
+        with Guard(self._client):
+            send = functools.partial(_send, self._client)
+            found = _completed(send, [self._call], self._reading.replies())
+            _raise_first(found)
+        answer: T = found[0]
         return answer
-
-
-@guarded
-def _begin(client: Redis, commands: Sequence[Command]) -> "Reading":
-    return Reading(client, commands)
-
-
-@guarded
-def _answer_of(client: Redis, reading: "Reading", call: Call[Any]) -> Any:
-    found = _completed(functools.partial(_send, client), [call], reading.replies())
-    _raise_first(found)
-    return found[0]
 
 
 class Reading:
@@ -134,8 +136,8 @@ class Reading:
     much as the commands.
     """
 
-    def __init__(self, client: Redis, commands: Sequence[Command]) -> None:
-        self._pool: Any = client.connection_pool
+    def __init__(self, server: Redis, commands: Sequence[Command]) -> None:
+        self._pool: Any = server.connection_pool
         self._count = len(commands)
         self._connection: Any = self._pool.get_connection()
         try:
@@ -204,10 +206,10 @@ def _in_full(call: Call[Any]) -> Command:
     return ("EVAL", source(call.name), len(call.keys), *call.keys, *call.args)
 
 
-def _send(client: Redis, commands: Sequence[Command]) -> list[Any]:
-    if isinstance(client, Client):
-        return Reading(client, commands).replies()
-    with client.pipeline(transaction=False) as pipe:
+def _send(server: Redis, commands: Sequence[Command]) -> list[Any]:
+    if isinstance(server, Client):
+        return Reading(server, commands).replies()
+    with server.pipeline(transaction=False) as pipe:
         queue: Callable[..., object] = pipe.execute_command
         for command in commands:
             queue(*command)

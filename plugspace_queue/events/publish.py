@@ -3,11 +3,8 @@
 The stream delivers at least once; who needs every completion pages the rows.
 """
 
-import json
 import logging
-from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
-from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from django.dispatch import Signal
@@ -69,32 +66,6 @@ def _queued(task: Task) -> int:
     return round(task.queued_at.timestamp() * 1_000_000)
 
 
-def added(task: Task) -> str:
-    """`taskAdded` of a task that was just stored, as text: what `payload` gives, by a template."""
-    task_id = str(task.pk)
-    workflow = f'"{task.workflow_id}"' if task.workflow_id else "null"
-    return (
-        f'{{"name":"taskAdded","type":"{task.type}","jobId":"{task_id}",'
-        f'"organizationId":"{task.organization_id}","projectId":{quoted(task.project_id)},'
-        f'"workflowId":{workflow},"state":"{task.state}","at":"{timezone.now().isoformat()}",'
-        f'"key":"{task_id}:{task.fence}:taskAdded:{_queued(task)}"}}'
-    )
-
-
-def announcements(texts: Sequence[str], tasks: Sequence[Task]) -> list[Call[None]]:
-    """The calls that append events of these tasks to the stream."""
-    pairs = zip(texts, tasks, strict=True)
-    return _announcements([task_store.Note(str(task.pk), event=text) for text, task in pairs])
-
-
-def signal_added(tasks: Sequence[Task], texts: Sequence[str]) -> None:
-    """Count tasks that were stored, and send the signal of each."""
-    metrics.add(Counts(metrics.field(metrics.ADDED, t.type, str(t.priority)) for t in tasks))
-    if SIGNALS[EventName.ADDED].has_listeners():
-        for task, text in zip(tasks, texts, strict=True):
-            tell(EventName.ADDED, task, json.loads(text))
-
-
 def tell(name: EventName, task: Task, body: Payload) -> None:
     """Send the Django signal; a receiver that raises is logged."""
     _send(SIGNALS[name], name, log_extra(body), task=task, payload=body)
@@ -144,7 +115,7 @@ def append(notes: Sequence[task_store.Note]) -> None:
         logger.warning("%d events were not broadcast: Redis is away", len(notes))
 
 
-def _announcements(notes: Sequence[task_store.Note]) -> list[Call[None]]:
+def _announcements(notes: Sequence[task_store.Note]) -> list[Call[bool]]:
     starts = range(0, len(notes), task_store.MOST_ENTRIES)
     return [
         task_store.announce(ANY_QUEUE, notes[start : start + task_store.MOST_ENTRIES])

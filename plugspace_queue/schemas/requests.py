@@ -30,7 +30,7 @@ from pydantic_core import PydanticCustomError
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import Kind
 from plugspace_queue.domain.ids import parse_id
-from plugspace_queue.domain.text import all_clean, is_clean
+from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
 from plugspace_queue.schemas.inputs import INPUTS
@@ -116,7 +116,7 @@ def _near(moment: datetime) -> datetime:
 
 
 def _remark(text: str) -> str:
-    if not text.strip() or not is_clean(text):
+    if not text.strip() or find_unstorable(text):
         raise _refused("must hold text that is not blank and can be stored")
     return text
 
@@ -231,6 +231,11 @@ class TaskRequest(TaskFields):
         return self.context or NO_CONTEXT
 
     @property
+    def follows(self) -> bool:
+        """Whether it may name other tasks that it follows."""
+        return bool(self.depends_on) or self.context is not None
+
+    @property
     def seconds_to_live(self) -> int:
         return get_settings().default_ttl if self.ttl is None else self.ttl
 
@@ -336,7 +341,7 @@ def _encoded(value: object) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         refuse("input", f"must be strict JSON: {error}")
     # Escapes only hide NUL; with ensure_ascii off everything else stands as it is.
-    if ("\\u0000" in text or not is_clean(text)) and not all_clean(value):
+    if ("\\u0000" in text or find_unstorable(text)) and not all_clean(value):
         refuse("input", "text must not contain U+0000 or lone surrogates")
     return text
 

@@ -16,6 +16,9 @@ LONGEST_HISTORY = 100
 MOST_INHERITED = 32 * 1024
 """Bytes of JSON up to which earlier remarks stay: each task of a chain stores them again."""
 
+NEW_CHAIN = {"previousTasks": [], "iterationCount": 0, "maxIterations": DEFAULT_MAX_ITERATIONS}
+"""The stored context of a task that follows nothing and whose caller says nothing of it."""
+
 Parents = Mapping[uuid.UUID, Task]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from plugspace_queue.domain.enums import Status, TaskType
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import NotFound
-from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models import Organization, Task, Workflow
+from plugspace_queue.policies import is_organization_id, unknown
 from plugspace_queue.services import arguments
 
 MOST_PER_PAGE = 1000
@@ -56,3 +57,13 @@ def _id(value: Any, what: str) -> uuid.UUID:
 
 def _not_found(what: str, value: object) -> NotFound:
     return NotFound(f"No {what} {str(value)[:64]!r} here.")
+
+
+def organization_of(organization_id: object) -> Organization:
+    """The organization with its tier; raises OrganizationUnknown."""
+    found = None
+    if is_organization_id(organization_id):
+        found = Organization.objects.select_related("tier").filter(pk=organization_id).first()
+    if found is None:
+        raise unknown(organization_id)
+    return found

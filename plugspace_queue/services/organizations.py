@@ -11,7 +11,7 @@ from plugspace_queue.models import Organization, TierPolicy
 from plugspace_queue.policies import is_organization_id
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import arguments
-from plugspace_queue.services.admission import known
+from plugspace_queue.services.lookup import organization_of
 from plugspace_queue.services.submission import alias
 
 LONGEST_NAME = 200
@@ -35,7 +35,7 @@ def set_organization(
             for field, value in changes.items():
                 setattr(row, field, value)
             row.save(update_fields=list(changes))
-    return known(organization_id)
+    return organization_of(organization_id)
 
 
 def change_organization(organization_id: object, changes: Mapping[str, Any]) -> Organization:
@@ -46,13 +46,13 @@ def change_organization(organization_id: object, changes: Mapping[str, Any]) -> 
     for field in set(changes) - CHANGEABLE:
         refuse(str(field), "is not known")
     with transaction.atomic(using=alias()):
-        row = known(organization_id)
+        row = organization_of(organization_id)
         columns = _columns(changes)
         for field, value in columns.items():
             setattr(row, field, value)
         if columns:
             row.save(update_fields=list(columns))
-    return known(organization_id)
+    return organization_of(organization_id)
 
 
 def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:

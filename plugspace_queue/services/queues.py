@@ -20,7 +20,6 @@ from plugspace_queue.models.task import OPEN_VALUES
 from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW, QueuePolicy
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import arguments, lookup
-from plugspace_queue.services.admission import known
 from plugspace_queue.services.submission import alias
 
 
@@ -111,7 +110,7 @@ def _set_pause(task_type: object, organization_id: str | None, *, is_paused: boo
         if organization_id is None:
             _pause_queue(arguments.word("type", task_type, TaskType), is_paused)
         else:
-            _pause_organization(known(organization_id).pk, is_paused)
+            _pause_organization(lookup.organization_of(organization_id).pk, is_paused)
 
 
 def _pause_queue(kind: TaskType, is_paused: bool) -> None:

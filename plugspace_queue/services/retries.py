@@ -14,12 +14,12 @@ from plugspace_queue import mirrors, publishing, quotas
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState
+from plugspace_queue.limits import Admission
 from plugspace_queue.models import Dependency, Task, Workflow
 from plugspace_queue.policies import Tenant
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import lookup
-from plugspace_queue.services.admission import Admission, with_tiers_of
-from plugspace_queue.services.submission import alias
+from plugspace_queue.services.submission import alias, with_tiers_of
 
 RETRYABLE = lifecycle.FINAL - {State.COMPLETE}
 
@@ -118,14 +118,14 @@ def _open_again(
         for task in tasks:
             quotas.note_free_run(task, now, terms.reason)
     again = Task.objects.filter(pk__in=[task.pk for task in tasks])
-    publishing.publish_new_on_commit(list(again.order_by("pk")), counters)
+    publishing.publish_new_on_commit(list(again.order_by("pk")), counters, are_new=False)
 
 
 def _charge(
     tasks: Sequence[Task], terms: RetryCharge, tenant: Tenant, now: datetime
 ) -> list[quotas.Counter]:
     return quotas.reserve(
-        quotas.charges_of(tasks, {tenant.organization_id: tenant}, now),
+        quotas.charges_of(tasks, {tenant.organization_id: tenant}, quotas.month_of(now)),
         now,
         task_id=tasks[0].pk if len(tasks) == 1 else None,
         note=terms.reason or "retry by hand",

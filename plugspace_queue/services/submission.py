@@ -3,11 +3,11 @@
 One task, a bulk and the steps of a workflow take the same way; each ends in `store`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connections, router, transaction
 from django.utils import timezone
@@ -17,14 +17,16 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.db.insert import insert_tasks, unsaved
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
-from plugspace_queue.domain.tiers import accepted_priority
 from plugspace_queue.errors import PermissionRefused, QueueError, QuotaExceeded
+from plugspace_queue.limits import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
 from plugspace_queue.policies import Plan, Tenant, queue_settings
 from plugspace_queue.schemas.requests import LONGEST_KEY, TaskRequest, fingerprint_of, refuse
 from plugspace_queue.services import dependencies, idempotency
-from plugspace_queue.services.admission import Admission, with_tiers_of
+from plugspace_queue.services.dependencies import NEW_CHAIN, first_context
 from plugspace_queue.services.idempotency import SubmitResult
+
+Answer = TypeVar("Answer")
 
 # Room behind the key of a bulk for the place of an item.
 LONGEST_BULK_KEY = LONGEST_KEY - 15
@@ -100,6 +102,16 @@ def alias() -> str:
     return router.db_for_write(Task)
 
 
+def with_tiers_of(admissions: Sequence[Admission], attempt: Callable[[], Answer]) -> Answer:
+    """Do it, and once more when an organization turns out to have another tier than assumed."""
+    try:
+        return attempt()
+    except quotas.TierChanged:
+        for admission in admissions:
+            admission.renew()
+        return attempt()
+
+
 def validated(asked: Mapping[str, Any] | TaskRequest) -> TaskRequest:
     """The request with its input in stored form; raises ValidationRefused, PayloadTooLarge."""
     request = asked if isinstance(asked, TaskRequest) else TaskRequest.of(asked)
@@ -112,15 +124,14 @@ def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
     highest = plan.priority
     if highest is None:
         highest = queue_settings(task_type).default_priority
-    granted = accepted_priority(plan.priority, highest, asked)
-    if granted is None:
+    if asked is not None and asked < highest:
         raise PermissionRefused(
             f"priority: {asked} is above what this organization's tier gives; {highest} is its"
             " highest.",
             field="priority",
             highest=highest,
         )
-    return granted
+    return highest if asked is None else asked
 
 
 def store(
@@ -136,9 +147,10 @@ def store(
     In the caller's transaction. A task that is submitted alone needs none where that is one
     statement (`quotas.is_one_statement`).
     """
-    charges = quotas.charges_of(tasks, tenants, now)
+    month = quotas.month_of(now)
+    charges = quotas.charges_of(tasks, tenants, month)
     for task in tasks:
-        task.charged_month = quotas.month_of(now)
+        task.charged_month = month
     if is_alone:
         counters = quotas.reserve(charges, now, task=tasks[0])
     else:
@@ -160,10 +172,14 @@ def _stored_alone(item: Item, now: datetime) -> SubmitResult[Task]:
 
 
 def _store_alone(item: Item, task: Task, now: datetime) -> Task:
-    parents = dependencies.parents_of([item.request])
-    dependencies.follow(task, item.request, parents)
-    store([task], {task.organization_id: item.tenant}, now, is_alone=True)
-    dependencies.store_links([task], [item.request], parents)
+    request, tenants = item.request, {task.organization_id: item.tenant}
+    if not request.follows:
+        store([task], tenants, now, is_alone=True)
+        return task
+    parents = dependencies.parents_of([request])
+    dependencies.follow(task, request, parents)
+    store([task], tenants, now, is_alone=True)
+    dependencies.store_links([task], [request], parents)
     return task
 
 
@@ -194,7 +210,7 @@ def _build(item: Item, now: datetime) -> Task:
         user_id=request.user_id,
         priority=granted_priority(request.priority, item.tenant.plan, request.type),
         input=request.input,
-        context=dependencies.first_context(request.chain),
+        context=first_context(request.context) if request.context else dict(NEW_CHAIN),
         state=State.SCHEDULED if wake_at else State.WAITING,
         queued_at=now,
         wake_at=wake_at,

@@ -17,11 +17,11 @@ from plugspace_queue.domain.enums import Kind, State, TaskType
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.errors import InvalidState, NotFound
+from plugspace_queue.limits import Admission
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
 from plugspace_queue.policies import Tenant
 from plugspace_queue.schemas.requests import WorkflowRequest, refuse, stored_input
 from plugspace_queue.services import dependencies, idempotency, submission
-from plugspace_queue.services.admission import Admission, with_tiers_of
 from plugspace_queue.services.workflow_definitions import WorkflowInput, step_inputs
 
 
@@ -60,7 +60,7 @@ def submit_workflow(
         with transaction.atomic(using=submission.alias()):
             return _stored(plan, admission.tenant, now)
 
-    return with_tiers_of([admission], attempt)
+    return submission.with_tiers_of([admission], attempt)
 
 
 def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:

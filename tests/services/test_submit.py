@@ -82,7 +82,7 @@ def test_a_row_that_the_database_refuses_is_not_charged():
     around = nullcontext() if quotas.is_one_statement() else transaction.atomic()
 
     tenants = {"acme": policies.read_tenant("acme")}
-    charges = quotas.charges_of([task], tenants, timezone.now())
+    charges = quotas.charges_of([task], tenants, task.charged_month)
 
     with pytest.raises(IntegrityError), around:
         quotas.reserve(charges, timezone.now(), task=task)
