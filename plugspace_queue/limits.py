@@ -4,6 +4,7 @@ Requests are counted in Redis; without Redis the window is open.
 """
 
 import contextlib
+from typing import NamedTuple
 
 from plugspace_queue import metrics
 from plugspace_queue.broker import task_store
@@ -12,6 +13,15 @@ from plugspace_queue.broker.scripts import Sent
 from plugspace_queue.broker.task_store import Window
 from plugspace_queue.errors import RequestRateLimited, Unavailable
 from plugspace_queue.policies import Plan, read_tenant, remembered_tenant
+
+
+class RequestWindow(NamedTuple):
+    """What an organization has left of its window after a request that passed."""
+
+    limit: int
+    remaining: int
+    reset: int
+    """Seconds until the window ends."""
 
 
 class Admission:
@@ -26,6 +36,8 @@ class Admission:
         self.tenant = remembered or read_tenant(organization_id)
         self._is_remembered = remembered is not None
         self._is_limited = limit_requests
+        self.window: RequestWindow | None = None
+        """After the block; None for a request that was not counted."""
 
     def __enter__(self) -> "Admission":
         self._hit = self._begin() if self._is_limited else None
@@ -35,11 +47,11 @@ class Admission:
         if self._hit is None:
             return
         try:
-            self._hit.take()
+            self.window = self._hit.take()
         except RequestRateLimited:
             if not self._has_changed():
                 raise
-            self._begin().take()
+            self.window = self._begin().take()
 
     def _has_changed(self) -> bool:
         """Whether the organization has another tier than was remembered."""
@@ -72,8 +84,8 @@ class Hit:
         with contextlib.suppress(Unavailable):
             self._sent = Sent(call, ANY_QUEUE)
 
-    def take(self) -> None:
-        """Wait for the answer; without Redis the request passes uncounted.
+    def take(self) -> RequestWindow | None:
+        """Wait for the answer; without Redis the request passes uncounted, which is None.
 
         Raises RequestRateLimited when the window is full; a refused call is not counted.
         """
@@ -83,8 +95,11 @@ class Hit:
             window = None
         if window is None:
             metrics.count(metrics.UNCOUNTED)
-        elif not window.allowed:
+            return None
+        if not window.allowed:
             raise _limited(window, self._plan)
+        limit = self._plan.request_limit
+        return RequestWindow(limit, max(limit - window.used, 0), -(-window.reset_ms // 1000))
 
 
 def _limited(window: Window, plan: Plan) -> RequestRateLimited:

@@ -49,9 +49,9 @@ class TaskList(ApiView):
     def post(self, request: Request) -> Response:
         new = NewTask.model_validate(request.data)
         asked = new.asked(**self.caller.names(), idempotency_key=idempotency_key(request))
-        task, is_replay = queue_manager.submit_task(asked)
+        task, is_replay, window = queue_manager.submit_task(asked)
         place = reverse("plugspace_queue:task", args=[task.pk])
-        return stored(wire(task), self.caller, is_replay=is_replay, place=place)
+        return stored(wire(task), window, is_replay=is_replay, place=place)
 
     def _short(self, task: Task) -> dict[str, Any]:
         """A task of a list: large inputs, contexts and results are left out, with a note."""
@@ -70,7 +70,8 @@ class TaskBulk(ApiView):
             idempotency_key=idempotency_key(request),
         )
         told = {"results": [wire(entry.subject) for entry in done]}
-        return stored(told, self.caller, is_replay=all(entry.is_replay for entry in done))
+        is_replay = all(entry.is_replay for entry in done)
+        return stored(told, done[0].window, is_replay=is_replay)
 
     def max_body(self) -> int:
         return MAX_BULK_BODY

@@ -62,7 +62,7 @@ class WorkflowList(ApiView):
         )
         started = WorkflowStarted(workflow_id=handle.workflow_id, task_ids=handle.task_ids)
         place = reverse("plugspace_queue:workflow", args=[started.workflow_id])
-        return stored(started.to_wire(), self.caller, is_replay=handle.is_replay, place=place)
+        return stored(started.to_wire(), handle.window, is_replay=handle.is_replay, place=place)
 
     def _short(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow of a list: a large input is left out, with a note."""

@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from django.db import IntegrityError, router, transaction
 
 from plugspace_queue.errors import IdempotencyConflict, Unavailable
+from plugspace_queue.limits import RequestWindow
 from plugspace_queue.models import IdempotencyKey
 
 Subject = TypeVar("Subject")
@@ -20,6 +21,8 @@ class SubmitResult(NamedTuple, Generic[Subject]):
 
     subject: Subject
     is_replay: bool
+    window: RequestWindow | None = None
+    """What the organization has left; None for a call that was not counted."""
 
 
 def run_once(

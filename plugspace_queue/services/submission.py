@@ -71,7 +71,7 @@ def submit_task(
         with _whole(request):
             return _stored_alone(item, now)
 
-    return with_tiers_of([admission], attempt)
+    return with_tiers_of([admission], attempt)._replace(window=admission.window)
 
 
 def submit_tasks(
@@ -94,7 +94,8 @@ def submit_tasks(
         with transaction.atomic(using=alias()):
             return _stored(items, rows, now)
 
-    return with_tiers_of(list(admissions.values()), attempt)
+    done = with_tiers_of(list(admissions.values()), attempt)
+    return [one._replace(window=admissions[one.subject.organization_id].window) for one in done]
 
 
 def alias() -> str:

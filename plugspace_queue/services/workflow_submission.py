@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from plugspace_queue.domain.enums import Kind, State, TaskType
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.errors import InvalidState, NotFound
-from plugspace_queue.limits import Admission
+from plugspace_queue.limits import Admission, RequestWindow
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
 from plugspace_queue.policies import Tenant
 from plugspace_queue.schemas.requests import WorkflowRequest, refuse, stored_input
@@ -32,6 +32,8 @@ class WorkflowHandle:
     workflow_id: uuid.UUID
     task_ids: list[uuid.UUID]
     is_replay: bool = False
+    window: RequestWindow | None = None
+    """What the organization has left of its request window; None when that was not counted."""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ def submit_workflow(
         with transaction.atomic(using=submission.alias()):
             return _stored(plan, admission.tenant, now)
 
-    return submission.with_tiers_of([admission], attempt)
+    return replace(submission.with_tiers_of([admission], attempt), window=admission.window)
 
 
 def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:
