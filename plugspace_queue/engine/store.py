@@ -16,7 +16,7 @@ from rq.utils import utcformat
 from plugspace_queue import keys
 from plugspace_queue.conf import get_settings
 from plugspace_queue.engine.notes import result_note
-from plugspace_queue.engine.scripts import Arg, Call
+from plugspace_queue.engine.scripts import Arg, Call, raw
 from plugspace_queue.engine.scripts import on_queue as _call
 from plugspace_queue.engine.shapes import (
     Counts,
@@ -145,7 +145,7 @@ def set_band(queue: str, task_id: str, band: int) -> Call[bool]:
 
 def withdraw(queue: str, ids: Sequence[str]) -> Call[list[Place]]:
     """Take waiting and delayed tasks out of the line; a running one stays."""
-    return _call("withdraw", queue, ids, _places)
+    return _call("withdraw", queue, [raw(id_) for id_ in ids], _places)
 
 
 def configure(

@@ -6,6 +6,7 @@ from typing import Any
 
 from plugspace_queue.reconciling.findings import Finding, Kind
 from plugspace_queue.reconciling.judging import Place
+from plugspace_queue.rules.text import clean
 from plugspace_queue.types import TaskType
 
 SHOWN = 3
@@ -45,7 +46,8 @@ def plain(
 
 
 def _line(queue: str, kind: Kind, findings: Sequence[Finding]) -> str:
-    named = [f"{f.key} ({f.detail})" if f.detail else f.key for f in findings[:SHOWN]]
+    # Names that somebody else wrote need not be text.
+    named = [clean(f"{f.key} ({f.detail})" if f.detail else f.key) for f in findings[:SHOWN]]
     more = ["…"] if len(findings) > SHOWN else []
     meaning = findings[0].meaning
     return (
