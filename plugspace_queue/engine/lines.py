@@ -14,7 +14,7 @@ from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue import keys
 from plugspace_queue.engine import scripts
-from plugspace_queue.engine.connection import guarded
+from plugspace_queue.engine.connection import Spoiled, guarded
 from plugspace_queue.engine.scripts import Call, on_queue
 from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 
@@ -53,7 +53,10 @@ def of_organization(connection: Redis, queue: str, organization_id: str) -> tupl
             pipe.llen(keys.lane(queue, band, organization_id))
         pipe.hget(keys.running(queue), organization_id)
         *lengths, running = pipe.execute()
-    return sum(lengths), int(running or 0)
+    try:
+        return sum(lengths), int(running or 0)
+    except ValueError as error:
+        raise Spoiled(f"The count of what runs is no number: {running!r}") from error
 
 
 @guarded
