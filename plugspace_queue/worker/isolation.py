@@ -71,7 +71,7 @@ class ProcessSlots:
         try:
             ending = self._outcome(run)
         except Exception as error:
-            ending = outcome.failed(outcome.failure_of(error))
+            ending = outcome.after_failure(run.task, outcome.failure_of(error), clock.now())
         self._children.pop(run, None)
         self._interrupted.discard(run)
         self._ended(held, ending)
@@ -80,11 +80,11 @@ class ProcessSlots:
         ours, theirs = self._context.Pipe()
         try:
             process = self._process(run, theirs)
-        except (OSError, EOFError):
-            # No fault of the task, and no process of it is left.
+        except (OSError, EOFError) as error:
+            # No process of it is left.
             logger.exception("no process for %s", run.task_id)
             ours.close()
-            return after_death(run, None)
+            return _without_process(run, error)
         finally:
             theirs.close()
         self._children[run] = process
@@ -185,6 +185,16 @@ def _take_in(run: Run, report: child.Report) -> None:
         run.add_log(report.line)
     if report.percent is not None:
         run.add_progress(report.percent, report.stage)
+
+
+def _without_process(run: Run, error: OSError | EOFError) -> Ending:
+    """What follows when no child came: the forkserver died, or the machine lacks something.
+
+    A full disk or too many open files pass: the task is tried again after its backoff, not at once.
+    """
+    if run.told is not None or isinstance(error, ConnectionError | EOFError):
+        return after_death(run, None)
+    return outcome.after_failure(run.task, outcome.failure_of(error), clock.now())
 
 
 def after_death(run: Run, exit_code: int | None) -> Ending:
