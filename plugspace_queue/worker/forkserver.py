@@ -68,7 +68,13 @@ class Forkserver:
             logger.warning("no forkserver (%s); isolated attempts cannot start", error)
             return
         name = "plugspace-forkserver"
-        threading.Thread(target=self.ensure_ready, name=name, daemon=True).start()
+        threading.Thread(target=self._try_to_load, name=name, daemon=True).start()
+
+    def _try_to_load(self) -> None:
+        try:
+            self.ensure_ready()
+        except (OSError, Gone) as error:
+            logger.warning("no forkserver yet (%s); isolated attempts try again", error)
 
     def ensure_ready(self) -> None:
         """Wait until children can be forked from it, and start it again when it is gone."""
@@ -148,6 +154,8 @@ class Forkserver:
             logger.warning("the forkserver ended while it loaded; another one is started")
             self._has_ended = True
             self._replace()
+        elif report.trouble and not self._loads:
+            raise Gone(report.trouble)
         elif report.trouble:
             logger.warning("the forkserver cannot be used (%s); %s", report.trouble, WITHOUT)
             self._loads = False
