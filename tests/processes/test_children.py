@@ -169,7 +169,8 @@ def test_the_start_of_a_child_counts_neither_as_its_time_nor_as_its_duration(wor
 def test_a_child_that_is_not_there_yet_when_its_task_is_cancelled_costs_no_slot(
     worker, until_final, log
 ):
-    process = worker("slow", PSQ_PATIENCE=str(2 * patient(1)))
+    # The forkserver has 60 s to load, however patient the tests are; this makes it at most 36.
+    process = worker("slow", PSQ_PATIENCE=str(min(2 * patient(1), 12)))
     tasks = [analyze(), analyze()]
     wait_until(lambda: {fresh(task).state for task in tasks} == {"processing"}, 10)
 
