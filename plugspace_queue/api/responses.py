@@ -137,6 +137,9 @@ class EventPage(WireModel):
 
     results: list[EventShape]
     cursor: str
+    has_more: bool = Field(
+        description="Whether there may be more: ask again at once, also when `results` is empty."
+    )
 
 
 class OrganizationShape(WireModel):
