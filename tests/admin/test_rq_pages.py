@@ -285,7 +285,10 @@ def test_a_result_that_cannot_be_read_is_a_note(operator: Client, redis: Redis, 
 def test_a_button_of_a_stock_queue_keeps_the_bytes_that_its_page_did_not_read(
     operator: Client, redis: Redis, settings: Any
 ):
-    settings.RQ_QUEUES["default"].pop("SERIALIZER")
+    config = settings.RQ_QUEUES["default"]
+    # A new dict: the fixture gives the old one back to the tests that follow, but no copy of it.
+    without = {name: value for name, value in config.items() if name != "SERIALIZER"}
+    settings.RQ_QUEUES = settings.RQ_QUEUES | {"default": without}
     stock = django_rq.get_queue("default", serializer="pickle")
     job = stock.enqueue(print, "hello", meta={"who": "ann"})
     kept = redis.hmget(job.key, "data", "meta")
