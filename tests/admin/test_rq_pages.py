@@ -17,9 +17,9 @@ from redis import Redis
 from rq.job import Job
 
 from plugspace_queue import queue_manager
-from plugspace_queue.engine.rq_pages import POSTS
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task, UsageEntry
-from plugspace_queue.types import State
+from plugspace_queue.rq.admin import POSTS
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -283,12 +283,9 @@ def test_a_result_that_cannot_be_read_is_a_note(operator: Client, redis: Redis, 
 
 
 def test_a_button_of_a_stock_queue_keeps_the_bytes_that_its_page_did_not_read(
-    operator: Client, redis: Redis, settings: Any
+    operator: Client, redis: Redis, settings: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    config = settings.RQ_QUEUES["default"]
-    # A new dict: the fixture gives the old one back to the tests that follow, but no copy of it.
-    without = {name: value for name, value in config.items() if name != "SERIALIZER"}
-    settings.RQ_QUEUES = settings.RQ_QUEUES | {"default": without}
+    monkeypatch.delitem(settings.RQ_QUEUES["default"], "SERIALIZER")
     stock = django_rq.get_queue("default", serializer="pickle")
     job = stock.enqueue(print, "hello", meta={"who": "ann"})
     kept = redis.hmget(job.key, "data", "meta")
