@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue import events
+from plugspace_queue.domain.enums import EventName, Kind, Status, TaskType
 from plugspace_queue.door import bulk_submitting, explaining, reading, starting, stats, submitting
 from plugspace_queue.door.asynchronous import twin
 from plugspace_queue.door.availability import database_needed
@@ -16,11 +16,10 @@ from plugspace_queue.door.replays import Submitted
 from plugspace_queue.door.starting import WorkflowHandle
 from plugspace_queue.door.stats import QueueStats
 from plugspace_queue.door.steering import Id, Steering
-from plugspace_queue.engine import verbs
+from plugspace_queue.events import listeners
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.processing import registry
 from plugspace_queue.schemas.explanation import Explanation
-from plugspace_queue.types import EventName, Kind, Status, TaskType
 
 
 class QueueManager(Steering):
@@ -222,11 +221,11 @@ class QueueManager(Steering):
         In a thread of this process, whichever process the event happened in. Raises ValueError
         for a name that nobody sends.
         """
-        events.on(name, fn, since=since)
+        listeners.on(name, fn, since=since)
 
     def close(self) -> None:
         """Stop this process's listeners."""
-        events.close()
+        listeners.close()
 
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)
@@ -240,13 +239,3 @@ class QueueManager(Steering):
 
 
 queue_manager = QueueManager()
-
-# RQ's own cancel and requeue on our ids do what the manager does; staff is behind them.
-verbs.install(
-    verbs.Verbs(
-        cancel=queue_manager.cancel,
-        retry=lambda task_id, reason: queue_manager.retry(
-            task_id, charge=False, reason=reason, limit_requests=False
-        ),
-    )
-)

@@ -6,26 +6,30 @@ credential, however many streams there are.
 
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from django.contrib.auth import get_user_model
 from django.db import Error, connections
 from django.utils import timezone
 
-from plugspace_queue.api import callers
+from plugspace_queue.api import authentication
 from plugspace_queue.api.caps import Holder, Kind
 from plugspace_queue.errors import OrganizationSuspended
 from plugspace_queue.models import ApiKey, Membership, Organization
 
 logger = logging.getLogger("plugspace_queue.api")
 
-INTERVAL = 1.5
-"""Seconds between two looks: what is revoked ends its streams within five."""
+INTERVAL, LEAST_PAUSE = 1.0, 0.25
+"""Seconds from one look to the next, and between them: what is revoked ends streams within five."""
 
-AT_ONCE, PAUSE = 8, 0.005
-"""Streams that are ended in one go, and seconds until the next ones are."""
+AT_ONCE, PAUSE, SPREAD = 4, 0.01, 1.5
+"""Streams that are ended in one go, seconds until the next ones are, and seconds for all of them.
+
+What is revoked during a look waits for its end and for the next look: SPREAD counts twice.
+"""
 
 Granted = Callable[[Collection[Holder]], set[Holder]]
 
@@ -51,7 +55,9 @@ def _keys(holders: Collection[Holder]) -> set[Holder]:
     rows = ApiKey.objects.valid(timezone.now()).filter(
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
-    good = {pk for pk, scopes in rows.values_list("pk", "scopes") if callers.key_may_read(scopes)}
+    good = {
+        pk for pk, scopes in rows.values_list("pk", "scopes") if authentication.key_may_read(scopes)
+    }
     return {holder for holder in holders if holder.credential.id in good}
 
 
@@ -61,7 +67,7 @@ def _members(holders: Collection[Holder]) -> set[Holder]:
         organization__in={holder.organization_id for holder in holders},
         organization__is_suspended=False,
     )
-    good = {(row.user_id, row.organization_id) for row in rows if callers.may_read(row)}
+    good = {(row.user_id, row.organization_id) for row in rows if authentication.may_read(row)}
     return {h for h in holders if (h.credential.id, h.organization_id) in good}
 
 
@@ -70,7 +76,7 @@ def _staff(holders: Collection[Holder]) -> set[Holder]:
     users = get_user_model()._default_manager.filter(
         pk__in={holder.credential.id for holder in holders}
     )
-    good = {user.pk for user in users if user.is_active and callers.sees_all(user)}
+    good = {user.pk for user in users if user.is_active and authentication.sees_all(user)}
     return {holder for holder in holders if holder.credential.id in good}
 
 
@@ -92,7 +98,9 @@ class _Watch(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        while not self.done.wait(INTERVAL):
+        pause = INTERVAL
+        while not self.done.wait(pause):
+            begun = time.monotonic()
             try:
                 self._look()
             except Error:
@@ -102,18 +110,23 @@ class _Watch(threading.Thread):
                 logger.exception("open streams could not be looked after; it is tried again")
             finally:
                 leave_databases()
+            pause = max(INTERVAL - (time.monotonic() - begun), LEAST_PAUSE)
 
     def _look(self) -> None:
         with _lock:
             watched = list(_watched.values())
         good = granted({holder for holder, _ in watched})
-        for number, (_, end) in enumerate(pair for pair in watched if pair[0] not in good):
-            # To end many requests is work too: others get their turn in between.
-            if number % AT_ONCE == AT_ONCE - 1:
-                self.done.wait(PAUSE)
-            # Its loop may be closed by now.
-            with suppress(RuntimeError):
-                end()
+        self._end([end for holder, end in watched if holder not in good])
+
+    def _end(self, ends: Sequence[Callable[[], object]]) -> None:
+        """End streams a few at a time: each is work for its process, which also serves others."""
+        groups = [ends[start : start + AT_ONCE] for start in range(0, len(ends), AT_ONCE)]
+        for group in groups:
+            for end in group:
+                # Its loop may be closed by now.
+                with suppress(RuntimeError):
+                    end()
+            self.done.wait(min(PAUSE, SPREAD / len(groups)))
 
 
 _lock = threading.Lock()
@@ -126,10 +139,12 @@ def watch(holder: Holder, end: Callable[[], object]) -> Callable[[], None]:
     global _watch
     ticket = object()
     with _lock:
-        _watched[ticket] = holder, end
         if _watch is None:
-            _watch = _Watch()
-            _watch.start()
+            made = _Watch()
+            # A process that has no thread left raises here; the next stream tries again.
+            made.start()
+            _watch = made
+        _watched[ticket] = holder, end
     return lambda: _forget(ticket)
 
 

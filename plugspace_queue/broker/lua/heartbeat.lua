@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+--[[
+heartbeat: a worker tells that it lives and how many slots it has for this queue.
+
+ARGV[4]  worker          its RQ name
+ARGV[5]  slots           0: it has no processor for it; less: it leaves
+
+Returns  1
+]]
+--@include _queue.lua
+local worker = ARGV[4]
+local slots = tonumber(ARGV[5])
+-- Names of workers that died stay so long, so many are forgotten at once.
+local REMEMBERED_MS = 3600000
+local MOST_FORGOTTEN = 100
+
+local function forget(names)
+    if #names == 0 then return end
+    redis.call("ZREM", workers_key, unpack(names))
+    redis.call("HDEL", slots_key, unpack(names))
+end
+
+if slots < 0 then
+    forget({worker})
+    return 1
+end
+redis.call("ZADD", workers_key, now, worker)
+redis.call("HSET", slots_key, worker, slots)
+forget(redis.call(
+    "ZRANGEBYSCORE", workers_key, "-inf", whole(now - REMEMBERED_MS), "LIMIT", 0, MOST_FORGOTTEN
+))
+return 1

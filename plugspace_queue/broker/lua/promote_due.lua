@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+--[[
+promote_due: let what is due come into line on time, though no slot is free or a gate is shut.
+
+ARGV[4]  refusal         RQ's coding of the message for jobs that are not ours
+
+Returns  {ms until the next one is due (0 = none is delayed), foreign ids}
+]]
+--@include _queue.lua
+--@include _gates.lua
+--@include _lanes.lua
+--@include _arrivals.lua
+local refusal = ARGV[4]
+
+require_line()
+adopt(refusal)
+promote(refusal)
+return {next_due(), foreign}
