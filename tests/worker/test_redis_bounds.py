@@ -181,7 +181,7 @@ def test_buckets_that_are_no_counts_hold_nothing(processors, work, redis):
 
 
 @pytest.mark.slow
-@override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB, "LEASE": 0.2})
+@override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB})
 def test_inputs_fill_no_more_than_the_budget_whoever_writes_the_copies(processors, work, redis):
     prompt = "p" * 18_000
     tasks = [submit(input={"prompt": prompt}) for _ in range(20)]
@@ -208,8 +208,11 @@ def test_inputs_fill_no_more_than_the_budget_whoever_writes_the_copies(processor
     for task in tasks:
         if task not in whole:
             redis.delete(f"plugspace:task:{task.pk}")
-    assert "snapshot_missing" in kinds_found()
-    assert reconcile("--fix")[0] == 0
+    # The reconciler looks twice, a lease apart. The worker below keeps the lease of the default: on
+    # a busy machine a short one runs out, and the task is taken back and runs again.
+    with override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB, "LEASE": 0.2}):
+        assert "snapshot_missing" in kinds_found()
+        assert reconcile("--fix")[0] == 0
     assert [task for task in tasks if "inputOmitted" not in copy_of(redis, task)] == whole
 
     processors("ARCHITECT", lambda context: {"said": "done"})
