@@ -47,6 +47,16 @@ def _of_queue(queue: str, prefix: str) -> tuple[tuple[str, ...], tuple[Arg, ...]
     return (keys.queue(queue),), (queue, prefix, RQ_KEY_PREFIX)
 
 
+def name_of(held: bytes) -> str:
+    """A name that Redis holds; of one that is no UTF-8, what `raw` makes the same bytes of."""
+    return held.decode(errors="surrogateescape")
+
+
+def raw(name: str) -> bytes:
+    """The bytes of a name, whoever wrote it."""
+    return name.encode(errors="surrogateescape")
+
+
 @functools.cache
 def source(name: str) -> str:
     """The text of lua/<name>.lua with its includes."""

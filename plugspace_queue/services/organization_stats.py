@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from plugspace_queue.broker import lanes
+from plugspace_queue.broker import lanes, routing
 from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.errors import Unavailable
@@ -45,11 +45,14 @@ _running: "dict[str, Future[Counts]]" = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnStats:
-    """One queue in numbers of one organization; None: more than are counted."""
+    """One queue in numbers of one organization; None: more than are counted.
+
+    What Redis alone knows is None when what the queue keeps there is damaged.
+    """
 
     type: TaskType
-    waiting: int
-    active: int
+    waiting: int | None
+    active: int | None
     completed: int | None
     failed: int | None
     delayed: int | None
@@ -69,9 +72,9 @@ def forget() -> None:
 
 
 def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
-    in_line, active = lanes.of_organization(
-        client(kind.queue_name), kind.queue_name, organization_id
-    )
+    in_line, active = routing.unless_damaged(
+        lambda: lanes.of_organization(client(kind.queue_name), kind.queue_name, organization_id)
+    ) or (None, None)
     waiting = _figure(counts, kind, State.WAITING)
     return OwnStats(
         type=kind,
