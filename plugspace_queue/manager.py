@@ -11,9 +11,9 @@ from typing import Any
 from plugspace_queue.domain.enums import EventName, Kind, State, Status, TaskType
 from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
+from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.metrics import RefusalsCounted
 from plugspace_queue.models import Organization, Task, Workflow
-from plugspace_queue.policies import QueuePolicy
 from plugspace_queue.processing import registry
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.requests import TaskRequest
@@ -30,7 +30,7 @@ from plugspace_queue.services.calls import database_needed, twin
 from plugspace_queue.services.idempotency import SubmitResult
 from plugspace_queue.services.queue_stats import QueueStats
 from plugspace_queue.services.retries import RetryCharge
-from plugspace_queue.services.workflow_submission import WorkflowHandle, submit_workflow
+from plugspace_queue.workflows.submission import WorkflowHandle, submit_workflow
 
 Id = uuid.UUID | str
 

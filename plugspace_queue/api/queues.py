@@ -9,15 +9,15 @@ from rest_framework.response import Response
 from plugspace_queue import audit_log
 from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import QueueChange, ReasonRequest
 from plugspace_queue.api.openapi import CHANGES, answers, operation
+from plugspace_queue.api.requests import QueueChange, ReasonRequest
 from plugspace_queue.api.responses import Limiter, QueueResults, QueueShape
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import NotFound, Unavailable
+from plugspace_queue.limits.policies import queue_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.policies import queue_settings
 from plugspace_queue.services.organization_stats import own_stats
 from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 

@@ -12,7 +12,7 @@ from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.openapi import operation, submitted
 from plugspace_queue.api.windows import with_window
 from plugspace_queue.errors import ValidationRefused
-from plugspace_queue.limits import RequestWindow
+from plugspace_queue.limits.request_limit import RequestWindow
 
 HEADER = "Idempotency-Key"
 LONGEST = 240

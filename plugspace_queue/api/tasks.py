@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewTask, NewTasks, ReasonRequest, TaskQuery
 from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.pagination import page, query
+from plugspace_queue.api.requests import NewTask, NewTasks, ReasonRequest, TaskQuery
 from plugspace_queue.api.responses import TaskPage, TaskResults, TaskState, for_caller, wire
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings

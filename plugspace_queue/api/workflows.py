@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewWorkflow, ReasonRequest, WorkflowQuery
 from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.pagination import page, query
+from plugspace_queue.api.requests import NewWorkflow, ReasonRequest, WorkflowQuery
 from plugspace_queue.api.responses import (
     WorkflowDetail,
     WorkflowPage,

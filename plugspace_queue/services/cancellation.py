@@ -6,14 +6,13 @@ from typing import Literal
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import ending
 from plugspace_queue.broker import commands, routing, task_store
 from plugspace_queue.broker.types import Place
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task, Workflow
-from plugspace_queue.services import lookup
+from plugspace_queue.services import lookup, termination
 
 CODE = "CANCELLED"
 MESSAGE = "The task was cancelled."
@@ -117,7 +116,7 @@ def _withdraw(task: Task) -> Place:
 
 def _end(tasks: Sequence[Task]) -> list[Task]:
     """End those nobody was faster with; they are returned."""
-    ended = ending.end_all(tasks, State.CANCELLED, timezone.now(), CODE, MESSAGE)
+    ended = termination.end_all(tasks, State.CANCELLED, timezone.now(), CODE, MESSAGE)
     for task in ended:
         # A publish that was under way must not leave a final task in line.
         _withdraw_after_commit(task)

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from django.db import IntegrityError, router, transaction
 
 from plugspace_queue.errors import IdempotencyConflict, Unavailable
-from plugspace_queue.limits import RequestWindow
+from plugspace_queue.limits.request_limit import RequestWindow
 from plugspace_queue.models import IdempotencyKey
 
 Subject = TypeVar("Subject")

@@ -6,8 +6,8 @@ from typing import Any
 from plugspace_queue.domain.enums import Status, TaskType
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import NotFound
+from plugspace_queue.limits.policies import is_organization_id, unknown
 from plugspace_queue.models import Organization, Task, Workflow
-from plugspace_queue.policies import is_organization_id, unknown
 from plugspace_queue.services import arguments
 
 MOST_PER_PAGE = 1000

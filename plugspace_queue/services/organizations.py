@@ -5,10 +5,10 @@ from typing import Any
 
 from django.db import transaction
 
-from plugspace_queue import mirrors
 from plugspace_queue.errors import ValidationRefused
+from plugspace_queue.limits.policies import is_organization_id
 from plugspace_queue.models import Organization, TierPolicy
-from plugspace_queue.policies import is_organization_id
+from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import arguments
 from plugspace_queue.services.lookup import organization_of
@@ -73,7 +73,7 @@ def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
             unique_fields=["id"],
             update_fields=["tier", "name"],
         )
-        mirrors.promise_tiers(wanted.values())
+        projections.promise_tiers(wanted.values())
     return len(wanted)
 
 

@@ -8,16 +8,23 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from plugspace_queue import mirrors, policies, publishing
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Policy, State, TaskType
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.policies import (
+    LONGEST_WINDOW,
+    MOST,
+    SHORTEST_WINDOW,
+    QueuePolicy,
+)
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.models.task import OPEN_VALUES
-from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW, QueuePolicy
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import arguments, lookup
 from plugspace_queue.services.submission import alias
@@ -131,7 +138,7 @@ def _pause_organization(organization_id: str, is_paused: bool) -> None:
     if not is_paused:
         _extend_deadlines_of_organization(row, timezone.now())
     _save_pause(row, is_paused)
-    transaction.on_commit(lambda: mirrors.write_pause(organization_id, is_paused), robust=True)
+    transaction.on_commit(lambda: projections.write_pause(organization_id, is_paused), robust=True)
 
 
 def _save_pause(row: Any, is_paused: bool) -> None:

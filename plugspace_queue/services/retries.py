@@ -10,13 +10,15 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import mirrors, publishing, quotas
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState
-from plugspace_queue.limits import Admission
+from plugspace_queue.limits import quota
+from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import Dependency, Task, Workflow
-from plugspace_queue.policies import Tenant
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.requests import refuse
 from plugspace_queue.services import lookup
 from plugspace_queue.services.submission import alias, with_tiers_of
@@ -68,7 +70,7 @@ def retry(task_id: object, terms: RetryCharge, organization_id: str | None = Non
         with transaction.atomic(using=alias()):
             _open_again([task], _open_parents([task.pk]), terms, admission.tenant, now)
             if task.workflow_id is not None:
-                mirrors.promise_workflow(task.workflow_id)
+                projections.promise_workflow(task.workflow_id)
 
     with_tiers_of([admission], attempt)
     return lookup.task_of(task.pk)
@@ -94,7 +96,7 @@ def retry_workflow(
             # Steps that run again themselves are open parents to those after them.
             reopened = {step.pk for step in ended}
             _open_again(ended, _open_parents(reopened, reopened), terms, admission.tenant, now)
-            mirrors.promise_workflow(workflow.pk)
+            projections.promise_workflow(workflow.pk)
 
     with_tiers_of([admission], attempt)
     return lookup.workflow_of(workflow.pk)
@@ -108,7 +110,7 @@ def _open_again(
     now: datetime,
 ) -> None:
     # Rows first, then the counter: the order of locks everywhere.
-    month = quotas.month_of(now) if terms.charge else ""
+    month = quota.month_of(now) if terms.charge else ""
     for task in tasks:
         _move(task, open_parents.get(task.pk, 0), month, now)
     if terms.charge:
@@ -116,16 +118,16 @@ def _open_again(
     else:
         counters = []
         for task in tasks:
-            quotas.note_free_run(task, now, terms.reason)
+            quota.note_free_run(task, now, terms.reason)
     again = Task.objects.filter(pk__in=[task.pk for task in tasks])
     publishing.publish_new_on_commit(list(again.order_by("pk")), counters, are_new=False)
 
 
 def _charge(
     tasks: Sequence[Task], terms: RetryCharge, tenant: Tenant, now: datetime
-) -> list[quotas.Counter]:
-    return quotas.reserve(
-        quotas.charges_of(tasks, {tenant.organization_id: tenant}, quotas.month_of(now)),
+) -> list[quota.Counter]:
+    return quota.reserve(
+        quota.charges_of(tasks, {tenant.organization_id: tenant}, quota.month_of(now)),
         now,
         task_id=tasks[0].pk if len(tasks) == 1 else None,
         note=terms.reason or "retry by hand",

@@ -12,15 +12,16 @@ from typing import Any, TypeVar
 from django.db import connections, router, transaction
 from django.utils import timezone
 
-from plugspace_queue import publishing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.insert import insert_tasks, unsaved
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.errors import PermissionRefused, QueueError, QuotaExceeded
-from plugspace_queue.limits import Admission
+from plugspace_queue.limits import quota
+from plugspace_queue.limits.policies import Plan, Tenant, queue_settings
+from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
-from plugspace_queue.policies import Plan, Tenant, queue_settings
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.requests import LONGEST_KEY, TaskRequest, fingerprint_of, refuse
 from plugspace_queue.services import dependencies, idempotency
 from plugspace_queue.services.dependencies import NEW_CHAIN, first_context
@@ -107,7 +108,7 @@ def with_tiers_of(admissions: Sequence[Admission], attempt: Callable[[], Answer]
     """Do it, and once more when an organization turns out to have another tier than assumed."""
     try:
         return attempt()
-    except quotas.TierChanged:
+    except quota.TierChanged:
         for admission in admissions:
             admission.renew()
         return attempt()
@@ -148,15 +149,15 @@ def store(
     In the caller's transaction. A task that is submitted alone needs none where that is one
     statement (`quotas.is_one_statement`).
     """
-    month = quotas.month_of(now)
-    charges = quotas.charges_of(tasks, tenants, month)
+    month = quota.month_of(now)
+    charges = quota.charges_of(tasks, tenants, month)
     for task in tasks:
         task.charged_month = month
     if is_alone:
-        counters = quotas.reserve(charges, now, task=tasks[0])
+        counters = quota.reserve(charges, now, task=tasks[0])
     else:
         note = "" if workflow is None else f"workflow {workflow.pk}"
-        counters = quotas.reserve(charges, now, note=note)
+        counters = quota.reserve(charges, now, note=note)
         if workflow is not None:
             workflow.save(force_insert=True)
         insert_tasks(tasks, using=alias())
@@ -190,7 +191,7 @@ def _whole(request: TaskRequest) -> AbstractContextManager[object]:
     BEGIN and COMMIT are round trips too, and the counter's row is locked until the last one.
     """
     # A submit with a key opens one of its own, in `idempotency.run_once`.
-    is_one = request.idempotency_key is not None or quotas.is_one_statement()
+    is_one = request.idempotency_key is not None or quota.is_one_statement()
     if is_one and not request.depends_on and connections[alias()].get_autocommit():
         return nullcontext()
     return transaction.atomic(using=alias())

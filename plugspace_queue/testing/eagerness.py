@@ -12,9 +12,9 @@ from plugspace_queue import manager
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.services import retries, submission
 from plugspace_queue.services.idempotency import SubmitResult
-from plugspace_queue.services.workflow_submission import WorkflowHandle
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.running import run_these
+from plugspace_queue.workflows.submission import WorkflowHandle
 
 # Behind the manager's methods, so that its awaitable twins and the API are eager too.
 _SUBMITS: tuple[tuple[ModuleType, str], ...] = (

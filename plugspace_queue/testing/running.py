@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Literal
 
-from plugspace_queue import publishing
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task
 from plugspace_queue.processing.registry import processor_of
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.attempts import Bench
 from plugspace_queue.testing.pending import Clock, Scope

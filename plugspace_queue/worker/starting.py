@@ -17,8 +17,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import F
 from redis.exceptions import RedisError
 
-from plugspace_queue import policies
 from plugspace_queue.db.transactions import is_locked, lock_timeout
+from plugspace_queue.limits import policies
 from plugspace_queue.models import QueueSettings
 
 logger = logging.getLogger("plugspace_queue.worker")

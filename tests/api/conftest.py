@@ -8,8 +8,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from plugspace_queue import policies
 from plugspace_queue.domain.enums import Role, Scope
+from plugspace_queue.limits import policies
 from plugspace_queue.models import ApiKey, Membership
 from plugspace_queue.services import queue_stats
 from tests.factories import make_organization

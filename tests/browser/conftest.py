@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from redis import Redis
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 from tests.browser.scene import Scene
 
 ARGUMENTS = [

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import policies
 from plugspace_queue.conf import rq_settings
+from plugspace_queue.limits import policies
 from plugspace_queue.services import queue_stats
 from tests.api.conftest import ApiClient, key_of
 from tests.ha import trio

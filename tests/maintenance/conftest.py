@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 from tests.maintenance.scene import Scene
 from tests.worker.conftest import acme, crew, processors  # noqa: F401
 

@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 from redis import Redis
 
-from plugspace_queue import embedded_redis, policies
+from plugspace_queue import embedded_redis
+from plugspace_queue.limits import policies
 from plugspace_queue.maintenance.queue_config import mend
 from plugspace_queue.services import queue_stats
 from tests.factories import make_organization

@@ -2,8 +2,9 @@
 
 import pytest
 
-from plugspace_queue import errors, policies, queue_manager
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy, defaults
 from tests.factories import arguments
 

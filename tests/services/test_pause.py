@@ -7,8 +7,9 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from plugspace_queue import errors, policies, queue_manager
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy
 from plugspace_queue.services.queues import stand_still
 from tests.factories import arguments, make_organization, make_task

@@ -8,11 +8,12 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import errors, queue_manager, quotas
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import State
+from plugspace_queue.limits import quota
 from plugspace_queue.models import IdempotencyKey, MonthlyUsage, Task, UsageEntry
-from plugspace_queue.workflows import advance
+from plugspace_queue.services import termination
 from tests.factories import arguments, completed_parents, make_organization
 from tests.services.racing import race
 
@@ -119,7 +120,7 @@ def complete(task: Task) -> list[object]:
     with transaction.atomic():
         Task.objects.move(task.pk, State.WAITING, State.PROCESSING, started_at=now)
         Task.objects.move(task.pk, State.PROCESSING, State.COMPLETE, completed_at=now, result={})
-        return advance.release_children(completed_parents(task.pk), now)
+        return termination.release_children(completed_parents(task.pk), now)
 
 
 @pytest.fixture
@@ -135,9 +136,9 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return
 
     def meet(name: str, kinds: set[str], *, before: bool = False) -> None:
-        real = getattr(quotas, name)
+        real = getattr(quota, name)
 
-        def step(account: quotas.Account, *args: Any) -> Any:
+        def step(account: quota.Account, *args: Any) -> Any:
             if before and account.type in kinds:
                 wait()
             counter = real(account, *args)
@@ -145,7 +146,7 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 wait()
             return counter
 
-        monkeypatch.setattr(quotas, name, step)
+        monkeypatch.setattr(quota, name, step)
 
     return meet
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import errors, policies, processor, queue_manager
+from plugspace_queue import errors, processor, queue_manager
+from plugspace_queue.limits import policies
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.testing import processors, run_pending
 from tests.factories import arguments, make_organization

@@ -9,9 +9,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from plugspace_queue import errors, policies, queue_manager, quotas
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import State
+from plugspace_queue.limits import policies, quota
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
 from tests.factories import arguments, make_organization
 
@@ -79,13 +80,13 @@ def test_a_row_that_the_database_refuses_is_not_charged():
     make_organization()
     task = queue_manager.add_task(**arguments())
     # Where it is one statement it needs no transaction to be undone.
-    around = nullcontext() if quotas.is_one_statement() else transaction.atomic()
+    around = nullcontext() if quota.is_one_statement() else transaction.atomic()
 
     tenants = {"acme": policies.read_tenant("acme")}
-    charges = quotas.charges_of([task], tenants, task.charged_month)
+    charges = quota.charges_of([task], tenants, task.charged_month)
 
     with pytest.raises(IntegrityError), around:
-        quotas.reserve(charges, timezone.now(), task=task)
+        quota.reserve(charges, timezone.now(), task=task)
 
     assert MonthlyUsage.objects.get().used == 1
     assert UsageEntry.objects.count() == 1

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 from plugspace_queue.testing import processors
 from tests.services.conftest import redis_away
 from tests.testing.host import FAKES

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 
 
 @pytest.fixture(autouse=True)

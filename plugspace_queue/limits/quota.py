@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from django.db import connections, router, transaction
 
-from plugspace_queue import policies
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.db import insert
 from plugspace_queue.db.insert import Charge, Line, insert_row
 from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.policies import Tenant
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
-from plugspace_queue.policies import Tenant
 
 _TABLE = MonthlyUsage._meta.db_table
 

@@ -13,30 +13,34 @@ from django.db import router, transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
-from plugspace_queue import policies
 from plugspace_queue.broker import keys, routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import Policy, TaskType
 from plugspace_queue.domain.lifecycle import FINAL, status_of
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy, Workflow
 from plugspace_queue.models.workflow import status_of_steps
 
 
-@receiver(post_save, sender=Organization, dispatch_uid="plugspace_queue.mirrors.organization")
+@receiver(
+    post_save,
+    sender=Organization,
+    dispatch_uid="plugspace_queue.projections.organization",
+)
 def organization_saved(instance: Organization, **kwargs: Any) -> None:
     """The tier of a saved organization goes to Redis with the commit; here it is read anew."""
     policies.forget()
     promise_tiers([instance])
 
 
-@receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.mirrors.queue")
+@receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.projections.queue")
 def queue_saved(instance: QueueSettings, **kwargs: Any) -> None:
     """The gates of a saved queue are in force from the commit on."""
     promise_queue(TaskType(instance.type))
 
 
-@receiver(post_save, sender=TierPolicy, dispatch_uid="plugspace_queue.mirrors.tier")
+@receiver(post_save, sender=TierPolicy, dispatch_uid="plugspace_queue.projections.tier")
 def tier_saved(**kwargs: Any) -> None:
     """This process reads tiers again at once; others within a second."""
     policies.forget()

@@ -23,8 +23,8 @@ from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.domain.lifecycle import STARTABLE
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import publish as events
+from plugspace_queue.limits.quota import Counter
 from plugspace_queue.models import Task
-from plugspace_queue.quotas import Counter
 from plugspace_queue.schemas.task import (
     ALWAYS,
     UNCOUNTED,

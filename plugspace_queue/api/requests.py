@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from plugspace_queue.api.pagination import PageQuery
 from plugspace_queue.domain.enums import Kind, Policy, State, Status, TaskType
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
-from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.requests import (
     Key,

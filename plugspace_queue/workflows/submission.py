@@ -10,19 +10,19 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import mirrors
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.insert import unsaved
 from plugspace_queue.domain.enums import Kind, State, TaskType
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.errors import InvalidState, NotFound
-from plugspace_queue.limits import Admission, RequestWindow
+from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.limits.request_limit import Admission, RequestWindow
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
-from plugspace_queue.policies import Tenant
+from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.requests import WorkflowRequest, refuse, stored_input
 from plugspace_queue.services import dependencies, idempotency, submission
-from plugspace_queue.services.workflow_definitions import WorkflowInput, step_inputs
+from plugspace_queue.workflows.definitions import WorkflowInput, step_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
     Dependency.objects.bulk_create(
         [Dependency(task=after, parent=before) for before, after in pairwise(tasks)]
     )
-    mirrors.promise_workflow(workflow.pk)
+    projections.promise_workflow(workflow.pk)
     return WorkflowHandle(workflow_id=workflow.pk, task_ids=[task.pk for task in tasks])
 
 

@@ -12,7 +12,7 @@ from plugspace_queue.broker.routing import ANY_QUEUE
 from plugspace_queue.broker.scripts import Sent
 from plugspace_queue.broker.task_store import Window
 from plugspace_queue.errors import RequestRateLimited, Unavailable
-from plugspace_queue.policies import Plan, read_tenant, remembered_tenant
+from plugspace_queue.limits.policies import Plan, read_tenant, remembered_tenant
 
 
 class RequestWindow(NamedTuple):
