@@ -13,7 +13,7 @@ from plugspace_queue.api.openapi import CHANGES, answers, operation, parameters
 from plugspace_queue.api.pagination import query
 from plugspace_queue.api.requests import OrganizationChange, UsageQuery
 from plugspace_queue.api.responses import OrganizationShape, TypeUsage, Usage
-from plugspace_queue.api.windows import window_of
+from plugspace_queue.api.submits import window_of
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.tiers import UNLIMITED

@@ -148,7 +148,7 @@ def _reserve_in_steps(
     return taken
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _statement(count: int, has_task: bool, using: str) -> str:
     types = [_type(MonthlyUsage, name, using) for name in ("organization", "type", "month")]
     parts = [

@@ -32,6 +32,10 @@ _REFUND = f"""
 """
 
 
+AT_ONCE = 100
+"""Counters in one statement, which compares each with all of them."""
+
+
 class Account(NamedTuple):
     """What one counter counts: an organization's tasks of a type in a month (YYYY-MM, UTC)."""
 
@@ -98,11 +102,15 @@ def reserve(
     The caller tells Redis of the counters after the commit (`mirrored`).
     """
     line = Line(task.pk if task else task_id, note[:200], now)
-    taken = insert.reserve(charges, line, task=task, using=_alias())
-    if len(taken) < len(charges):
-        has_room = {row[:3] for row in taken}
-        raise _refusal(next(charge for charge in charges if charge[:3] not in has_room))
-    return [Counter(Account(*row[:3]), row.used, row.version) for row in taken]
+    found: list[Counter] = []
+    for start in range(0, len(charges), AT_ONCE):
+        asked = charges[start : start + AT_ONCE]
+        taken = insert.reserve(asked, line, task=task, using=_alias())
+        if len(taken) < len(asked):
+            has_room = {row[:3] for row in taken}
+            raise _refusal(next(charge for charge in asked if charge[:3] not in has_room))
+        found += [Counter(Account(*row[:3]), row.used, row.version) for row in taken]
+    return found
 
 
 class TierChanged(Unavailable):

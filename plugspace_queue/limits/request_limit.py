@@ -15,7 +15,7 @@ from plugspace_queue.errors import RequestRateLimited, Unavailable
 from plugspace_queue.limits.policies import Plan, read_tenant, remembered_tenant
 
 
-class RequestWindow(NamedTuple):
+class RequestsLeft(NamedTuple):
     """What an organization has left of its window after a request that passed."""
 
     limit: int
@@ -36,7 +36,7 @@ class Admission:
         self.tenant = remembered or read_tenant(organization_id)
         self._is_remembered = remembered is not None
         self._is_limited = limit_requests
-        self.window: RequestWindow | None = None
+        self.window: RequestsLeft | None = None
         """After the block; None for a request that was not counted."""
 
     def __enter__(self) -> "Admission":
@@ -84,7 +84,7 @@ class Hit:
         with contextlib.suppress(Unavailable):
             self._sent = Sent(call, ANY_QUEUE)
 
-    def take(self) -> RequestWindow | None:
+    def take(self) -> RequestsLeft | None:
         """Wait for the answer; without Redis the request passes uncounted, which is None.
 
         Raises RequestRateLimited when the window is full; a refused call is not counted.
@@ -99,7 +99,7 @@ class Hit:
         if not window.allowed:
             raise _limited(window, self._plan)
         limit = self._plan.request_limit
-        return RequestWindow(limit, max(limit - window.used, 0), -(-window.reset_ms // 1000))
+        return RequestsLeft(limit, max(limit - window.used, 0), -(-window.reset_ms // 1000))
 
 
 def _limited(window: Window, plan: Plan) -> RequestRateLimited:

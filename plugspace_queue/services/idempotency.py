@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from django.db import IntegrityError, router, transaction
 
 from plugspace_queue.errors import IdempotencyConflict, Unavailable
-from plugspace_queue.limits.request_limit import RequestWindow
+from plugspace_queue.limits.request_limit import RequestsLeft
 from plugspace_queue.models import IdempotencyKey
 
 Subject = TypeVar("Subject")
@@ -21,7 +21,7 @@ class SubmitResult(NamedTuple, Generic[Subject]):
 
     subject: Subject
     is_replay: bool
-    window: RequestWindow | None = None
+    window: RequestsLeft | None = None
     """What the organization has left; None for a call that was not counted."""
 
 

@@ -17,7 +17,7 @@ from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.limits.policies import Tenant
-from plugspace_queue.limits.request_limit import Admission, RequestWindow
+from plugspace_queue.limits.request_limit import Admission, RequestsLeft
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.requests import WorkflowRequest, refuse, stored_input
@@ -32,7 +32,7 @@ class WorkflowHandle:
     workflow_id: uuid.UUID
     task_ids: list[uuid.UUID]
     is_replay: bool = False
-    window: RequestWindow | None = None
+    window: RequestsLeft | None = None
     """What the organization has left of its request window; None when that was not counted."""
 
 
