@@ -138,11 +138,13 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def meet(name: str, kinds: set[str], *, before: bool = False) -> None:
         real = getattr(quota, name)
 
-        def step(account: quota.Account, *args: Any) -> Any:
-            if before and account.type in kinds:
+        def step(asked: Any, *args: Any, **kwargs: Any) -> Any:
+            accounts = asked if isinstance(asked, list) else [asked]
+            is_met = any(account.type in kinds for account in accounts)
+            if before and is_met:
                 wait()
-            counter = real(account, *args)
-            if not before and account.type in kinds:
+            counter = real(asked, *args, **kwargs)
+            if not before and is_met:
                 wait()
             return counter
 
@@ -157,7 +159,7 @@ def test_a_cancel_and_a_submit_below_what_it_cancels_wait_for_each_other_in_one_
     parent = queue_manager.add_task(**arguments(type="DESIGN"))
     child = queue_manager.add_task(**arguments(type="CODE", depends_on=[parent]))
     meeting("_give_back", {"DESIGN"})
-    meeting("_take", {"DESIGN"}, before=True)
+    meeting("reserve", {"DESIGN"}, before=True)
 
     def call(number: int) -> Any:
         if number:
@@ -182,7 +184,7 @@ def test_a_cascade_and_a_submit_take_counters_in_one_order(meeting):
     second = queue_manager.add_task(**arguments(type="DESIGN", depends_on=[first]))
     queue_manager.add_task(**arguments(type="CODE", depends_on=[second]))
     meeting("_give_back", {"DESIGN", "CODE"})
-    meeting("_take", {"CODE"})
+    meeting("reserve", {"CODE"}, before=True)
     both = [arguments(type=kind) for kind in ("CODE", "DESIGN")]
 
     def call(number: int) -> Any:
