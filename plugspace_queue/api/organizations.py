@@ -52,7 +52,7 @@ class OrganizationDetail(_OneOrganization):
         responses=answers(200, OrganizationShape, CHANGES),
     )
     def patch(self, request: Request, organization_id: str) -> Response:
-        wanted = OrganizationChange.model_validate(request.data)
+        wanted = self.body(OrganizationChange)
         row = self._organization(organization_id)
         before = _set_values(row)
         changed = queue_manager.change_organization(row.pk, wanted.changes())

@@ -61,7 +61,7 @@ class QueueDetail(ApiView):
     )
     def patch(self, request: Request, type: str) -> Response:
         kind = _type(type)
-        wanted = QueueChange.model_validate(request.data)
+        wanted = self.body(QueueChange)
         if POLICIES & wanted.changes().keys():
             self.caller.require(Verb.SET_POLICY)
         before = audit_log.values(_row(kind), COLUMNS)
@@ -84,7 +84,7 @@ class QueuePause(ApiView):
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), ReasonRequest.model_validate(request.data or {})
+        kind, asked = _type(type), self.body(ReasonRequest, is_optional=True)
         queue_manager.pause(kind)
         self.note(_row(kind), "paused", asked.reason)
         return Response(_changed(self.caller, kind))
@@ -102,7 +102,7 @@ class QueueResume(ApiView):
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), ReasonRequest.model_validate(request.data or {})
+        kind, asked = _type(type), self.body(ReasonRequest, is_optional=True)
         queue_manager.resume(kind)
         self.note(_row(kind), "resumed", asked.reason)
         return Response(_changed(self.caller, kind))

@@ -47,7 +47,7 @@ class TaskList(ApiView):
 
     @submit("addTask", "Add a task", NewTask, AgentTask)
     def post(self, request: Request) -> Response:
-        new = NewTask.model_validate(request.data)
+        new = self.body(NewTask)
         asked = new.asked(**self.caller.names(), idempotency_key=idempotency_key(request))
         task, is_replay, window = queue_manager.submit_task(asked)
         place = reverse("plugspace_queue:task", args=[task.pk])
@@ -62,9 +62,11 @@ class TaskList(ApiView):
 class TaskBulk(ApiView):
     """Many tasks in one request."""
 
+    max_body = MAX_BULK_BODY
+
     @submit("addTasks", "Add tasks, all of them or none", NewTasks, TaskResults)
     def post(self, request: Request) -> Response:
-        new = NewTasks.model_validate(request.data)
+        new = self.body(NewTasks)
         done = queue_manager.submit_tasks(
             [item.asked(**self.caller.names()) for item in new.tasks],
             idempotency_key=idempotency_key(request),
@@ -72,9 +74,6 @@ class TaskBulk(ApiView):
         told = {"results": [wire(entry.subject) for entry in done]}
         is_replay = all(entry.is_replay for entry in done)
         return stored(told, done[0].window, is_replay=is_replay)
-
-    def max_body(self) -> int:
-        return MAX_BULK_BODY
 
 
 class TaskDetail(ApiView):
@@ -111,7 +110,7 @@ class TaskCancel(ApiView):
         responses=answers(200, TaskState, CHANGES) | {202: TaskState},
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         task = queue_manager.get_task(task_id, self.caller.organization_id)
         state = State(queue_manager.cancel(task_id))
         self.note(task, "cancelled or told to stop", asked.reason)
@@ -132,7 +131,7 @@ class TaskRetry(ApiView):
         responses=answers(200, AgentTask, SUBMITS),
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         queue_manager.get_task(task_id, self.caller.organization_id)
         task = queue_manager.retry(task_id, **terms(self.caller, asked.reason))
         self.note(task, "goes again", asked.reason)

@@ -53,7 +53,7 @@ class WorkflowList(ApiView):
 
     @submit("addWorkflow", "Start a workflow", NewWorkflow, WorkflowStarted)
     def post(self, request: Request) -> Response:
-        new = NewWorkflow.model_validate(request.data)
+        new = self.body(NewWorkflow)
         handle = queue_manager.add_workflow(
             **new.arguments(),
             user_id=self.caller.user_id,
@@ -106,7 +106,7 @@ class WorkflowCancel(_OneWorkflow):
         responses=answers(200, WorkflowDetail, CHANGES) | {202: WorkflowDetail},
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         self._workflow(workflow_id)
         queue_manager.cancel_workflow(workflow_id)
         workflow = self._workflow(workflow_id)
@@ -128,7 +128,7 @@ class WorkflowRetry(_OneWorkflow):
         responses=answers(200, WorkflowDetail, SUBMITS),
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         workflow = self._workflow(workflow_id)
         queue_manager.retry_workflow(workflow_id, **terms(self.caller, asked.reason))
         self.note(workflow, "goes again", asked.reason)

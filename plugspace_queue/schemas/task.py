@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import State, Status, TaskType
-from plugspace_queue.domain.lifecycle import status_of
+from plugspace_queue.domain.lifecycle import STATUSES
 
 if TYPE_CHECKING:
     from plugspace_queue.models import Task
@@ -248,7 +248,7 @@ def _wire(task: "Task") -> dict[str, Any]:
         "organizationId": task.organization_id,
         "userId": task.user_id,
         "priority": task.priority,
-        "status": status_of(task.state).value,
+        "status": STATUSES[State(task.state)].value,
         "state": str(task.state),
         "metrics": _metrics(task),
         "retryCount": task.retry_count,
