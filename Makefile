@@ -8,6 +8,9 @@ RUN = $(BIN)/python -m
 SUITE = pytest -n 2 --dist worksteal
 QUICK = $(SUITE) -m "not slow and not browser and not prove"
 SLOW = $(SUITE) -m "slow and not prove"
+# Many tests start processes of ours. Where no bytecode may be kept, each compiles all modules again,
+# which is half of its start.
+unexport PYTHONDONTWRITEBYTECODE
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
