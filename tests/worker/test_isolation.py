@@ -38,6 +38,7 @@ def run_of(task: Task) -> Run:
     return Run(task=task, sink=Silent(), **started)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_hard_stop_that_comes_before_the_process_is_there_ends_it(
     children: None, processors: Register
 ):
