@@ -13,9 +13,12 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.backends.signals import connection_created
 from django.test import Client
+from django.utils import timezone
 from redis import Redis
 
 from plugspace_queue import queue_manager
+from plugspace_queue.api import caps
+from plugspace_queue.api.sse import end
 from plugspace_queue.broker import keys
 from plugspace_queue.models import ApiKey, Membership, Task
 from tests.api.asgi import Request, until
@@ -154,6 +157,39 @@ def test_all_open_streams_are_looked_after_with_one_query_for_each_kind_of_crede
         connection_created.disconnect(note)
 
     assert len(asked[number]) == 2, asked[number]
+
+
+def test_the_streams_of_a_revoked_key_end_in_small_turns_and_give_their_places_back():
+    key = key_of()
+    ended: Counter[int] = Counter()
+    turn = 0
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def revoke() -> None:
+        ApiKey.objects.update(revoked_at=timezone.now())
+        connections.close_all()
+
+    async def main() -> list[Request]:
+        streams = await opened(key, CLIENTS)
+        for stream in streams:
+            stream.heard = lambda stream, part: ended.update([turn])
+        counting = asyncio.create_task(count_turns())
+        await asyncio.to_thread(revoke)
+        async with asyncio.timeout(patient(30)):
+            await asyncio.gather(*(stream.task for stream in streams))
+        counting.cancel()
+        return streams
+
+    streams = run(main)
+
+    assert all(stream.body.endswith(end("forbidden")) for stream in streams)
+    assert max(ended.values()) < CLIENTS / 2
+    assert caps.opened() == 0
 
 
 @pytest.fixture
