@@ -90,7 +90,7 @@ class Declared:
 _declared: dict[TaskType, Declared] = {}
 _lock = threading.Lock()
 _read_at = float("-inf")
-_forgotten = 0
+_cleared = 0
 _queues: dict[str, QueueSettings] = {}
 _tiers: dict[str, TierPolicy] = {}
 _tier_of_organization: dict[str, str] = {}
@@ -120,10 +120,10 @@ def declare(
     )
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Read rows again at the next question."""
-    global _read_at, _forgotten
-    _forgotten += 1
+    global _read_at, _cleared
+    _cleared += 1
     _read_at = float("-inf")
     _tier_of_organization.clear()
     _plans.clear()
@@ -149,14 +149,14 @@ def read_tenant(organization_id: object) -> Tenant:
 
     Raises OrganizationUnknown, OrganizationSuspended.
     """
-    forgotten = _forgotten
+    cleared = _cleared
     row = _looked_up(organization_id) if is_organization_id(organization_id) else None
     if row is None:
         raise unknown(organization_id)
     if row[0]:
         raise OrganizationSuspended(organization_id=organization_id)
     tenant = Tenant(str(organization_id), row[1] or "", _plan_in(*row[1:]))
-    if forgotten == _forgotten:
+    if cleared == _cleared:
         if len(_tier_of_organization) >= MOST_KNOWN:
             _tier_of_organization.clear()
         _plans[tenant.tier] = time.monotonic(), tenant.plan
@@ -311,8 +311,8 @@ def _refresh() -> None:
     with _lock:
         if time.monotonic() - _read_at < FRESH_FOR:
             return
-        forgotten = _forgotten
+        cleared = _cleared
         _queues = {row.type: row for row in QueueSettings.objects.all()}
         _tiers = {row.slug: row for row in TierPolicy.objects.all()}
-        # What was forgotten while it was read may be older than the change.
-        _read_at = time.monotonic() if forgotten == _forgotten else float("-inf")
+        # What was cleared while it was read may be older than the change.
+        _read_at = time.monotonic() if cleared == _cleared else float("-inf")

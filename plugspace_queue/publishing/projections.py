@@ -30,41 +30,41 @@ from plugspace_queue.models.workflow import status_of_steps
 )
 def organization_saved(instance: Organization, **kwargs: Any) -> None:
     """The tier of a saved organization goes to Redis with the commit; here it is read anew."""
-    policies.forget()
-    promise_tiers([instance])
+    policies.clear_cache()
+    write_tiers_on_commit([instance])
 
 
 @receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.projections.queue")
 def queue_saved(instance: QueueSettings, **kwargs: Any) -> None:
     """The gates of a saved queue are in force from the commit on."""
-    promise_queue(TaskType(instance.type))
+    write_queue_on_commit(TaskType(instance.type))
 
 
 @receiver(post_save, sender=TierPolicy, dispatch_uid="plugspace_queue.projections.tier")
 def tier_saved(**kwargs: Any) -> None:
     """This process reads tiers again at once; others within a second."""
-    policies.forget()
+    policies.clear_cache()
 
 
-def promise_tiers(organizations: Iterable[Organization]) -> None:
+def write_tiers_on_commit(organizations: Iterable[Organization]) -> None:
     """Write `plugspace:org:{id}:tier` of these when the transaction commits."""
     tiers = {organization.pk: organization.tier_id for organization in organizations}
     _on_commit(Organization, lambda: _write_tiers(tiers))
 
 
-def promise_queue(kind: TaskType) -> None:
+def write_queue_on_commit(kind: TaskType) -> None:
     """Write the gates of a queue when the transaction commits."""
     _on_commit(QueueSettings, lambda: write_queue(kind))
 
 
-def promise_workflow(workflow_id: uuid.UUID) -> None:
+def write_workflow_on_commit(workflow_id: uuid.UUID) -> None:
     """Write `plugspace:workflow:{id}` when the transaction commits."""
     _on_commit(Workflow, lambda: write_workflows([workflow_id]))
 
 
 def write_queue(kind: TaskType) -> bool:
     """Write a queue's gates as its row says now; False when Redis is away."""
-    policies.forget()
+    policies.clear_cache()
     return routing.tell([gates_of(kind)], kind.queue_name)
 
 

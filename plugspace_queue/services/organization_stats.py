@@ -64,7 +64,7 @@ def own_stats(organization_id: str, kinds: list[TaskType]) -> list[OwnStats]:
     return [_row(kind, organization_id, counts) for kind in kinds]
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Count anew when asked next."""
     with _lock:
         _kept.clear()
@@ -131,7 +131,7 @@ def _count_for_all(organization_id: str, mine: "Future[Counts]") -> Counts:
 
 
 def _end(organization_id: str, mine: "Future[Counts]", counts: Counts | None = None) -> None:
-    """Let others count again, and keep the count; neither when it was forgotten meanwhile."""
+    """Let others count again, and keep the count; neither when it was cleared meanwhile."""
     with _lock:
         if _running.get(organization_id) is not mine:
             return

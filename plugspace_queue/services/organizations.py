@@ -73,7 +73,7 @@ def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
             unique_fields=["id"],
             update_fields=["tier", "name"],
         )
-        projections.promise_tiers(wanted.values())
+        projections.write_tiers_on_commit(wanted.values())
     return len(wanted)
 
 

@@ -66,10 +66,10 @@ def _active(queue: str) -> int | None:
     return None if counts is None else counts.active
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Count anew when asked next, for organizations too."""
     global _counted_at
-    organization_stats.forget()
+    organization_stats.clear_cache()
     with _lock:
         _counted_at = float("-inf")
 

@@ -70,7 +70,7 @@ def retry(task_id: object, terms: RetryCharge, organization_id: str | None = Non
         with transaction.atomic(using=alias()):
             _open_again([task], _open_parents([task.pk]), terms, admission.tenant, now)
             if task.workflow_id is not None:
-                projections.promise_workflow(task.workflow_id)
+                projections.write_workflow_on_commit(task.workflow_id)
 
     with_tiers_of([admission], attempt)
     return lookup.task_of(task.pk)
@@ -96,7 +96,7 @@ def retry_workflow(
             # Steps that run again themselves are open parents to those after them.
             reopened = {step.pk for step in ended}
             _open_again(ended, _open_parents(reopened, reopened), terms, admission.tenant, now)
-            projections.promise_workflow(workflow.pk)
+            projections.write_workflow_on_commit(workflow.pk)
 
     with_tiers_of([admission], attempt)
     return lookup.workflow_of(workflow.pk)

@@ -176,7 +176,7 @@ class Crew:
 
     def _set_slots(self) -> None:
         """A change of slots is in force within a second; what was read may be as old by now."""
-        policies.forget()
+        policies.clear_cache()
         for desk in self.pump.desks:
             slots = _slots_of(desk.name)
             if slots != desk.slots:

@@ -108,7 +108,7 @@ def require_database(kinds: Sequence[str]) -> None:
 
     A server that takes no writes (its disk is full, it is a standby) accepts no start of a task.
     """
-    policies.forget()
+    policies.clear_cache()
     try:
         with lock_timeout():
             QueueSettings.objects.filter(type__in=kinds).update(completed=F("completed"))

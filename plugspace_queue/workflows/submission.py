@@ -104,7 +104,7 @@ def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
     Dependency.objects.bulk_create(
         [Dependency(task=after, parent=before) for before, after in pairwise(tasks)]
     )
-    projections.promise_workflow(workflow.pk)
+    projections.write_workflow_on_commit(workflow.pk)
     return WorkflowHandle(workflow_id=workflow.pk, task_ids=[task.pk for task in tasks])
 
 

@@ -16,8 +16,8 @@ from plugspace_queue.services import queue_stats
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:
-    policies.forget()
-    queue_stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
     queues.forget()
 
 

@@ -35,8 +35,8 @@ class ApiClient(Client):
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:
-    policies.forget()
-    queue_stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
 
 
 @pytest.fixture

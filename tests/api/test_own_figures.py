@@ -25,7 +25,7 @@ FIGURES = ("waiting", "active", "completed", "failed", "delayed")
 
 def figures(client: ApiClient, kind: str = "ARCHITECT", **headers: str) -> tuple[int | None, ...]:
     """What both addresses say of a queue."""
-    queue_stats.forget()
+    queue_stats.clear_cache()
     listed = client.get("/api/v1/queues/", headers=headers).json()["results"]
     row = next(row for row in listed if row["type"] == kind)
     assert client.get(f"/api/v1/queues/{kind.lower()}/", headers=headers).json() == row

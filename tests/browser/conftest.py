@@ -48,7 +48,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def scene(transactional_db: None, redis: Redis, admin_user: Any) -> Scene:
     """Queues with work, workers with slots, and a past."""
-    policies.forget()
+    policies.clear_cache()
     return Scene(redis, admin_user)
 
 

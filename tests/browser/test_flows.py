@@ -47,7 +47,7 @@ class Provider:
 
 @pytest.fixture
 def acme(transactional_db: None, redis: Redis) -> Organization:
-    policies.forget()
+    policies.clear_cache()
     queues.forget()
     return make_organization()
 

@@ -40,8 +40,8 @@ def use_port(settings: Any) -> Callable[[int], None]:
 
     def use(port: int) -> None:
         settings.RQ_QUEUES, settings.RQ = rq_settings(url=f"redis://{HOST}:{port}/0")
-        policies.forget()
-        queue_stats.forget()
+        policies.clear_cache()
+        queue_stats.clear_cache()
 
     return use
 

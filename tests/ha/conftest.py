@@ -29,8 +29,8 @@ def sentinel_trio(tmp_path: Path, settings: Any) -> Iterator[Trio]:
     """Sentinels of this test alone; the front door of this process finds Redis through them."""
     with trio.running(tmp_path / "trio") as made:
         settings.RQ_QUEUES, settings.RQ = rq_settings(sentinels=made.setting)
-        policies.forget()
-        queue_stats.forget()
+        policies.clear_cache()
+        queue_stats.clear_cache()
         yield made
 
 

@@ -16,11 +16,11 @@ from tests.factories import make_organization
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> Iterator[None]:
-    policies.forget()
-    queue_stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
     yield
-    policies.forget()
-    queue_stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
 
 
 @pytest.fixture

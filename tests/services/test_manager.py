@@ -70,7 +70,7 @@ def test_statistics_that_may_be_a_moment_old_are_counted_once_for_all():
     assert waiting(60.0) == 1
     queue_manager.add_task(**arguments())
     assert (waiting(60.0), waiting(0.0)) == (1, 2)
-    queue_stats.forget()
+    queue_stats.clear_cache()
     assert waiting(60.0) == 2
 
 

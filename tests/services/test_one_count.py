@@ -38,13 +38,13 @@ class Gate:
 
 @pytest.fixture
 def gate(redis: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    organization_stats.forget()
+    organization_stats.clear_cache()
     make_task(organization=make_organization("acme"), state=State.COMPLETE, type="CODE")
     made = Gate()
     monkeypatch.setattr(organization_stats, "_counted", made.counted)
     yield made
     made.opened.set()
-    organization_stats.forget()
+    organization_stats.clear_cache()
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_a_pause_is_not_lost_to_a_read_of_settings_that_was_under_way(redis, mon
         policies.queue_settings("CODE")
         connections.close_all()
 
-    policies.forget()
+    policies.clear_cache()
     monkeypatch.setattr(TierPolicy.objects, "all", slow)
     reader = threading.Thread(target=look, name="reader")
     reader.start()

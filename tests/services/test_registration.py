@@ -143,14 +143,14 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
     """What a worker that starts warns of."""
 
     def start() -> list[str]:
-        policies.forget()
+        policies.clear_cache()
         caplog.clear()
         with caplog.at_level(logging.WARNING, "plugspace_queue.worker"):
             make_crew("export")
         return [one.getMessage() for one in caplog.records if "registered" in one.getMessage()]
 
     yield start
-    policies.forget()
+    policies.clear_cache()
 
 
 @pytest.mark.django_db(transaction=True)

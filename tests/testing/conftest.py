@@ -14,9 +14,9 @@ __all__ = ["redis_away"]
 
 @pytest.fixture(autouse=True)
 def fresh_policies() -> Iterator[None]:
-    policies.forget()
+    policies.clear_cache()
     yield
-    policies.forget()
+    policies.clear_cache()
 
 
 @pytest.fixture

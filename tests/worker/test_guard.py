@@ -208,7 +208,7 @@ def three_waiting_at_one_slot(processors, crew, redis):
     done = threading.Event()
     processors("ARCHITECT", lambda context: done.wait(30))
     QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=1)
-    policies.forget()
+    policies.clear_cache()
     for _ in range(3):
         submit()
     made = crew("architect")

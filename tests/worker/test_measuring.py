@@ -32,7 +32,7 @@ def from_nothing(settings: Any) -> Iterator[None]:
 def page() -> str:
     """The page as a scraper gets it."""
     pages.forget()
-    queue_stats.forget()
+    queue_stats.clear_cache()
     told = Client(headers={"Authorization": f"Bearer {TOKEN}"}).get("/metrics")
     assert told.status_code == 200, told.content
     return told.content.decode()

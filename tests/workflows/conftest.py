@@ -9,6 +9,6 @@ from plugspace_queue.limits import policies
 
 @pytest.fixture(autouse=True)
 def fresh_policies() -> Iterator[None]:
-    policies.forget()
+    policies.clear_cache()
     yield
-    policies.forget()
+    policies.clear_cache()

@@ -19,7 +19,7 @@ from plugspace_queue.publishing import tasks as publishing
 
 def write_tiers(organization_ids: Collection[str], now: datetime) -> None:
     """`plugspace:org:{id}:tier` as the rows say."""
-    row_projections.promise_tiers(Organization.objects.filter(pk__in=organization_ids))
+    row_projections.write_tiers_on_commit(Organization.objects.filter(pk__in=organization_ids))
 
 
 def write_usage(organization_ids: Collection[str], now: datetime) -> None:
