@@ -1,6 +1,6 @@
-"""The front door: one method for one verb. `queue_manager` serves everybody.
+"""The Python interface: one method for each verb, on `queue_manager`.
 
-Holds no state; every method only delegates, and tells in its docstring what it raises.
+Holds no state; every method only delegates, and says in its docstring what it raises.
 """
 
 import uuid
