@@ -9,11 +9,15 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from plugspace_queue.domain.text import find_unstorable
+
+STORABLE = {"is_storable": True}
+"""Validation context of data whose strings have been looked at already."""
 
 
 class WireModel(BaseModel):
@@ -35,8 +39,9 @@ class WireModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _storable(cls, data: Any) -> Any:
-        require_storable(data)
+    def _storable(cls, data: Any, info: ValidationInfo) -> Any:
+        if info.context is not STORABLE:
+            require_storable(data)
         return data
 
     def to_wire(self) -> dict[str, Any]:

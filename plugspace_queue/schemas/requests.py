@@ -33,6 +33,7 @@ from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
+from plugspace_queue.schemas.base import STORABLE
 from plugspace_queue.schemas.inputs import INPUTS
 from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
 
@@ -318,7 +319,7 @@ def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict
     # Before pydantic looks at it: what is too large is not worth a look.
     _require_size(_encoded(value), beside)
     try:
-        valid = model.model_validate(value)
+        valid = model.model_validate(value, context=STORABLE)
     except ValidationError as error:
         raise input_refused(error) from error
     return valid.model_dump(mode="json", by_alias=True, exclude_none=True)
