@@ -23,7 +23,7 @@ from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, Unavailable
 from plugspace_queue.metrics import Metric
 from plugspace_queue.services import queue_depths
-from plugspace_queue.services.queue_depths import Held
+from plugspace_queue.services.queue_depths import QueueDepth
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_FOR = 3.0
@@ -136,7 +136,7 @@ def _damaged() -> Iterator[Sample]:
         yield "", {"type": kind.value}, int(kind.queue_name in told)
 
 
-def _held(row: Held) -> Sample:
+def _held(row: QueueDepth) -> Sample:
     return "", {"type": row.type.value, "state": row.state, "tier": row.tier}, row.tasks
 
 

@@ -140,13 +140,13 @@ def guarded(
 
     @functools.wraps(function)
     def wrapper(connection: Redis, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with Guard(connection):
+        with UnavailableGuard(connection):
             return function(connection, *args, **kwargs)
 
     return wrapper
 
 
-class Guard:
+class UnavailableGuard:
     """What `guarded` does, around a block."""
 
     __slots__ = ("_client",)

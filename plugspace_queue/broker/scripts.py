@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue.broker import keys
-from plugspace_queue.broker.connection import Client, Guard, Spoiled, client
+from plugspace_queue.broker.connection import Client, Spoiled, UnavailableGuard, client
 from plugspace_queue.conf import get_settings
 
 T_co = TypeVar("T_co", covariant=True)
@@ -77,7 +77,7 @@ def run(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     with the script's text when it was forgotten once more.
     A front client raises Unavailable when Redis is away.
     """
-    with Guard(server):
+    with UnavailableGuard(server):
         return answers(functools.partial(_send, server), calls)
 
 
@@ -86,7 +86,7 @@ def run_each(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
 
     Raises what keeps all of them from an answer.
     """
-    with Guard(server):
+    with UnavailableGuard(server):
         return outcomes(functools.partial(_send, server), calls)
 
 
@@ -126,12 +126,12 @@ class Sent(Generic[T]):
     def __init__(self, call: Call[T], queue: str) -> None:
         self._client = client(queue)
         self._call = call
-        with Guard(self._client):
+        with UnavailableGuard(self._client):
             self._reading = Reading(self._client, [_command(call)])
 
     def take(self) -> T:
         """The answer; a script that the server forgot is loaded and called then."""
-        with Guard(self._client):
+        with UnavailableGuard(self._client):
             send = functools.partial(_send, self._client)
             found = _completed(send, [self._call], self._reading.replies())
             _raise_first(found)

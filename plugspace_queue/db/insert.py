@@ -56,7 +56,7 @@ class Charge(NamedTuple):
     """Slug; "" for none."""
 
 
-class Line(NamedTuple):
+class LedgerNote(NamedTuple):
     """What the ledger says of a reservation beside its units."""
 
     task_id: uuid.UUID | None
@@ -75,7 +75,7 @@ class Taken(NamedTuple):
 
 
 def reserve(
-    charges: Sequence[Charge], line: Line, *, task: Task | None = None, using: str
+    charges: Sequence[Charge], line: LedgerNote, *, task: Task | None = None, using: str
 ) -> list[Taken]:
     """Take all these units, and store the task; the counters that had room.
 
@@ -126,7 +126,7 @@ def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
 
 
 def _reserve_in_steps(
-    charges: Sequence[Charge], line: Line, task: Task | None, using: str
+    charges: Sequence[Charge], line: LedgerNote, task: Task | None, using: str
 ) -> list[Taken]:
     connection = connections[using]
     with connection.cursor() as cursor:

@@ -16,7 +16,7 @@ from django.db import connections, router, transaction
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.db import insert
-from plugspace_queue.db.insert import Charge, Line, insert_row
+from plugspace_queue.db.insert import Charge, LedgerNote, insert_row
 from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import Tenant
@@ -101,7 +101,7 @@ def reserve(
     OrganizationSuspended or OrganizationUnknown when the tenant is not what it was taken for.
     The caller tells Redis of the counters after the commit (`mirrored`).
     """
-    line = Line(task.pk if task else task_id, note[:200], now)
+    line = LedgerNote(task.pk if task else task_id, note[:200], now)
     found: list[Counter] = []
     for start in range(0, len(charges), AT_ONCE):
         asked = charges[start : start + AT_ONCE]

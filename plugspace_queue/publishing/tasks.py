@@ -84,7 +84,7 @@ def _announcements(tasks: Sequence[Task], added: Sequence[str]) -> list[Call[boo
 
 
 def _count_and_signal(tasks: Sequence[Task], added: Sequence[str]) -> None:
-    """Count tasks that were stored, and send the signal of each where somebody receives it."""
+    """Count tasks that were stored, and send the signal of each if it has receivers."""
     metrics.add(Counts(f"{metrics.ADDED.name}|{task.type}|{task.priority}" for task in tasks))
     if SIGNALS[EventName.ADDED].has_listeners():
         for task, event in zip(tasks, added, strict=True):
@@ -126,7 +126,7 @@ def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
 
 
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
-    """Write `plugspace:task:{id}` of tasks that nobody will run now; lost without Redis."""
+    """Write `plugspace:task:{id}` of tasks that no worker will run now; lost without Redis."""
     with contextlib.suppress(Unavailable):
         routing.ask_everywhere(_snapshots(tasks))
 

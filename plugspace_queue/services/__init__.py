@@ -1,1 +1,1 @@
-"""What callers may ask for: each verb of the manager, told once for Python and REST."""
+"""What callers may ask for: the verbs of the manager, the same for Python and REST."""

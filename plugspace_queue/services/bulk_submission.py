@@ -16,7 +16,7 @@ from plugspace_queue.schemas.requests import LONGEST_KEY, TaskRequest, fingerpri
 from plugspace_queue.services import dependencies, idempotency
 from plugspace_queue.services.idempotency import SubmitResult
 from plugspace_queue.services.submission import (
-    Item,
+    TaskItem,
     alias,
     build,
     key_row,
@@ -90,13 +90,13 @@ def _organization_of_item(one: Mapping[str, Any] | TaskRequest) -> object:
 
 def _item(
     index: int, one: Mapping[str, Any] | TaskRequest, admissions: Mapping[Any, Admission]
-) -> Item:
+) -> TaskItem:
     with _At(index):
         request = validated(one)
-    return Item(index, request, admissions[request.organization_id])
+    return TaskItem(index, request, admissions[request.organization_id])
 
 
-def _take_under(key: str, items: Sequence[Item]) -> list[IdempotencyKey]:
+def _take_under(key: str, items: Sequence[TaskItem]) -> list[IdempotencyKey]:
     """Give each item a key of its own below the bulk's, which stands for all items together.
 
     The bulk's own keys are returned unsaved, one for each organization: tasks and workflows
@@ -117,7 +117,7 @@ def _take_under(key: str, items: Sequence[Item]) -> list[IdempotencyKey]:
 
 
 def _stored(
-    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
+    items: Sequence[TaskItem], rows: Sequence[IdempotencyKey], now: datetime
 ) -> list[SubmitResult[Task]]:
     """What is new in bulk, replays one by one; in the order given."""
     done = _store_new(items, idempotency.unused(rows), now)
@@ -129,7 +129,7 @@ def _stored(
 
 
 def _store_new(
-    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
+    items: Sequence[TaskItem], rows: Sequence[IdempotencyKey], now: datetime
 ) -> dict[int, SubmitResult[Task]]:
     """Store what no key tells to be a replay, by index; `rows` are keys of the whole bulk."""
     keyless = [item for item in items if item.key is None]
@@ -144,9 +144,9 @@ def _store_new(
         return _store_bulk(keyless, (), now)
 
 
-def _first_uses(items: Sequence[Item]) -> list[Item]:
+def _first_uses(items: Sequence[TaskItem]) -> list[TaskItem]:
     """The first item of each key that was not used before."""
-    first: dict[tuple[str, str], Item] = {}
+    first: dict[tuple[str, str], TaskItem] = {}
     for item in items:
         if item.key is not None:
             first.setdefault((item.tenant.organization_id, item.key), item)
@@ -155,7 +155,7 @@ def _first_uses(items: Sequence[Item]) -> list[Item]:
 
 
 def _store_bulk(
-    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
+    items: Sequence[TaskItem], rows: Sequence[IdempotencyKey], now: datetime
 ) -> dict[int, SubmitResult[Task]]:
     if not items:
         return {}
@@ -174,7 +174,7 @@ def _store_bulk(
 
 
 def _take_keys(
-    items: Sequence[Item], tasks: Sequence[Task], rows: Sequence[IdempotencyKey]
+    items: Sequence[TaskItem], tasks: Sequence[Task], rows: Sequence[IdempotencyKey]
 ) -> None:
     """Before anything is reserved: other callers with the same key wait here."""
     pairs = zip(items, tasks, strict=True)
@@ -188,7 +188,7 @@ def _take_keys(
         idempotency.take(taken)
 
 
-def _built(item: Item, parents: dependencies.Parents, now: datetime) -> Task:
+def _built(item: TaskItem, parents: dependencies.Parents, now: datetime) -> Task:
     with _At(item.index):
         task = build(item, now)
         dependencies.follow(task, item.request, parents)
@@ -212,7 +212,7 @@ class _At:
 
 
 @contextmanager
-def _at_first_lacking(items: Sequence[Item]) -> Iterator[None]:
+def _at_first_lacking(items: Sequence[TaskItem]) -> Iterator[None]:
     """Say which item is the first of those whose counter has no room."""
     try:
         yield

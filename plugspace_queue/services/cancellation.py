@@ -1,4 +1,4 @@
-"""Cancelling: withdraw from the line first, then write; what runs is told to stop."""
+"""Cancels tasks: withdrawn from the line first, then written; running ones are asked to stop."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -65,7 +65,7 @@ def _locked_steps(workflow: Workflow) -> list[Task]:
 
 
 def _leaves(step: Task) -> bool:
-    """Whether it is out of everybody's hands; else it is marked, and told when it runs."""
+    """Whether no worker has it; else it is marked, and its worker is asked to stop it."""
     if step.state == State.BLOCKED:
         return True
     return _mark(step) and _place_after_withdrawal(step) == "nowhere"
@@ -115,7 +115,7 @@ def _withdraw(task: Task) -> Place:
 
 
 def _end(tasks: Sequence[Task]) -> list[Task]:
-    """End those nobody was faster with; they are returned."""
+    """End those that did not change meanwhile; they are returned."""
     ended = termination.end_all(tasks, State.CANCELLED, timezone.now(), CODE, MESSAGE)
     for task in ended:
         # A publish that was under way must not leave a final task in line.

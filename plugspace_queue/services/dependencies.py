@@ -30,7 +30,8 @@ def parents_of(asked: Sequence[TaskRequest]) -> Parents:
         return {}
     rows = Task.objects.filter(pk__in=waited_for | named).defer("input", "result").order_by("pk")
     if waited_for:
-        # An ending parent waits for us or we for it: nobody is left hanging on a final row.
+        # An ending parent waits for this transaction or this one for it: no child is left blocked
+        # by a final row.
         rows = rows.select_for_update(no_key=True)
     return {row.pk: row for row in rows}
 

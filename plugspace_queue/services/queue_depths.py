@@ -17,7 +17,7 @@ OTHERS = "(others)"
 """Likewise: tasks beyond those told apart, and those whose tier Redis does not know."""
 
 
-class Held(NamedTuple):
+class QueueDepth(NamedTuple):
     """Tasks of a type in a state; the tier is what their organizations have now."""
 
     type: TaskType
@@ -26,7 +26,7 @@ class Held(NamedTuple):
     tasks: int
 
 
-def held() -> list[Held]:
+def held() -> list[QueueDepth]:
     """Every type, state and tier, zeros too, but nothing of a queue that does not answer.
 
     Raises Unavailable when none does.
@@ -41,7 +41,7 @@ def held() -> list[Held]:
     names = {name for line in found.values() for holding in line for name in holding.of}
     tiers = _tiers(sorted(names), slugs)
     return [
-        Held(kind, state, slug, counts[slug])
+        QueueDepth(kind, state, slug, counts[slug])
         for kind, line in found.items()
         for state, holding in line._asdict().items()
         for counts in [_by_tier(holding, tiers)]

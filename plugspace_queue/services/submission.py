@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
-class Item:
+class TaskItem:
     """One task that is asked for, where it stood in the call, and for whom."""
 
     index: int
@@ -62,7 +62,7 @@ def submit_task(
     organization_id = organization_in(asked)
     with Admission(organization_id, limit_requests=limit_requests) as admission:
         request = validated(asked)
-    item = Item(0, request, admission)
+    item = TaskItem(0, request, admission)
 
     def attempt() -> SubmitResult[Task]:
         with _whole(request):
@@ -136,7 +136,7 @@ def store(
     publishing.publish_new_on_commit(tasks, counters)
 
 
-def stored_alone(item: Item, now: datetime) -> SubmitResult[Task]:
+def stored_alone(item: TaskItem, now: datetime) -> SubmitResult[Task]:
     """Store one task, or find the one that its idempotency key stands for."""
     request, task = item.request, build(item, now)
     if request.idempotency_key is None:
@@ -145,7 +145,7 @@ def stored_alone(item: Item, now: datetime) -> SubmitResult[Task]:
     return idempotency.run_once(row, _task_of, lambda: _store_alone(item, task, now))
 
 
-def _store_alone(item: Item, task: Task, now: datetime) -> Task:
+def _store_alone(item: TaskItem, task: Task, now: datetime) -> Task:
     request, tenants = item.request, {task.organization_id: item.tenant}
     if not request.follows:
         store([task], tenants, now, is_alone=True)
@@ -169,7 +169,7 @@ def _whole(request: TaskRequest) -> AbstractContextManager[object]:
     return transaction.atomic(using=alias())
 
 
-def build(item: Item, now: datetime) -> Task:
+def build(item: TaskItem, now: datetime) -> Task:
     """The unsaved row of a new task that follows nothing; PermissionRefused for its priority."""
     request = item.request
     wake_at = request.wake_at(now)
@@ -203,7 +203,7 @@ def organization_in(asked: Mapping[str, Any] | TaskRequest) -> object:
     return asked.get("organization_id")
 
 
-def key_row(item: Item, task: Task) -> IdempotencyKey:
+def key_row(item: TaskItem, task: Task) -> IdempotencyKey:
     """The unsaved key that stands for a new task."""
     return IdempotencyKey(
         organization_id=task.organization_id,
