@@ -217,6 +217,8 @@ def _in_full(call: Call[Any]) -> Command:
 
 
 def _send(server: Redis, commands: Sequence[Command]) -> list[Any]:
+    if not commands:
+        return []
     if isinstance(server, Client):
         return Reading(server, commands).replies()
     with server.pipeline(transaction=False) as pipe:
