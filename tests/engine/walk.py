@@ -9,7 +9,7 @@ from plugspace_queue import keys
 from plugspace_queue.engine import store
 from plugspace_queue.engine.shapes import Grant, Lease
 from tests.engine.model import Gates, Lane, Model
-from tests.engine.tools import QUEUE, Line, entry, texts
+from tests.engine.tools import QUEUE, Line, entry, started_us, texts
 
 ORGANIZATIONS = ("a", "b", "c", "d")
 WORKERS = ("w1", "w2", "w3")
@@ -177,9 +177,7 @@ class Walk:
         """When it was granted, by the server's clock."""
         if not grant.leases:
             return 0
-        lease = grant.leases[0]
-        record = f"rq:execution:{lease.task_id}:{lease.execution_id}"
-        return round(float(self.line.redis.hget(record, "created_at")) * 1_000_000) // 1000
+        return started_us(grant.leases[0]) // 1000
 
     def _started_since(self, moment: int) -> int:
         window = self.model.gates.limiter_ms

@@ -39,47 +39,61 @@ local function keep(key, value, ttl)
     if ttl > 0 then redis.call("SET", key, value, "EX", ttl) else redis.call("SET", key, value) end
 end
 
-local function write_result(one, owner, kind, started)
+local function write_result(one, owner, kind)
     local key = results_key(one.id)
-    local fields = {
-        "type", kind, "worker_name", owner.worker, "execution_id", owner.execution,
-        "execution_started_at", started, "execution_ended_at", now_s
-    }
-    local coded = kind == "1" and {"return_value", one.pointer} or {"exc_string", one.failure}
-    if coded[2] ~= "" then
-        fields[#fields + 1] = coded[1]
-        fields[#fields + 1] = coded[2]
+    local name, coded = "return_value", one.pointer
+    if kind == "2" then name, coded = "exc_string", one.failure end
+    if coded == "" then
+        redis.call(
+            "XADD", key, "MAXLEN", "10", "*", "type", kind, "worker_name", owner.worker,
+            "execution_id", owner.execution, "execution_started_at", started_of(owner),
+            "execution_ended_at", now_s
+        )
+    else
+        redis.call(
+            "XADD", key, "MAXLEN", "10", "*", "type", kind, "worker_name", owner.worker,
+            "execution_id", owner.execution, "execution_started_at", started_of(owner),
+            "execution_ended_at", now_s, name, coded
+        )
     end
-    redis.call("XADD", key, "MAXLEN", "10", "*", unpack(fields))
     redis.call("EXPIRE", key, one.result_ttl)
 end
 
+-- Ends and ids, in a row, for RQ's registries: written once for all.
+local registered = {}
+
+local function register(key, one)
+    registered[key] = registered[key] or {}
+    table.insert(registered[key], now_s + one.result_ttl)
+    table.insert(registered[key], one.id)
+end
+
 -- As RQ ends a job: status, registry, result, and a time to live; none of it with a ttl of 0.
-local function finish(one, owner, status, registry_key, kind, started)
+local function finish(one, owner, status, registry_key, kind)
     if one.result_ttl <= 0 then return redis.call("DEL", job_key(one.id)) end
     note_job(one.id, "status", status, "ended_at", utc_now())
     redis.call("EXPIRE", job_key(one.id), one.result_ttl)
-    redis.call("ZADD", registry_key, now_s + one.result_ttl, one.id)
-    write_result(one, owner, kind, started)
+    register(registry_key, one)
+    write_result(one, owner, kind)
 end
 
 local completed, failed = 0, 0
 
 local ends = {
-    ok = function(one, owner, started)
-        finish(one, owner, "finished", finished_key, "1", started)
+    ok = function(one, owner)
+        finish(one, owner, "finished", finished_key, "1")
         if one.result_ttl > 0 and (one.result ~= "" or one.is_large) then
             local kept = one.fits and one.result or string.format(note, one.id, one.id)
             keep(ours .. ":result:" .. one.id .. ":" .. one.type, kept, one.result_ttl)
         end
         if one.counted then completed = completed + 1 end
     end,
-    fail = function(one, owner, started)
-        finish(one, owner, "failed", failed_key, "2", started)
+    fail = function(one, owner)
+        finish(one, owner, "failed", failed_key, "2")
         if one.counted then failed = failed + 1 end
     end,
-    stopped = function(one, owner, started)
-        finish(one, owner, "stopped", failed_key, "2", started)
+    stopped = function(one, owner)
+        finish(one, owner, "stopped", failed_key, "2")
     end,
     retry = function(one, owner)
         if one.due <= now then return put_back(one.id, owner) end
@@ -111,18 +125,32 @@ local function write_snapshot(one, organization)
     keep(task_key(one.id), with_result(one, one.snapshot, members), one.snapshot_ttl)
 end
 
-local function settle(one)
-    local owner = owner_of(one.id)
-    if not owner or owner.fence ~= one.fence then return 0 end
+local function settle(one, owner)
     local organization = organization_of(owner.lane)
     one.fits = one.result ~= "" and fits(organization, #one.result)
-    local started = close(one.id, owner)
-    ends[one.outcome](one, owner, started)
+    ends[one.outcome](one, owner)
     write_snapshot(one, organization)
     if one.event ~= "" then
         tell(with_result(one, one.event, ""), events_kept)
     end
-    return 1
+end
+
+-- Which of them this worker owns still, as 1 or 0; their owners.
+local function owned()
+    local ids, answers, found = {}, {}, {}
+    for i, one in ipairs(attempts) do ids[i] = one.id end
+    local owners = owners_of(ids)
+    for i, one in ipairs(attempts) do
+        local owner = owners[one.id]
+        local is_mine = owner and owner.fence == one.fence
+        answers[i] = is_mine and 1 or 0
+        if is_mine then
+            one.owner = owner
+            found[#found + 1] = owner
+            owners[one.id] = nil
+        end
+    end
+    return answers, found
 end
 
 -- As in require_line: an attempt that ended half way would be refused when it is settled again.
@@ -134,8 +162,12 @@ local function require_ends()
 end
 
 require_ends()
-local answers = {}
-for i, one in ipairs(attempts) do answers[i] = settle(one) end
+local answers, owners = owned()
+close_all(owners)
+for _, one in ipairs(attempts) do
+    if one.owner then settle(one, one.owner) end
+end
+for key, entries in pairs(registered) do call_many("ZADD", key, entries) end
 -- All is written by now: a count that is no number begins anew, and reconciling puts it right.
 local function count(field, number)
     if number == 0 then return end
