@@ -20,12 +20,26 @@ end
 
 local function member_of(owner) return owner.id .. ":" .. owner.execution end
 
--- When it started, as RQ writes it. The name of an execution that was granted before this was kept
--- there is its fence, which is nearly the time as well.
-local function started_of(owner)
+-- When it started, in us. The name of an execution that was granted before this was kept there is its
+-- fence, which is nearly the time as well.
+local function started_us(owner)
     local us = tonumber(string.sub(owner.execution, 1, 16), 16) or 0
-    if us == 0 then us = tonumber(string.sub(owner.execution, 17), 16) or now_us end
-    return string.format("%.6f", us / 1000000)
+    if us == 0 then us = tonumber(string.sub(owner.execution, 17), 16) end
+    return us or 0
+end
+
+-- As RQ writes it.
+local function started_of(owner) return string.format("%.6f", started_us(owner) / 1000000) end
+
+local last_seen = {}
+
+-- Whether RQ's records of it may be there: a tick of its worker has come since it started.
+local function has_records(owner)
+    local worker = owner.worker
+    if not last_seen[worker] then
+        last_seen[worker] = tonumber(redis.call("ZSCORE", workers_key, worker) or "inf")
+    end
+    return math.floor(started_us(owner) / 1000) <= last_seen[worker]
 end
 
 local function renew_all(owners, lease_ms)
@@ -71,8 +85,10 @@ local function close_all(owners)
     for i, owner in ipairs(owners) do
         local member = member_of(owner)
         ids[i], members[i] = owner.id, member
-        records[2 * i - 1] = execution_key(owner.id, owner.execution)
-        records[2 * i] = executions_key(owner.id)
+        if has_records(owner) then
+            records[#records + 1] = execution_key(owner.id, owner.execution)
+            records[#records + 1] = executions_key(owner.id)
+        end
         members_of[owner.worker] = members_of[owner.worker] or {}
         table.insert(members_of[owner.worker], member)
         count_running(organization_of(owner.lane), -1)

@@ -32,30 +32,35 @@ local function earliest(a, b)
     return math.min(a, b)
 end
 
--- What cannot start: no longer in line, there twice, or its job was deleted by RQ's own code.
-local function useless_turns(turns, place_of)
-    local found, seen, jobs = {}, {}, {}
-    for i, turn in ipairs(turns) do jobs[i] = job_key(turn.id) end
-    local are_there = #jobs == 0 or redis.call("EXISTS", unpack(jobs)) == #jobs
+-- What has no place in line any more, or two of them.
+local function misplaced_turns(turns, place_of)
+    local found, seen = {}, {}
     for _, turn in ipairs(turns) do
         turn.is_double = seen[turn.id]
-        if not place_of[turn.id] or turn.is_double or not (are_there or has_job(turn.id)) then
-            found[#found + 1] = turn
-        end
+        if turn.is_double or not place_of[turn.id] then found[#found + 1] = turn end
         seen[turn.id] = true
     end
     return found
 end
 
--- Says in the jobs that they start. Returns the turns whose jobs are none, whatever stands there.
-local function write_jobs(turns)
-    local started, found = utc_now(), {}
+-- Says in a job that it starts. False when there is none: RQ's own code has deleted it, or something
+-- else stands in its place. No question before: one that is there has one of these fields already.
+local function write_job(id)
+    local key, started = job_key(id), utc_now()
+    local new = redis.pcall(
+        "HSET", key, "status", "started", "started_at", started, "last_heartbeat", started,
+        "worker_name", worker
+    )
+    if type(new) == "table" and new.err then return false end
+    if new < 4 or redis.call("HLEN", key) > 4 then return true end
+    redis.call("DEL", key)
+    return false
+end
+
+local function jobless_turns(turns)
+    local found = {}
     for _, turn in ipairs(turns) do
-        local answer = redis.pcall(
-            "HSET", job_key(turn.id), "status", "started", "started_at", started,
-            "last_heartbeat", started, "worker_name", worker
-        )
-        if type(answer) == "table" and answer.err then found[#found + 1] = turn end
+        if not write_job(turn.id) then found[#found + 1] = turn end
     end
     return found
 end
@@ -67,8 +72,8 @@ local function startable_turns(room)
         local turns, ids = plan_turns(room), {}
         for i, turn in ipairs(turns) do ids[i] = turn.id end
         local place_of = read_many(idx_key, ids)
-        local useless = useless_turns(turns, place_of)
-        if #useless == 0 then useless = write_jobs(turns) end
+        local useless = misplaced_turns(turns, place_of)
+        if #useless == 0 then useless = jobless_turns(turns) end
         if #useless == 0 then return turns, ids, place_of end
         for _, turn in ipairs(useless) do pass_over(turn) end
     end

@@ -27,16 +27,16 @@ local FIRST, FIELDS = 8, 17
 local function read(i)
     return {
         id = ARGV[i], fence = ARGV[i + 1], outcome = ARGV[i + 2], snapshot = ARGV[i + 3],
-        all = ARGV[i + 4], lean = ARGV[i + 5], snapshot_ttl = tonumber(ARGV[i + 6]),
+        all = ARGV[i + 4], lean = ARGV[i + 5], snapshot_ttl = ARGV[i + 6],
         result = ARGV[i + 7], is_large = ARGV[i + 8] == "1", is_told = ARGV[i + 9] == "1",
-        result_ttl = tonumber(ARGV[i + 10]), pointer = ARGV[i + 11], failure = ARGV[i + 12],
+        result_ttl = ARGV[i + 10], pointer = ARGV[i + 11], failure = ARGV[i + 12],
         due = tonumber(ARGV[i + 13]), event = ARGV[i + 14], type = ARGV[i + 15],
         counted = ARGV[i + 16] == "1"
     }
 end
 
 local function keep(key, value, ttl)
-    if ttl > 0 then redis.call("SET", key, value, "EX", ttl) else redis.call("SET", key, value) end
+    if ttl ~= "0" then redis.call("SET", key, value, "EX", ttl) else redis.call("SET", key, value) end
 end
 
 local function write_result(one, owner, kind)
@@ -61,16 +61,24 @@ end
 
 -- Ends and ids, in a row, for RQ's registries: written once for all.
 local registered = {}
+local expiries = {}
+
+-- Numbers are costly to put into words: once for each time to live.
+local function expiry(ttl)
+    expiries[ttl] = expiries[ttl] or string.format("%.6f", now_us / 1000000 + ttl)
+    return expiries[ttl]
+end
 
 local function register(key, one)
-    registered[key] = registered[key] or {}
-    table.insert(registered[key], now_s + one.result_ttl)
-    table.insert(registered[key], one.id)
+    local entries = registered[key] or {}
+    registered[key] = entries
+    entries[#entries + 1] = expiry(one.result_ttl)
+    entries[#entries + 1] = one.id
 end
 
 -- As RQ ends a job: status, registry, result, and a time to live; none of it with a ttl of 0.
 local function finish(one, owner, status, registry_key, kind)
-    if one.result_ttl <= 0 then return redis.call("DEL", job_key(one.id)) end
+    if not one.is_kept then return redis.call("DEL", job_key(one.id)) end
     note_job(one.id, "status", status, "ended_at", utc_now())
     redis.call("EXPIRE", job_key(one.id), one.result_ttl)
     register(registry_key, one)
@@ -82,7 +90,7 @@ local completed, failed = 0, 0
 local ends = {
     ok = function(one, owner)
         finish(one, owner, "finished", finished_key, "1")
-        if one.result_ttl > 0 and (one.result ~= "" or one.is_large) then
+        if one.is_kept and (one.result ~= "" or one.is_large) then
             local kept = one.fits and one.result or string.format(note, one.id, one.id)
             keep(ours .. ":result:" .. one.id .. ":" .. one.type, kept, one.result_ttl)
         end
@@ -108,9 +116,11 @@ limit_payloads(ARGV[5], ARGV[6])
 local attempts = {}
 for i = FIRST, #ARGV, FIELDS do
     local one = read(i)
-    if not (ends[one.outcome] and one.due and one.snapshot_ttl and one.result_ttl) then
+    local result_ttl = tonumber(one.result_ttl)
+    if not (ends[one.outcome] and one.due and tonumber(one.snapshot_ttl) and result_ttl) then
         return redis.error_reply("ERR settle: attempt " .. #attempts .. " is not valid")
     end
+    one.is_kept = result_ttl > 0
     attempts[#attempts + 1] = one
 end
 
@@ -125,9 +135,15 @@ local function write_snapshot(one, organization)
     keep(task_key(one.id), with_result(one, one.snapshot, members), one.snapshot_ttl)
 end
 
+-- One that is no longer than the note in its place costs no more than that: it is not counted.
+local function has_room(one, organization)
+    if one.result == "" then return false end
+    return #one.result <= #note or fits(organization, #one.result)
+end
+
 local function settle(one, owner)
     local organization = organization_of(owner.lane)
-    one.fits = one.result ~= "" and fits(organization, #one.result)
+    one.fits = has_room(one, organization)
     ends[one.outcome](one, owner)
     write_snapshot(one, organization)
     if one.event ~= "" then

@@ -41,6 +41,7 @@ local function renew_held()
         end
     end
     renew_all(mine, lease_ms)
+    redis.call("ZADD", workers_key, "XX", whole(now), worker)
     redis.call("EXPIRE", worker_key(worker), RECORD_TTL + 60)
 end
 
