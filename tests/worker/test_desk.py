@@ -12,12 +12,12 @@ NOW, MANY = 1.0, 1000
 
 
 def test_it_asks_for_all_free_slots_where_the_line_may_be_deep_and_else_once():
-    assert Desk("architect", slots=50).asks(NOW, MANY) == [16, 16, 16, 2]
-    assert Desk("architect", slots=50, is_deep=False).asks(NOW, MANY) == [16]
+    assert Desk("architect", slots=50).asks(NOW, MANY) == [48, 2]
+    assert Desk("architect", slots=50, is_deep=False).asks(NOW, MANY) == [48]
 
 
 def test_it_asks_for_no_more_than_it_may_still_take():
-    assert Desk("architect", slots=50).asks(NOW, 20) == [16, 4]
+    assert Desk("architect", slots=50).asks(NOW, 20) == [20]
     assert Desk("architect", slots=50, is_deep=False).asks(NOW, 3) == [3]
 
 
