@@ -30,7 +30,7 @@ def entry(task_id: str, organization_id: str = "acme", band: int = 2, **extra: A
 
 
 def started_us(lease: Lease) -> int:
-    """When it was granted, us since 1970 of the server's clock: the name of its execution says it."""
+    """When it was granted (us since 1970, server clock), from the name of its execution."""
     return int(lease.execution_id[:16], 16)
 
 
