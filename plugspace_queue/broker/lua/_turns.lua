@@ -173,9 +173,11 @@ local function keep_turns()
     keep_clocks()
 end
 
--- Takes out of its lane what can have no turn; it leaves `wait` too unless it has a place elsewhere.
+-- Takes out of its lane what can have no turn: of an id that is there twice the later one, which
+-- leaves `wait` alone.
 local function pass_over(turn)
+    local lane = turn.lane.name
     if not turn.is_double then leave_wait(turn.id) end
-    redis.call("LREM", lane_key(turn.lane.name), 1, turn.id)
-    if redis.call("EXISTS", lane_key(turn.lane.name)) == 0 then leave(turn.lane.name) end
+    redis.call("LREM", lane_key(lane), turn.is_double and -1 or 1, turn.id)
+    if redis.call("EXISTS", lane_key(lane)) == 0 then leave(lane) end
 end
