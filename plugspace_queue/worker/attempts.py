@@ -40,7 +40,7 @@ class Attempts:
         self._retired = Retired()
         self._threads = ThreadSlots(self._ended)
         self._loops = Loops(self._ended, self._leave_behind)
-        self._children = ProcessSlots(self._ended)
+        self._children = ProcessSlots(self._ended, self.hand_back)
 
     def dispatch(self, held: Held, run: Run) -> None:
         """Give a started attempt to a slot; when the worker stops it goes back instead."""
@@ -62,8 +62,9 @@ class Attempts:
         return not is_held_up and time.monotonic() - run.started > run.timeout
 
     def look(self) -> None:
-        """Called at each beat: nothing waits for an event loop that does not turn."""
+        """Called at each beat: nothing waits for an event loop or a forkserver that hangs."""
         self._loops.look()
+        self._children.look()
 
     def cancel(self, run: Run) -> None:
         """Tell a coroutine, which does not look by itself; threads and children do."""

@@ -171,7 +171,7 @@ class Crew:
     def stop_task(self, task_id: str) -> bool:
         """Stop one attempt (RQ's stop-job command); False when it does not run here."""
         held = self.table.get(task_id)
-        return held is not None and held.run is not None and held.run.tell(Told.CANCEL)
+        return held is not None and held.stop()
 
     def _set_slots(self) -> None:
         """A change of slots is in force within a second; what was read may be as old by now."""

@@ -165,7 +165,7 @@ class FollowUp:
                 judged = judge.refused if held in batch.refused else judge.judge
                 return judged(held, batch.now)
         except Exception as error:
-            logger.exception("a row could not be judged; its task goes back")
+            logger.exception("the row of %s could not be judged; it goes back", held.task_id)
             _reconnect_after(error)
             if is_of_a_row(error):
                 return judge.Verdict(judge.hand_back_later(held, batch.now))

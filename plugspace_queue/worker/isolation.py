@@ -5,16 +5,12 @@ Children come from the forkserver (`forkserver.py`): the running worker is never
 
 import contextlib
 import logging
-import multiprocessing
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import backoff, clock
@@ -22,128 +18,107 @@ from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
-from plugspace_queue.worker import child, forkserver
+from plugspace_queue.worker import child, child_process, forkserver
+from plugspace_queue.worker.child_process import POLL, ChildProcess, NoProcess
 from plugspace_queue.worker.table import Held
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-POLL = 0.05
-"""Seconds between two looks whether the attempt was told to stop."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds that a slot rests when no process came up; doubled each time until one does."""
 
-START_UP = 120.0
-"""Seconds a child may take to start; one that takes longer counts as one that died."""
+Ended = Callable[[Held, Ending], None]
+HandBack = Callable[[Held, Run], None]
 
 
 class ProcessSlots:
     """One child process per attempt, each minded by a thread."""
 
-    def __init__(self, ended: Callable[[Held, Ending], None]) -> None:
+    def __init__(self, ended: Ended, hand_back: HandBack) -> None:
         self._ended = ended
-        self._context = multiprocessing.get_context("forkserver")
-        self._children: dict[Run, BaseProcess | None] = {}
-        """None until the process is there, which takes a moment."""
-        self._interrupted: set[Run] = set()
+        self._hand_back = hand_back
+        self._children: dict[Run, ChildProcess] = {}
+        self._failed_starts = 0
+        """Attempts in succession for which no process came up."""
 
     def is_starting(self, run: Run) -> bool:
-        """Whether its process is still starting: that time is not the attempt's."""
-        return run.began_at is None and time.monotonic() - run.started < START_UP
+        """Whether its process is still starting: that time is not the attempt's.
+
+        It is bounded by itself (`child_process.START_UP`).
+        """
+        return run.began_at is None
 
     def start(self, held: Held, run: Run, entry: Processor) -> None:
         run.began_at = None
-        self._children[run] = None
+        process = ChildProcess(run)
+        self._children[run] = process
         name = f"plugspace-child-of-{run.task_id}"
-        threading.Thread(target=self._mind, args=(held, run), name=name, daemon=True).start()
+        minded = (held, run, process, entry.isolation == "process")
+        threading.Thread(target=self._mind, args=minded, name=name, daemon=True).start()
+
+    def look(self) -> None:
+        """Called at each beat: no attempt waits for a forkserver that hangs."""
+        forkserver.look(child_process.START_UP)
 
     def interrupt(self, run: Run) -> None:
-        if run not in self._children:
-            return
-        # Noted first: a process that comes between this line and the next one looks for it.
-        self._interrupted.add(run)
         if process := self._children.get(run):
-            _end(process)
+            process.interrupt()
 
     def stop(self) -> None:
         """End every child; their tasks were handed back before."""
         for run in list(self._children):
             self.interrupt(run)
 
-    def _mind(self, held: Held, run: Run) -> None:
+    def _mind(self, held: Held, run: Run, process: ChildProcess, is_rule: bool) -> None:
+        """From start to end; `is_rule`: all attempts of this queue run in processes."""
         try:
-            ending = self._outcome(run)
+            ending = self._outcome(run, process)
+        except NoProcess as error:
+            self._go_without(held, run, process, is_rule, error)
+            ending = after_death(run, None)
         except Exception as error:
-            ending = outcome.failed(outcome.failure_of(error))
+            ending = outcome.after_failure(run.task, outcome.failure_of(error), clock.now())
         self._children.pop(run, None)
-        self._interrupted.discard(run)
         self._ended(held, ending)
 
-    def _outcome(self, run: Run) -> Ending:
-        ours, theirs = self._context.Pipe()
+    def _outcome(self, run: Run, process: ChildProcess) -> Ending:
+        ending, exit_code = None, None
         try:
-            process = self._process(run, theirs)
-        except (OSError, EOFError):
-            # No fault of the task, and no process of it is left.
-            logger.exception("no process for %s", run.task_id)
-            ours.close()
-            return after_death(run, None)
+            if process.start():
+                self._failed_starts = 0
+                run.begin(clock.now())
+                ending = _listen(process.connection, process.process.sentinel, run)
         finally:
-            theirs.close()
-        self._children[run] = process
-        if run in self._interrupted:
-            _end(process)
-        try:
-            ending = _attend(ours, process.sentinel, run)
-        finally:
-            ours.close()
-            process.join(timeout=1.0)
-            _end(process)
-        return ending or after_death(run, process.exitcode)
+            exit_code = process.close()
+        return ending or after_death(run, exit_code)
 
-    def _process(self, run: Run, theirs: Connection) -> BaseProcess:
-        """The child, started; once more when the forkserver ended at just that moment."""
-        order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
-        for is_last in (False, True):
-            process = self._context.Process(target=child.main, args=(theirs, order), daemon=True)
-            try:
-                forkserver.ensure_ready()
-                process.start()
-                break
-            except (OSError, EOFError):
-                if is_last:
-                    raise
-        return process
+    def _go_without(
+        self, held: Held, run: Run, process: ChildProcess, is_rule: bool, error: NoProcess
+    ) -> None:
+        """Hand the attempt back, blameless; its slot rests, or it would be here again at once.
 
-
-def _attend(connection: Connection, sentinel: int, run: Run) -> Ending | None:
-    """The child's own ending; None when it died before, or was not let begin."""
-    if not _is_ready(connection, sentinel, run):
-        return None
-    run.begin(clock.now())
-    return _listen(connection, sentinel, run)
+        Before that where no attempt of the queue can run here: another worker may have processes. A
+        task that runs alone among threads is kept meanwhile: it would put slot after slot to rest.
+        """
+        pause = min(FIRST_PAUSE * 2 ** min(self._failed_starts, 10), LONGEST_PAUSE)
+        self._failed_starts += 1
+        logger.error(
+            "no process for %s: %s; it goes back, its slot rests for %g s",
+            run.task_id,
+            error,
+            pause,
+        )
+        if not is_rule:
+            _rest(process, pause)
+        if run.told is not Told.CANCEL:
+            self._hand_back(held, run)
+            _rest(process, pause if is_rule else FIRST_PAUSE)
 
 
-def _end(process: BaseProcess) -> None:
-    """Kill the child and what it started: it leads a session of its own."""
-    # Group 0 would be our own.
-    if process.pid:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-
-
-def _is_ready(connection: Connection, sentinel: int, run: Run) -> bool:
-    """Wait until the child has started; False when it died, took too long or is not wanted."""
-    deadline = run.started + START_UP
-    with contextlib.suppress(EOFError, OSError):
-        while run.told is None and time.monotonic() < deadline:
-            ready = wait([connection, sentinel], POLL)
-            if connection in ready:
-                connection.recv()
-                return run.told is None
-            if ready:
-                return False
-    if run.told is None:
-        logger.error("the process of %s did not start", run.task_id)
-    return False
+def _rest(process: ChildProcess, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not process.is_unwanted and time.monotonic() < until:
+        time.sleep(POLL)
 
 
 def _listen(connection: Connection, sentinel: int, run: Run) -> Ending | None:
@@ -188,12 +163,15 @@ def _take_in(run: Run, report: child.Report) -> None:
 
 
 def after_death(run: Run, exit_code: int | None) -> Ending:
-    """What follows when the child ended without a word; a death that we caused has our reason."""
+    """What follows when the child ended without a word; a death that we caused has our reason.
+
+    Where none of the attempt's code has run it goes back and nothing is counted.
+    """
     if run.told is Told.CANCEL:
         return outcome.cancelled(attempt.cancelled_failure())
     if run.told is Told.TIMEOUT:
         return outcome.after_failure(run.task, attempt.timeout_failure(run), clock.now())
-    if run.told is not None:
+    if run.told is not None or run.began_at is None:
         return outcome.handed_back(run.task)
     if run.task.recovery_count + 1 > get_settings().max_recoveries:
         return outcome.failed(_lost(run, exit_code))

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from plugspace_queue.models import Task
-from plugspace_queue.processing.run import ProgressSink, Run
+from plugspace_queue.processing.run import ProgressSink, Run, Told
 from plugspace_queue.worker.commit import Batch
 from plugspace_queue.worker.messages import Ended, Guard, RecorderMessage
 from plugspace_queue.worker.table import Held
@@ -62,8 +62,10 @@ class Launcher:
 
     def _start(self, held: Held, task: Task, batch: Batch) -> None:
         try:
-            held.run = self._run_of(task, batch)
-            self._dispatch(held, held.run)
+            held.run = run = self._run_of(task, batch)
+            if held.is_stop_asked:
+                run.tell(Told.CANCEL)
+            self._dispatch(held, run)
         except Exception:
             logger.exception("%s could not be started; it goes back", held.task_id)
             # Its row is judged by what follows: nothing has run.

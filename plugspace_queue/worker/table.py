@@ -21,6 +21,15 @@ class Held:
     has_slot: bool = True
     """Whether it keeps a slot: from the grant until its call has come back."""
 
+    is_stop_asked: bool = False
+    """Whether its attempt was asked to stop, perhaps before it had a run."""
+
+    def stop(self) -> bool:
+        """Ask its attempt to stop (any thread); False when it was told as much before."""
+        # Noted first: a run that is made between this line and the next one looks for it.
+        self.is_stop_asked = True
+        return self.run is None or self.run.tell(Told.CANCEL)
+
     @property
     def task_id(self) -> str:
         return self.lease.task_id

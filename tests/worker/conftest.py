@@ -15,6 +15,7 @@ from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
+from plugspace_queue.worker.forkserver import _forkserver as children_forkserver
 from tests.support import patient, wait_until
 
 Work = Callable[..., int]
@@ -53,6 +54,9 @@ def children(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
     stop()
     settings = getattr(request, "param", "tests.processes.settings")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", settings)
+    # What one test's forkserver could not load says nothing of the next one.
+    monkeypatch.setattr(children_forkserver, "_loads", True)
+    monkeypatch.setattr(children_forkserver, "_has_ended", False)
     yield
     stop()
 

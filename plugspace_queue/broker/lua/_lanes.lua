@@ -50,9 +50,10 @@ end
 local function leave(lane)
     local score = redis.call("ZSCORE", ring_key, lane) or redis.call("ZSCORE", parked_key, lane)
     if not score then return end
-    local band = band_of(lane)
     redis.call("ZREM", ring_key, lane)
     redis.call("ZREM", parked_key, lane)
+    if not is_lane(lane) then return end
+    local band = band_of(lane)
     redis.call("ZADD", fin_key(band), whole(tonumber(score) - base_of(band)), lane)
 end
 
@@ -136,15 +137,24 @@ local function put_all(entries)
     end
 end
 
+-- Ids that idx knows, to their lanes. An entry that is no place gives way: to the lane of its job,
+-- or to nothing, and then the relay publishes its row again.
+local function lanes_by_idx()
+    local known, lanes = redis.call("HGETALL", idx_key), {}
+    for i = 1, #known, 2 do
+        local id = known[i]
+        local _, lane = place_in(known[i + 1])
+        lanes[id] = lane or lane_of_job(id)
+        if not lanes[id] then redis.call("HDEL", idx_key, id) end
+    end
+    return lanes
+end
+
 -- Somebody changed `wait` behind our back (RQ's own code does a plain LREM): write it anew from
 -- what idx knows, in the order it has.
 local function rebuild_wait()
     local listed = redis.call("LRANGE", wait_key, 0, -1)
-    local known = redis.call("HGETALL", idx_key)
-    local lanes, ids = {}, {}
-    for i = 1, #known, 2 do
-        lanes[known[i]] = string.match(known[i + 1], "|(.*)$")
-    end
+    local lanes, ids = lanes_by_idx(), {}
     for _, id in ipairs(listed) do
         if lanes[id] then
             ids[#ids + 1] = {id, lanes[id]}
@@ -185,7 +195,7 @@ local function stand_where_said(ids, index_of)
     return true
 end
 
--- Ids at the end of `wait` that stay, and their places; nil when idx does not know one of them.
+-- Ids at the end of `wait` that stay, and their places; nil when idx does not tell the place of one.
 local function staying_tail(length, index_of)
     local tail, staying = redis.call("LRANGE", wait_key, length, -1), {}
     for _, id in ipairs(tail) do
@@ -193,7 +203,7 @@ local function staying_tail(length, index_of)
     end
     local place_of = read_many(idx_key, staying)
     for _, id in ipairs(staying) do
-        if not place_of[id] then return nil end
+        if not place_in(place_of[id]) then return nil end
     end
     return staying, place_of
 end
@@ -226,7 +236,7 @@ end
 local function leave_wait_all(ids, place_of)
     local index_of = {}
     for _, id in ipairs(ids) do
-        index_of[id] = tonumber(string.match(place_of[id], "^(%d+)|")) or 0
+        index_of[id] = tonumber((place_in(place_of[id]))) or 0
     end
     local is_done = close_gaps(ids, index_of)
     call_many("HDEL", idx_key, ids)
@@ -237,8 +247,13 @@ end
 local function leave_wait(id)
     local place = redis.call("HGET", idx_key, id)
     if not place then return nil end
+    local index, lane = place_in(place)
+    if not index then
+        rebuild_wait()
+        return leave_wait(id)
+    end
     leave_wait_all({id}, {[id] = place})
-    return string.match(place, "|(.*)$")
+    return lane
 end
 
 -- Out of the line altogether, from anywhere in it; false when it does not wait.

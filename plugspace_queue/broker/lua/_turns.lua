@@ -4,7 +4,8 @@
 -- A turn starts the first task of the first lane: the clock moves to the lane's tag, the lane to its
 -- next one. `turns` holds id and lane of each, `lanes` what is known of the lanes that were looked at.
 
--- Lanes set aside in one search; with more, the rest is done by the next call.
+-- Lanes set aside in one search, and members of the ring dropped that are no lanes; with more, the
+-- rest is done by the next call.
 local MOST_PARKED = 200
 -- Lanes read when those at the head of the ring were not enough.
 local LANES_AT_ONCE = 50
@@ -42,9 +43,13 @@ local function read_ring()
     plan.head, plan.at = {}, 1
     local organizations = {}
     for i = 1, #found, 2 do
-        local lane = new_lane(found[i], tonumber(found[i + 1]))
-        plan.head[#plan.head + 1] = lane
-        organizations[#organizations + 1] = lane.organization
+        if is_lane(found[i]) then
+            local lane = new_lane(found[i], tonumber(found[i + 1]))
+            plan.head[#plan.head + 1] = lane
+            organizations[#organizations + 1] = lane.organization
+        else
+            plan.strange[#plan.strange + 1] = found[i]
+        end
     end
     if org_cap > 0 then read_running(organizations) end
     plan.share = math.ceil(plan.room / math.max(#plan.head, 1)) + 1
@@ -53,7 +58,7 @@ end
 -- Takes the lane that is first out of the two lines: those not looked at yet, and those that had a
 -- turn and come again.
 local function next_lane()
-    if plan.at > #plan.head and not plan.is_all then read_ring() end
+    while plan.at > #plan.head and not plan.is_all and #plan.strange < MOST_PARKED do read_ring() end
     local fresh, again = plan.head[plan.at], plan.again[plan.first]
     if fresh and not (again and is_served_before(again, fresh)) then
         plan.at = plan.at + 1
@@ -123,7 +128,7 @@ end
 local function plan_turns(room)
     plan = {
         room = room, turns = {}, lanes = {}, clocks = {}, head = {}, at = 1, read = 0,
-        again = {}, first = 1
+        again = {}, first = 1, strange = {}
     }
     added = {}
     while #plan.turns < room do
@@ -168,6 +173,7 @@ local function keep_turns()
     end
     call_many("ZADD", ring_key, on_ring)
     call_many("ZREM", ring_key, off_ring)
+    call_many("ZREM", ring_key, plan.strange)
     call_many("ZADD", parked_key, parked)
     for band, tags in pairs(finished) do call_many("ZADD", fin_key(band), tags) end
     keep_clocks()
