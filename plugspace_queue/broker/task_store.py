@@ -96,7 +96,7 @@ def submit_all(queue: str, entries: Sequence[Entry]) -> list[Call[int]]:
 
 
 def acquire(queue: str, *, worker: str, want: int, lease_ms: int) -> Call[Grant]:
-    """Leases on the next tasks in fair order, or the gate that is shut. Ask for 16 at most."""
+    """Leases on the next tasks in fair order, or the gate that is shut. Ask for 48 at most."""
     return _call("acquire", queue, [worker, want, lease_ms, _refusal()], _grant)
 
 

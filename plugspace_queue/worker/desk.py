@@ -11,7 +11,7 @@ MOST_HELD = 2
 leaves few that run again after they have ended."""
 
 
-MOST_PER_CALL = 16
+MOST_PER_CALL = 48
 """Leases of one script call: more would hold the server for milliseconds."""
 
 
