@@ -8,33 +8,13 @@ import math
 import threading
 import weakref
 from collections import Counter, deque
-from dataclasses import dataclass
-from typing import Any, Literal
 
+from plugspace_queue.api.authentication import Credential, Holder
 from plugspace_queue.conf import AppSettings, get_settings
 from plugspace_queue.errors import TooManyStreams, Unavailable
 
-Kind = Literal["key", "member", "staff", "token"]
-
 COMES_AGAIN = 10.0
 """Seconds after which who holds too many may try again; nobody knows when it lets one go."""
-
-
-@dataclass(frozen=True)
-class Credential:
-    """What a caller came with: an API key, the session of a member or of staff, or a scraper's."""
-
-    kind: Kind
-    id: Any
-    """Primary key of the API key or of the user; the scraper's token opens no streams."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds streams open: a credential, for an organization; None: staff, for none."""
-
-    organization_id: str | None
-    credential: Credential
 
 
 class Claim:

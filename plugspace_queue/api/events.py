@@ -16,11 +16,12 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from plugspace_queue.api import authentication, caps, grants, sse
+from plugspace_queue.api import caps, grants, sse
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import EventQuery
 from plugspace_queue.api.openapi import READS, answers, operation, parameters
-from plugspace_queue.api.pagination import query
+from plugspace_queue.api.pagination import parse_query
+from plugspace_queue.api.permissions import visible_organization
 from plugspace_queue.api.responses import EventPage
 from plugspace_queue.api.sse import Feed
 from plugspace_queue.api.turns import polling, turns
@@ -112,7 +113,7 @@ class _Events(ApiView):
         look: Callable[[], bool] | None = None,
     ) -> HttpResponseBase:
         """A page, or a stream. `start` is where a subject begins; None: streams begin now."""
-        asked = query(self.request, EventQuery)
+        asked = parse_query(self.request, EventQuery)
         cursor = self._cursor(asked)
         if not isinstance(self.request.accepted_renderer, EventStreamRenderer):
             return self._page(subject, cursor or start or START, asked.limit)
@@ -211,9 +212,7 @@ class OrganizationEvents(_Events):
 
     @listen("listenToOrganization", "Events of an organization, as a stream or a page")
     def get(self, request: Request, organization_id: str) -> HttpResponseBase:
-        if self.caller.organization_id not in (None, organization_id):
-            raise authentication.not_yours()
-        organization = authentication.organization(organization_id)
+        organization = visible_organization(organization_id, only=self.caller.organization_id)
         return self.answer(Subject("organizationId", organization.pk))
 
 

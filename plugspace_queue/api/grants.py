@@ -15,8 +15,8 @@ from django.contrib.auth import get_user_model
 from django.db import Error, connections
 from django.utils import timezone
 
-from plugspace_queue.api import authentication
-from plugspace_queue.api.caps import Holder, Kind
+from plugspace_queue.api import permissions
+from plugspace_queue.api.authentication import CredentialKind, Holder
 from plugspace_queue.errors import OrganizationSuspended
 from plugspace_queue.models import ApiKey, Membership, Organization
 
@@ -45,7 +45,7 @@ def refuse_suspended(holder: Holder) -> None:
 
 def granted(holders: Collection[Holder]) -> set[Holder]:
     """Those of them whose streams may stay open."""
-    by_kind: dict[Kind, list[Holder]] = defaultdict(list)
+    by_kind: dict[CredentialKind, list[Holder]] = defaultdict(list)
     for holder in holders:
         by_kind[holder.credential.kind].append(holder)
     return {holder for kind, some in by_kind.items() for holder in _GRANTED[kind](some)}
@@ -56,7 +56,7 @@ def _keys(holders: Collection[Holder]) -> set[Holder]:
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
     good = {
-        pk for pk, scopes in rows.values_list("pk", "scopes") if authentication.key_may_read(scopes)
+        pk for pk, scopes in rows.values_list("pk", "scopes") if permissions.key_may_view(scopes)
     }
     return {holder for holder in holders if holder.credential.id in good}
 
@@ -67,7 +67,7 @@ def _members(holders: Collection[Holder]) -> set[Holder]:
         organization__in={holder.organization_id for holder in holders},
         organization__is_suspended=False,
     )
-    good = {(row.user_id, row.organization_id) for row in rows if authentication.may_read(row)}
+    good = {(row.user_id, row.organization_id) for row in rows if permissions.member_may_view(row)}
     return {h for h in holders if (h.credential.id, h.organization_id) in good}
 
 
@@ -76,11 +76,13 @@ def _staff(holders: Collection[Holder]) -> set[Holder]:
     users = get_user_model()._default_manager.filter(
         pk__in={holder.credential.id for holder in holders}
     )
-    good = {user.pk for user in users if user.is_active and authentication.sees_all(user)}
+    good = {
+        user.pk for user in users if user.is_active and permissions.sees_all_organizations(user)
+    }
     return {holder for holder in holders if holder.credential.id in good}
 
 
-_GRANTED: Mapping[Kind, Granted] = {"key": _keys, "member": _members, "staff": _staff}
+_GRANTED: Mapping[CredentialKind, Granted] = {"key": _keys, "member": _members, "staff": _staff}
 
 
 def leave_databases() -> None:

@@ -9,7 +9,6 @@ from django.http import HttpResponse
 from django.utils import translation
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -20,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api import examples
-from plugspace_queue.api.base import Negotiation, Problems
+from plugspace_queue.api.base import Negotiation, PageSchema, ProblemMixin
 from plugspace_queue.api.examples import of_operation, of_problems, with_status
 from plugspace_queue.api.responses import Problem
 from plugspace_queue.errors import QueueError
@@ -66,8 +65,8 @@ def operation(operation_id: str | None = None, **told: Any) -> Callable[[F], F]:
     """Describe a method of a view; works without REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"]."""
 
     def described(method: F) -> F:
-        # extend_schema builds on the class it finds here, and else on the project's default.
-        method.kwargs = {"schema": AutoSchema}  # type: ignore[attr-defined]
+        # extend_schema builds on the class that it finds here, and else on the project's default.
+        vars(method).setdefault("kwargs", {})["schema"] = PageSchema
         shown = of_operation(operation_id)
         return extend_schema(operation_id=operation_id, examples=shown, **told)(method)
 
@@ -153,13 +152,13 @@ def _rendered(renderer: BaseRenderer) -> str | bytes:
     return _texts[renderer.media_type]
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Make the document anew."""
     document.cache_clear()
     _texts.clear()
 
 
-class _Page(Problems):
+class _Page(ProblemMixin):
     """What the document and its page share: for everybody, and a problem is JSON even there."""
 
     authentication_classes: Any = []

@@ -63,7 +63,7 @@ class PageQuery(WireModel):
         return rows
 
 
-def query(request: Request, model: type[Q]) -> Q:
+def parse_query(request: Request, model: type[Q]) -> Q:
     """The query parameters; unknown ones are refused, so that a typo never shows everything."""
     try:
         asked = {name: value for name, value in request.query_params.items() if name != FORMAT}
@@ -72,7 +72,7 @@ def query(request: Request, model: type[Q]) -> Q:
         raise from_pydantic(error, where="query") from error
 
 
-def page(
+def paginate(
     request: Request, rows: QuerySet[M], asked: PageQuery, show: Callable[[M], dict[str, Any]]
 ) -> dict[str, Any]:
     """`{results, next, previous}` of one page; the last two are addresses or null."""

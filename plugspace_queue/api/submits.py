@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.openapi import operation, submitted
-from plugspace_queue.api.windows import with_window
+from plugspace_queue.api.responses import with_window
 from plugspace_queue.errors import ValidationRefused
 
 HEADER = "Idempotency-Key"

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from plugspace_queue.api.caps import Credential, Holder
+from plugspace_queue.api.authentication import Credential, Holder
 from plugspace_queue.errors import TooManyStreams, Unavailable
 
 PLACES = 16

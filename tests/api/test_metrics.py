@@ -20,7 +20,7 @@ PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;versio
 
 @pytest.fixture(autouse=True)
 def made_anew() -> None:
-    prometheus.forget()
+    prometheus.clear_cache()
 
 
 def test_nobody_sees_them_without_credentials(settings: Any):
@@ -48,7 +48,7 @@ def test_workers_are_counted_whose_heartbeat_lives(staff: ApiClient, redis: Redi
     redis.sadd("rq:workers", "rq:worker:alive", "rq:worker:dead")
     redis.hset("rq:worker:alive", "birth", "2026-01-01T00:00:00Z")
 
-    assert "plugspace_workers 1\n" in staff.get("/metrics").content.decode()
+    assert "plugspace_workers 1.0\n" in staff.get("/metrics").content.decode()
 
 
 def test_counts_of_another_version_and_a_key_that_is_no_hash_break_nothing(

@@ -12,7 +12,7 @@ from django.db import connections
 from redis import Redis
 
 from plugspace_queue.api import events as events_api
-from plugspace_queue.api.caps import Credential, Holder
+from plugspace_queue.api.authentication import Credential, Holder
 from plugspace_queue.api.turns import Turns, polling
 from plugspace_queue.broker import keys
 from plugspace_queue.errors import TooManyStreams, Unavailable
