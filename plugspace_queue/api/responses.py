@@ -222,15 +222,16 @@ def task_for_caller(body: dict[str, Any], *, is_staff: bool) -> dict[str, Any]:
 def workflow_summary(workflow: Workflow, *, omits_input: bool) -> dict[str, Any]:
     """A workflow as JSON data; its tasks are prefetched (state and step are enough)."""
     if not omits_input:
-        return WorkflowSummary(**_fields(workflow)).to_wire()
-    fields = _fields(workflow) | {"input": None}
-    return WorkflowSummary(**fields, input_omitted=True).to_wire() | {"input": None}
+        return WorkflowSummary(**_fields(workflow), input=workflow.input).to_wire()
+    # The input was not loaded: reading it would cost a query for each row.
+    summary = WorkflowSummary(**_fields(workflow), input=None, input_omitted=True)
+    return summary.to_wire() | {"input": None}
 
 
 def workflow_detail(workflow: Workflow, tasks: Sequence[Any], *, is_staff: bool) -> dict[str, Any]:
     """A workflow and its steps, in order, as JSON data."""
     steps = [agent_task(task) for task in tasks]
-    body = WorkflowDetail(**_fields(workflow), tasks=steps).to_wire()
+    body = WorkflowDetail(**_fields(workflow), input=workflow.input, tasks=steps).to_wire()
     for step in body["tasks"]:
         task_for_caller(step, is_staff=is_staff)
     return body
@@ -267,7 +268,6 @@ def _fields(workflow: Workflow) -> dict[str, Any]:
         "project_id": workflow.project_id,
         "user_id": workflow.user_id,
         "status": workflow.status,
-        "input": workflow.input,
         "created_at": workflow.created_at,
         "task_ids": workflow.task_ids,
     }

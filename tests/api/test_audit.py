@@ -74,7 +74,7 @@ def test_cancel_and_retry_by_staff_are_noted(staff: ApiClient):
 
     assert noted() == [
         ("operator", "task", str(task.pk), "Cancelled or told to stop, over the API: a loop"),
-        ("operator", "task", str(task.pk), "Goes again, over the API: mended"),
+        ("operator", "task", str(task.pk), "Queued for retry, over the API: mended"),
     ]
 
 
@@ -88,7 +88,7 @@ def test_workflows_are_noted_too(staff: ApiClient):
 
     assert [said for _, _, _, said in noted()] == [
         "Cancelled or told to stop, over the API: wrong site",
-        "Goes again, over the API.",
+        "Queued for retry, over the API.",
     ]
     assert {(kind, pk) for _, kind, pk, _ in noted()} == {("workflow", str(handle.workflow_id))}
 

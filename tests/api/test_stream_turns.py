@@ -17,8 +17,8 @@ from django.utils import timezone
 from redis import Redis
 
 from plugspace_queue import queue_manager
-from plugspace_queue.api import caps
-from plugspace_queue.api.sse import end
+from plugspace_queue.api import stream_limits
+from plugspace_queue.api.sse import end_frame
 from plugspace_queue.broker import keys
 from plugspace_queue.models import ApiKey, Membership, Task
 from tests.api.asgi import Request, until
@@ -186,9 +186,9 @@ def test_the_streams_of_a_revoked_key_end_in_small_turns_and_give_their_places_b
 
     streams = run(main)
 
-    assert all(stream.body.endswith(end("forbidden")) for stream in streams)
+    assert all(stream.body.endswith(end_frame("forbidden")) for stream in streams)
     assert max(ended.values()) < CLIENTS / 2
-    assert caps.opened() == 0
+    assert stream_limits.open_streams() == 0
 
 
 @pytest.fixture
