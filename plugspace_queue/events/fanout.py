@@ -112,13 +112,13 @@ class ClientBuffer:
             self._cancel()
 
 
-class StreamReader(threading.Thread):
+class StreamFollower(threading.Thread):
     """Reads the Redis stream while there are clients; waits until each batch is handed out."""
 
     BLOCK_MS = 1000
 
     def __init__(
-        self, cursor: str, deliver: Callable[["StreamReader", Sequence[StreamEntry]], None]
+        self, cursor: str, deliver: Callable[["StreamFollower", Sequence[StreamEntry]], None]
     ) -> None:
         super().__init__(name="plugspace-feeds", daemon=True)
         self.delivered = threading.Event()
@@ -159,13 +159,13 @@ class EventHub:
         self._loop = asyncio.get_running_loop()
         self._buffers: dict[Topic, set[ClientBuffer]] = defaultdict(set)
         self._checks: dict[Topic, tuple[Position, asyncio.Future[bool]]] = {}
-        self._reader: StreamReader | None = None
+        self._reader: StreamFollower | None = None
         self._cursor = stream.START
 
     def subscribe(self, topic: Topic, now: str) -> ClientBuffer:
         """A buffer that gets every event after its `start`; `now` is the stream's last cursor."""
         if self._reader is None:
-            reader = StreamReader(now, self._from_reader)
+            reader = StreamFollower(now, self._from_reader)
             # Raises when the process can start no thread; the next client tries again.
             reader.start()
             self._cursor, self._reader = now, reader
@@ -186,14 +186,14 @@ class EventHub:
             self._reader.stop()
             self._reader = None
 
-    def _from_reader(self, reader: StreamReader, entries: Sequence[StreamEntry]) -> None:
+    def _from_reader(self, reader: StreamFollower, entries: Sequence[StreamEntry]) -> None:
         try:
             self._loop.call_soon_threadsafe(self._fan_out, reader, entries)
         except RuntimeError:
             # The loop is closed, so there are no clients.
             reader.stop()
 
-    def _fan_out(self, reader: StreamReader, entries: Sequence[StreamEntry]) -> None:
+    def _fan_out(self, reader: StreamFollower, entries: Sequence[StreamEntry]) -> None:
         """Select the clients of each event; later subscribers start after these events."""
         if reader is not self._reader:
             reader.delivered.set()
@@ -211,7 +211,7 @@ class EventHub:
         )
 
     def _hand_out(
-        self, reader: StreamReader, waiting: deque[tuple[ClientBuffer, EventBatch]]
+        self, reader: StreamFollower, waiting: deque[tuple[ClientBuffer, EventBatch]]
     ) -> None:
         """Give a few clients their batch, then let the loop do other work before the next ones.
 

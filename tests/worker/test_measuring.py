@@ -25,9 +25,9 @@ TOKEN = "scraper"
 @pytest.fixture(autouse=True)
 def from_nothing(settings: Any) -> Iterator[None]:
     settings.PLUGSPACE_QUEUE = {"METRICS_TOKEN": TOKEN, "BACKOFF_DELAY": 0.05}
-    metrics.forget()
+    metrics.discard_unsent()
     yield
-    metrics.forget()
+    metrics.discard_unsent()
 
 
 def page() -> str:
