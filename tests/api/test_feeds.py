@@ -59,7 +59,7 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
     return asyncio.run(limited())
 
 
-def test_kept_and_live_events_overlap_and_each_comes_once_in_order(redis: Redis):
+def test_stored_and_live_events_overlap_and_each_is_sent_once_in_order(redis: Redis):
     count = 600
     for number in range(count // 2):
         tell(redis, number)
@@ -96,7 +96,7 @@ def test_all_listeners_of_a_process_share_one_reader(redis: Redis):
     assert run(main) == 1
 
 
-def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
+def test_a_slow_client_is_dropped_with_the_reason_and_can_resume(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(fanout, "BUFFER_EVENTS", 10)
@@ -120,7 +120,7 @@ def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
     assert rest == list(range(1, 30))
 
 
-def test_bytes_fill_a_line_too_but_one_large_event_fits(
+def test_a_buffer_is_limited_in_bytes_but_holds_one_large_event(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(fanout, "BUFFER_BYTES", 1000)
@@ -138,7 +138,9 @@ def test_bytes_fill_a_line_too_but_one_large_event_fits(
     assert run(main) == sse.end_frame("slow")
 
 
-def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: pytest.MonkeyPatch):
+def test_the_request_of_a_dropped_client_that_does_not_read_is_cancelled(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(fanout, "BUFFER_EVENTS", 1)
     monkeypatch.setitem(fanout.GRACE, fanout.SLOW, 0.05)
 
@@ -157,7 +159,7 @@ def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: 
     assert run(main)
 
 
-def test_silence_is_broken_by_a_heartbeat_and_ends_after_the_lifetime(
+def test_a_stream_without_events_sends_heartbeats_and_ends_after_its_lifetime(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
@@ -172,7 +174,7 @@ def test_silence_is_broken_by_a_heartbeat_and_ends_after_the_lifetime(
     assert len(beats) >= 3
 
 
-def test_listeners_outlive_a_cut_connection(redis: Redis):
+def test_streams_survive_a_lost_connection_to_redis(redis: Redis):
     async def main() -> list[int]:
         parts = frames(feed())
         await anext(parts)
@@ -187,7 +189,7 @@ def test_listeners_outlive_a_cut_connection(redis: Redis):
     assert run(main) == [1, 2]
 
 
-def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
+def test_a_stream_stays_open_while_redis_is_unavailable_and_continues_afterwards(
     redis: Redis, settings: Any, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
@@ -208,7 +210,7 @@ def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
     assert run(main) == [1]
 
 
-def test_who_cannot_be_told_what_is_kept_is_told_that_redis_is_away(redis: Redis, settings: Any):
+def test_a_stream_that_cannot_read_stored_events_ends_as_unavailable(redis: Redis, settings: Any):
     tell(redis, 1)
     asked, at_home = feed(), settings.RQ_QUEUES
 
@@ -221,7 +223,7 @@ def test_who_cannot_be_told_what_is_kept_is_told_that_redis_is_away(redis: Redis
     assert run(main) == [sse.RETRY_FRAME, sse.end_frame("unavailable")]
 
 
-def test_a_task_that_is_tried_again_is_not_over(redis: Redis):
+def test_a_stream_of_a_task_that_is_retried_goes_on(redis: Redis):
     over = iter([False, True])
     tell(redis, 1, state="failed")
 
@@ -236,7 +238,7 @@ def test_a_task_that_is_tried_again_is_not_over(redis: Redis):
     assert run(main) == [sse.end_frame("final")]
 
 
-def test_what_could_not_be_looked_up_is_asked_again_and_else_once_for_all(redis: Redis):
+def test_a_failed_check_is_repeated_and_a_successful_one_is_shared(redis: Redis):
     answers: list[bool | None] = [None, True]
     asked = 0
 

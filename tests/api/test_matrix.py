@@ -177,7 +177,7 @@ def _asked(
     return int(told.status_code)
 
 
-def test_the_table_has_every_route():
+def test_the_table_of_this_test_has_every_route():
     routes = {
         str(pattern.pattern)
         for pattern in urls.urlpatterns

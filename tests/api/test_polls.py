@@ -97,7 +97,7 @@ def test_60_polls_of_one_organization_leave_the_turns_of_others_free(gate: Gate)
     assert {p.headers["Retry-After"] for p in refused} == {"1"}
 
 
-def test_polls_of_all_organizations_together_leave_turns_for_openings():
+def test_polls_of_all_organizations_together_leave_turns_for_new_streams():
     holders = [Holder(f"org-{n}", Credential("key", n)) for n in range(4)]
     with ExitStack() as places:
         for holder in holders[:3] * 4:
@@ -124,7 +124,7 @@ class Waiting(threading.Thread):
             self._order.append(self._whose)
 
 
-def test_who_comes_after_many_of_another_has_the_next_turn_but_one():
+def test_a_late_credential_does_not_wait_for_all_requests_of_another():
     turns, order = Turns(1, 1), []
 
     def come(name: str, count: int, waiting: int) -> list[Waiting]:
@@ -140,7 +140,7 @@ def test_who_comes_after_many_of_another_has_the_next_turn_but_one():
     assert order == ["acme", "rival", "acme", "rival"] + ["acme"] * 18
 
 
-def test_a_share_of_the_turns_stays_for_others_and_comes_back():
+def test_one_credential_leaves_turns_for_others_and_returns_its_own():
     turns = Turns(3, 2)
     order: list[str] = []
     with turns.turn("acme"), turns.turn("acme"):
@@ -163,7 +163,7 @@ def tell_of_many(redis: Redis, organization_id: str, count: int) -> None:
         pipe.execute()
 
 
-def test_a_poll_reads_a_bounded_part_of_the_stream_and_says_where_to_go_on(
+def test_a_poll_reads_a_bounded_part_of_the_stream_and_returns_where_to_continue(
     acme: ApiClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     read = count_pages(monkeypatch)
@@ -191,7 +191,7 @@ def test_a_poll_of_large_events_ends_at_a_number_of_bytes(
     assert page["cursor"] == page["results"][-1]["id"]
 
 
-def test_a_stream_that_is_answered_at_once_moves_its_client_on_past_events_of_others(
+def test_a_stream_without_an_asgi_server_advances_its_client_past_events_of_others(
     acme: ApiClient, redis: Redis
 ):
     first = redis.xadd(keys.events(), {"event": "{}"}).decode()

@@ -82,7 +82,7 @@ def test_an_unexpected_error_is_logged_once_and_ends_the_stream_with_an_event(
     assert stream_limits.open_streams() == 0
 
 
-def test_a_stream_that_cannot_be_looked_after_ends_and_leaves_nothing_behind(
+def test_a_stream_whose_grant_cannot_be_watched_ends_and_frees_its_place(
     key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def no_thread(*_: Any) -> Any:
