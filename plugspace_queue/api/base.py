@@ -5,7 +5,7 @@ All policies are set here, so that a host project needs no REST_FRAMEWORK settin
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.core.signals import got_request_exception
@@ -13,6 +13,7 @@ from django.db.models import Model
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 from drf_spectacular.openapi import AutoSchema
+from pydantic import BaseModel
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
@@ -23,18 +24,16 @@ from rest_framework.viewsets import ViewSetMixin
 
 from plugspace_queue import audit_log, metrics
 from plugspace_queue.api.authentication import ApiKeyAuthentication, Caller, MemberAuthentication
-from plugspace_queue.api.bodies import ReasonRequest
 from plugspace_queue.api.exceptions import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
 from plugspace_queue.api.permissions import HasVerb
-from plugspace_queue.conf import get_settings
+from plugspace_queue.api.requests import ReasonRequest
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, NotFound
 
 logger = logging.getLogger("plugspace_queue.api")
 
-ENVELOPE = 64 * 1024
-"""Bytes of a body beside the input of the task."""
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class PageSchema(AutoSchema):
@@ -103,9 +102,13 @@ class ApiView(ProblemMixin, APIView):
         """What the caller must be allowed to do."""
         return Verb.VIEW
 
-    def max_body(self) -> int:
-        """The largest body of this view, in bytes."""
-        return get_settings().max_input + ENVELOPE
+    max_body: ClassVar[int | None] = None
+    """The largest body of this view, in bytes; None: MAX_INPUT and its envelope."""
+
+    def body(self, model: type[Body], *, is_optional: bool = False) -> Body:
+        """The validated body of the request; an optional one may be omitted."""
+        data = self.request.data
+        return model.model_validate((data or {}) if is_optional else data)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -134,7 +137,7 @@ class ApiViewSet(ViewSetMixin, ApiView):
 
     def read_reason(self) -> str:
         """The reason in the body, which may be left out."""
-        return ReasonRequest.model_validate(self.request.data or {}).reason
+        return self.body(ReasonRequest, is_optional=True).reason
 
     def audit(self, row: Model, change: str, reason: str = "") -> None:
         """Record what staff did to a row; what tenants do to their own rows is not audited."""

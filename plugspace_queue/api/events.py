@@ -19,10 +19,10 @@ from rest_framework.response import Response
 
 from plugspace_queue.api import grants, sse, stream_limits
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import EventQuery
 from plugspace_queue.api.openapi import READS, answers, operation, parameters
 from plugspace_queue.api.pagination import parse_query
 from plugspace_queue.api.permissions import visible_organization
+from plugspace_queue.api.requests import EventQuery
 from plugspace_queue.api.responses import EventPage
 from plugspace_queue.api.sse import Subscription
 from plugspace_queue.broker.stream import START

@@ -25,9 +25,9 @@ from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.permissions import CanViewFleet
 from plugspace_queue.broker import presence
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.door import holdings
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.metrics import BOUNDS, Metric
+from plugspace_queue.services import queue_depths
 
 FRESH_FOR = 3.0
 """Seconds for which a page is reused: several scrapers cost as much as one."""
@@ -62,7 +62,7 @@ class QueueCollector(Collector):
     def collect(self) -> Iterator[Family]:
         try:
             counters, workers = metrics.read(), metrics.workers_alive()
-            depths = holdings.held()
+            depths = queue_depths.held()
         except Unavailable:
             yield GaugeMetricFamily("plugspace_redis_up", "Redis answers.", value=0)
             return
@@ -96,7 +96,7 @@ def clear_cache() -> None:
         _rendered_at = float("-inf")
 
 
-def _tasks(depths: Iterable[holdings.Held]) -> Family:
+def _tasks(depths: Iterable[queue_depths.Held]) -> Family:
     family = GaugeMetricFamily(
         "plugspace_tasks",
         "Tasks that wait, are delayed or run, as Redis has them, by the present tier of their "

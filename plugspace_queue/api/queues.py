@@ -10,17 +10,17 @@ from rest_framework.response import Response
 
 from plugspace_queue import audit_log
 from plugspace_queue.api.base import ApiViewSet
-from plugspace_queue.api.bodies import QueueChange, ReasonRequest
 from plugspace_queue.api.openapi import CHANGES, answers, operation
+from plugspace_queue.api.requests import QueueChange, ReasonRequest
 from plugspace_queue.api.responses import Limiter, QueueResults, QueueShape
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.door.own_stats import OwnStats, own_stats
-from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import NotFound, Unavailable
+from plugspace_queue.limits.policies import queue_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.policies import queue_settings
+from plugspace_queue.services.organization_stats import OwnStats, own_stats
+from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")
 POLICY_FIELDS = {"policy", "default_priority"}
@@ -63,7 +63,7 @@ class QueueViewSet(ApiViewSet):
     def partial_update(self, request: Request, type: str) -> Response:
         """Change the settings of a queue."""
         task_type = _task_type(type)
-        change = QueueChange.model_validate(request.data)
+        change = self.body(QueueChange)
         if POLICY_FIELDS & change.changes().keys():
             self.caller.require(Verb.SET_POLICY)
         before = audit_log.values(_row(task_type), AUDITED)

@@ -10,8 +10,8 @@ from rest_framework.response import Response
 
 from plugspace_queue.broker import server
 from plugspace_queue.domain.enums import EventName, Kind, Policy, State, Status, TaskType
+from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.models import Organization, Workflow
-from plugspace_queue.policies import tier_of
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.task import AgentTask, agent_task
 

@@ -1,4 +1,4 @@
-"""What submits and retries over HTTP share: the key, 201 or 200, the window, who pays."""
+"""What submits and retries over HTTP share: the key, 201 or 200, the request window, who pays."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +12,7 @@ from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.openapi import operation, submitted
 from plugspace_queue.api.responses import with_window
 from plugspace_queue.errors import ValidationRefused
+from plugspace_queue.limits.request_limit import RequestsLeft
 
 HEADER = "Idempotency-Key"
 LONGEST = 240
@@ -43,11 +44,17 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-def stored(body: Any, caller: Caller, *, is_replay: bool, place: str | None = None) -> Response:
+def stored(
+    body: Any, window: RequestsLeft | None, *, is_replay: bool, place: str | None = None
+) -> Response:
     """201 with the address of what is new, 200 for a replay; with the request window."""
     code = status.HTTP_200_OK if is_replay else status.HTTP_201_CREATED
     response = Response(body, status=code, headers={"Location": place} if place else None)
-    return with_window(response, caller.own_organization())
+    if window is not None:
+        response["RateLimit-Limit"] = str(window.limit)
+        response["RateLimit-Remaining"] = str(window.remaining)
+        response["RateLimit-Reset"] = str(window.reset)
+    return response
 
 
 def terms(caller: Caller, reason: str = "") -> dict[str, Any]:

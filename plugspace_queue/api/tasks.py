@@ -15,9 +15,9 @@ from rest_framework.response import Response
 
 from plugspace_queue import exports
 from plugspace_queue.api.base import ApiView, ApiViewSet
-from plugspace_queue.api.bodies import NewTask, NewTasks, ReasonRequest, TaskQuery
 from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.pagination import paginate, parse_query
+from plugspace_queue.api.requests import NewTask, NewTasks, ReasonRequest, TaskQuery
 from plugspace_queue.api.responses import (
     TaskPage,
     TaskResults,
@@ -56,9 +56,6 @@ class TaskViewSet(ApiViewSet):
         "retry": Verb.RETRY,
     }
 
-    def max_body(self) -> int:
-        return MAX_BULK_BODY if self.action == "bulk" else super().max_body()
-
     @operation(
         "listTasks",
         summary="List tasks, the newest first",
@@ -75,23 +72,24 @@ class TaskViewSet(ApiViewSet):
     @submit("addTask", "Add a task", NewTask, AgentTask)
     def create(self, request: Request) -> Response:
         """Add one task for your organization."""
-        new = NewTask.model_validate(request.data)
-        key = {"idempotency_key": idempotency_key(request)}
-        task, is_replay = queue_manager.submit_task(new.arguments() | self.caller.names() | key)
+        new = self.body(NewTask)
+        asked = new.asked(**self.caller.names(), idempotency_key=idempotency_key(request))
+        task, is_replay, window = queue_manager.submit_task(asked)
         place = reverse("plugspace_queue:task", args=[task.pk])
-        return stored(task_to_wire(task), self.caller, is_replay=is_replay, place=place)
+        return stored(task_to_wire(task), window, is_replay=is_replay, place=place)
 
     @submit("addTasks", "Add tasks, all of them or none", NewTasks, TaskResults)
-    @action(detail=False, methods=["post"], url_name="tasks-bulk")
+    @action(detail=False, methods=["post"], url_name="tasks-bulk", max_body=MAX_BULK_BODY)
     def bulk(self, request: Request) -> Response:
         """Add many tasks in one request."""
-        new = NewTasks.model_validate(request.data)
+        new = self.body(NewTasks)
         results = queue_manager.submit_tasks(
-            [item.arguments() | self.caller.names() for item in new.tasks],
+            [item.asked(**self.caller.names()) for item in new.tasks],
             idempotency_key=idempotency_key(request),
         )
         body = {"results": [task_to_wire(result.subject) for result in results]}
-        return stored(body, self.caller, is_replay=all(result.is_replay for result in results))
+        is_replay = all(result.is_replay for result in results)
+        return stored(body, results[0].window, is_replay=is_replay)
 
     @operation("getTask", summary="Look at a task", responses=answers(200, AgentTask))
     def retrieve(self, request: Request, task_id: UUID) -> Response:

@@ -11,9 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiViewSet
-from plugspace_queue.api.bodies import NewWorkflow, ReasonRequest, WorkflowQuery
 from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.pagination import paginate, parse_query
+from plugspace_queue.api.requests import NewWorkflow, ReasonRequest, WorkflowQuery
 from plugspace_queue.api.responses import (
     WorkflowDetail,
     WorkflowPage,
@@ -62,7 +62,7 @@ class WorkflowViewSet(ApiViewSet):
     @submit("addWorkflow", "Start a workflow", NewWorkflow, WorkflowStarted)
     def create(self, request: Request) -> Response:
         """Start a workflow for your organization."""
-        new = NewWorkflow.model_validate(request.data)
+        new = self.body(NewWorkflow)
         handle = queue_manager.add_workflow(
             **new.arguments(),
             user_id=self.caller.user_id,
@@ -71,7 +71,7 @@ class WorkflowViewSet(ApiViewSet):
         )
         started = WorkflowStarted(workflow_id=handle.workflow_id, task_ids=handle.task_ids)
         place = reverse("plugspace_queue:workflow", args=[started.workflow_id])
-        return stored(started.to_wire(), self.caller, is_replay=handle.is_replay, place=place)
+        return stored(started.to_wire(), handle.window, is_replay=handle.is_replay, place=place)
 
     @operation(
         "getWorkflow",

@@ -25,7 +25,7 @@ from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.schemas.inputs import ACCEPTED, INPUTS
-from plugspace_queue.workflows.inputs import merge
+from plugspace_queue.services.step_inputs import merge
 
 
 def run_sync(run: Run, entry: Processor) -> Ending:

@@ -11,7 +11,7 @@ from pydantic.errors import PydanticUserError
 
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import InvalidProcessor
-from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 
 ISOLATIONS = (None, "thread", "process")
 LONGEST_TIMEOUT = LONGEST_WINDOW

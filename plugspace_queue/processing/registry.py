@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from plugspace_queue import policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import ProcessorConflict
+from plugspace_queue.limits import policies
 from plugspace_queue.processing.options import (
     adapter_of,
     is_async,

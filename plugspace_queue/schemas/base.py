@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from plugspace_queue.domain.text import is_clean
+from plugspace_queue.domain.text import find_unstorable
 
 
 class WireModel(BaseModel):
@@ -52,7 +52,7 @@ class WireModel(BaseModel):
 def require_storable(value: object) -> None:
     """Raise ValueError when a string inside cannot be stored (PostgreSQL refuses both kinds)."""
     for text in _strings(value):
-        if not is_clean(text):
+        if find_unstorable(text):
             raise ValueError("text must not contain U+0000 or lone surrogates")
 
 

@@ -5,7 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from plugspace_queue import publishing
 from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.db.bulk import FINISH_COLUMNS, Finish
 from plugspace_queue.domain import lifecycle
@@ -14,6 +13,7 @@ from plugspace_queue.events import publish
 from plugspace_queue.models import Task
 from plugspace_queue.processing.outcome import Ending, Failure, public
 from plugspace_queue.processing.run import Run
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import without_internals
 
 Settled = Literal["ok", "fail", "retry", "back", "stopped", "drop"]

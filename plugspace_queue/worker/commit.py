@@ -19,12 +19,12 @@ from plugspace_queue.domain.enums import Outcome
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task, UsageEntry
 from plugspace_queue.processing.run import Run
+from plugspace_queue.services import termination
+from plugspace_queue.services.step_inputs import results_of
 from plugspace_queue.worker import closing
 from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, RecorderMessage
 from plugspace_queue.worker.table import Held
-from plugspace_queue.workflows import advance
-from plugspace_queue.workflows.inputs import results_of
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -194,7 +194,7 @@ def _send_all(batch: Batch, worker_name: str) -> None:
     refused = [one for one in batch.closings if not batch.is_recorded(one)]
     batch.uncounted = added(_unpaid(counts, answers.counts), _counts(refused), sign=-1)
     if ended := _ended_parents(batch, answers):
-        batch.released = advance.release_children(ended, batch.now)
+        batch.released = termination.release_children(ended, batch.now)
 
 
 def prepare(lock_timeout: str, is_lasting: bool = True) -> list[Answer[int]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from plugspace_queue import metrics, policies
+from plugspace_queue import metrics
 from plugspace_queue.broker import presence
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.kept_connection import Wire
@@ -16,6 +16,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.limits import policies
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.relay import relay
 from plugspace_queue.processing.registry import processor_of, timeout_of
@@ -175,7 +176,7 @@ class Crew:
 
     def _set_slots(self) -> None:
         """A change of slots is in force within a second; what was read may be as old by now."""
-        policies.forget()
+        policies.clear_cache()
         for desk in self.pump.desks:
             slots = _slots_of(desk.name)
             if slots != desk.slots:

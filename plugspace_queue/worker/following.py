@@ -10,20 +10,22 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from plugspace_queue import mirrors, publishing, quotas
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import EventName, Outcome, State
 from plugspace_queue.events import publish
+from plugspace_queue.limits import quota
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Run
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
 from plugspace_queue.worker import closing, elsewhere, judge, measuring, reporting
 from plugspace_queue.worker.commit import Batch, Counts, added
 from plugspace_queue.worker.messages import Announce, PumpMessage, Settle, Together
 from plugspace_queue.worker.table import Held
-from plugspace_queue.workflows import advance
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -80,7 +82,7 @@ class FollowUp:
         tasks = [*batch.started, *(one.run.task for one in batch.closings)]
         touched = {task.workflow_id for task in tasks if task.workflow_id is not None}
         if touched:
-            mirrors.write_workflows(sorted(touched))
+            projections.write_workflows(sorted(touched))
 
     def _cascade(self, batch: Batch) -> None:
         failed = [one.finish.id for one in batch.recorded if one.ending.state in _CASCADES]
@@ -88,14 +90,14 @@ class FollowUp:
             # Somebody may have retried one meanwhile: its children wait for it again.
             rows = Task.objects.filter(pk__in=failed, state__in=_CASCADES)
             with self._shortly():
-                advance.cascade(list(rows.values_list("pk", flat=True)), batch.now)
+                termination.cascade(list(rows.values_list("pk", flat=True)), batch.now)
 
     def _refund(self, batch: Batch) -> None:
         # Outside the group commit: a busy usage row must not hold up everybody's endings.
         owed = [one.run.task for one in batch.recorded if _is_system_failure(one)]
         if owed:
             with self._shortly():
-                quotas.refund(owed, batch.now, note="system failure")
+                quota.refund(owed, batch.now, note="system failure")
 
     def _report(self, batch: Batch) -> None:
         reporting.changes_of(batch)

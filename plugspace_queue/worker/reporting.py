@@ -3,11 +3,12 @@
 After Redis was told: a log or a receiver that is slow keeps no slot and no lease.
 """
 
-from plugspace_queue import announcing, task_log
+from plugspace_queue import task_log
 from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.errors import WORKER_LOST
 from plugspace_queue.models import Attempt
 from plugspace_queue.processing.outcome import Failure
+from plugspace_queue.services import termination
 from plugspace_queue.task_log import EndedAttempt
 from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.commit import Batch
@@ -45,7 +46,7 @@ def tell(one: Closing) -> None:
     task, ending = one.run.task, one.ending
     failure = ending.failure or (_LOST if ending.outcome is Outcome.LOST else None)
     is_failure = failure is not None and ending.outcome in task_log.FAILURES
-    announcing.attempt_ended(
+    termination.attempt_ended(
         EndedAttempt(
             task_id=str(task.pk),
             type=task.type,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from plugspace_queue import policies, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.worker.crew import Crew

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from plugspace_queue import conf, errors, metrics, queue_manager
 from plugspace_queue.api import prometheus as pages
 from plugspace_queue.domain.enums import EventName
-from plugspace_queue.door import stats
 from plugspace_queue.events import listeners
+from plugspace_queue.services import queue_stats
 from tests.support import wait_until
 from tests.worker.conftest import Register, submit
 
@@ -33,7 +33,7 @@ def from_nothing(settings: Any) -> Iterator[None]:
 def page() -> str:
     """The page as a scraper gets it."""
     pages.clear_cache()
-    stats.forget()
+    queue_stats.clear_cache()
     told = Client(headers={"Authorization": f"Bearer {TOKEN}"}).get("/metrics")
     assert told.status_code == 200, told.content
     return told.content.decode()
