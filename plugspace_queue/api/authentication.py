@@ -46,7 +46,7 @@ class Credential:
 
 
 @dataclass(frozen=True)
-class Holder:
+class StreamHolder:
     """Who holds streams open: a credential, for an organization; None: staff, for no one."""
 
     organization_id: str | None
@@ -91,9 +91,9 @@ class Caller:
             )
         return self.organization_id
 
-    def holder(self) -> Holder:
+    def holder(self) -> StreamHolder:
         """Who is charged for the streams of this caller."""
-        return Holder(None if self.is_staff else self.organization_id, self.credential)
+        return StreamHolder(None if self.is_staff else self.organization_id, self.credential)
 
     def names(self) -> dict[str, str]:
         """User and organization of what is submitted; staff must have named one."""

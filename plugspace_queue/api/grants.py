@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from plugspace_queue.api import permissions
-from plugspace_queue.api.authentication import CredentialKind, Holder
+from plugspace_queue.api.authentication import CredentialKind, StreamHolder
 from plugspace_queue.errors import OrganizationSuspended
 from plugspace_queue.models import ApiKey, Membership, Organization
 
@@ -33,10 +33,10 @@ AT_ONCE, PAUSE, SPREAD = 4, 0.01, 1.5
 A credential that is revoked during a check waits for its end and the next one: SPREAD counts twice.
 """
 
-GrantQuery = Callable[[Collection[Holder]], set[Holder]]
+GrantQuery = Callable[[Collection[StreamHolder]], set[StreamHolder]]
 
 
-def refuse_suspended(holder: Holder) -> None:
+def refuse_suspended(holder: StreamHolder) -> None:
     """Raises OrganizationSuspended: a suspended organization opens no stream."""
     suspended = Organization.objects.filter(pk=holder.organization_id, is_suspended=True)
     if holder.organization_id is not None and suspended.exists():
@@ -45,15 +45,15 @@ def refuse_suspended(holder: Holder) -> None:
         )
 
 
-def still_granted(holders: Collection[Holder]) -> set[Holder]:
+def still_granted(holders: Collection[StreamHolder]) -> set[StreamHolder]:
     """The holders whose streams may stay open."""
-    by_kind: dict[CredentialKind, list[Holder]] = defaultdict(list)
+    by_kind: dict[CredentialKind, list[StreamHolder]] = defaultdict(list)
     for holder in holders:
         by_kind[holder.credential.kind].append(holder)
     return {holder for kind, some in by_kind.items() for holder in _QUERIES[kind](some)}
 
 
-def _keys(holders: Collection[Holder]) -> set[Holder]:
+def _keys(holders: Collection[StreamHolder]) -> set[StreamHolder]:
     rows = ApiKey.objects.valid(timezone.now()).filter(
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
@@ -63,7 +63,7 @@ def _keys(holders: Collection[Holder]) -> set[Holder]:
     return {holder for holder in holders if holder.credential.id in good}
 
 
-def _members(holders: Collection[Holder]) -> set[Holder]:
+def _members(holders: Collection[StreamHolder]) -> set[StreamHolder]:
     rows = Membership.objects.select_related("user").filter(
         user__in={holder.credential.id for holder in holders},
         organization__in={holder.organization_id for holder in holders},
@@ -73,7 +73,7 @@ def _members(holders: Collection[Holder]) -> set[Holder]:
     return {h for h in holders if (h.credential.id, h.organization_id) in good}
 
 
-def _staff(holders: Collection[Holder]) -> set[Holder]:
+def _staff(holders: Collection[StreamHolder]) -> set[StreamHolder]:
     # One query per user: permissions are decided by the project's authentication backends.
     users = get_user_model()._default_manager.filter(
         pk__in={holder.credential.id for holder in holders}
@@ -134,11 +134,11 @@ class _GrantWatch(threading.Thread):
 
 
 _lock = threading.Lock()
-_watched: dict[object, tuple[Holder, Callable[[], object]]] = {}
+_watched: dict[object, tuple[StreamHolder, Callable[[], object]]] = {}
 _watch: _GrantWatch | None = None
 
 
-def watch(holder: Holder, end: Callable[[], object]) -> Callable[[], None]:
+def watch(holder: StreamHolder, end: Callable[[], object]) -> Callable[[], None]:
     """Call `end` in a thread when the grant ends; returns the function that stops watching."""
     global _watch
     ticket = object()

@@ -32,14 +32,14 @@ LOOKUPS = {"before": "pk__lt", "after": "pk__gt"}
 OPPOSITE = {"before": "after", "after": "before"}
 
 
-class Order(StrEnum):
+class SortOrder(StrEnum):
     """Which rows come first."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
 
 
-FORWARD = {Order.NEWEST: "before", Order.OLDEST: "after"}
+FORWARD = {SortOrder.NEWEST: "before", SortOrder.OLDEST: "after"}
 
 Q = TypeVar("Q", bound=WireModel)
 M = TypeVar("M", bound=Model)
@@ -55,7 +55,7 @@ class PageQuery(WireModel):
     offset: int | None = Field(
         None, ge=0, le=MAX_OFFSET, description="Rows to skip; follow `next` to go deeper."
     )
-    order: Order = Field(Order.NEWEST, description="Which come first.")
+    order: SortOrder = Field(SortOrder.NEWEST, description="Which come first.")
     created_after: Moment | None = Field(None, description="From this time on, ISO 8601.")
     created_before: Moment | None = Field(None, description="Before this time, ISO 8601.")
 

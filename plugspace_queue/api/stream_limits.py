@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from django.utils.translation import gettext as _
 
-from plugspace_queue.api.authentication import Credential, Holder
+from plugspace_queue.api.authentication import Credential, StreamHolder
 from plugspace_queue.conf import AppSettings, get_settings
 from plugspace_queue.errors import TooManyStreams, Unavailable
 
@@ -43,7 +43,7 @@ free for new streams."""
 K = TypeVar("K")
 
 _lock = threading.Lock()
-_released: deque[Holder] = deque()
+_released: deque[StreamHolder] = deque()
 _open: Counter[str | Credential] = Counter()
 """Open streams by organization and by credential."""
 _total = 0
@@ -57,14 +57,14 @@ class StreamClaim:
     The latter happens to responses that never begin because the client has disconnected.
     """
 
-    def __init__(self, holder: Holder) -> None:
+    def __init__(self, holder: StreamHolder) -> None:
         self.holder = holder
         # The garbage collector may run this at any moment, so it takes no lock.
         self.release = weakref.finalize(self, _released.append, holder)
         self.release.atexit = False
 
 
-def claim(holder: Holder) -> StreamClaim:
+def claim(holder: StreamHolder) -> StreamClaim:
     """A place for one more stream. Raises TooManyStreams, or Unavailable when there is none."""
     global _total
     with _lock:
@@ -84,7 +84,7 @@ def open_streams() -> int:
 
 
 @contextmanager
-def poll(holder: Holder) -> Iterator[None]:
+def poll(holder: StreamHolder) -> Iterator[None]:
     """A place for a poll. Raises TooManyStreams, or Unavailable when others have all of them."""
     owner = holder.owner
     with _lock:
@@ -157,7 +157,7 @@ def _subtract_released() -> None:
         _total -= 1
 
 
-def _counted_as(holder: Holder) -> set[str | Credential]:
+def _counted_as(holder: StreamHolder) -> set[str | Credential]:
     return {holder.credential, holder.owner}
 
 
@@ -167,7 +167,7 @@ def _subtract(counter: Counter[K], key: K) -> None:
         del counter[key]
 
 
-def _check_stream(holder: Holder, conf: AppSettings) -> None:
+def _check_stream(holder: StreamHolder, conf: AppSettings) -> None:
     if _open[holder.credential] >= conf.max_streams_per_key:
         kind = "key" if holder.credential.kind == "key" else "user"
         raise _too_many_streams(kind, conf.max_streams_per_key)

@@ -12,7 +12,7 @@ from django.db import connections
 from redis import Redis
 
 from plugspace_queue.api import events as events_api
-from plugspace_queue.api.authentication import Credential, Holder
+from plugspace_queue.api.authentication import Credential, StreamHolder
 from plugspace_queue.api.stream_limits import Turns
 from plugspace_queue.api.stream_limits import poll as place_for_poll
 from plugspace_queue.broker import keys
@@ -98,7 +98,7 @@ def test_60_polls_of_one_organization_leave_the_turns_of_others_free(gate: Gate)
 
 
 def test_polls_of_all_organizations_together_leave_turns_for_new_streams():
-    holders = [Holder(f"org-{n}", Credential("key", n)) for n in range(4)]
+    holders = [StreamHolder(f"org-{n}", Credential("key", n)) for n in range(4)]
     with ExitStack() as places:
         for holder in holders[:3] * 4:
             places.enter_context(place_for_poll(holder))
