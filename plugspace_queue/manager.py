@@ -18,6 +18,7 @@ from plugspace_queue.processing import registry
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.requests import TaskRequest
 from plugspace_queue.services import (
+    bulk_submission,
     cancellation,
     lookup,
     organizations,
@@ -110,7 +111,7 @@ class QueueManager:
         With that key no item has one of its own, and another list of items is a conflict.
         """
         with RefusalsCounted():
-            return submission.submit_tasks(
+            return bulk_submission.submit_tasks(
                 items, limit_requests=limit_requests, idempotency_key=idempotency_key
             )
 

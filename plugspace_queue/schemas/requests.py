@@ -10,7 +10,7 @@ import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, LiteralString, NoReturn, Self
+from typing import Annotated, Any, LiteralString, Self
 
 from django.db.models import Model
 from django.utils import timezone
@@ -34,6 +34,7 @@ from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
 from plugspace_queue.schemas.inputs import INPUTS
+from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
 
 LONGEST_ID = 128
 LONGEST_KEY = 255
@@ -90,10 +91,6 @@ def _task_ids(values: Any) -> Any:
     return list(values)
 
 
-def _each_once(ids: list[uuid.UUID]) -> list[uuid.UUID]:
-    return list(dict.fromkeys(ids))
-
-
 def _is_time(value: Any) -> Any:
     # A number in text would be taken for seconds since 1970.
     if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
@@ -131,7 +128,7 @@ TaskIds = Annotated[
     list[TaskId],
     BeforeValidator(_task_ids),
     Field(max_length=MOST_PARENTS),
-    AfterValidator(_each_once),
+    AfterValidator(lambda ids: list(dict.fromkeys(ids))),
 ]
 Moment = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_is_time), AfterValidator(_in_utc)
@@ -167,7 +164,7 @@ class Request(BaseModel):
         try:
             return cls.model_validate(dict(arguments))
         except ValidationError as error:
-            raise _arguments_refused(error, cls) from error
+            raise arguments_refused(error, cls) from error
 
 
 class CallerContext(Request):
@@ -312,13 +309,6 @@ def fingerprint_of(subject: str, **arguments: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def refuse(field: str, message: str) -> NoReturn:
-    """Raise ValidationRefused for one argument."""
-    raise ValidationRefused(
-        f"{field}: {message}", field=field, errors=[{"loc": [field], "msg": message}]
-    )
-
-
 def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict[str, Any]:
     """Data valid for a wire model, in its stored form, as JSON data.
 
@@ -330,7 +320,7 @@ def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict
     try:
         valid = model.model_validate(value)
     except ValidationError as error:
-        raise _input_refused(error) from error
+        raise input_refused(error) from error
     return valid.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -357,28 +347,3 @@ def _require_size(text: str, beside: int) -> None:
             size=size,
             limit=limit,
         )
-
-
-def _arguments_refused(error: ValidationError, model: type[BaseModel]) -> ValidationRefused:
-    """Pydantic's error with the names of arguments, and without places in lists."""
-    names = {field.alias: name for name, field in model.model_fields.items()}
-    found = []
-    for entry in _entries(error):
-        first, *rest = entry["loc"] or ("input",)
-        inner = [str(part) for part in rest if isinstance(part, str)]
-        field = ".".join([names.get(str(first), str(first)), *inner])
-        found.append({"loc": [field], "msg": entry["msg"]})
-    return _refusal(found[0]["loc"][0], found)
-
-
-def _input_refused(error: ValidationError) -> ValidationRefused:
-    found = [{"loc": ["input", *entry["loc"]], "msg": entry["msg"]} for entry in _entries(error)]
-    return _refusal(".".join(str(part) for part in found[0]["loc"]), found)
-
-
-def _entries(error: ValidationError) -> list[Any]:
-    return error.errors(include_url=False, include_input=False, include_context=False)
-
-
-def _refusal(field: str, found: list[dict[str, Any]]) -> ValidationRefused:
-    return ValidationRefused(f"{field}: {found[0]['msg']}", field=field, errors=found)

@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import TypeVar
 
 from plugspace_queue.domain.text import is_clean
-from plugspace_queue.schemas.requests import LONGEST_ID, refuse
+from plugspace_queue.schemas.refusals import refuse
+from plugspace_queue.schemas.requests import LONGEST_ID
 
 Word = TypeVar("Word", bound=StrEnum)
 

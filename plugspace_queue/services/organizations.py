@@ -9,7 +9,7 @@ from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.limits.policies import is_organization_id
 from plugspace_queue.models import Organization, TierPolicy
 from plugspace_queue.publishing import projections
-from plugspace_queue.schemas.requests import refuse
+from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.services import arguments
 from plugspace_queue.services.lookup import organization_of
 from plugspace_queue.services.submission import alias

@@ -25,7 +25,7 @@ from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.models.task import OPEN_VALUES
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
-from plugspace_queue.schemas.requests import refuse
+from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.services import arguments, lookup
 from plugspace_queue.services.submission import alias
 

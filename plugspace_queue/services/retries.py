@@ -19,7 +19,7 @@ from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import Dependency, Task, Workflow
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
-from plugspace_queue.schemas.requests import refuse
+from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.services import lookup
 from plugspace_queue.services.submission import alias, with_tiers_of
 

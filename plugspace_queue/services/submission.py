@@ -1,10 +1,11 @@
-"""Submits tasks: admit, validate, store in one transaction, publish when that commits.
+"""Submits a task: admit, validate, store in one transaction, publish when that commits.
 
-One task, a bulk and the steps of a workflow take the same way; each ends in `store`.
+A bulk (`bulk_submission`) and the steps of a workflow (`workflows.submission`) take the same way;
+each ends in `store`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -16,23 +17,18 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.db.insert import insert_tasks, unsaved
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
-from plugspace_queue.errors import PermissionRefused, QueueError, QuotaExceeded
+from plugspace_queue.errors import PermissionRefused
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.policies import Plan, Tenant, queue_settings
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import tasks as publishing
-from plugspace_queue.schemas.requests import LONGEST_KEY, TaskRequest, fingerprint_of, refuse
+from plugspace_queue.schemas.requests import TaskRequest, fingerprint_of
 from plugspace_queue.services import dependencies, idempotency
 from plugspace_queue.services.dependencies import NEW_CHAIN, first_context
 from plugspace_queue.services.idempotency import SubmitResult
 
 Answer = TypeVar("Answer")
-
-# Room behind the key of a bulk for the place of an item.
-LONGEST_BULK_KEY = LONGEST_KEY - 15
-# Between the two: a control character, so that it is no key that a caller could give.
-PLACE = "\n#"
 
 
 @dataclass(slots=True)
@@ -63,40 +59,16 @@ def submit_task(
 ) -> SubmitResult[Task]:
     """Submit one task; see `QueueManager.add_task`."""
     now = timezone.now()
-    organization_id = _organization_in(asked)
+    organization_id = organization_in(asked)
     with Admission(organization_id, limit_requests=limit_requests) as admission:
         request = validated(asked)
     item = Item(0, request, admission)
 
     def attempt() -> SubmitResult[Task]:
         with _whole(request):
-            return _stored_alone(item, now)
+            return stored_alone(item, now)
 
     return with_tiers_of([admission], attempt)._replace(window=admission.window)
-
-
-def submit_tasks(
-    asked: Iterable[Mapping[str, Any] | TaskRequest],
-    *,
-    limit_requests: bool,
-    idempotency_key: str | None = None,
-) -> list[SubmitResult[Task]]:
-    """Submit many tasks, all or none; see `QueueManager.submit_tasks`."""
-    now = timezone.now()
-    key = _bulk_key(idempotency_key)
-    given = list(asked)
-    admissions = _admissions(given, limit_requests=limit_requests)
-    items = [_item(index, one, admissions) for index, one in enumerate(given)]
-    rows: list[IdempotencyKey] = []
-    if key is not None:
-        rows = _take_under(key, items)
-
-    def attempt() -> list[SubmitResult[Task]]:
-        with transaction.atomic(using=alias()):
-            return _stored(items, rows, now)
-
-    done = with_tiers_of(list(admissions.values()), attempt)
-    return [one._replace(window=admissions[one.subject.organization_id].window) for one in done]
 
 
 def alias() -> str:
@@ -147,7 +119,7 @@ def store(
     """Take their units, store the tasks, publish them on commit; the end of every submit.
 
     In the caller's transaction. A task that is submitted alone needs none where that is one
-    statement (`quotas.is_one_statement`).
+    statement (`quota.is_one_statement`).
     """
     month = quota.month_of(now)
     charges = quota.charges_of(tasks, tenants, month)
@@ -164,12 +136,12 @@ def store(
     publishing.publish_new_on_commit(tasks, counters)
 
 
-def _stored_alone(item: Item, now: datetime) -> SubmitResult[Task]:
+def stored_alone(item: Item, now: datetime) -> SubmitResult[Task]:
     """Store one task, or find the one that its idempotency key stands for."""
-    request, task = item.request, _build(item, now)
+    request, task = item.request, build(item, now)
     if request.idempotency_key is None:
         return SubmitResult(_store_alone(item, task, now), is_replay=False)
-    row = _key_row(item, task)
+    row = key_row(item, task)
     return idempotency.run_once(row, _task_of, lambda: _store_alone(item, task, now))
 
 
@@ -197,7 +169,7 @@ def _whole(request: TaskRequest) -> AbstractContextManager[object]:
     return transaction.atomic(using=alias())
 
 
-def _build(item: Item, now: datetime) -> Task:
+def build(item: Item, now: datetime) -> Task:
     """The unsaved row of a new task that follows nothing; PermissionRefused for its priority."""
     request = item.request
     wake_at = request.wake_at(now)
@@ -212,7 +184,9 @@ def _build(item: Item, now: datetime) -> Task:
         user_id=request.user_id,
         priority=granted_priority(request.priority, item.tenant.plan, request.type),
         input=request.input,
-        context=first_context(request.context) if request.context else dict(NEW_CHAIN),
+        context=first_context(request.context)
+        if request.context
+        else {**NEW_CHAIN, "previousTasks": []},
         state=State.SCHEDULED if wake_at else State.WAITING,
         queued_at=now,
         wake_at=wake_at,
@@ -222,13 +196,14 @@ def _build(item: Item, now: datetime) -> Task:
     )
 
 
-def _organization_in(asked: Mapping[str, Any] | TaskRequest) -> object:
+def organization_in(asked: Mapping[str, Any] | TaskRequest) -> object:
+    """The organization that is named; it is not checked."""
     if isinstance(asked, TaskRequest):
         return asked.organization_id
     return asked.get("organization_id")
 
 
-def _key_row(item: Item, task: Task) -> IdempotencyKey:
+def key_row(item: Item, task: Task) -> IdempotencyKey:
     """The unsaved key that stands for a new task."""
     return IdempotencyKey(
         organization_id=task.organization_id,
@@ -241,165 +216,3 @@ def _key_row(item: Item, task: Task) -> IdempotencyKey:
 def _task_of(key: IdempotencyKey) -> Task:
     assert key.task is not None
     return key.task
-
-
-def _bulk_key(key: object) -> str | None:
-    """The key of a whole bulk, checked."""
-    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_BULK_KEY):
-        refuse("idempotency_key", f"must be text of 1 to {LONGEST_BULK_KEY} characters")
-    return key if key is None else str(key)
-
-
-def _admissions(
-    asked: Sequence[Mapping[str, Any] | TaskRequest], *, limit_requests: bool
-) -> dict[Any, Admission]:
-    """The organizations of all items; each counts one request."""
-    found: dict[Any, Admission] = {}
-    for index, one in enumerate(asked):
-        with _at(index):
-            organization_id = _organization_of_item(one)
-            if not isinstance(organization_id, str) or organization_id not in found:
-                with Admission(organization_id, limit_requests=limit_requests) as admission:
-                    found[organization_id] = admission
-    return found
-
-
-def _organization_of_item(one: Mapping[str, Any] | TaskRequest) -> object:
-    is_named = isinstance(one, TaskRequest) or (
-        isinstance(one, Mapping) and "organization_id" in one
-    )
-    if not is_named:
-        # It raises, and says what is missing.
-        TaskRequest.of(one)
-    return _organization_in(one)
-
-
-def _item(
-    index: int, one: Mapping[str, Any] | TaskRequest, admissions: Mapping[Any, Admission]
-) -> Item:
-    with _at(index):
-        request = validated(one)
-    return Item(index, request, admissions[request.organization_id])
-
-
-def _take_under(key: str, items: Sequence[Item]) -> list[IdempotencyKey]:
-    """Give each item a key of its own below the bulk's, which stands for all items together.
-
-    The bulk's own keys are returned unsaved, one for each organization: tasks and workflows
-    cannot take them too.
-    """
-    bulk = fingerprint_of("bulk", items=[item.fingerprint() for item in items])
-    for item in items:
-        with _at(item.index):
-            if item.key is not None:
-                refuse("idempotency_key", "cannot be given beside one for the whole bulk")
-        item.request.idempotency_key = f"{key}{PLACE}{item.index}"
-        item.bulk = bulk
-    organizations = dict.fromkeys(item.tenant.organization_id for item in items)
-    return [
-        IdempotencyKey(organization_id=organization_id, key=key, fingerprint=bulk)
-        for organization_id in organizations
-    ]
-
-
-def _stored(
-    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
-) -> list[SubmitResult[Task]]:
-    """What is new in bulk, replays one by one; in the order given."""
-    done = _store_new(items, idempotency.unused(rows), now)
-    for item in items:
-        if item.index not in done:
-            with _at(item.index):
-                done[item.index] = _stored_alone(item, now)
-    return [done[item.index] for item in items]
-
-
-def _store_new(
-    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
-) -> dict[int, SubmitResult[Task]]:
-    """Store what no key tells to be a replay, by index; `rows` are keys of the whole bulk."""
-    keyless = [item for item in items if item.key is None]
-    if len(keyless) == len(items):
-        return _store_bulk(items, (), now)
-    try:
-        with transaction.atomic(using=alias()):
-            return _store_bulk([*keyless, *_first_uses(items)], rows, now)
-    except idempotency.KeyTaken:
-        # Another caller used one of the keys meanwhile: all that have one are stored one by one.
-        idempotency.unused(rows)
-        return _store_bulk(keyless, (), now)
-
-
-def _first_uses(items: Sequence[Item]) -> list[Item]:
-    """The first item of each key that was not used before."""
-    first: dict[tuple[str, str], Item] = {}
-    for item in items:
-        if item.key is not None:
-            first.setdefault((item.tenant.organization_id, item.key), item)
-    used = idempotency.used(first)
-    return [item for key, item in first.items() if key not in used]
-
-
-def _store_bulk(
-    items: Sequence[Item], rows: Sequence[IdempotencyKey], now: datetime
-) -> dict[int, SubmitResult[Task]]:
-    if not items:
-        return {}
-    items = sorted(items, key=lambda item: item.index)
-    asked = [item.request for item in items]
-    parents = dependencies.parents_of(asked)
-    tasks = [_built(item, parents, now) for item in items]
-    _take_keys(items, tasks, rows)
-    with _at_first_lacking(items):
-        store(tasks, {item.tenant.organization_id: item.tenant for item in items}, now)
-    dependencies.store_links(tasks, asked, parents)
-    return {
-        item.index: SubmitResult(task, is_replay=False)
-        for item, task in zip(items, tasks, strict=True)
-    }
-
-
-def _take_keys(
-    items: Sequence[Item], tasks: Sequence[Task], rows: Sequence[IdempotencyKey]
-) -> None:
-    """Before anything is reserved: other callers with the same key wait here."""
-    pairs = zip(items, tasks, strict=True)
-    taken = [_key_row(item, task) for item, task in pairs if item.key]
-    for row in rows:
-        # The key of a bulk lasts as long as the first task of its organization.
-        row.task_id = next(
-            (task.pk for task in tasks if task.organization_id == row.organization_id), None
-        )
-    if taken := [*(row for row in rows if row.task_id), *taken]:
-        idempotency.take(taken)
-
-
-def _built(item: Item, parents: dependencies.Parents, now: datetime) -> Task:
-    with _at(item.index):
-        task = _build(item, now)
-        dependencies.follow(task, item.request, parents)
-        return task
-
-
-@contextmanager
-def _at(index: int) -> Iterator[None]:
-    try:
-        yield
-    except QueueError as error:
-        error.details.setdefault("index", index)
-        raise
-
-
-@contextmanager
-def _at_first_lacking(items: Sequence[Item]) -> Iterator[None]:
-    """Say which item is the first of those whose counter has no room."""
-    try:
-        yield
-    except QuotaExceeded as error:
-        lacking = error.organization_id, error.details["type"]
-        error.details["index"] = next(
-            item.index
-            for item in items
-            if (item.tenant.organization_id, item.request.type) == lacking
-        )
-        raise

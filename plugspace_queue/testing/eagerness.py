@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from plugspace_queue import manager
 from plugspace_queue.models import Task, Workflow
-from plugspace_queue.services import retries, submission
+from plugspace_queue.services import bulk_submission, retries, submission
 from plugspace_queue.services.idempotency import SubmitResult
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.running import run_these
@@ -19,7 +19,7 @@ from plugspace_queue.workflows.submission import WorkflowHandle
 # Behind the manager's methods, so that its awaitable twins and the API are eager too.
 _SUBMITS: tuple[tuple[ModuleType, str], ...] = (
     (submission, "submit_task"),
-    (submission, "submit_tasks"),
+    (bulk_submission, "submit_tasks"),
     (manager, "submit_workflow"),
     (retries, "retry"),
     (retries, "retry_workflow"),

@@ -17,7 +17,8 @@ from plugspace_queue.schemas.inputs import (
     Prompt,
     WebAddress,
 )
-from plugspace_queue.schemas.requests import refuse, stored_input
+from plugspace_queue.schemas.refusals import refuse
+from plugspace_queue.schemas.requests import stored_input
 
 _DESIGNS = {"industry", "style", "brandColors", "referenceImage", "mood"}
 _ARCHITECTS = {"industry", "style", "features", "targetAudience", "budget", "timeline"}

@@ -20,7 +20,8 @@ from plugspace_queue.limits.policies import Tenant
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import projections
-from plugspace_queue.schemas.requests import WorkflowRequest, refuse, stored_input
+from plugspace_queue.schemas.refusals import refuse
+from plugspace_queue.schemas.requests import WorkflowRequest, stored_input
 from plugspace_queue.services import dependencies, idempotency, submission
 from plugspace_queue.workflows.definitions import WorkflowInput, step_inputs
 

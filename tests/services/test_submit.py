@@ -116,6 +116,14 @@ def test_a_rolled_back_submit_leaves_nothing(redis):
     assert queue_manager.add_task(**arguments(idempotency_key="k", user_id="bob"))
 
 
+def test_the_context_of_one_task_is_not_that_of_the_next():
+    make_organization()
+
+    queue_manager.add_task(**arguments()).context["previousTasks"].append("mine")
+
+    assert queue_manager.add_task(**arguments()).context["previousTasks"] == []
+
+
 def test_a_task_for_later_is_scheduled_and_lives_from_then_on(redis):
     make_organization()
     later = timezone.now() + timedelta(hours=2)
