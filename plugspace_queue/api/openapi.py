@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "TITLE": "plugspace queue",
     "DESCRIPTION": (
         "Tasks and workflows of an organization. Authenticate with an API key "
-        "(`Authorization: Bearer psq_…`) or with a session; who belongs to several organizations "
+        "(`Authorization: Bearer psq_…`) or with a session; a member of several organizations "
         "names one in the header `X-Organization`. Errors are RFC 9457 problem details "
         "with a stable `code`."
     ),
