@@ -1,7 +1,7 @@
-"""What is counted of tasks: kept in this process and added to Redis about once a second.
+"""Counters and histograms of tasks: kept in this process, added to Redis about once a second.
 
-Counting costs the way of a task an addition in memory. Counts of a process that is killed within
-that second are lost; they are for graphs, rows are the truth.
+Counting costs a task one addition in memory. A process that is killed loses the counts of its last
+second; counts are for graphs, rows are the truth.
 """
 
 import logging
@@ -31,12 +31,12 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 """Upper bounds of the histograms, in seconds."""
 
 BOUNDS = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
-"""Their names, with the one that holds all."""
+"""Their names, and the name of the bucket of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A counter or histogram that is kept in Redis, and what it means."""
+    """A counter or histogram that is kept in Redis."""
 
     name: str
     labels: tuple[str, ...]
@@ -138,18 +138,18 @@ class RefusalsCounted:
 
 
 def unsent(metric: Metric, *labels: str) -> int:
-    """What this process counted of it and did not add to Redis yet."""
+    """The part that this process has not added to Redis yet."""
     return _counts[field(metric, *labels)]
 
 
 def flush_due(**kwargs: Any) -> None:
-    """Add to Redis what was counted, unless that was done within the last second."""
+    """Add the counts to Redis, unless that was done within the last second."""
     if _counts and time.monotonic() - _added_at >= INTERVAL:
         flush()
 
 
 def flush() -> None:
-    """Add to Redis what was counted; without Redis it is kept for the next time."""
+    """Add the counts to Redis; without Redis they are kept for the next time."""
     global _added_at
     with _lock:
         counts, _added_at = Counter(_counts), time.monotonic()
@@ -161,29 +161,29 @@ def flush() -> None:
     except Unavailable:
         add(counts)
     except Exception:
-        # Whatever stands under the key: a request that has been answered must not fail for it.
+        # The key may hold another type of value; that must not fail a request that was answered.
         logger.exception("%d counts are lost: Redis refuses them", len(counts))
 
 
 def read() -> dict[str, int]:
-    """The counters of all processes, this one's latest included. Raises Unavailable."""
+    """The counters of all processes, with the latest ones of this process. Raises Unavailable."""
     flush()
     return store.read(client())
 
 
 def workers_alive() -> int:
-    """Workers whose heartbeat has not run out, on all servers. Raises Unavailable."""
+    """Workers with a current heartbeat, on all servers. Raises Unavailable."""
     servers = {client(kind.queue_name) for kind in TaskType}
     return sum(store.workers_alive(server) for server in servers)
 
 
-def forget() -> None:
-    """Drop what was counted and not added yet; a child process leaves that to its parent."""
+def discard_unsent() -> None:
+    """Discard counts that were not added yet; after a fork the parent process adds them."""
     global _lock
     _lock = threading.Lock()
     _counts.clear()
 
 
-os.register_at_fork(after_in_child=forget)
-# Of the API, of the admin, of the host project: whoever counted is the next to add.
+os.register_at_fork(after_in_child=discard_unsent)
+# Every request of the process may add the counts: of the API, the admin or the host project.
 request_finished.connect(flush_due, dispatch_uid="plugspace_queue.metrics")

@@ -1,39 +1,66 @@
-"""Who calls: an API key, or a session of a member or of staff. Nothing is taken from the body."""
+"""Identifies the caller: an API key, or the session of a member or of staff.
 
-import re
-from collections.abc import Iterable
+Organization and user are never taken from the body.
+"""
+
+import hmac
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
-from plugspace_queue.api.caps import Credential, Holder
 from plugspace_queue.api.parsers import refuse_form, require_length
+from plugspace_queue.api.permissions import (
+    sees_all_organizations,
+    unknown_organization,
+    visible_organization,
+)
+from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import TABLE, Verb
-from plugspace_queue.errors import (
-    AuthenticationRefused,
-    OrganizationUnknown,
-    PermissionRefused,
-    ValidationRefused,
-)
-from plugspace_queue.models import ApiKey, Membership, Organization
-from plugspace_queue.models.organization import ORGANIZATION_ID
+from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, ValidationRefused
+from plugspace_queue.models import ApiKey, Membership
 
 HEADER = "X-Organization"
+CHALLENGE = 'Bearer realm="plugspace"'
 LAST_USED_STEP = timedelta(minutes=1)
+
+CredentialKind = Literal["key", "member", "staff", "token"]
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a caller presented: an API key, a session of a member or of staff, or METRICS_TOKEN."""
+
+    kind: CredentialKind
+    id: Any
+    """Primary key of the API key or of the user."""
+
+
+@dataclass(frozen=True)
+class StreamHolder:
+    """Who holds streams open: a credential, for an organization; None: staff, for no one."""
+
+    organization_id: str | None
+    credential: Credential
+
+    @property
+    def owner(self) -> str | Credential:
+        """Who is charged for a stream: the organization, or the staff user."""
+        return self.credential if self.organization_id is None else self.organization_id
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Whose request this is and what it may do."""
+    """Who sent this request and what it may do."""
 
     organization_id: str | None
     """None: staff, who see all organizations."""
@@ -49,22 +76,24 @@ class Caller:
             return
         rule = TABLE[verb]
         if self.is_staff:
-            codename = rule.permission
-            raise PermissionRefused(f"This needs the permission {codename}.", permission=codename)
+            message = _("This needs the permission %(name)s.") % {"name": rule.permission}
+            raise PermissionRefused(message, permission=rule.permission)
         if not rule.scopes:
-            raise PermissionRefused("This is for staff only.")
-        scope = min(rule.scopes)
-        raise PermissionRefused(f"This needs the scope {scope}.", scope=scope.value)
+            raise PermissionRefused(_("This is for staff only."))
+        scope = min(rule.scopes).value
+        raise PermissionRefused(_("This needs the scope %(name)s.") % {"name": scope}, scope=scope)
 
     def own_organization(self) -> str:
         """The organization to act for; staff must have named one."""
         if self.organization_id is None:
-            raise ValidationRefused(f"Name an organization in the header {HEADER}.")
+            raise ValidationRefused(
+                _("Name an organization in the header %(header)s.") % {"header": HEADER}
+            )
         return self.organization_id
 
-    def holder(self) -> Holder:
-        """Whose the streams are that this caller opens; those of staff are no organization's."""
-        return Holder(None if self.is_staff else self.organization_id, self.credential)
+    def holder(self) -> StreamHolder:
+        """Who is charged for the streams of this caller."""
+        return StreamHolder(None if self.is_staff else self.organization_id, self.credential)
 
     def names(self) -> dict[str, str]:
         """User and organization of what is submitted; staff must have named one."""
@@ -75,14 +104,13 @@ class ApiKeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer psq_…`: a key acts for its organization within its scopes."""
 
     def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
+        key = _bearer_token(request)
+        if key is None:
             return None
-        row = self._row(key.strip())
-        self._touch(row)
-        asked = request.headers.get(HEADER, row.organization_id)
-        if asked != row.organization_id:
-            raise not_yours()
+        row = self._row(key)
+        self._note_use(row)
+        if request.headers.get(HEADER, row.organization_id) != row.organization_id:
+            raise unknown_organization()
         return AnonymousUser(), Caller(
             organization_id=row.organization_id,
             user_id=f"key:{row.prefix}",
@@ -91,16 +119,16 @@ class ApiKeyAuthentication(BaseAuthentication):
         )
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="plugspace"'
+        return CHALLENGE
 
     def _row(self, key: str) -> ApiKey:
         row = ApiKey.objects.valid(timezone.now()).filter(digest=ApiKey.digest_of(key)).first()
         if row is None:
-            raise AuthenticationRefused("This API key is unknown, expired or revoked.")
+            raise AuthenticationRefused(_("This API key is unknown, expired or revoked."))
         return row
 
-    def _touch(self, row: ApiKey) -> None:
-        """Note the use, at most once a minute, so that reading stays reading."""
+    def _note_use(self, row: ApiKey) -> None:
+        """Store the time of use at most once a minute, so that reads rarely write."""
         now = timezone.now()
         stale = now - LAST_USED_STEP
         if row.last_used_at is None or row.last_used_at < stale:
@@ -116,8 +144,9 @@ class MemberAuthentication(SessionAuthentication):
         if signed_in is None:
             return None
         user = signed_in[0]
-        asked = request.headers.get(HEADER)
-        return user, _staff(user, asked) or _member(user, asked)
+        header = request.headers.get(HEADER)
+        is_staff = sees_all_organizations(user)
+        return user, _staff(user, header) if is_staff else _member(user, header)
 
     def enforce_csrf(self, request: Request) -> None:
         require_length(request)
@@ -125,13 +154,35 @@ class MemberAuthentication(SessionAuthentication):
         super().enforce_csrf(request)
 
 
-def _staff(user: Any, asked: str | None) -> Caller | None:
-    if not sees_all(user):
-        return None
-    if asked is not None:
-        organization(asked)
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <METRICS_TOKEN>`: a scraper that is no user."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
+        token, sent = get_settings().metrics_token, _bearer_token(request)
+        if not token or sent is None or not hmac.compare_digest(sent.encode(), token.encode()):
+            return None
+        return None, Caller(
+            organization_id=None,
+            user_id="metrics",
+            verbs=frozenset({Verb.VIEW_FLEET}),
+            credential=Credential("token", "metrics"),
+            is_staff=True,
+        )
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+def _bearer_token(request: Request) -> str | None:
+    scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _staff(user: Any, header: str | None) -> Caller:
+    if header is not None:
+        visible_organization(header)
     return Caller(
-        organization_id=asked,
+        organization_id=header,
         user_id=str(user.pk),
         verbs=permissions.verbs_of_staff(user),
         credential=Credential("staff", user.pk),
@@ -139,49 +190,22 @@ def _staff(user: Any, asked: str | None) -> Caller | None:
     )
 
 
-def _member(user: AbstractBaseUser, asked: str | None) -> Caller:
-    found = Membership.objects.filter(user_id=user.pk)
-    if asked is not None:
-        found = found.filter(organization_id=organization(asked).pk)
-    memberships = list(found[:2])
+def _member(user: AbstractBaseUser, header: str | None) -> Caller:
+    rows = Membership.objects.filter(user_id=user.pk)
+    if header is not None:
+        rows = rows.filter(organization_id=visible_organization(header).pk)
+    memberships = list(rows[:2])
+    if not memberships and header:
+        raise unknown_organization()
     if not memberships:
-        raise not_yours() if asked else PermissionRefused("You belong to no organization.")
+        raise PermissionRefused(_("You belong to no organization."))
     if len(memberships) > 1:
-        raise ValidationRefused(f"You belong to several organizations: name one in {HEADER}.")
+        raise ValidationRefused(
+            _("You belong to several organizations: name one in %(header)s.") % {"header": HEADER}
+        )
     return Caller(
         organization_id=memberships[0].organization_id,
         user_id=str(user.pk),
         verbs=permissions.verbs_of_role(Role(memberships[0].role)),
         credential=Credential("member", user.pk),
     )
-
-
-def sees_all(user: Any) -> bool:
-    """Whether a user is staff that may look at every organization."""
-    return bool(user.is_staff and permissions.staff_may(user, Verb.VIEW))
-
-
-def key_may_read(scopes: Iterable[str]) -> bool:
-    """Whether an API key with these scopes grants reading."""
-    return Verb.VIEW in permissions.verbs_of_scopes(map(Scope, scopes))
-
-
-def may_read(membership: Membership) -> bool:
-    """Whether its user is active and its role grants reading."""
-    user: Any = membership.user
-    return user.is_active and Verb.VIEW in permissions.verbs_of_role(Role(membership.role))
-
-
-def organization(asked: str) -> Organization:
-    """The organization of an id from an address or a header. Raises OrganizationUnknown."""
-    # Looked at before the database is asked: PostgreSQL refuses some of what HTTP can carry.
-    if re.fullmatch(ORGANIZATION_ID, asked):
-        row = Organization.objects.select_related("tier").filter(pk=asked).first()
-        if row is not None:
-            return row
-    raise not_yours()
-
-
-def not_yours() -> OrganizationUnknown:
-    """The same words for a foreign organization and for one that does not exist."""
-    return OrganizationUnknown("No such organization among yours.")

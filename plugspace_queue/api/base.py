@@ -1,6 +1,6 @@
-"""The base of every view: authenticators, scopes, body limit, one shape of errors.
+"""Base classes of the views: authentication, permissions, body limit, one shape of errors.
 
-All policies stand here, so that a host project needs no REST_FRAMEWORK setting.
+All policies are set here, so that a host project needs no REST_FRAMEWORK setting.
 """
 
 import logging
@@ -11,19 +11,23 @@ from django.conf import settings
 from django.core.signals import got_request_exception
 from django.db.models import Model
 from django.utils.cache import patch_cache_control
+from django.utils.translation import gettext as _
 from drf_spectacular.openapi import AutoSchema
 from pydantic import BaseModel
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
+from rest_framework.viewsets import ViewSetMixin
 
 from plugspace_queue import audit_log, metrics
 from plugspace_queue.api.authentication import ApiKeyAuthentication, Caller, MemberAuthentication
 from plugspace_queue.api.exceptions import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
+from plugspace_queue.api.permissions import HasVerb
+from plugspace_queue.api.requests import ReasonRequest
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, NotFound
 
@@ -32,8 +36,15 @@ logger = logging.getLogger("plugspace_queue.api")
 Body = TypeVar("Body", bound=BaseModel)
 
 
+class PageSchema(AutoSchema):
+    """REST framework would wrap the answers of `list` into an array; ours are pages already."""
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return False
+
+
 class Negotiation(DefaultContentNegotiation):
-    """As REST framework's, but a format that we do not speak is no missing address."""
+    """As REST framework's, but an unknown `format` is 406 and not 404."""
 
     def filter_renderers(self, renderers: Any, format: str) -> Any:
         found = [renderer for renderer in renderers if renderer.format == format]
@@ -42,18 +53,8 @@ class Negotiation(DefaultContentNegotiation):
         return found
 
 
-class MayDo(BasePermission):
-    """The caller may do what this method of the view is, by the one table of permissions."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        if not isinstance(request.auth, Caller):
-            raise AuthenticationRefused("Send an API key: Authorization: Bearer psq_…")
-        request.auth.require(view.verbs.get(request.method, Verb.VIEW))
-        return True
-
-
-class Problems:
-    """What makes every error of an APIView a problem."""
+class ProblemMixin:
+    """Answers every error of an APIView as problem details."""
 
     request: Any
     get_authenticate_header: Callable[[Any], str]
@@ -78,37 +79,34 @@ class Problems:
         return InternalError()
 
 
-class ApiView(Problems, APIView):
-    """A view of the API. `verbs` says what each method does; one left out looks."""
+class ApiView(ProblemMixin, APIView):
+    """A view of the API; its methods need the verb `view`."""
 
     authentication_classes = [ApiKeyAuthentication, MemberAuthentication]
-    permission_classes = [MayDo]
+    permission_classes = [HasVerb]
     renderer_classes = [JSONRenderer]
     content_negotiation_class = Negotiation
     parser_classes = [LimitedJSONParser]
     throttle_classes = []
     versioning_class = None
-    schema: Any = AutoSchema()
-
-    verbs: ClassVar[Mapping[str, Verb]] = {"POST": Verb.SUBMIT}
+    schema: Any = PageSchema()
 
     @property
     def caller(self) -> Caller:
-        """Who calls."""
+        """Who sent the request."""
         caller = self.request.auth
         assert isinstance(caller, Caller)
         return caller
 
-    def note(self, row: Model, said: str, reason: str = "") -> None:
-        """Write down what staff did to a row; what tenants do to their own is their affair."""
-        if self.caller.is_staff:
-            audit_log.note(self.caller.user_id, [row], f"{said}, over the API", reason)
+    def required_verb(self) -> Verb:
+        """What the caller must be allowed to do."""
+        return Verb.VIEW
 
     max_body: ClassVar[int | None] = None
     """The largest body of this view, in bytes; None: MAX_INPUT and its envelope."""
 
     def body(self, model: type[Body], *, is_optional: bool = False) -> Body:
-        """The body of the request, checked; one that may be left out is empty then."""
+        """The validated body of the request; an optional one may be omitted."""
         data = self.request.data
         return model.model_validate((data or {}) if is_optional else data)
 
@@ -119,17 +117,40 @@ class ApiView(Problems, APIView):
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any
     ) -> Response:
-        done = super().finalize_response(request, response, *args, **kwargs)
-        patch_cache_control(done, private=True, no_store=True)
-        return done
+        final = super().finalize_response(request, response, *args, **kwargs)
+        patch_cache_control(final, private=True, no_store=True)
+        return final
 
 
-class NoSuchAddress(ApiView):
-    """Whatever else lies below the prefix, in the same shape as all errors."""
+class ApiViewSet(ViewSetMixin, ApiView):
+    """The actions of one resource. `verbs` names what each action needs; reads need `view`."""
+
+    lookup_url_kwarg: ClassVar[str]
+    lookup_value_converter: ClassVar[str]
+    verbs: ClassVar[Mapping[str, Verb]]
+
+    def required_verb(self) -> Verb:
+        # A method without an action is answered with 405 after the permission check.
+        if self.request.method in SAFE_METHODS or self.action is None:
+            return Verb.VIEW
+        return self.verbs[self.action]
+
+    def read_reason(self) -> str:
+        """The reason in the body, which may be left out."""
+        return self.body(ReasonRequest, is_optional=True).reason
+
+    def audit(self, row: Model, change: str, reason: str = "") -> None:
+        """Record what staff did to a row; what tenants do to their own rows is not audited."""
+        if self.caller.is_staff:
+            audit_log.note(self.caller.user_id, [row], f"{change}, over the API", reason)
+
+
+class UnknownAddress(ApiView):
+    """Answers every other URL below the prefix with a problem."""
 
     authentication_classes = []
     permission_classes = []
     schema: Any = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        raise NotFound("No such address; every address of the API ends with a slash.")
+        raise NotFound(_("No such address; every address of the API ends with a slash."))

@@ -1,4 +1,4 @@
-"""Events over HTTP: a stream under an ASGI server, else and on request a page to poll."""
+"""Events over HTTP: a stream under an ASGI server, otherwise or on request a page to poll."""
 
 import math
 import uuid
@@ -11,57 +11,60 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from plugspace_queue.api import authentication, caps, grants, sse
+from plugspace_queue.api import grants, sse, stream_limits
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.openapi import READS, answers, operation, parameters
-from plugspace_queue.api.pagination import query
+from plugspace_queue.api.pagination import parse_query
+from plugspace_queue.api.permissions import visible_organization
 from plugspace_queue.api.requests import EventQuery
 from plugspace_queue.api.responses import EventPage
-from plugspace_queue.api.sse import Feed
-from plugspace_queue.api.turns import polling, turns
+from plugspace_queue.api.sse import Subscription
 from plugspace_queue.broker.stream import START
 from plugspace_queue.errors import TooManyStreams, Unavailable, ValidationRefused
 from plugspace_queue.events import fanout
-from plugspace_queue.events.frames import Entry, Subject
+from plugspace_queue.events.frames import StreamEntry, Topic
 from plugspace_queue.events.listeners import CURSOR
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
 
 R = TypeVar("R", bound=HttpResponseBase)
 
-MOST_AT_ONCE = 100
-MOST_READ, MOST_BYTES = 2_000, 4 * 1024 * 1024
-"""Entries of the stream that one poll reads, about, and bytes of its own events among them.
+CLOSED_STREAM_LIMIT = 100
+"""Events of a stream that is answered without an ASGI server."""
 
-Those of all organizations are in one stream: a poll may find few of its own among very many.
+MAX_READ, MAX_BYTES = 2_000, 4 * 1024 * 1024
+"""Entries of the Redis stream that one poll reads, about, and bytes of its own events among them.
+
+All organizations share one Redis stream: a poll may find few of its own events among very many.
 """
 
-SENT = {
+STREAM_SCHEMA = {
     "type": "object",
     "description": "One event of the stream; `data` is an EventShape as JSON.",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
 }
 LAST_EVENT_ID = "Last-Event-ID"
 
-SKEW_MS = 60_000
-"""How far the clock of Redis, which makes cursors, may be behind the one that makes ids."""
+CLOCK_SKEW_MS = 60_000
+"""How far the clock of Redis, which makes cursors, may be behind the clock that makes ids."""
 
 
 class EventStreamRenderer(JSONRenderer):
-    """What an EventSource accepts; problems are JSON here too."""
+    """The media type that an EventSource accepts; problems are JSON here too."""
 
     media_type = "text/event-stream"
     format = "sse"
 
 
 def listen(operation_id: str, summary: str) -> Callable[[Any], Any]:
-    """Describe an operation that streams, or answers a page."""
-    stream = OpenApiResponse(SENT, "Server-sent events; `id` is the cursor.")
+    """Describe an operation that answers with a stream or a page."""
+    stream = OpenApiResponse(STREAM_SCHEMA, "Server-sent events; `id` is the cursor.")
     return operation(
         operation_id,
         summary=summary,
@@ -71,7 +74,7 @@ def listen(operation_id: str, summary: str) -> Callable[[Any], Any]:
                 LAST_EVENT_ID,
                 {"type": "string", "pattern": f"^{CURSOR.pattern}$"},
                 OpenApiParameter.HEADER,
-                description="Resume after this event; goes before `since`.",
+                description="Resume after this event; overrides `since`.",
             ),
         ],
         responses=answers((200, "text/event-stream"), stream, (*READS, 429))
@@ -82,22 +85,22 @@ def listen(operation_id: str, summary: str) -> Callable[[Any], Any]:
     )
 
 
-class _Events(ApiView):
-    """Base of the three: whose events, and when there are no more."""
+class _EventsView(ApiView):
+    """Base of the three views; they choose the topic and know when it has ended."""
 
     renderer_classes = [EventStreamRenderer, JSONRenderer]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Take turns; the thread of a request under ASGI lives on, its connections must not."""
-        with turns.turn(_presented(request)):
+        """Wait for a turn; under ASGI, close the connections of the request's thread."""
+        with stream_limits.turns.turn(_presented_credential(request)):
             try:
                 return super().dispatch(request, *args, **kwargs)
             finally:
                 if isinstance(request, ASGIRequest):
-                    grants.leave_databases()
+                    grants.close_connections()
 
     def get_renderers(self) -> list[BaseRenderer]:
-        """Who polls with `since` and accepts anything gets JSON."""
+        """A client that sends `since` and accepts anything gets JSON."""
         renderers = super().get_renderers()
         accepted = self.request.headers.get("Accept", "*/*")
         wants_stream = EventStreamRenderer.media_type in accepted
@@ -105,91 +108,92 @@ class _Events(ApiView):
 
     def answer(
         self,
-        subject: Subject,
+        topic: Topic,
         *,
         start: str | None = None,
         is_over: bool = False,
-        look: Callable[[], bool] | None = None,
+        check_over: Callable[[], bool] | None = None,
     ) -> HttpResponseBase:
-        """A page, or a stream. `start` is where a subject begins; None: streams begin now."""
-        asked = query(self.request, EventQuery)
-        cursor = self._cursor(asked)
+        """A page or a stream. `start` is the topic's first cursor; None: streams begin now."""
+        params = parse_query(self.request, EventQuery)
+        cursor = self._cursor(params)
         if not isinstance(self.request.accepted_renderer, EventStreamRenderer):
-            return self._page(subject, cursor or start or START, asked.limit)
+            return self._page(topic, cursor or start or START, params.limit)
         holder = self.caller.holder()
         grants.refuse_suspended(holder)
-        # Asked for before Redis is: who may open no more makes no further work.
-        claim = caps.claim(holder) if self._stays_open() else None
-        now = fanout.newest()
-        feed = Feed(
-            subject=subject,
+        # Claimed before Redis is read: a caller at its limit causes no further work.
+        claim = stream_limits.claim(holder) if self._stays_open() else None
+        now = fanout.last_cursor()
+        subscription = Subscription(
+            topic=topic,
             start=cursor or start or now,
             now=now,
             is_staff=self.caller.is_staff,
             is_over=is_over,
-            look=look and _aside(look),
+            check_over=check_over and _in_shared_thread(check_over),
             claim=claim,
         )
-        if cursor and is_over and self._has_told_all(subject, cursor):
+        if cursor and is_over and self._has_sent_all(topic, cursor):
             return HttpResponse(status=204)
         if claim is not None:
-            return _as_stream(StreamingHttpResponse(sse.frames(feed)))
-        return self._at_once(feed)
+            return _as_stream(StreamingHttpResponse(sse.frames(subscription)))
+        return self._closed_stream(subscription)
 
     def _stays_open(self) -> bool:
-        """Whether the answer is a stream that goes on, which only an ASGI server can hold."""
+        """Whether the response is an open stream, which only an ASGI server can serve."""
         return isinstance(self.request._request, ASGIRequest) and self.request.method == "GET"
 
-    def _cursor(self, asked: EventQuery) -> str | None:
-        told = self.request.headers.get(LAST_EVENT_ID) or asked.since
-        if told is not None and not CURSOR.fullmatch(told):
-            raise ValidationRefused("This cursor is none of ours; take it from an event's id.")
-        return told
+    def _cursor(self, params: EventQuery) -> str | None:
+        cursor = self.request.headers.get(LAST_EVENT_ID) or params.since
+        if cursor is not None and not CURSOR.fullmatch(cursor):
+            raise ValidationRefused(_("Invalid cursor; use the id of an event."))
+        return cursor
 
-    def _has_told_all(self, subject: Subject, cursor: str) -> bool:
-        """Whether no event is kept after a cursor; not looked at when the organization polls a lot.
+    def _has_sent_all(self, topic: Topic, cursor: str) -> bool:
+        """Whether no event is stored after a cursor; False when the caller polls too much.
 
-        All that is kept is read: an EventSource that is not told of the end comes again and again.
+        The whole rest is read: an EventSource that does not get 204 connects again and again.
         """
         try:
-            with polling(self.caller.holder()):
-                return not _collected(subject, cursor, 1, read_at_most=math.inf).entries
+            with stream_limits.poll(self.caller.holder()):
+                return not _collect(topic, cursor, 1, max_read=math.inf).entries
         except TooManyStreams:
             return False
 
-    def _page(self, subject: Subject, cursor: str, limit: int) -> Response:
-        with polling(self.caller.holder()):
-            found = _collected(subject, cursor, limit)
-        shown = [entry.body if self.caller.is_staff else entry.told for entry in found.entries]
-        return Response({"results": shown, "cursor": found.cursor, "hasMore": found.has_more})
+    def _page(self, topic: Topic, cursor: str, limit: int) -> Response:
+        with stream_limits.poll(self.caller.holder()):
+            found = _collect(topic, cursor, limit)
+        is_staff = self.caller.is_staff
+        results = [entry.body if is_staff else entry.public_body for entry in found.entries]
+        return Response({"results": results, "cursor": found.cursor, "hasMore": found.has_more})
 
-    def _at_once(self, feed: Feed) -> HttpResponse:
-        """Without an ASGI server: what is there; an EventSource comes again by itself."""
-        with polling(self.caller.holder()):
-            found = _collected(feed.subject, feed.start, MOST_AT_ONCE)
-        parts = [entry.staff_frame if feed.is_staff else entry.frame for entry in found.entries]
+    def _closed_stream(self, subscription: Subscription) -> HttpResponse:
+        """Without an ASGI server: the stored events; an EventSource connects again by itself."""
+        with stream_limits.poll(self.caller.holder()):
+            found = _collect(subscription.topic, subscription.start, CLOSED_STREAM_LIMIT)
+        parts = [entry.frame(is_staff=subscription.is_staff) for entry in found.entries]
         if found.has_more:
-            # An empty event that only moves the client's Last-Event-ID on.
+            # An event without data only advances the client's Last-Event-ID.
             parts.append(f"id: {found.cursor}\n\n".encode())
-        return _as_stream(HttpResponse(b"".join([sse.RETRY, *parts])))
+        return _as_stream(HttpResponse(b"".join([sse.RETRY_FRAME, *parts])))
 
 
-class TaskEvents(_Events):
-    """What happens to a task, from its submit on; ends with its final event."""
+class TaskEvents(_EventsView):
+    """The events of a task, from its submit to its final event."""
 
     @listen("listenToTask", "Events of a task, as a stream or a page")
     def get(self, request: Request, task_id: UUID) -> HttpResponseBase:
         task = queue_manager.get_task(task_id, self.caller.organization_id)
         return self.answer(
-            Subject("jobId", str(task.pk)),
+            Topic("jobId", str(task.pk)),
             start=_first_cursor(task.pk),
             is_over=task.is_final,
-            look=lambda: not Task.objects.open().filter(pk=task_id).exists(),
+            check_over=lambda: not Task.objects.open().filter(pk=task_id).exists(),
         )
 
 
-class WorkflowEvents(_Events):
-    """What happens to the steps of a workflow; ends when all of them have."""
+class WorkflowEvents(_EventsView):
+    """The events of the steps of a workflow; ends when all steps have ended."""
 
     @listen("listenToWorkflow", "Events of a workflow's steps, as a stream or a page")
     def get(self, request: Request, workflow_id: UUID) -> HttpResponseBase:
@@ -199,79 +203,75 @@ class WorkflowEvents(_Events):
             return not Task.objects.open().filter(workflow_id=workflow_id).exists()
 
         return self.answer(
-            Subject("workflowId", str(workflow.pk)),
+            Topic("workflowId", str(workflow.pk)),
             start=_first_cursor(workflow.pk),
             is_over=is_over(),
-            look=is_over,
+            check_over=is_over,
         )
 
 
-class OrganizationEvents(_Events):
-    """What happens to all tasks of an organization; does not end."""
+class OrganizationEvents(_EventsView):
+    """The events of all tasks of an organization; does not end."""
 
     @listen("listenToOrganization", "Events of an organization, as a stream or a page")
     def get(self, request: Request, organization_id: str) -> HttpResponseBase:
-        if self.caller.organization_id not in (None, organization_id):
-            raise authentication.not_yours()
-        organization = authentication.organization(organization_id)
-        return self.answer(Subject("organizationId", organization.pk))
+        organization = visible_organization(organization_id, only=self.caller.organization_id)
+        return self.answer(Topic("organizationId", organization.pk))
 
 
-def _first_cursor(made: uuid.UUID) -> str:
-    """Before the first event of what has this id: its first 48 bits are its time."""
-    return f"{max((made.int >> 80) - SKEW_MS, 0)}-0" if made.version == 7 else START
+def _first_cursor(row_id: uuid.UUID) -> str:
+    """A cursor before the first event of a row: the first 48 bits of its id are its time."""
+    return f"{max((row_id.int >> 80) - CLOCK_SKEW_MS, 0)}-0" if row_id.version == 7 else START
 
 
 class _Collected(NamedTuple):
-    """Kept events, the cursor to go on from, and whether there may be more behind it."""
+    """Stored events, the cursor to continue from, and whether there may be more after it."""
 
-    entries: list[Entry]
+    entries: list[StreamEntry]
     cursor: str
     has_more: bool
 
 
-def _collected(
-    subject: Subject, cursor: str, most: int, *, read_at_most: float = MOST_READ
-) -> _Collected:
-    """At most so many kept events after a cursor, of a bounded part of the stream."""
-    found: list[Entry] = []
+def _collect(topic: Topic, cursor: str, limit: int, *, max_read: float = MAX_READ) -> _Collected:
+    """Up to `limit` stored events after a cursor, from a bounded part of the Redis stream."""
+    found: list[StreamEntry] = []
     read = size = 0
-    while len(found) < most and read < read_at_most and size < MOST_BYTES:
-        page, last = fanout.kept(subject, cursor)
+    while len(found) < limit and read < max_read and size < MAX_BYTES:
+        page, last = fanout.read_page(topic, cursor)
         if last == cursor:
             return _Collected(found, cursor, False)
         found += page
         cursor = last
         read += fanout.PAGE
         size += sum(entry.size for entry in page)
-    if len(found) > most:
-        found = found[:most]
+    if len(found) > limit:
+        found = found[:limit]
         cursor = found[-1].cursor
     return _Collected(found, cursor, True)
 
 
-def _presented(request: HttpRequest) -> str:
-    """What a caller came with, before anybody has looked whether it is valid."""
+def _presented_credential(request: HttpRequest) -> str:
+    """What the client sent as its credential, not verified yet."""
     session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
     return request.headers.get("Authorization", "") or session
 
 
 def _as_stream(response: R) -> R:
     response["Content-Type"] = EventStreamRenderer.media_type
-    # nginx would collect the events before it passes them on.
+    # nginx would buffer the events.
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-def _aside(look: Callable[[], bool]) -> Callable[[], bool]:
-    """The same for a thread that serves many: no connection is left, no driver's error raised."""
+def _in_shared_thread(check: Callable[[], bool]) -> Callable[[], bool]:
+    """The check for a thread that serves many: closes its connections, raises Unavailable."""
 
-    def looked() -> bool:
+    def checked() -> bool:
         try:
-            return look()
+            return check()
         except Error as error:
             raise Unavailable from error
         finally:
-            grants.leave_databases()
+            grants.close_connections()
 
-    return looked
+    return checked

@@ -1,4 +1,4 @@
-"""Examples of the document: what is sent and answered, by operation, and a problem of each code."""
+"""Examples of the document: bodies and responses by operation, and a problem of each code."""
 
 from typing import Any
 
@@ -170,7 +170,7 @@ OTHERS: tuple[QueueError, ...] = (
 
 
 def of_operation(operation_id: str | None) -> list[OpenApiExample]:
-    """What is sent to an operation and what it answers."""
+    """The examples of the body and of the response of an operation."""
     name = operation_id or ""
     sent = [OpenApiExample("sent", SENT[name], request_only=True)] if name in SENT else []
     if name not in ANSWERED:
@@ -183,10 +183,10 @@ def of_operation(operation_id: str | None) -> list[OpenApiExample]:
 
 
 def of_problems(refusals: tuple[QueueError, ...]) -> list[OpenApiExample]:
-    """A problem for each of these errors, as it is sent."""
+    """The problem of each of these errors, as it is sent."""
     return [OpenApiExample(error.code, exceptions.problem(error).data) for error in refusals]
 
 
 def with_status(status: int) -> tuple[QueueError, ...]:
-    """The errors that are answered with a status."""
+    """The errors with this status."""
     return tuple(error for error in REFUSED if error.http_status == status)

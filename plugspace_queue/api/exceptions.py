@@ -1,4 +1,4 @@
-"""Every error of the API as one shape: RFC 9457 problem details with a stable `code`."""
+"""Errors of the API in one format: RFC 9457 problem details with a stable `code`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from django.core.exceptions import (
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
+from django.utils.translation import gettext as _
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 from rest_framework import exceptions
@@ -25,52 +26,52 @@ from plugspace_queue import errors
 CONTENT_TYPE = "application/problem+json"
 MAX_LISTED = 50
 TAKEN = {"type": "taskType", "status": "currentStatus"}
-"""Details whose own names are members of every problem, and what they are called instead."""
+"""Details whose names every problem uses already, and their names in a problem."""
 RETITLED = {
     413: "Content Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }
-"""Phrases of RFC 9110 that Python knows since 3.13: an answer is the same on every Python."""
+"""Phrases of RFC 9110, which Python has since 3.13: the response is the same on every Python."""
 
 
 class MethodNotAllowed(errors.QueueError):
-    """This address does not know that method."""
+    """This address does not support the method."""
 
     code: ClassVar[str] = "METHOD_NOT_ALLOWED"
     http_status: ClassVar[int] = 405
 
 
 class NotAcceptable(errors.QueueError):
-    """Not in this format; answers are application/json unless the document says otherwise."""
+    """This format is not available; responses are application/json unless documented otherwise."""
 
     code: ClassVar[str] = "NOT_ACCEPTABLE"
     http_status: ClassVar[int] = 406
 
 
 class LengthRequired(errors.QueueError):
-    """A body needs Content-Length here; one sent in chunks is not read."""
+    """A body needs Content-Length; chunked bodies are not accepted."""
 
     code: ClassVar[str] = "LENGTH_REQUIRED"
     http_status: ClassVar[int] = 411
 
 
 class UnsupportedMediaType(errors.QueueError):
-    """Bodies are application/json only."""
+    """Only application/json bodies are accepted."""
 
     code: ClassVar[str] = "UNSUPPORTED_MEDIA_TYPE"
     http_status: ClassVar[int] = 415
 
 
 class InternalError(errors.QueueError):
-    """Something went wrong on our side; it was logged."""
+    """An internal error happened and was logged."""
 
     code: ClassVar[str] = "INTERNAL_ERROR"
 
 
 def as_queue_error(error: Exception) -> errors.QueueError | None:
-    """The error in our words, or None when it is nothing a caller may be told about."""
+    """The error as one of ours, or None when it is unexpected."""
     if isinstance(error, errors.QueueError):
         return error
     for kinds, translate in _TRANSLATIONS:
@@ -80,9 +81,9 @@ def as_queue_error(error: Exception) -> errors.QueueError | None:
 
 
 def problem(error: errors.QueueError) -> Response:
-    """The response for an error; details become camelCase members beside the standard ones."""
+    """The response for an error; its details become camelCase members of the problem."""
     status = error.http_status
-    message, details = _as_sent(error)
+    message, details = _with_sent_names(error)
     body = {
         "type": "about:blank",
         "title": _title(status),
@@ -99,7 +100,7 @@ def problem(error: errors.QueueError) -> Response:
         response["Retry-After"] = str(max(1, math.ceil(retry_after)))
     is_of_window = not isinstance(error, errors.TooManyStreams)
     if isinstance(error, errors.RequestRateLimited) and is_of_window:
-        _tell_window(response, error)
+        _add_window(response, error)
     return response
 
 
@@ -113,7 +114,7 @@ def _title(status: int) -> str:
 
 
 def _member(detail: str) -> str:
-    """What a detail is called in a problem.
+    """The name of a detail in a problem.
 
     >>> _member("status"), _member("retry_of")
     ('currentStatus', 'retryOf')
@@ -121,25 +122,25 @@ def _member(detail: str) -> str:
     return TAKEN.get(detail) or to_camel(detail)
 
 
-def _as_sent(error: errors.QueueError) -> tuple[str, dict[str, Any]]:
-    """Message and details with the argument named as callers send it: `projectId`."""
+def _with_sent_names(error: errors.QueueError) -> tuple[str, dict[str, Any]]:
+    """Message and details with the field named as callers send it: `projectId`."""
     field = error.details.get("field", "")
     if "_" not in field.partition(".")[0]:
         return error.message, error.details
     sent = to_camel(field)
-    told = [entry | {"loc": [sent]} for entry in error.details.get("errors", [])]
-    details = error.details | {"field": sent, "errors": told}
+    fields = [entry | {"loc": [sent]} for entry in error.details.get("errors", [])]
+    details = error.details | {"field": sent, "errors": fields}
     return error.message.replace(field, sent, 1), details
 
 
-def _tell_window(response: Response, error: errors.RequestRateLimited) -> None:
+def _add_window(response: Response, error: errors.RequestRateLimited) -> None:
     response["RateLimit-Limit"] = str(error.details.get("limit", 0))
     response["RateLimit-Remaining"] = "0"
     response["RateLimit-Reset"] = response["Retry-After"]
 
 
 def from_pydantic(error: ValidationError, where: str = "body") -> errors.ValidationRefused:
-    """A refusal that names each wrong field; values are not repeated."""
+    """A refusal that names each field that is not valid, without its value."""
     found = [
         {
             "loc": [str(part) for part in entry["loc"]],
@@ -167,43 +168,36 @@ def _named(loc: Sequence[str]) -> dict[str, Any]:
     return {"field": field or None, "index": index}
 
 
-def _authentication(error: Any) -> errors.QueueError:
-    return errors.AuthenticationRefused(str(error.detail))
-
-
-def _permission(error: Any) -> errors.QueueError:
-    return errors.PermissionRefused(str(getattr(error, "detail", "")))
-
-
-def _method(error: Any) -> errors.QueueError:
-    return MethodNotAllowed(str(error.detail))
-
-
-def _malformed(error: Any) -> errors.QueueError:
-    return errors.ValidationRefused(str(error.detail))
+def _detail(kind: type[errors.QueueError]) -> Callable[[Any], errors.QueueError]:
+    """Translates REST framework's error, or Django's, with its text."""
+    return lambda error: kind(str(getattr(error, "detail", "")))
 
 
 def _too_big(error: Any) -> errors.QueueError:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    return errors.PayloadTooLarge("The body is larger than the server reads.", limit=limit)
+    return errors.PayloadTooLarge(_("The body is larger than the server reads."), limit=limit)
 
 
 def _unreadable(error: Any) -> errors.QueueError:
-    return errors.ValidationRefused("The request cannot be read.")
+    return errors.ValidationRefused(_("The request cannot be read."))
 
 
 _TRANSLATIONS: tuple[
-    tuple[type[Exception] | tuple[type[Exception], ...], Callable[[Any], errors.QueueError]], ...
+    tuple[tuple[type[Exception], ...], Callable[[Any], errors.QueueError]], ...
 ] = (
-    (ValidationError, from_pydantic),
-    ((exceptions.NotAuthenticated, exceptions.AuthenticationFailed), _authentication),
-    ((exceptions.PermissionDenied, PermissionDenied), _permission),
+    ((ValidationError,), from_pydantic),
+    (
+        (exceptions.NotAuthenticated, exceptions.AuthenticationFailed),
+        _detail(errors.AuthenticationRefused),
+    ),
+    ((exceptions.PermissionDenied, PermissionDenied), _detail(errors.PermissionRefused)),
     ((exceptions.NotFound, Http404), lambda error: errors.NotFound()),
-    (RequestDataTooBig, _too_big),
+    ((RequestDataTooBig,), _too_big),
     ((SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError), _unreadable),
-    (exceptions.MethodNotAllowed, _method),
-    (exceptions.NotAcceptable, lambda error: NotAcceptable()),
-    (exceptions.UnsupportedMediaType, lambda error: UnsupportedMediaType()),
-    ((exceptions.ParseError, exceptions.ValidationError), _malformed),
+    ((exceptions.MethodNotAllowed,), _detail(MethodNotAllowed)),
+    ((exceptions.NotAcceptable,), lambda error: NotAcceptable()),
+    ((exceptions.UnsupportedMediaType,), lambda error: UnsupportedMediaType()),
+    ((exceptions.ParseError, exceptions.ValidationError), _detail(errors.ValidationRefused)),
     ((OperationalError, InterfaceError), lambda error: errors.Unavailable()),
 )
+"""The first line whose classes match is taken; RequestDataTooBig is a SuspiciousOperation."""

@@ -1,7 +1,7 @@
-"""Streams outlive the request that opened them: what granted them is looked at again and again.
+"""Checks again and again whether the credentials of open streams still grant them.
 
-One thread a process asks for all open streams at once, with a query or two for each kind of
-credential, however many streams there are.
+A stream outlives the request that opened it. One thread of a process checks all open streams at
+once, with one or two queries for each kind of credential, however many streams there are.
 """
 
 import logging
@@ -14,84 +14,88 @@ from contextlib import suppress
 from django.contrib.auth import get_user_model
 from django.db import Error, connections
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from plugspace_queue.api import authentication
-from plugspace_queue.api.caps import Holder, Kind
+from plugspace_queue.api import permissions
+from plugspace_queue.api.authentication import CredentialKind, StreamHolder
 from plugspace_queue.errors import OrganizationSuspended
 from plugspace_queue.models import ApiKey, Membership, Organization
 
 logger = logging.getLogger("plugspace_queue.api")
 
-INTERVAL, LEAST_PAUSE = 1.0, 0.25
-"""Seconds from one look to the next, and between them: what is revoked ends streams within five."""
+INTERVAL, MIN_PAUSE = 1.0, 0.25
+"""Seconds from one check to the next, and between them; a revoked credential's streams end within
+five seconds."""
 
 AT_ONCE, PAUSE, SPREAD = 4, 0.01, 1.5
-"""Streams that are ended in one go, seconds until the next ones are, and seconds for all of them.
+"""Streams that are ended at once, seconds until the next group, and seconds for all groups.
 
-What is revoked during a look waits for its end and for the next look: SPREAD counts twice.
+A credential that is revoked during a check waits for its end and the next one: SPREAD counts twice.
 """
 
-Granted = Callable[[Collection[Holder]], set[Holder]]
+GrantQuery = Callable[[Collection[StreamHolder]], set[StreamHolder]]
 
 
-def refuse_suspended(holder: Holder) -> None:
-    """A suspended organization opens no stream. Raises OrganizationSuspended."""
+def refuse_suspended(holder: StreamHolder) -> None:
+    """Raises OrganizationSuspended: a suspended organization opens no stream."""
     suspended = Organization.objects.filter(pk=holder.organization_id, is_suspended=True)
     if holder.organization_id is not None and suspended.exists():
         raise OrganizationSuspended(
-            "This organization is suspended: it is told nothing as it happens, but may read pages."
+            _("This organization is suspended: it may read pages of events but open no stream.")
         )
 
 
-def granted(holders: Collection[Holder]) -> set[Holder]:
-    """Those of them whose streams may stay open."""
-    by_kind: dict[Kind, list[Holder]] = defaultdict(list)
+def still_granted(holders: Collection[StreamHolder]) -> set[StreamHolder]:
+    """The holders whose streams may stay open."""
+    by_kind: dict[CredentialKind, list[StreamHolder]] = defaultdict(list)
     for holder in holders:
         by_kind[holder.credential.kind].append(holder)
-    return {holder for kind, some in by_kind.items() for holder in _GRANTED[kind](some)}
+    return {holder for kind, some in by_kind.items() for holder in _QUERIES[kind](some)}
 
 
-def _keys(holders: Collection[Holder]) -> set[Holder]:
+def _keys(holders: Collection[StreamHolder]) -> set[StreamHolder]:
     rows = ApiKey.objects.valid(timezone.now()).filter(
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
     good = {
-        pk for pk, scopes in rows.values_list("pk", "scopes") if authentication.key_may_read(scopes)
+        pk for pk, scopes in rows.values_list("pk", "scopes") if permissions.key_may_view(scopes)
     }
     return {holder for holder in holders if holder.credential.id in good}
 
 
-def _members(holders: Collection[Holder]) -> set[Holder]:
+def _members(holders: Collection[StreamHolder]) -> set[StreamHolder]:
     rows = Membership.objects.select_related("user").filter(
         user__in={holder.credential.id for holder in holders},
         organization__in={holder.organization_id for holder in holders},
         organization__is_suspended=False,
     )
-    good = {(row.user_id, row.organization_id) for row in rows if authentication.may_read(row)}
+    good = {(row.user_id, row.organization_id) for row in rows if permissions.member_may_view(row)}
     return {h for h in holders if (h.credential.id, h.organization_id) in good}
 
 
-def _staff(holders: Collection[Holder]) -> set[Holder]:
-    # Permissions are asked user by user: they are the affair of the project's backends.
+def _staff(holders: Collection[StreamHolder]) -> set[StreamHolder]:
+    # One query per user: permissions are decided by the project's authentication backends.
     users = get_user_model()._default_manager.filter(
         pk__in={holder.credential.id for holder in holders}
     )
-    good = {user.pk for user in users if user.is_active and authentication.sees_all(user)}
+    good = {
+        user.pk for user in users if user.is_active and permissions.sees_all_organizations(user)
+    }
     return {holder for holder in holders if holder.credential.id in good}
 
 
-_GRANTED: Mapping[Kind, Granted] = {"key": _keys, "member": _members, "staff": _staff}
+_QUERIES: Mapping[CredentialKind, GrantQuery] = {"key": _keys, "member": _members, "staff": _staff}
 
 
-def leave_databases() -> None:
-    """Close this thread's connections: it lives on for long and asks seldom."""
+def close_connections() -> None:
+    """Close this thread's connections, for it lives long and queries seldom."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
 
 
-class _Watch(threading.Thread):
-    """Looks after open streams as long as there are any."""
+class _GrantWatch(threading.Thread):
+    """Checks open streams as long as there are any."""
 
     def __init__(self) -> None:
         super().__init__(name="plugspace-grants", daemon=True)
@@ -102,53 +106,53 @@ class _Watch(threading.Thread):
         while not self.done.wait(pause):
             begun = time.monotonic()
             try:
-                self._look()
+                self._check()
             except Error:
-                # They stay open: cut off, all would come again at once and find no database.
-                logger.warning("open streams could not be looked after: no database")
+                # They stay open: all clients would reconnect at once and find no database.
+                logger.warning("cannot check open streams: no database")
             except Exception:
-                logger.exception("open streams could not be looked after; it is tried again")
+                logger.exception("cannot check open streams; trying again")
             finally:
-                leave_databases()
-            pause = max(INTERVAL - (time.monotonic() - begun), LEAST_PAUSE)
+                close_connections()
+            pause = max(INTERVAL - (time.monotonic() - begun), MIN_PAUSE)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         with _lock:
             watched = list(_watched.values())
-        good = granted({holder for holder, _ in watched})
+        good = still_granted({holder for holder, _ in watched})
         self._end([end for holder, end in watched if holder not in good])
 
     def _end(self, ends: Sequence[Callable[[], object]]) -> None:
-        """End streams a few at a time: each is work for its process, which also serves others."""
+        """End streams a few at a time, since each one takes time from other requests."""
         groups = [ends[start : start + AT_ONCE] for start in range(0, len(ends), AT_ONCE)]
         for group in groups:
             for end in group:
-                # Its loop may be closed by now.
+                # Its loop may be closed.
                 with suppress(RuntimeError):
                     end()
             self.done.wait(min(PAUSE, SPREAD / len(groups)))
 
 
 _lock = threading.Lock()
-_watched: dict[object, tuple[Holder, Callable[[], object]]] = {}
-_watch: _Watch | None = None
+_watched: dict[object, tuple[StreamHolder, Callable[[], object]]] = {}
+_watch: _GrantWatch | None = None
 
 
-def watch(holder: Holder, end: Callable[[], object]) -> Callable[[], None]:
-    """Call `end`, in a thread, when the holder's grant has ended; the answer stops that."""
+def watch(holder: StreamHolder, end: Callable[[], object]) -> Callable[[], None]:
+    """Call `end` in a thread when the grant ends; returns the function that stops watching."""
     global _watch
     ticket = object()
     with _lock:
         if _watch is None:
-            made = _Watch()
-            # A process that has no thread left raises here; the next stream tries again.
+            made = _GrantWatch()
+            # Raises when the process can start no thread; the next stream tries again.
             made.start()
             _watch = made
         _watched[ticket] = holder, end
-    return lambda: _forget(ticket)
+    return lambda: _unwatch(ticket)
 
 
-def _forget(ticket: object) -> None:
+def _unwatch(ticket: object) -> None:
     global _watch
     with _lock:
         _watched.pop(ticket, None)

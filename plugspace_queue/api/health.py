@@ -15,9 +15,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """503 without the database; without Redis it is `degraded`, for tasks are still accepted.
+    """503 without the database; `degraded` without Redis, since tasks are still accepted.
 
-    So it is when the data of a queue is damaged, which `redis` tells then.
+    Damaged data of a queue in Redis is `degraded` too, with `redis` set to `damaged`.
     """
     database, redis = _database_answers(), _redis()
     status = "unavailable" if not database else "ok" if redis == "ok" else "degraded"

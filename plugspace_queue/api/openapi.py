@@ -1,4 +1,4 @@
-"""The OpenAPI document: who may call, what is asked, what is answered, errors included."""
+"""The OpenAPI document and its page; decorators that describe the operations."""
 
 import functools
 import json
@@ -9,7 +9,6 @@ from django.http import HttpResponse
 from django.utils import translation
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -20,8 +19,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api import examples
-from plugspace_queue.api.base import Negotiation, Problems
+from plugspace_queue.api.base import Negotiation, PageSchema, ProblemMixin
 from plugspace_queue.api.examples import of_operation, of_problems, with_status
+from plugspace_queue.api.exceptions import CONTENT_TYPE
 from plugspace_queue.api.responses import Problem
 from plugspace_queue.errors import QueueError
 
@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "TITLE": "plugspace queue",
     "DESCRIPTION": (
         "Tasks and workflows of an organization. Authenticate with an API key "
-        "(`Authorization: Bearer psq_…`) or with a session; who belongs to several organizations "
+        "(`Authorization: Bearer psq_…`) or with a session; a member of several organizations "
         "names one in the header `X-Organization`. Errors are RFC 9457 problem details "
         "with a stable `code`."
     ),
@@ -48,40 +48,39 @@ _REFUSALS = {
     401: "No valid credentials",
     402: "Quota used up",
     403: "Not allowed",
-    404: "Not there, or another organization's",
-    409: "Not now, or not twice",
-    411: "A body in chunks, without Content-Length",
+    404: "Not found, or of another organization",
+    409: "Not possible in this state, or a conflict",
+    411: "A chunked body, without Content-Length",
     413: "Too large",
     429: "Too many requests",
-    503: "Redis or the database is away, or no room for another stream",
+    503: "Redis or the database is unavailable, or no room for another stream",
 }
-OTHERS = "Whatever else is refused"
+OTHERS = "Any other refusal"
 
 READS = (400, 401, 403, 404, 503)
 CHANGES = (*READS, 409, 411, 413)
 SUBMITS = tuple(_REFUSALS)
 
 
-def operation(operation_id: str | None = None, **told: Any) -> Callable[[F], F]:
+def operation(operation_id: str | None = None, **details: Any) -> Callable[[F], F]:
     """Describe a method of a view; works without REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"]."""
 
     def described(method: F) -> F:
-        # extend_schema builds on the class it finds here, and else on the project's default.
-        method.kwargs = {"schema": AutoSchema}  # type: ignore[attr-defined]
-        shown = of_operation(operation_id)
-        return extend_schema(operation_id=operation_id, examples=shown, **told)(method)
+        # extend_schema builds on the class that it finds here, and else on the project's default.
+        vars(method).setdefault("kwargs", {})["schema"] = PageSchema
+        found = of_operation(operation_id)
+        return extend_schema(operation_id=operation_id, examples=found, **details)(method)
 
     return described
 
 
 def answers(code: Any, shape: Any, refusals: Iterable[int] = READS) -> dict[Any, Any]:
-    """The responses of an operation: the good one, and refusals as problems."""
-    problems = {status: _problem(_REFUSALS[status], with_status(status)) for status in refusals}
-    told: dict[Any, Any] = {**problems, "default": _problem(OTHERS, examples.OTHERS)}
-    responses: dict[Any, Any] = {code: shape}
-    for status, response in told.items():
-        responses[status, "application/problem+json"] = response
-    return responses
+    """The responses of an operation: the successful one, and refusals as problems."""
+    problems: dict[Any, Any] = {
+        status: _problem(_REFUSALS[status], with_status(status)) for status in refusals
+    }
+    problems["default"] = _problem(OTHERS, examples.OTHERS)
+    return {code: shape} | {(status, CONTENT_TYPE): one for status, one in problems.items()}
 
 
 def _problem(text: str, refusals: tuple[QueueError, ...]) -> OpenApiResponse:
@@ -91,17 +90,14 @@ def _problem(text: str, refusals: tuple[QueueError, ...]) -> OpenApiResponse:
 
 def submitted(shape: Any) -> dict[Any, Any]:
     """The responses of a submit: 201, or 200 for a replay with the same Idempotency-Key."""
-    return answers(201, shape, SUBMITS) | {200: OpenApiResponse(shape, "The first one's")}
+    return answers(201, shape, SUBMITS) | {200: OpenApiResponse(shape, "The first response")}
 
 
 def parameters(model: type[BaseModel]) -> list[OpenApiParameter]:
     """The fields of a query model as parameters of an operation."""
-    shape = model.model_json_schema(by_alias=True)
-    return [_parameter(name, field, shape.get("$defs", {})) for name, field in _fields(shape)]
-
-
-def _fields(shape: dict[str, Any]) -> Any:
-    return shape["properties"].items()
+    schema = model.model_json_schema(by_alias=True)
+    defs = schema.get("$defs", {})
+    return [_parameter(name, field, defs) for name, field in schema["properties"].items()]
 
 
 def _parameter(name: str, field: dict[str, Any], defs: dict[str, Any]) -> OpenApiParameter:
@@ -135,7 +131,7 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """The OpenAPI document; made once in a process, for nothing in it depends on who asks."""
+    """The OpenAPI document, generated once in a process: it is the same for every caller."""
     with patched_settings(SETTINGS), translation.override(None):
         untyped: Any = SchemaGenerator
         generator = untyped(urlconf=SchemaView.urlconf)
@@ -147,32 +143,32 @@ _texts: dict[str, str | bytes] = {}
 
 
 def _rendered(renderer: BaseRenderer) -> str | bytes:
-    """The document as one media type, kept like itself."""
+    """The document in one media type, cached like the document."""
     if renderer.media_type not in _texts:
         _texts[renderer.media_type] = renderer.render(document(), renderer.media_type, {})
     return _texts[renderer.media_type]
 
 
-def forget() -> None:
-    """Make the document anew."""
+def clear_cache() -> None:
+    """Generate the document anew."""
     document.cache_clear()
     _texts.clear()
 
 
-class _Page(Problems):
-    """What the document and its page share: for everybody, and a problem is JSON even there."""
+class _PublicPage(ProblemMixin):
+    """Base of the document and its page: public, and a problem is JSON here too."""
 
     authentication_classes: Any = []
     permission_classes: Any = []
     content_negotiation_class: Any = Negotiation
 
     def handle_exception(self, exc: Exception) -> Any:
-        told = super().handle_exception(exc)
-        text = JSONRenderer().render(told.data)
-        return HttpResponse(text, status=told.status_code, content_type=told.content_type)
+        response = super().handle_exception(exc)
+        text = JSONRenderer().render(response.data)
+        return HttpResponse(text, status=response.status_code, content_type=response.content_type)
 
 
-class SchemaView(_Page, SpectacularAPIView):
+class SchemaView(_PublicPage, SpectacularAPIView):
     """The document."""
 
     urlconf = "plugspace_queue.urls"
@@ -190,8 +186,8 @@ class SchemaView(_Page, SpectacularAPIView):
         )
 
 
-class DocsView(_Page, SpectacularSwaggerView):
-    """The page on it, without anything from elsewhere, and nothing inline."""
+class DocsView(_PublicPage, SpectacularSwaggerView):
+    """The page of the document; all its files come from this site, and nothing is inline."""
 
     url_name = "plugspace_queue:schema"
     title = SETTINGS["TITLE"]
@@ -204,5 +200,5 @@ class DocsView(_Page, SpectacularSwaggerView):
         return response
 
     def _dump(self, data: Any) -> str:
-        # Settings that are the text of a script cannot run under the page's policy.
+        # Settings in the form of a script would be blocked by the page's policy.
         return "{}" if isinstance(data, str) else json.dumps(data)

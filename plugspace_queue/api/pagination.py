@@ -1,4 +1,8 @@
-"""Lists page by page: by keyset on the time-ordered id, or by offset up to a limit; no COUNT."""
+"""Lists page by page: by keyset on the time-ordered id, or by offset up to a limit; no COUNT.
+
+Not REST framework's paginators: theirs do not skip rows in an index alone, and do not continue
+from an offset with a cursor.
+"""
 
 import uuid
 from collections.abc import Callable
@@ -6,6 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
+from django.utils.translation import gettext as _
 from pydantic import ConfigDict, Field, ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
@@ -21,27 +26,27 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_OFFSET = 10_000
 
-# A cursor is a direction and an id: rows before it (older) or after it.
+# A cursor is a direction and an id: the rows before it (older) or after it.
 KEYS = {"before": "-id", "after": "id"}
 LOOKUPS = {"before": "pk__lt", "after": "pk__gt"}
 OPPOSITE = {"before": "after", "after": "before"}
 
 
-class Order(StrEnum):
-    """Which rows of a list come first."""
+class SortOrder(StrEnum):
+    """Which rows come first."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
 
 
-ONWARD = {Order.NEWEST: "before", Order.OLDEST: "after"}
+FORWARD = {SortOrder.NEWEST: "before", SortOrder.OLDEST: "after"}
 
 Q = TypeVar("Q", bound=WireModel)
 M = TypeVar("M", bound=Model)
 
 
 class PageQuery(WireModel):
-    """The query parameters that every list knows."""
+    """The query parameters of every list."""
 
     model_config = ConfigDict(strict=False)
 
@@ -50,12 +55,12 @@ class PageQuery(WireModel):
     offset: int | None = Field(
         None, ge=0, le=MAX_OFFSET, description="Rows to skip; follow `next` to go deeper."
     )
-    order: Order = Field(Order.NEWEST, description="Which come first.")
+    order: SortOrder = Field(SortOrder.NEWEST, description="Which come first.")
     created_after: Moment | None = Field(None, description="From this time on, ISO 8601.")
     created_before: Moment | None = Field(None, description="Before this time, ISO 8601.")
 
     def within(self, rows: QuerySet[M]) -> QuerySet[M]:
-        """The rows of the asked time; found by their ids, which begin with it."""
+        """The rows of the requested time, selected by their ids, which begin with their time."""
         if self.created_after is not None:
             rows = rows.filter(pk__gte=first_id(self.created_after))
         if self.created_before is not None:
@@ -63,82 +68,81 @@ class PageQuery(WireModel):
         return rows
 
 
-def query(request: Request, model: type[Q]) -> Q:
-    """The query parameters; unknown ones are refused, so that a typo never shows everything."""
+def parse_query(request: Request, model: type[Q]) -> Q:
+    """The query parameters; unknown ones are refused, so that a typo never lists everything."""
     try:
-        asked = {name: value for name, value in request.query_params.items() if name != FORMAT}
-        return model.model_validate(asked)
+        params = {name: value for name, value in request.query_params.items() if name != FORMAT}
+        return model.model_validate(params)
     except ValidationError as error:
         raise from_pydantic(error, where="query") from error
 
 
-def page(
-    request: Request, rows: QuerySet[M], asked: PageQuery, show: Callable[[M], dict[str, Any]]
+def paginate(
+    request: Request, rows: QuerySet[M], params: PageQuery, render: Callable[[M], dict[str, Any]]
 ) -> dict[str, Any]:
-    """`{results, next, previous}` of one page; the last two are addresses or null."""
-    if asked.cursor is not None and asked.offset is not None:
-        raise ValidationRefused("Give cursor or offset, not both.")
-    rows = asked.within(rows)
-    if asked.offset is not None:
-        found, following, preceding = _by_offset(request, rows, asked, asked.offset)
+    """`{results, next, previous}` of one page; the last two are URLs or null."""
+    if params.cursor is not None and params.offset is not None:
+        raise ValidationRefused(_("Give cursor or offset, not both."))
+    rows = params.within(rows)
+    if params.offset is not None:
+        found, following, preceding = _by_offset(rows, params, params.offset)
     else:
-        found, following, preceding = _by_cursor(request, rows, asked)
-    return {"results": [show(row) for row in found], "next": following, "previous": preceding}
+        found, following, preceding = _by_cursor(rows, params)
+    return {
+        "results": [render(row) for row in found],
+        "next": following and _url(request, following),
+        "previous": preceding and _url(request, preceding),
+    }
 
 
-Slice = tuple[list[M], str | None, str | None]
+# Rows, and the parameter of the next and of the previous page.
+Param = tuple[str, str] | None
+Slice = tuple[list[M], Param, Param]
 
 
-def _by_offset(request: Request, rows: QuerySet[M], asked: PageQuery, offset: int) -> Slice[M]:
-    onward, limit = ONWARD[asked.order], asked.limit
-    # Keys first: an index alone has those of the rows that are skipped.
-    keys = rows.order_by(KEYS[onward]).values_list("pk", flat=True)
+def _by_offset(rows: QuerySet[M], params: PageQuery, offset: int) -> Slice[M]:
+    forward, limit = FORWARD[params.order], params.limit
+    # Keys first: the skipped rows are then read from an index alone.
+    keys = rows.order_by(KEYS[forward]).values_list("pk", flat=True)
     wanted = list(keys[offset : offset + limit + 1])
-    has_more = len(wanted) > limit
-    found = list(rows.filter(pk__in=wanted[:limit]).order_by(KEYS[onward]))
-    following = None
-    if has_more and offset + limit <= MAX_OFFSET:
-        following = _address(request, offset=offset + limit)
-    elif has_more:
-        following = _address(request, cursor=f"{onward}.{wanted[limit - 1]}")
-    preceding = _address(request, offset=max(0, offset - limit)) if offset else None
+    found = list(rows.filter(pk__in=wanted[:limit]).order_by(KEYS[forward]))
+    following: Param = None
+    if len(wanted) > limit and offset + limit <= MAX_OFFSET:
+        following = "offset", str(offset + limit)
+    elif len(wanted) > limit:
+        following = "cursor", f"{forward}.{wanted[limit - 1]}"
+    return found, following, ("offset", str(max(0, offset - limit))) if offset else None
+
+
+def _by_cursor(rows: QuerySet[M], params: PageQuery) -> Slice[M]:
+    forward = FORWARD[params.order]
+    direction, key = (forward, None) if params.cursor is None else _parse(params.cursor)
+    if key is not None:
+        rows = rows.filter(**{LOOKUPS[direction]: key})
+    found = list(rows.order_by(KEYS[direction])[: params.limit + 1])
+    has_more = len(found) > params.limit
+    found = found[: params.limit]
+    if direction == forward:
+        has_next, has_previous = has_more, key is not None
+    else:
+        found, has_next, has_previous = found[::-1], True, has_more
+    if not found:
+        return found, None, None
+    following = ("cursor", f"{forward}.{found[-1].pk}") if has_next else None
+    preceding = ("cursor", f"{OPPOSITE[forward]}.{found[0].pk}") if has_previous else None
     return found, following, preceding
 
 
-def _by_cursor(request: Request, rows: QuerySet[M], asked: PageQuery) -> Slice[M]:
-    onward = ONWARD[asked.order]
-    direction, place = (onward, None) if asked.cursor is None else _parse(asked.cursor)
-    found = _walked(rows, direction, place, asked.limit + 1)
-    has_more = len(found) > asked.limit
-    found = found[: asked.limit]
-    if direction != onward:
-        found, has_next, has_previous = found[::-1], True, has_more
-    else:
-        has_next, has_previous = has_more, place is not None
-    following = _address(request, cursor=f"{onward}.{found[-1].pk}") if found and has_next else None
-    back = f"{OPPOSITE[onward]}.{found[0].pk}" if found and has_previous else None
-    return found, following, back and _address(request, cursor=back)
-
-
-def _walked(rows: QuerySet[M], direction: str, place: uuid.UUID | None, most: int) -> list[M]:
-    """Rows on one side of a place, the nearest first."""
-    if place is not None:
-        rows = rows.filter(**{LOOKUPS[direction]: place})
-    return list(rows.order_by(KEYS[direction])[:most])
-
-
 def _parse(cursor: str) -> tuple[str, uuid.UUID]:
-    direction, _, text = cursor.partition(".")
-    place = parse_id(text)
-    if direction not in KEYS or place is None:
-        raise ValidationRefused("This cursor is none of ours; take it from next or previous.")
-    return direction, place
+    direction, _dot, text = cursor.partition(".")
+    key = parse_id(text)
+    if direction not in KEYS or key is None:
+        raise ValidationRefused(_("Invalid cursor; take it from next or previous."))
+    return direction, key
 
 
-def _address(request: Request, **change: Any) -> str:
+def _url(request: Request, param: tuple[str, str]) -> str:
     url = request.build_absolute_uri()
     for name in ("cursor", "offset"):
         url = remove_query_param(url, name)
-    for name, value in change.items():
-        url = replace_query_param(url, name, str(value))
-    return url
+    return replace_query_param(url, *param)

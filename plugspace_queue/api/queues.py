@@ -1,14 +1,15 @@
-"""The six queues over HTTP: figures, how they are set, pause, resume."""
+"""The six queues over HTTP: figures, settings, pause, resume."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext as _
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue import audit_log
-from plugspace_queue.api.authentication import Caller
-from plugspace_queue.api.base import ApiView
+from plugspace_queue.api.base import ApiViewSet
 from plugspace_queue.api.openapi import CHANGES, answers, operation
 from plugspace_queue.api.requests import QueueChange, ReasonRequest
 from plugspace_queue.api.responses import Limiter, QueueResults, QueueShape
@@ -18,13 +19,13 @@ from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.limits.policies import queue_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.services.organization_stats import own_stats
+from plugspace_queue.services.organization_stats import OwnStats, own_stats
 from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")
-POLICIES = {"policy", "default_priority"}
-"""Whom a queue serves first: no limit, and for who administers."""
-COLUMNS = (
+POLICY_FIELDS = {"policy", "default_priority"}
+"""Fields that only administrators change: they decide whom a queue serves first."""
+AUDITED = (
     "concurrency",
     "global_concurrency",
     "organization_concurrency",
@@ -35,22 +36,22 @@ COLUMNS = (
 )
 
 
-class QueueList(ApiView):
-    """All queues."""
+class QueueViewSet(ApiViewSet):
+    """The queues, with figures of the caller's organization; for staff of all."""
+
+    lookup_url_kwarg = "type"
+    lookup_value_converter = "str"
+    verbs: ClassVar = {"partial_update": Verb.LIMIT, "pause": Verb.PAUSE, "resume": Verb.PAUSE}
 
     @operation("listQueues", summary="All six queues", responses=answers(200, QueueResults))
-    def get(self, request: Request) -> Response:
-        return Response({"results": _shown(self.caller, list(TaskType))})
-
-
-class QueueDetail(ApiView):
-    """One queue."""
-
-    verbs: ClassVar = {"PATCH": Verb.LIMIT}
+    def list(self, request: Request) -> Response:
+        """All queues."""
+        return Response({"results": self._shown(*TaskType)})
 
     @operation("getQueue", summary="One queue", responses=answers(200, QueueShape))
-    def get(self, request: Request, type: str) -> Response:
-        return Response(_one(self.caller, _type(type)))
+    def retrieve(self, request: Request, type: str) -> Response:
+        """One queue."""
+        return Response(self._shown(_task_type(type))[0])
 
     @operation(
         "changeQueue",
@@ -59,23 +60,18 @@ class QueueDetail(ApiView):
         request=QueueChange,
         responses=answers(200, QueueShape, CHANGES),
     )
-    def patch(self, request: Request, type: str) -> Response:
-        kind = _type(type)
-        wanted = self.body(QueueChange)
-        if POLICIES & wanted.changes().keys():
+    def partial_update(self, request: Request, type: str) -> Response:
+        """Change the settings of a queue."""
+        task_type = _task_type(type)
+        change = self.body(QueueChange)
+        if POLICY_FIELDS & change.changes().keys():
             self.caller.require(Verb.SET_POLICY)
-        before = audit_log.values(_row(kind), COLUMNS)
-        queue_manager.set_queue(kind, wanted.changes())
-        row = _row(kind)
-        if words := audit_log.differences(before, audit_log.values(row, COLUMNS)):
-            self.note(row, words, wanted.reason)
-        return Response(_changed(self.caller, kind))
-
-
-class QueuePause(ApiView):
-    """No task of the queue starts any more."""
-
-    verbs: ClassVar = {"POST": Verb.PAUSE}
+        before = audit_log.values(_row(task_type), AUDITED)
+        queue_manager.set_queue(task_type, change.changes())
+        row = _row(task_type)
+        if text := audit_log.differences(before, audit_log.values(row, AUDITED)):
+            self.audit(row, text, change.reason)
+        return self._after_change(task_type)
 
     @operation(
         "pauseQueue",
@@ -83,17 +79,13 @@ class QueuePause(ApiView):
         request=ReasonRequest,
         responses=answers(200, QueueShape, CHANGES),
     )
-    def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), self.body(ReasonRequest, is_optional=True)
-        queue_manager.pause(kind)
-        self.note(_row(kind), "paused", asked.reason)
-        return Response(_changed(self.caller, kind))
-
-
-class QueueResume(ApiView):
-    """Tasks of the queue start again."""
-
-    verbs: ClassVar = {"POST": Verb.PAUSE}
+    @action(detail=True, methods=["post"], url_name="queue-pause")
+    def pause(self, request: Request, type: str) -> Response:
+        """Start no more tasks of the queue."""
+        task_type, reason = _task_type(type), self.read_reason()
+        queue_manager.pause(task_type)
+        self.audit(_row(task_type), "paused", reason)
+        return self._after_change(task_type)
 
     @operation(
         "resumeQueue",
@@ -101,63 +93,69 @@ class QueueResume(ApiView):
         request=ReasonRequest,
         responses=answers(200, QueueShape, CHANGES),
     )
-    def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), self.body(ReasonRequest, is_optional=True)
-        queue_manager.resume(kind)
-        self.note(_row(kind), "resumed", asked.reason)
-        return Response(_changed(self.caller, kind))
+    @action(detail=True, methods=["post"], url_name="queue-resume")
+    def resume(self, request: Request, type: str) -> Response:
+        """Start tasks of the queue again."""
+        task_type, reason = _task_type(type), self.read_reason()
+        queue_manager.resume(task_type)
+        self.audit(_row(task_type), "resumed", reason)
+        return self._after_change(task_type)
+
+    def _after_change(self, task_type: TaskType) -> Response:
+        """The queue after a change, which is stored even when Redis cannot return the figures."""
+        try:
+            return Response(self._shown(task_type)[0])
+        except Unavailable:
+            is_paused = task_type in _paused()
+            return Response(_to_wire(task_type, dict.fromkeys(FIGURES), is_paused=is_paused))
+
+    def _shown(self, *types: TaskType) -> Any:
+        organization_id = self.caller.organization_id
+        rows: Iterable[QueueStats | OwnStats]
+        if organization_id is None:
+            rows = queue_manager.get_queue_stats(max_age=FRESH_FOR)
+        else:
+            rows = own_stats(organization_id, [*types])
+        # From the rows, so that a caller who has just paused a queue sees it paused.
+        paused = _paused()
+        return [
+            _to_wire(
+                row.type,
+                {name: getattr(row, name) for name in FIGURES},
+                is_paused=row.type in paused,
+            )
+            for row in rows
+            if row.type in types
+        ]
 
 
-def _type(text: str) -> TaskType:
-    """The task type of an address, in either case. Raises NotFound."""
+def _task_type(text: str) -> TaskType:
+    """The task type of a URL, in either case. Raises NotFound."""
     try:
         return TaskType(text.upper())
     except ValueError:
         raise NotFound(
-            f"There is no queue of that name; there are {', '.join(TaskType)}."
+            _("There is no queue of that name; there are %(names)s.")
+            % {"names": ", ".join(TaskType)}
         ) from None
 
 
-def _row(kind: TaskType) -> QueueSettings:
-    return QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
+def _row(task_type: TaskType) -> QueueSettings:
+    key = task_type.value
+    return QueueSettings.objects.filter(pk=key).first() or QueueSettings(type=key)
 
 
-def _one(caller: Caller, kind: TaskType) -> dict[str, Any]:
-    return _shown(caller, [kind])[0]
+def _paused() -> set[str]:
+    return set(QueueSettings.objects.filter(is_paused=True).values_list("type", flat=True))
 
 
-def _changed(caller: Caller, kind: TaskType) -> dict[str, Any]:
-    """The queue after a change, which is done even when Redis cannot tell the figures."""
-    try:
-        return _one(caller, kind)
-    except Unavailable:
-        is_paused = QueueSettings.objects.filter(pk=kind.value, is_paused=True).exists()
-        return _told(kind, is_paused, dict.fromkeys(FIGURES))
-
-
-def _shown(caller: Caller, kinds: list[TaskType]) -> list[dict[str, Any]]:
-    """The queues with figures of the caller's organization; of all for staff who name none."""
-    one = caller.organization_id
-    rows = _fleet(kinds) if one is None else own_stats(one, kinds)
-    # From the rows: who has just paused a queue must see it paused.
-    paused = QueueSettings.objects.filter(is_paused=True).values_list("type", flat=True)
-    closed = set(paused)
-    return [
-        _told(row.type, row.type in closed, {name: getattr(row, name) for name in FIGURES})
-        for row in rows
-    ]
-
-
-def _fleet(kinds: list[TaskType]) -> Sequence[QueueStats]:
-    rows = queue_manager.get_queue_stats(max_age=FRESH_FOR)
-    return [row for row in rows if row.type in kinds]
-
-
-def _told(kind: TaskType, is_paused: bool, figures: dict[str, int | None]) -> dict[str, Any]:
-    """The figures of a queue beside the values in force."""
-    values = queue_settings(kind)
+def _to_wire(
+    task_type: TaskType, figures: dict[str, int | None], *, is_paused: bool
+) -> dict[str, Any]:
+    """The figures of a queue and the settings in force."""
+    values = queue_settings(task_type)
     shape = QueueShape(
-        type=kind,
+        type=task_type,
         **figures,
         is_paused=is_paused,
         concurrency=values.concurrency,

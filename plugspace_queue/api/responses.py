@@ -1,4 +1,4 @@
-"""What the API answers beside the task itself."""
+"""The bodies of responses, and how rows become such bodies."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,9 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
+from rest_framework.response import Response
 
+from plugspace_queue.broker import server
 from plugspace_queue.domain.enums import EventName, Kind, Policy, State, Status, TaskType
-from plugspace_queue.models import Workflow
+from plugspace_queue.limits.policies import tier_of
+from plugspace_queue.models import Organization, Workflow
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.task import AgentTask, agent_task
 
@@ -28,7 +31,7 @@ class TaskResults(WireModel):
 
 
 class TaskState(WireModel):
-    """What became of a cancelled task; `processing` means: told to stop."""
+    """The state of a cancelled task; `processing`: it runs and was told to stop."""
 
     id: UUID
     state: State
@@ -43,7 +46,7 @@ class WorkflowStarted(WireModel):
 
 
 class WorkflowSummary(WireModel):
-    """A workflow; its status is what its steps say."""
+    """A workflow; its status follows from its steps."""
 
     id: UUID
     kind: Kind
@@ -79,21 +82,21 @@ class Limiter(WireModel):
 
 
 class QueueShape(WireModel):
-    """One queue: its figures and how it is set."""
+    """One queue: its figures and its settings."""
 
     model_config = ConfigDict(strict=False)
 
     type: TaskType
     waiting: int | None = Field(
-        description="The figures are of your organization's tasks, for staff of all. Null after a "
-        "change without Redis."
+        description="The figures count your organization's tasks, for staff all. Null in the "
+        "answer to a change while Redis is unavailable."
     )
     active: int | None = Field(
-        description="Null: what the queue keeps in Redis is damaged, and nobody knows what runs; "
-        "workers repair it. The other figures are of the rows."
+        description="Null: the data of the queue in Redis is damaged, so what runs is unknown "
+        "until workers have repaired it. The other figures are counted from rows."
     )
     completed: int | None = Field(
-        description="Of those that are kept, for staff of all that ever were. Null: above 10,000."
+        description="Of the tasks that are kept, for staff of all tasks ever. Null: above 10,000."
     )
     failed: int | None = Field(description="Likewise.")
     delayed: int | None = Field(description="Null: above 10,000.")
@@ -113,7 +116,7 @@ class QueueResults(WireModel):
 
 
 class EventShape(WireModel):
-    """Something that happened to a task; `id` is its cursor, `key` the same when told again."""
+    """A change of a task; `id` is its cursor, and a repeated event has the same `key`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -133,34 +136,34 @@ class EventShape(WireModel):
 
 
 class EventPage(WireModel):
-    """Events, the oldest first; ask again with `since` = `cursor`."""
+    """Events, the oldest first; request the next page with `since` = `cursor`."""
 
     results: list[EventShape]
     cursor: str
     has_more: bool = Field(
-        description="Whether there may be more: ask again at once, also when `results` is empty."
+        description="Whether there may be more: request again at once, even if `results` is empty."
     )
 
 
 class OrganizationShape(WireModel):
-    """An organization as staff set it."""
+    """An organization and its settings."""
 
     id: str
     name: str
-    tier: str | None = Field(description="null: it has free's quotas and limits.")
+    tier: str | None = Field(description="null: the quotas and limits of `free` apply.")
     is_suspended: bool
     is_paused: bool
     created_at: datetime
 
 
 class RequestWindow(WireModel):
-    """The running window of the request limiter; its figures are null while Redis is away."""
+    """The running window of the request limiter; figures are null while Redis is unavailable."""
 
     limit: int
     duration: float = Field(description="Seconds of a window.")
     used: int | None
     remaining: int | None
-    reset: int | None = Field(description="Seconds until it ends; 0: none runs.")
+    reset: int | None = Field(description="Seconds until it ends; 0: no window runs.")
 
 
 class TypeUsage(WireModel):
@@ -183,7 +186,7 @@ class Usage(WireModel):
 
 
 class FieldProblem(WireModel):
-    """One wrong field."""
+    """One field that is not valid."""
 
     loc: list[str]
     msg: str
@@ -204,40 +207,60 @@ class Problem(WireModel):
     retry_after: float | None = Field(None, description="Seconds; as in the header Retry-After.")
 
 
-def wire(task: Any, *, is_staff: bool = False) -> dict[str, Any]:
+def task_to_wire(task: Any, *, is_staff: bool = False) -> dict[str, Any]:
     """A task as JSON data."""
-    return for_caller(agent_task(task).to_wire(), is_staff=is_staff)
+    return task_for_caller(agent_task(task).to_wire(), is_staff=is_staff)
 
 
-def for_caller(told: dict[str, Any], *, is_staff: bool) -> dict[str, Any]:
-    """The wire form of a task; stacks show our code and our paths, so only staff see them."""
-    if not is_staff and "error" in told:
-        told["error"].pop("stack", None)
-    return told
+def task_for_caller(body: dict[str, Any], *, is_staff: bool) -> dict[str, Any]:
+    """The wire form of a task; only staff see stacks, which show our code and our paths."""
+    if not is_staff and "error" in body:
+        body["error"].pop("stack", None)
+    return body
 
 
-def summary(workflow: Workflow, *, is_input_left: bool = False) -> dict[str, Any]:
-    """A workflow as JSON data, without its input when that is too large for a list.
-
-    Its tasks are prefetched (state and step are enough).
-    """
-    if not is_input_left:
-        return WorkflowSummary(**_fields(workflow, workflow.input)).to_wire()
-    return WorkflowSummary(**_fields(workflow, None), input_omitted=True).to_wire() | {
-        "input": None
-    }
+def workflow_summary(workflow: Workflow, *, omits_input: bool) -> dict[str, Any]:
+    """A workflow as JSON data; its tasks are prefetched (state and step are enough)."""
+    if not omits_input:
+        return WorkflowSummary(**_fields(workflow), input=workflow.input).to_wire()
+    # The input was not loaded: reading it would cost a query for each row.
+    summary = WorkflowSummary(**_fields(workflow), input=None, input_omitted=True)
+    return summary.to_wire() | {"input": None}
 
 
-def detail(workflow: Workflow, tasks: Sequence[Any], *, is_staff: bool) -> dict[str, Any]:
+def workflow_detail(workflow: Workflow, tasks: Sequence[Any], *, is_staff: bool) -> dict[str, Any]:
     """A workflow and its steps, in order, as JSON data."""
-    fields = _fields(workflow, workflow.input)
-    told = WorkflowDetail(**fields, tasks=[agent_task(task) for task in tasks]).to_wire()
-    for step in told["tasks"]:
-        for_caller(step, is_staff=is_staff)
-    return told
+    steps = [agent_task(task) for task in tasks]
+    body = WorkflowDetail(**_fields(workflow), input=workflow.input, tasks=steps).to_wire()
+    for step in body["tasks"]:
+        task_for_caller(step, is_staff=is_staff)
+    return body
 
 
-def _fields(workflow: Workflow, shown_input: Any) -> dict[str, Any]:
+def window_of(organization: Organization) -> RequestWindow:
+    """The running request window: limit, requests counted and left, seconds to the reset."""
+    tier = tier_of(organization)
+    used, reset = server.request_window(organization.pk) or (None, None)
+    return RequestWindow(
+        limit=tier.request_limit,
+        duration=tier.request_window,
+        used=used,
+        remaining=None if used is None else max(0, tier.request_limit - used),
+        reset=reset,
+    )
+
+
+def with_window(response: Response, organization_id: str) -> Response:
+    """The response with the headers of the request window; without Redis as it was."""
+    window = window_of(Organization.objects.select_related("tier").get(pk=organization_id))
+    if window.used is not None:
+        response["RateLimit-Limit"] = str(window.limit)
+        response["RateLimit-Remaining"] = str(window.remaining)
+        response["RateLimit-Reset"] = str(window.reset)
+    return response
+
+
+def _fields(workflow: Workflow) -> dict[str, Any]:
     return {
         "id": workflow.pk,
         "kind": Kind(workflow.kind),
@@ -245,7 +268,6 @@ def _fields(workflow: Workflow, shown_input: Any) -> dict[str, Any]:
         "project_id": workflow.project_id,
         "user_id": workflow.user_id,
         "status": workflow.status,
-        "input": shown_input,
         "created_at": workflow.created_at,
         "task_ids": workflow.task_ids,
     }

@@ -1,25 +1,37 @@
-"""Tasks over HTTP: add, list, look at, explain, cancel, retry."""
+"""Tasks over HTTP: add, list, show, explain, cancel, retry; downloads of what EXPORT tasks made."""
 
 import json
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.http import HttpResponse
 from django.urls import reverse
+from django.utils.http import content_disposition_header
+from drf_spectacular.types import OpenApiTypes
 from rest_framework import status
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from plugspace_queue.api.base import ApiView
+from plugspace_queue import exports
+from plugspace_queue.api.base import ApiView, ApiViewSet
 from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
-from plugspace_queue.api.pagination import page, query
+from plugspace_queue.api.pagination import paginate, parse_query
 from plugspace_queue.api.requests import NewTask, NewTasks, ReasonRequest, TaskQuery
-from plugspace_queue.api.responses import TaskPage, TaskResults, TaskState, for_caller, wire
+from plugspace_queue.api.responses import (
+    TaskPage,
+    TaskResults,
+    TaskState,
+    task_for_caller,
+    task_to_wire,
+)
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.json_size import fill, light
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.errors import NotFound
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
 from plugspace_queue.models.task import TaskQuerySet
@@ -28,9 +40,21 @@ from plugspace_queue.schemas.task import LARGE, AgentTask, snapshot
 
 MAX_BULK_BODY = 8 * 1024 * 1024
 
+META_SUFFIX = ":meta"
+"""The id `x:meta` would address the Redis key that describes the export x."""
 
-class TaskList(ApiView):
-    """The tasks of the caller's organization."""
+
+class TaskViewSet(ApiViewSet):
+    """Tasks of the caller's organization."""
+
+    lookup_url_kwarg = "task_id"
+    lookup_value_converter = "uuid"
+    verbs: ClassVar = {
+        "create": Verb.SUBMIT,
+        "bulk": Verb.SUBMIT,
+        "cancel": Verb.CANCEL,
+        "retry": Verb.RETRY,
+    }
 
     @operation(
         "listTasks",
@@ -38,70 +62,51 @@ class TaskList(ApiView):
         parameters=parameters(TaskQuery),
         responses=answers(200, TaskPage),
     )
-    def get(self, request: Request) -> Response:
-        asked = query(request, TaskQuery)
-        rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
-        return Response(
-            page(request, light(rows, LARGE, get_settings().snapshot_limit), asked, self._short)
-        )
+    def list(self, request: Request) -> Response:
+        """The tasks of your organization."""
+        params = parse_query(request, TaskQuery)
+        rows = _filtered(Task.objects.of_organization(self.caller.organization_id), params)
+        small = light(rows, LARGE, get_settings().snapshot_limit)
+        return Response(paginate(request, small, params, self._summary))
 
     @submit("addTask", "Add a task", NewTask, AgentTask)
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
+        """Add one task for your organization."""
         new = self.body(NewTask)
         asked = new.asked(**self.caller.names(), idempotency_key=idempotency_key(request))
         task, is_replay, window = queue_manager.submit_task(asked)
         place = reverse("plugspace_queue:task", args=[task.pk])
-        return stored(wire(task), window, is_replay=is_replay, place=place)
-
-    def _short(self, task: Task) -> dict[str, Any]:
-        """A task of a list: large inputs, contexts and results are left out, with a note."""
-        told = snapshot(task, unread=fill(task, LARGE, get_settings().snapshot_limit))
-        return for_caller(json.loads(told), is_staff=self.caller.is_staff)
-
-
-class TaskBulk(ApiView):
-    """Many tasks in one request."""
-
-    max_body = MAX_BULK_BODY
+        return stored(task_to_wire(task), window, is_replay=is_replay, place=place)
 
     @submit("addTasks", "Add tasks, all of them or none", NewTasks, TaskResults)
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"], url_name="tasks-bulk", max_body=MAX_BULK_BODY)
+    def bulk(self, request: Request) -> Response:
+        """Add many tasks in one request."""
         new = self.body(NewTasks)
-        done = queue_manager.submit_tasks(
+        results = queue_manager.submit_tasks(
             [item.asked(**self.caller.names()) for item in new.tasks],
             idempotency_key=idempotency_key(request),
         )
-        told = {"results": [wire(entry.subject) for entry in done]}
-        is_replay = all(entry.is_replay for entry in done)
-        return stored(told, done[0].window, is_replay=is_replay)
-
-
-class TaskDetail(ApiView):
-    """One task."""
+        body = {"results": [task_to_wire(result.subject) for result in results]}
+        is_replay = all(result.is_replay for result in results)
+        return stored(body, results[0].window, is_replay=is_replay)
 
     @operation("getTask", summary="Look at a task", responses=answers(200, AgentTask))
-    def get(self, request: Request, task_id: UUID) -> Response:
+    def retrieve(self, request: Request, task_id: UUID) -> Response:
+        """One task."""
         task = queue_manager.get_task(task_id, self.caller.organization_id)
-        return Response(wire(task, is_staff=self.caller.is_staff))
-
-
-class TaskExplain(ApiView):
-    """Why a task is where it is."""
+        return Response(task_to_wire(task, is_staff=self.caller.is_staff))
 
     @operation(
         "explainTask",
         summary="Why a task waits: gates, slots, its place in line",
         responses=answers(200, Explanation),
     )
-    def get(self, request: Request, task_id: UUID) -> Response:
-        told = queue_manager.explain(task_id, self.caller.organization_id)
-        return Response(told.to_wire())
-
-
-class TaskCancel(ApiView):
-    """The end of a task that has not ended."""
-
-    verbs: ClassVar = {"POST": Verb.CANCEL}
+    @action(detail=True, url_name="task-explain")
+    def explain(self, request: Request, task_id: UUID) -> Response:
+        """Why a task is in its state."""
+        explanation = queue_manager.explain(task_id, self.caller.organization_id)
+        return Response(explanation.to_wire())
 
     @operation(
         "cancelTask",
@@ -109,20 +114,16 @@ class TaskCancel(ApiView):
         request=ReasonRequest,
         responses=answers(200, TaskState, CHANGES) | {202: TaskState},
     )
-    def post(self, request: Request, task_id: UUID) -> Response:
-        asked = self.body(ReasonRequest, is_optional=True)
+    @action(detail=True, methods=["post"], url_name="task-cancel")
+    def cancel(self, request: Request, task_id: UUID) -> Response:
+        """Cancel a task that has not ended."""
+        reason = self.read_reason()
         task = queue_manager.get_task(task_id, self.caller.organization_id)
         state = State(queue_manager.cancel(task_id))
-        self.note(task, "cancelled or told to stop", asked.reason)
+        self.audit(task, "cancelled or told to stop", reason)
         body = {"id": str(task_id), "state": state, "status": lifecycle.status_of(state)}
-        is_done = state in lifecycle.FINAL
-        return Response(body, status=status.HTTP_200_OK if is_done else status.HTTP_202_ACCEPTED)
-
-
-class TaskRetry(ApiView):
-    """Another life of a failed, cancelled or expired task."""
-
-    verbs: ClassVar = {"POST": Verb.RETRY}
+        is_final = state in lifecycle.FINAL
+        return Response(body, status=status.HTTP_200_OK if is_final else status.HTTP_202_ACCEPTED)
 
     @operation(
         "retryTask",
@@ -130,20 +131,46 @@ class TaskRetry(ApiView):
         request=ReasonRequest,
         responses=answers(200, AgentTask, SUBMITS),
     )
-    def post(self, request: Request, task_id: UUID) -> Response:
-        asked = self.body(ReasonRequest, is_optional=True)
+    @action(detail=True, methods=["post"], url_name="task-retry")
+    def retry(self, request: Request, task_id: UUID) -> Response:
+        """Queue a failed, cancelled or expired task again."""
+        reason = self.read_reason()
         queue_manager.get_task(task_id, self.caller.organization_id)
-        task = queue_manager.retry(task_id, **terms(self.caller, asked.reason))
-        self.note(task, "goes again", asked.reason)
-        return retried(wire(task), self.caller, task.organization_id)
+        task = queue_manager.retry(task_id, **terms(self.caller, reason))
+        self.audit(task, "queued for retry", reason)
+        return retried(task_to_wire(task), self.caller, task.organization_id)
+
+    def _summary(self, task: Task) -> dict[str, Any]:
+        """A task of a list; large inputs, contexts and results are omitted and marked so."""
+        text = snapshot(task, unread=fill(task, LARGE, get_settings().snapshot_limit))
+        return task_for_caller(json.loads(text), is_staff=self.caller.is_staff)
 
 
-def _filtered(rows: TaskQuerySet, asked: TaskQuery) -> TaskQuerySet:
+class ExportView(ApiView):
+    """The bytes of an export, as long as they are kept."""
+
+    @operation(
+        "getExport",
+        summary="Download an export",
+        responses=answers((200, "application/octet-stream"), OpenApiTypes.BINARY),
+    )
+    def get(self, request: Request, export_id: str) -> HttpResponse:
+        is_id = not export_id.endswith(META_SUFFIX)
+        export = exports.get(export_id, self.caller.organization_id) if is_id else None
+        if export is None:
+            raise NotFound
+        response = HttpResponse(export.data, content_type="application/octet-stream")
+        response["Content-Disposition"] = str(content_disposition_header(True, export.filename))
+        response["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def _filtered(rows: TaskQuerySet, params: TaskQuery) -> TaskQuerySet:
     exact = {
-        "type": asked.type,
-        "state": asked.state,
-        "project_id": asked.project_id,
-        "workflow_id": asked.workflow_id,
+        "type": params.type,
+        "state": params.state,
+        "project_id": params.project_id,
+        "workflow_id": params.workflow_id,
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
-    return rows if asked.status is None else rows.with_status(asked.status)
+    return rows if params.status is None else rows.with_status(params.status)

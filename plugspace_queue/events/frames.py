@@ -1,4 +1,4 @@
-"""Events on their way to clients: whose they are, and what is sent of them, made once for all."""
+"""Events on their way to HTTP clients: selected by topic, rendered once for all clients."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,104 +7,106 @@ from typing import Any, NamedTuple
 
 from plugspace_queue.broker.stream import body_of
 
-PORTION = 64 * 1024
-"""Bytes of events that go out together; one larger event still fits."""
+BATCH_BYTES = 64 * 1024
+"""Bytes of events that are sent together; one larger event still fits."""
 
 
-class Subject(NamedTuple):
-    """Whose events: the field of an event that names it, and its value."""
+class Topic(NamedTuple):
+    """Selects events: the name of a field of the event, and its value."""
 
     field: str
     id: str
 
 
-SUBJECT_FIELDS = ("jobId", "workflowId", "organizationId")
+TOPIC_FIELDS = ("jobId", "workflowId", "organizationId")
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 
 
-def place_of(cursor: str) -> Place:
-    """A cursor as something that can be compared.
+def position_of(cursor: str) -> Position:
+    """A cursor in a form that can be compared.
 
-    >>> place_of("17-2") < place_of("17-10") < place_of("18")
+    >>> position_of("17-2") < position_of("17-10") < position_of("18")
     True
     """
     milliseconds, _, number = cursor.partition("-")
     return int(milliseconds), int(number or 0)
 
 
-class Entry:
-    """One event of the stream; what is sent of it is made once for all clients."""
+class StreamEntry:
+    """One event of the Redis stream; its frames are rendered once for all clients."""
 
     def __init__(self, cursor: str, source: bytes) -> None:
         self.cursor = cursor
-        self.place = place_of(cursor)
+        self.position = position_of(cursor)
         self.size = len(source)
         self.body = {**body_of(source), "id": cursor}
 
     @cached_property
-    def told(self) -> dict[str, Any]:
-        """The event for customers: stacks show our code and our paths."""
+    def public_body(self) -> dict[str, Any]:
+        """The event for customers: without stacks, which show our code and our paths."""
         error = self.body.get("error")
         if not isinstance(error, dict):
             return self.body
         return self.body | {"error": {k: v for k, v in error.items() if k != "stack"}}
 
     @cached_property
-    def frame(self) -> bytes:
-        """The customers' event on the wire; its `id` is the cursor to resume from."""
-        return self._on_the_wire(self.told)
+    def public_frame(self) -> bytes:
+        """The event for customers as a server-sent event; its `id` is the cursor to resume from."""
+        return self._frame(self.public_body)
 
     @cached_property
     def staff_frame(self) -> bytes:
-        """The whole event on the wire."""
-        return self._on_the_wire(self.body)
+        """The whole event as a server-sent event."""
+        return self._frame(self.body)
 
-    def _on_the_wire(self, told: dict[str, Any]) -> bytes:
+    def frame(self, *, is_staff: bool) -> bytes:
+        """The event as a server-sent event."""
+        return self.staff_frame if is_staff else self.public_frame
+
+    def _frame(self, body: dict[str, Any]) -> bytes:
         name = self.body.get("name", "message")
-        return f"id: {self.cursor}\nevent: {name}\ndata: {json.dumps(told)}\n\n".encode()
+        return f"id: {self.cursor}\nevent: {name}\ndata: {json.dumps(body)}\n\n".encode()
 
-    def is_of(self, subject: Subject) -> bool:
-        """Whether the event is the subject's."""
-        return bool(self.body.get(subject.field) == subject.id)
+    def belongs_to(self, topic: Topic) -> bool:
+        """Whether the topic selects this event."""
+        return bool(self.body.get(topic.field) == topic.id)
 
 
-class Portion:
-    """Events of one subject, one or more, that go out together: one text for all clients."""
+class EventBatch:
+    """One or more events of a topic that are sent together: one text for all clients."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[StreamEntry]) -> None:
         self.entries = entries
         self.size = sum(entry.size for entry in entries)
 
     @property
-    def last(self) -> Entry:
+    def last(self) -> StreamEntry:
         """The newest event."""
         return self.entries[-1]
 
     @cached_property
-    def frames(self) -> bytes:
-        """All of it for customers, on the wire."""
-        return b"".join(entry.frame for entry in self.entries)
+    def _public_frames(self) -> bytes:
+        return b"".join(entry.public_frame for entry in self.entries)
 
     @cached_property
-    def staff_frames(self) -> bytes:
-        """All of it for staff, on the wire."""
+    def _staff_frames(self) -> bytes:
         return b"".join(entry.staff_frame for entry in self.entries)
 
-    def behind(self, place: Place, *, is_staff: bool) -> bytes:
-        """The events behind a place on the wire; none is b""."""
-        if self.entries[0].place > place:
-            return self.staff_frames if is_staff else self.frames
-        rest = [entry for entry in self.entries if entry.place > place]
-        return b"".join(entry.staff_frame if is_staff else entry.frame for entry in rest)
+    def frames_after(self, position: Position, *, is_staff: bool) -> bytes:
+        """The events after a position as server-sent events; b"" when there is none."""
+        if self.entries[0].position > position:
+            return self._staff_frames if is_staff else self._public_frames
+        rest = [entry for entry in self.entries if entry.position > position]
+        return b"".join(entry.frame(is_staff=is_staff) for entry in rest)
 
 
-def portions(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """The events in groups of about PORTION bytes."""
-    group: list[Entry] = []
+def batches(entries: Sequence[StreamEntry]) -> Iterator[list[StreamEntry]]:
+    """The events in groups of about BATCH_BYTES."""
+    group: list[StreamEntry] = []
     size = 0
     for entry in entries:
-        if group and size + entry.size > PORTION:
+        if group and size + entry.size > BATCH_BYTES:
             yield group
             group, size = [], 0
         group.append(entry)

@@ -23,7 +23,7 @@ def noted() -> list[tuple[str, str, str, str]]:
     ]
 
 
-def test_pause_and_resume_are_noted_with_the_reason_where_one_is_given(staff: ApiClient):
+def test_pause_and_resume_are_audited_with_their_reason(staff: ApiClient):
     paused = staff.send("queues/code/pause/", {"reason": "the model is down"})
     resumed = staff.generic("POST", "/api/v1/queues/code/resume/")
 
@@ -34,7 +34,7 @@ def test_pause_and_resume_are_noted_with_the_reason_where_one_is_given(staff: Ap
     ]
 
 
-def test_a_changed_queue_is_noted_with_before_and_after(administrator: ApiClient):
+def test_a_changed_queue_is_audited_with_old_and_new_values(administrator: ApiClient):
     change = {"limiter": {"max": 20, "duration": 30}, "policy": "weighted", "reason": "launch"}
 
     administrator.change("queues/code/", change)
@@ -48,7 +48,7 @@ def test_a_changed_queue_is_noted_with_before_and_after(administrator: ApiClient
     ]
 
 
-def test_a_changed_organization_is_noted_with_before_and_after(administrator: ApiClient):
+def test_a_changed_organization_is_audited_with_old_and_new_values(administrator: ApiClient):
     make_organization("acme", tier="free")
 
     administrator.change("organizations/acme/", {"tier": "professional", "reason": "paid"})
@@ -65,7 +65,7 @@ def test_a_changed_organization_is_noted_with_before_and_after(administrator: Ap
     ]
 
 
-def test_cancel_and_retry_by_staff_are_noted(staff: ApiClient):
+def test_cancel_and_retry_by_staff_are_audited(staff: ApiClient):
     make_organization("acme")
     task = queue_manager.add_task(**arguments())
 
@@ -74,11 +74,11 @@ def test_cancel_and_retry_by_staff_are_noted(staff: ApiClient):
 
     assert noted() == [
         ("operator", "task", str(task.pk), "Cancelled or told to stop, over the API: a loop"),
-        ("operator", "task", str(task.pk), "Goes again, over the API: mended"),
+        ("operator", "task", str(task.pk), "Queued for retry, over the API: mended"),
     ]
 
 
-def test_workflows_are_noted_too(staff: ApiClient):
+def test_cancel_and_retry_of_workflows_are_audited(staff: ApiClient):
     make_organization("acme")
     handle = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A bakery"})
     path = f"workflows/{handle.workflow_id}"
@@ -88,12 +88,12 @@ def test_workflows_are_noted_too(staff: ApiClient):
 
     assert [said for _, _, _, said in noted()] == [
         "Cancelled or told to stop, over the API: wrong site",
-        "Goes again, over the API.",
+        "Queued for retry, over the API.",
     ]
     assert {(kind, pk) for _, kind, pk, _ in noted()} == {("workflow", str(handle.workflow_id))}
 
 
-def test_what_tenants_do_and_what_is_refused_is_not_in_the_audit(acme: ApiClient, staff: ApiClient):
+def test_changes_by_tenants_and_refused_changes_are_not_audited(acme: ApiClient, staff: ApiClient):
     task = queue_manager.add_task(**arguments())
 
     assert acme.send(f"tasks/{task.pk}/cancel/", {"reason": "mine"}).status_code == 200
@@ -105,7 +105,7 @@ def test_what_tenants_do_and_what_is_refused_is_not_in_the_audit(acme: ApiClient
 
 @pytest.mark.parametrize("body", [{"reason": "x" * 201}, {"reason": "a\u0000b"}, {"why": "x"}])
 @pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_a_reason_that_cannot_be_kept_is_refused_before_anything_is_done(
+def test_a_reason_that_cannot_be_stored_is_refused_before_any_change(
     staff: ApiClient, verb: str, body: dict[str, Any]
 ):
     told = staff.send(f"queues/code/{verb}/", body)

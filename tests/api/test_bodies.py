@@ -146,7 +146,7 @@ def test_more_fields_than_django_takes_are_no_error_of_the_server(member: ApiCli
     assert code_of(response) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
-def test_a_member_presses_a_button_without_a_body_and_sends_a_large_bulk(member: ApiClient):
+def test_a_member_cancels_without_a_body_and_sends_a_large_bulk(member: ApiClient):
     response = member.post("/api/v1/tasks/bulk/", bulk(4 * MIB), content_type="application/json")
     task = response.json()["results"][0]["id"]
     pressed = member.post(f"/api/v1/tasks/{task}/cancel/", b"", content_type=FORM)

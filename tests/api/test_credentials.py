@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 NEW = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery"}}
 
 
-def test_without_credentials_the_answer_is_401_and_says_how():
+def test_without_credentials_the_answer_is_401_and_names_the_header():
     response = Client().get("/api/v1/tasks/")
 
     assert response.status_code == 401
@@ -29,7 +29,7 @@ def test_without_credentials_the_answer_is_401_and_says_how():
 
 
 @pytest.mark.parametrize("header", ["Bearer psq_wrong", "Bearer ", "bearer x" * 99])
-def test_a_key_nobody_issued_is_refused(header: str):
+def test_an_unknown_key_is_refused(header: str):
     response = Client(headers={"Authorization": header}).get("/api/v1/tasks/")
 
     assert response.status_code == 401
@@ -50,7 +50,7 @@ def test_a_revoked_key_and_an_expired_key_are_refused(key_of: Callable[..., ApiC
         (Scope.OPERATE, (403, 403, 200)),
     ],
 )
-def test_each_scope_of_a_key_stands_alone(
+def test_each_scope_of_a_key_grants_nothing_else(
     key_of: Callable[..., ApiClient], scope: Scope, answers: tuple[int, int, int]
 ):
     client = key_of("acme", scope)
@@ -65,7 +65,7 @@ def test_each_scope_of_a_key_stands_alone(
     assert told == answers
 
 
-def test_the_last_use_of_a_key_is_noted_at_most_once_a_minute(acme: ApiClient):
+def test_the_last_use_of_a_key_is_stored_at_most_once_a_minute(acme: ApiClient):
     acme.ask("tasks/")
     first = ApiKey.objects.get().last_used_at
     acme.ask("tasks/")
@@ -87,7 +87,7 @@ def test_organization_and_user_come_from_the_key_and_not_from_the_body(acme: Api
     assert refused.status_code == 400
 
 
-def test_a_task_of_another_organization_is_not_there(key_of: Callable[..., ApiClient]):
+def test_a_task_of_another_organization_is_not_found(key_of: Callable[..., ApiClient]):
     task = make_task(organization=make_organization("rival"))
     client = key_of("acme")
 
@@ -112,7 +112,7 @@ def test_a_member_of_one_organization_acts_for_it(member_of: Callable[..., ApiCl
     assert response.json()["userId"] == str(get_user_model().objects.get().pk)
 
 
-def test_a_viewer_reads_and_submits_nothing(member_of: Callable[..., ApiClient]):
+def test_a_viewer_may_read_and_not_submit(member_of: Callable[..., ApiClient]):
     client = member_of("acme", role=Role.VIEWER)
 
     assert client.ask("tasks/").status_code == 200
@@ -128,7 +128,7 @@ def test_a_member_of_several_organizations_names_one(member_of: Callable[..., Ap
     assert (refused.status_code, refused.json()["code"]) == (404, "ORGANIZATION_UNKNOWN")
 
 
-def test_a_user_of_no_organization_is_told_so(member_of: Callable[..., ApiClient]):
+def test_a_user_without_an_organization_is_refused(member_of: Callable[..., ApiClient]):
     assert member_of().ask("tasks/").json()["code"] == "PERMISSION_DENIED"
 
 
@@ -141,7 +141,7 @@ def test_staff_see_all_and_name_an_organization_to_submit(staff: ApiClient):
     assert staff.send("tasks/", NEW, **{"X-Organization": "beta"}).status_code == 201
 
 
-def test_is_staff_alone_opens_nothing(db: None):
+def test_is_staff_without_permissions_grants_nothing(db: None):
     user = get_user_model().objects.create_user("clerk", password="x", is_staff=True)
     client = ApiClient()
     client.force_login(user)
@@ -175,7 +175,7 @@ def test_an_organization_id_that_cannot_be_one_is_unknown(staff: ApiClient, name
     ] * 2
 
 
-def test_a_session_of_an_inactive_user_opens_nothing(member_of: Callable[..., ApiClient]):
+def test_a_session_of_an_inactive_user_is_refused(member_of: Callable[..., ApiClient]):
     client = member_of("acme")
     get_user_model().objects.update(is_active=False)
 

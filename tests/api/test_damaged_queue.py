@@ -38,7 +38,7 @@ def tasks(acme: ApiClient) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_other_queues_and_their_tasks_are_told_of(
+def test_other_queues_and_their_tasks_are_shown(
     acme: ApiClient, staff: ApiClient, tasks: dict[str, str], redis: Redis, place: str
 ):
     damage(redis, place)
@@ -56,7 +56,7 @@ def test_other_queues_and_their_tasks_are_told_of(
 
 
 @pytest.mark.parametrize("place", ["running", "lane"])
-def test_a_tenant_is_told_nothing_of_what_runs_in_the_damaged_one(
+def test_a_tenant_gets_null_for_the_running_tasks_of_a_damaged_queue(
     acme: ApiClient, tasks: dict[str, str], redis: Redis, place: str
 ):
     damage(redis, place)
@@ -64,7 +64,7 @@ def test_a_tenant_is_told_nothing_of_what_runs_in_the_damaged_one(
     assert rows_of(acme)["ARCHITECT"]["active"] is None
 
 
-def test_a_count_of_what_runs_that_is_no_number_is_not_told(
+def test_a_count_of_running_tasks_that_is_no_number_is_null(
     acme: ApiClient, tasks: dict[str, str], redis: Redis
 ):
     redis.hset(keys.running("architect"), "acme", "many")
@@ -73,7 +73,7 @@ def test_a_count_of_what_runs_that_is_no_number_is_not_told(
 
 
 @pytest.mark.parametrize("place", ["active", "meta", "delayed"])
-def test_staff_and_python_are_told_nothing_of_what_runs_in_the_damaged_one(
+def test_staff_and_python_get_null_for_the_running_tasks_of_a_damaged_queue(
     staff: ApiClient, tasks: dict[str, str], redis: Redis, place: str
 ):
     damage(redis, place)
@@ -88,7 +88,7 @@ def test_staff_and_python_are_told_nothing_of_what_runs_in_the_damaged_one(
     assert "None" not in out.getvalue()
 
 
-def test_explain_says_that_the_data_of_the_tasks_own_queue_is_damaged(
+def test_explain_names_the_damaged_data_of_the_queue_of_a_task(
     acme: ApiClient, tasks: dict[str, str], redis: Redis
 ):
     damage(redis, "own")

@@ -55,9 +55,7 @@ INPUT = '"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery
         ("tasks/", '{"a": [{"b": {"' + "k" * 5_000 + '": 1, "' + "k" * 5_000 + '": 1}}]}', "kkk"),
     ],
 )
-def test_a_key_that_stands_twice_in_one_object_is_refused(
-    acme: ApiClient, path: str, body: str, key: str
-):
+def test_a_repeated_key_in_an_object_is_refused(acme: ApiClient, path: str, body: str, key: str):
     response = acme.post(f"/api/v1/{path}", body, content_type="application/json")
 
     assert_problem(response, 400, "VALIDATION_ERROR")
@@ -158,7 +156,7 @@ def test_an_input_above_the_limit_is_413(acme: ApiClient):
     assert_problem(response, 413, "PAYLOAD_TOO_LARGE")
 
 
-def test_a_used_up_quota_is_402_and_tells_the_figures(acme: ApiClient):
+def test_a_used_up_quota_is_402_with_its_figures(acme: ApiClient):
     make_organization("acme", tier="free")
     told = [acme.send("tasks/", NEW | {"type": "DEPLOY", "input": {}}) for _ in range(2)]
 
@@ -184,7 +182,7 @@ def test_a_priority_above_the_tier_is_refused(acme: ApiClient):
     assert_problem(acme.send("tasks/", NEW | {"priority": 0}), 403, "PERMISSION_DENIED")
 
 
-def test_a_database_that_is_away_is_503_with_retry_after(
+def test_an_unavailable_database_is_503_with_retry_after(
     acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(*args: object, **kwargs: object) -> None:
@@ -197,7 +195,7 @@ def test_a_database_that_is_away_is_503_with_retry_after(
     assert int(response["Retry-After"]) >= 1
 
 
-def test_an_unexpected_error_tells_nothing_and_is_logged(
+def test_an_unexpected_error_is_logged_and_hides_its_details(
     key_of: Callable[..., ApiClient],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -253,7 +251,7 @@ def test_a_field_is_named_as_it_was_sent(acme: ApiClient, change: dict[str, str]
     assert response.json()["detail"].startswith(f"{place}: ")
 
 
-def test_a_broken_connection_to_the_database_is_told_by_the_probe(monkeypatch: pytest.MonkeyPatch):
+def test_the_probe_reports_a_broken_connection_to_the_database(monkeypatch: pytest.MonkeyPatch):
     def fail() -> None:
         raise InterfaceError("connection already closed")
 
@@ -263,7 +261,7 @@ def test_a_broken_connection_to_the_database_is_told_by_the_probe(monkeypatch: p
     assert (response.status_code, response.json()["database"]) == (503, "down")
 
 
-def test_no_detail_stands_in_for_a_member_that_every_problem_has(acme: ApiClient):
+def test_no_detail_replaces_a_standard_member_of_a_problem(acme: ApiClient):
     workflow = acme.send("workflows/", {"projectId": "site", "input": {"prompt": "A bakery"}})
     path = f"workflows/{workflow.json()['workflowId']}/retry/"
 

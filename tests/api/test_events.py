@@ -28,7 +28,7 @@ def added() -> Task:
     return queue_manager.add_task(**arguments())
 
 
-def test_a_poll_tells_what_happened_and_goes_on_from_its_cursor(acme: ApiClient):
+def test_a_poll_returns_events_and_the_next_one_continues_from_its_cursor(acme: ApiClient):
     task, other = added(), added()
     address = f"tasks/{task.pk}/events/"
 
@@ -44,7 +44,7 @@ def test_a_poll_tells_what_happened_and_goes_on_from_its_cursor(acme: ApiClient)
     assert names(acme.ask(address, since=rest["results"][0]["id"]).json()) == ["taskFailed"]
 
 
-def test_an_organization_polls_in_pages_of_its_own(acme: ApiClient, redis: Redis):
+def test_an_organization_polls_only_its_own_events_page_by_page(acme: ApiClient, redis: Redis):
     tasks = [added() for _ in range(5)]
     make_organization("rival")
     queue_manager.add_task(**arguments(organization_id="rival"))
@@ -60,7 +60,7 @@ def test_an_organization_polls_in_pages_of_its_own(acme: ApiClient, redis: Redis
     assert cursor == redis.xrevrange(keys.events(), count=1)[0][0].decode()
 
 
-def test_a_workflow_tells_of_all_its_steps(acme: ApiClient):
+def test_the_events_of_a_workflow_are_those_of_all_its_steps(acme: ApiClient):
     make_organization("acme")
     handle = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A bakery"})
 
@@ -71,7 +71,7 @@ def test_a_workflow_tells_of_all_its_steps(acme: ApiClient):
 
 
 @pytest.mark.parametrize("accept", [{}, SSE])
-def test_a_stream_without_an_asgi_server_answers_with_what_is_there(
+def test_a_stream_without_an_asgi_server_returns_the_stored_events(
     acme: ApiClient, accept: dict[str, str]
 ):
     task = added()
@@ -89,7 +89,7 @@ def test_a_stream_without_an_asgi_server_answers_with_what_is_there(
     assert again.content.decode().splitlines() == ["retry: 2000", ""]
 
 
-def test_who_has_seen_the_end_is_told_not_to_come_again(acme: ApiClient):
+def test_a_client_that_has_all_events_of_an_ended_task_gets_204(acme: ApiClient):
     task = added()
     queue_manager.cancel(task.pk)
     ids = [e["id"] for e in acme.ask(f"tasks/{task.pk}/events/", since="0").json()["results"]]
@@ -103,7 +103,7 @@ def test_who_has_seen_the_end_is_told_not_to_come_again(acme: ApiClient):
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
 @pytest.mark.parametrize("kind", ["tasks", "workflows", "organizations"])
-def test_what_is_another_organizations_cannot_be_listened_to(
+def test_events_of_another_organization_are_not_found(
     key_of: Callable[..., ApiClient], accept: str, kind: str
 ):
     make_organization("rival")
@@ -131,9 +131,7 @@ def test_a_suspended_organization_may_poll_and_is_refused_a_stream(
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
-def test_without_redis_listeners_are_told_to_come_again(
-    acme: ApiClient, settings: Any, accept: str
-):
+def test_without_redis_events_are_503_with_retry_after(acme: ApiClient, settings: Any, accept: str):
     settings.RQ_QUEUES, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
 
     told = acme.get("/api/v1/organizations/acme/events/", headers={"Accept": accept})
@@ -143,7 +141,7 @@ def test_without_redis_listeners_are_told_to_come_again(
 
 
 @pytest.mark.parametrize("cursor", ["x", "1-2-3", "-", "9" * 20])
-def test_a_cursor_that_is_none_is_refused(acme: ApiClient, cursor: str):
+def test_an_invalid_cursor_is_refused(acme: ApiClient, cursor: str):
     by_query = acme.ask("organizations/acme/events/", since=cursor)
     by_header = acme.get(
         "/api/v1/organizations/acme/events/", headers={"Last-Event-ID": cursor} | SSE

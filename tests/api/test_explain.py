@@ -34,7 +34,7 @@ def waiting() -> str:
     return str(queue_manager.add_task(**arguments()).pk)
 
 
-def test_a_key_that_may_read_is_told_why_its_task_waits(
+def test_a_key_that_may_read_gets_the_reason_why_its_task_waits(
     key_of: Callable[..., ApiClient], running: list[str]
 ):
     client = key_of("acme", Scope.READ)
@@ -52,7 +52,7 @@ def test_a_key_that_may_read_is_told_why_its_task_waits(
     assert not any(word in text for word in ("rival", "host-7", *running[1:]))
 
 
-def test_staff_is_told_who_holds_the_slots(staff: ApiClient, running: list[str]):
+def test_staff_see_which_organizations_occupy_the_slots(staff: ApiClient, running: list[str]):
     told = staff.ask(f"tasks/{waiting()}/explain/").json()
 
     holders = told["slots"]["holders"]
@@ -75,9 +75,7 @@ def test_a_key_that_may_not_read_is_refused(key_of: Callable[..., ApiClient]):
     assert client.ask(f"tasks/{waiting()}/explain/").status_code == 403
 
 
-def test_without_redis_the_live_part_is_unavailable_and_an_ended_task_is_told(
-    acme: ApiClient, settings
-):
+def test_without_redis_only_an_ended_task_can_be_explained(acme: ApiClient, settings):
     live, ended = waiting(), make_task(state=State.EXPIRED).pk
     settings.RQ_QUEUES = {
         name: config | {"UNIX_SOCKET_PATH": "/nowhere/redis.sock"}

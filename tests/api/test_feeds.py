@@ -11,14 +11,14 @@ from redis import Redis
 
 from plugspace_queue import conf
 from plugspace_queue.api import sse
-from plugspace_queue.api.sse import Feed, frames
+from plugspace_queue.api.sse import Subscription, frames
 from plugspace_queue.broker import keys
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import fanout
-from plugspace_queue.events.frames import Subject
+from plugspace_queue.events.frames import Topic
 from tests.support import wait_until
 
-SUBJECT = Subject("jobId", "t1")
+TOPIC = Topic("jobId", "t1")
 AWAY, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
 
 
@@ -37,8 +37,8 @@ def tell(redis: Redis, number: int, task: str = "t1", **more: Any) -> str:
     return redis.xadd(keys.events(), {"event": json.dumps(body)}).decode()
 
 
-def feed(start: str = "0-0", **more: Any) -> Feed:
-    return Feed(subject=SUBJECT, start=start, now=fanout.newest(), is_staff=False, **more)
+def feed(start: str = "0-0", **more: Any) -> Subscription:
+    return Subscription(topic=TOPIC, start=start, now=fanout.last_cursor(), is_staff=False, **more)
 
 
 async def numbers(parts: AsyncIterator[bytes], count: int) -> list[int]:
@@ -59,7 +59,7 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
     return asyncio.run(limited())
 
 
-def test_kept_and_live_events_overlap_and_each_comes_once_in_order(redis: Redis):
+def test_stored_and_live_events_overlap_and_each_is_sent_once_in_order(redis: Redis):
     count = 600
     for number in range(count // 2):
         tell(redis, number)
@@ -96,10 +96,10 @@ def test_all_listeners_of_a_process_share_one_reader(redis: Redis):
     assert run(main) == 1
 
 
-def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
+def test_a_slow_client_is_dropped_with_the_reason_and_can_resume(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fanout, "MOST_WAITING", 10)
+    monkeypatch.setattr(fanout, "BUFFER_EVENTS", 10)
 
     async def main() -> tuple[bytes, list[int]]:
         slow = frames(feed())
@@ -108,7 +108,7 @@ def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
         assert await numbers(slow, 1) == [0]
         for number in range(1, 30):
             await asyncio.to_thread(tell, redis, number)
-        await _until(lambda: any(line.ended for line in _lines()))
+        await _until(lambda: any(buffer.closed_because for buffer in _buffers()))
         last = [part async for part in slow][-1]
         again = frames(feed(start=first))
         rest = await numbers(again, 29)
@@ -116,14 +116,14 @@ def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
         return last, rest
 
     last, rest = run(main)
-    assert last == sse.end("slow")
+    assert last == sse.end_frame("slow")
     assert rest == list(range(1, 30))
 
 
-def test_bytes_fill_a_line_too_but_one_large_event_fits(
+def test_a_buffer_is_limited_in_bytes_but_holds_one_large_event(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fanout, "MOST_BYTES", 1000)
+    monkeypatch.setattr(fanout, "BUFFER_BYTES", 1000)
 
     async def main() -> bytes:
         parts = frames(feed())
@@ -132,14 +132,16 @@ def test_bytes_fill_a_line_too_but_one_large_event_fits(
         assert await numbers(parts, 1) == [1]
         for number in (2, 3):
             tell(redis, number, text="x" * 5000)
-        await _until(lambda: any(line.ended for line in _lines()))
+        await _until(lambda: any(buffer.closed_because for buffer in _buffers()))
         return [part async for part in parts][-1]
 
-    assert run(main) == sse.end("slow")
+    assert run(main) == sse.end_frame("slow")
 
 
-def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fanout, "MOST_WAITING", 1)
+def test_the_request_of_a_dropped_client_that_does_not_read_is_cancelled(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fanout, "BUFFER_EVENTS", 1)
     monkeypatch.setitem(fanout.GRACE, fanout.SLOW, 0.05)
 
     async def stuck() -> None:
@@ -148,7 +150,7 @@ def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: 
 
     async def main() -> bool:
         request = asyncio.create_task(stuck())
-        await _until(_lines)
+        await _until(_buffers)
         for number in range(3):
             tell(redis, number)
         await asyncio.wait([request])
@@ -157,7 +159,7 @@ def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: 
     assert run(main)
 
 
-def test_silence_is_broken_by_a_heartbeat_and_ends_after_the_lifetime(
+def test_a_stream_without_events_sends_heartbeats_and_ends_after_its_lifetime(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
@@ -167,12 +169,12 @@ def test_silence_is_broken_by_a_heartbeat_and_ends_after_the_lifetime(
         return [part async for part in frames(feed())]
 
     first, *beats, last = run(main)
-    assert (first, last) == (sse.RETRY, sse.end("lifetime"))
-    assert set(beats) == {sse.BEAT}
+    assert (first, last) == (sse.RETRY_FRAME, sse.end_frame("lifetime"))
+    assert set(beats) == {sse.HEARTBEAT_FRAME}
     assert len(beats) >= 3
 
 
-def test_listeners_outlive_a_cut_connection(redis: Redis):
+def test_streams_survive_a_lost_connection_to_redis(redis: Redis):
     async def main() -> list[int]:
         parts = frames(feed())
         await anext(parts)
@@ -187,7 +189,7 @@ def test_listeners_outlive_a_cut_connection(redis: Redis):
     assert run(main) == [1, 2]
 
 
-def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
+def test_a_stream_stays_open_while_redis_is_unavailable_and_continues_afterwards(
     redis: Redis, settings: Any, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
@@ -198,7 +200,7 @@ def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
         await anext(parts)
         settings.RQ_QUEUES = AWAY
         beats = [await anext(parts) for _ in range(30)]
-        assert set(beats) == {sse.BEAT}
+        assert set(beats) == {sse.HEARTBEAT_FRAME}
         tell(redis, 1)
         settings.RQ_QUEUES = at_home
         found = await numbers(parts, 1)
@@ -208,7 +210,7 @@ def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
     assert run(main) == [1]
 
 
-def test_who_cannot_be_told_what_is_kept_is_told_that_redis_is_away(redis: Redis, settings: Any):
+def test_a_stream_that_cannot_read_stored_events_ends_as_unavailable(redis: Redis, settings: Any):
     tell(redis, 1)
     asked, at_home = feed(), settings.RQ_QUEUES
 
@@ -218,25 +220,25 @@ def test_who_cannot_be_told_what_is_kept_is_told_that_redis_is_away(redis: Redis
         settings.RQ_QUEUES = at_home
         return found
 
-    assert run(main) == [sse.RETRY, sse.end("unavailable")]
+    assert run(main) == [sse.RETRY_FRAME, sse.end_frame("unavailable")]
 
 
-def test_a_task_that_is_tried_again_is_not_over(redis: Redis):
+def test_a_stream_of_a_task_that_is_retried_goes_on(redis: Redis):
     over = iter([False, True])
     tell(redis, 1, state="failed")
 
     async def main() -> list[bytes]:
-        parts = frames(feed(look=lambda: next(over)))
+        parts = frames(feed(check_over=lambda: next(over)))
         assert await numbers(parts, 1) == [1]
         tell(redis, 2, state="waiting")
         assert await numbers(parts, 1) == [2]
         tell(redis, 3, state="failed")
         return [part async for part in parts][-1:]
 
-    assert run(main) == [sse.end("final")]
+    assert run(main) == [sse.end_frame("final")]
 
 
-def test_what_could_not_be_looked_up_is_asked_again_and_else_once_for_all(redis: Redis):
+def test_a_failed_check_is_repeated_and_a_successful_one_is_shared(redis: Redis):
     answers: list[bool | None] = [None, True]
     asked = 0
 
@@ -255,17 +257,17 @@ def test_what_could_not_be_looked_up_is_asked_again_and_else_once_for_all(redis:
         await anext(bystander)
         tell(redis, 1, state="failed")
         await numbers(bystander, 1)
-        found = [await last(frames(feed(look=look)))]
-        found += await asyncio.gather(*(last(frames(feed(look=look))) for _ in range(5)))
+        found = [await last(frames(feed(check_over=look)))]
+        found += await asyncio.gather(*(last(frames(feed(check_over=look))) for _ in range(5)))
         await bystander.aclose()
         return found
 
-    assert run(main) == [sse.end("unavailable")] + [sse.end("final")] * 5
+    assert run(main) == [sse.end_frame("unavailable")] + [sse.end_frame("final")] * 5
     assert asked == 2
 
 
-def _lines() -> list[fanout.Line]:
-    return [line for lines in fanout.hub()._lines.values() for line in lines]
+def _buffers() -> list[fanout.ClientBuffer]:
+    return [buffer for some in fanout.hub()._buffers.values() for buffer in some]
 
 
 async def _until(condition: Callable[[], Any]) -> None:

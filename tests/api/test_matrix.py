@@ -13,6 +13,7 @@ from django.urls import URLPattern
 
 from plugspace_queue import exports, queue_manager
 from plugspace_queue.api import prometheus, urls
+from plugspace_queue.api.tasks import TaskViewSet
 from plugspace_queue.domain.enums import Role, Scope, State
 from plugspace_queue.models import Task
 from tests.api.conftest import ApiClient
@@ -160,7 +161,7 @@ def _asked(
     as_role: Callable[[str], ApiClient], role: str, method: str, path: str, body: Any
 ) -> int:
     """The status of one request; nothing that it changed stays."""
-    prometheus.forget()
+    prometheus.clear_cache()
     # Staff see every organization; they name one only for what is submitted for it.
     is_submit = body is not None and method == "POST"
     headers = {"X-Organization": "acme"} if is_submit and role != "anonymous" else {}
@@ -176,7 +177,7 @@ def _asked(
     return int(told.status_code)
 
 
-def test_the_table_has_every_route():
+def test_the_table_of_this_test_has_every_route():
     routes = {
         str(pattern.pattern)
         for pattern in urls.urlpatterns
@@ -184,3 +185,37 @@ def test_the_table_has_every_route():
     }
 
     assert len({path for _, path, *_ in TABLE if not path.startswith("/")}) == len(routes)
+
+
+def test_every_action_that_changes_something_names_its_verb():
+    nameless = [
+        f"{pattern.name}: {action}"
+        for pattern in urls.urlpatterns
+        for method, action in (getattr(pattern.callback, "actions", None) or {}).items()
+        if method not in ("get", "head") and action not in pattern.callback.cls.verbs
+    ]
+
+    assert nameless == []
+
+
+def test_a_method_that_changes_something_and_names_no_verb_is_not_let_in(
+    key_of: Callable[..., ApiClient], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(TaskViewSet, "verbs", {})
+    client = key_of("acme")
+    client.raise_request_exception = False
+
+    told = client.send("tasks/", TASK)
+
+    assert told.status_code == 500
+    assert not Task.objects.exists()
+
+
+def test_there_is_no_root_and_addresses_take_no_suffix_for_a_format(
+    key_of: Callable[..., ApiClient],
+):
+    client = key_of("acme")
+
+    for path in ("", "tasks.json", "tasks/.json", "queues/code.json"):
+        assert client.ask(path).status_code == 404, path
+    assert client.options("/api/v1/tasks/").status_code == 200

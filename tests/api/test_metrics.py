@@ -20,10 +20,10 @@ PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;versio
 
 @pytest.fixture(autouse=True)
 def made_anew() -> None:
-    prometheus.forget()
+    prometheus.clear_cache()
 
 
-def test_nobody_sees_them_without_credentials(settings: Any):
+def test_metrics_need_credentials(settings: Any):
     settings.PLUGSPACE_QUEUE = {"METRICS_TOKEN": "secret"}
 
     for client in (Client(), Client(headers={"Authorization": "Bearer wrong"})):
@@ -31,11 +31,11 @@ def test_nobody_sees_them_without_credentials(settings: Any):
         assert (told.status_code, told.json()["code"]) == (401, "AUTHENTICATION_ERROR")
 
 
-def test_an_empty_token_opens_nothing():
+def test_an_empty_token_is_refused():
     assert Client(headers={"Authorization": "Bearer "}).get("/metrics").status_code == 401
 
 
-def test_staff_see_them_and_no_organization_whatever_it_may_do_of_its_own(
+def test_staff_see_metrics_and_organizations_do_not_whatever_their_rights(
     staff: ApiClient, key_of: Callable[..., ApiClient], member_of: Callable[..., ApiClient]
 ):
     assert staff.get("/metrics").status_code == 200
@@ -44,14 +44,14 @@ def test_staff_see_them_and_no_organization_whatever_it_may_do_of_its_own(
         assert (told.status_code, told.json()["code"]) == (403, "PERMISSION_DENIED")
 
 
-def test_workers_are_counted_whose_heartbeat_lives(staff: ApiClient, redis: Redis):
+def test_only_workers_with_a_current_heartbeat_are_counted(staff: ApiClient, redis: Redis):
     redis.sadd("rq:workers", "rq:worker:alive", "rq:worker:dead")
     redis.hset("rq:worker:alive", "birth", "2026-01-01T00:00:00Z")
 
-    assert "plugspace_workers 1\n" in staff.get("/metrics").content.decode()
+    assert "plugspace_workers 1.0\n" in staff.get("/metrics").content.decode()
 
 
-def test_counts_of_another_version_and_a_key_that_is_no_hash_break_nothing(
+def test_counts_of_another_version_and_a_key_of_another_type_are_tolerated(
     staff: ApiClient, redis: Redis
 ):
     redis.hset(keys.metrics(), "plugspace_tasks_added_total|CODE", 3)
@@ -62,7 +62,7 @@ def test_counts_of_another_version_and_a_key_that_is_no_hash_break_nothing(
     counts.flush()
 
 
-def test_the_token_of_the_settings_opens_them_and_nothing_else(settings: Any):
+def test_the_metrics_token_grants_metrics_and_nothing_else(settings: Any):
     settings.PLUGSPACE_QUEUE = {"METRICS_TOKEN": "secret"}
     scraper = Client(headers={"Authorization": "Bearer secret"})
 

@@ -68,7 +68,7 @@ def test_staff_see_all_or_the_organization_that_they_name(busy: None, staff: Api
     assert figures(staff, **{"X-Organization": "acme"}) == (1, 1, 1, 1, 2)
 
 
-def test_more_than_can_be_counted_is_null_but_what_waits_is_told_by_its_line(
+def test_a_figure_above_the_limit_is_null_but_waiting_tasks_are_counted_by_redis(
     acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(organization_stats, "MOST", 2)
@@ -81,7 +81,7 @@ def test_more_than_can_be_counted_is_null_but_what_waits_is_told_by_its_line(
     assert figures(acme) == (5, 0, None, 1, 0)
 
 
-def test_the_figures_of_a_tenant_are_one_bounded_statement_a_second(
+def test_figures_of_a_tenant_cost_one_bounded_statement_per_second(
     acme: ApiClient, key_of: Callable[..., ApiClient]
 ):
     with CaptureQueriesContext(connection) as asked:

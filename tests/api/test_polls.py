@@ -12,8 +12,9 @@ from django.db import connections
 from redis import Redis
 
 from plugspace_queue.api import events as events_api
-from plugspace_queue.api.caps import Credential, Holder
-from plugspace_queue.api.turns import Turns, polling
+from plugspace_queue.api.authentication import Credential, StreamHolder
+from plugspace_queue.api.stream_limits import Turns
+from plugspace_queue.api.stream_limits import poll as place_for_poll
 from plugspace_queue.broker import keys
 from plugspace_queue.errors import TooManyStreams, Unavailable
 from plugspace_queue.events import fanout
@@ -41,7 +42,7 @@ class Gate:
         self.held = 0
         self.opened = threading.Event()
         self._organization_id = organization_id
-        self._read = fanout.kept
+        self._read = fanout.read_page
 
     def kept(self, subject: Any, *rest: Any) -> Any:
         if subject.id == self._organization_id:
@@ -53,7 +54,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     made = Gate("acme")
-    monkeypatch.setattr(fanout, "kept", made.kept)
+    monkeypatch.setattr(fanout, "read_page", made.kept)
     yield made
     made.opened.set()
 
@@ -96,17 +97,17 @@ def test_60_polls_of_one_organization_leave_the_turns_of_others_free(gate: Gate)
     assert {p.headers["Retry-After"] for p in refused} == {"1"}
 
 
-def test_polls_of_all_organizations_together_leave_turns_for_openings():
-    holders = [Holder(f"org-{n}", Credential("key", n)) for n in range(4)]
+def test_polls_of_all_organizations_together_leave_turns_for_new_streams():
+    holders = [StreamHolder(f"org-{n}", Credential("key", n)) for n in range(4)]
     with ExitStack() as places:
         for holder in holders[:3] * 4:
-            places.enter_context(polling(holder))
-        with pytest.raises(Unavailable), polling(holders[3]):
+            places.enter_context(place_for_poll(holder))
+        with pytest.raises(Unavailable), place_for_poll(holders[3]):
             pass
-        with pytest.raises(TooManyStreams), polling(holders[0]):
+        with pytest.raises(TooManyStreams), place_for_poll(holders[0]):
             pass
 
-    with polling(holders[3]), polling(holders[0]):
+    with place_for_poll(holders[3]), place_for_poll(holders[0]):
         pass
 
 
@@ -123,7 +124,7 @@ class Waiting(threading.Thread):
             self._order.append(self._whose)
 
 
-def test_who_comes_after_many_of_another_has_the_next_turn_but_one():
+def test_a_late_credential_does_not_wait_for_all_requests_of_another():
     turns, order = Turns(1, 1), []
 
     def come(name: str, count: int, waiting: int) -> list[Waiting]:
@@ -139,7 +140,7 @@ def test_who_comes_after_many_of_another_has_the_next_turn_but_one():
     assert order == ["acme", "rival", "acme", "rival"] + ["acme"] * 18
 
 
-def test_a_share_of_the_turns_stays_for_others_and_comes_back():
+def test_one_credential_leaves_turns_for_others_and_returns_its_own():
     turns = Turns(3, 2)
     order: list[str] = []
     with turns.turn("acme"), turns.turn("acme"):
@@ -162,18 +163,18 @@ def tell_of_many(redis: Redis, organization_id: str, count: int) -> None:
         pipe.execute()
 
 
-def test_a_poll_reads_a_bounded_part_of_the_stream_and_says_where_to_go_on(
+def test_a_poll_reads_a_bounded_part_of_the_stream_and_returns_where_to_continue(
     acme: ApiClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     read = count_pages(monkeypatch)
-    tell_of_many(redis, "rival", events_api.MOST_READ + 2 * fanout.PAGE)
+    tell_of_many(redis, "rival", events_api.MAX_READ + 2 * fanout.PAGE)
     tell_of_many(redis, "acme", 1)
 
     first = acme.ask("organizations/acme/events/", since="0").json()
     pages = len(read)
     second = acme.ask("organizations/acme/events/", since=first["cursor"]).json()
 
-    assert pages * fanout.PAGE == events_api.MOST_READ
+    assert pages * fanout.PAGE == events_api.MAX_READ
     assert (first["results"], first["hasMore"]) == ([], True)
     assert ([e["id"] for e in second["results"]], second["hasMore"]) == ([second["cursor"]], False)
 
@@ -181,7 +182,7 @@ def test_a_poll_reads_a_bounded_part_of_the_stream_and_says_where_to_go_on(
 def test_a_poll_of_large_events_ends_at_a_number_of_bytes(
     acme: ApiClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(events_api, "MOST_BYTES", 1000)
+    monkeypatch.setattr(events_api, "MAX_BYTES", 1000)
     tell_of_many(redis, "acme", 3 * fanout.PAGE)
 
     page = acme.ask("organizations/acme/events/", since="0", limit=1000).json()
@@ -190,11 +191,11 @@ def test_a_poll_of_large_events_ends_at_a_number_of_bytes(
     assert page["cursor"] == page["results"][-1]["id"]
 
 
-def test_a_stream_that_is_answered_at_once_moves_its_client_on_past_events_of_others(
+def test_a_stream_without_an_asgi_server_advances_its_client_past_events_of_others(
     acme: ApiClient, redis: Redis
 ):
     first = redis.xadd(keys.events(), {"event": "{}"}).decode()
-    tell_of_many(redis, "rival", events_api.MOST_READ)
+    tell_of_many(redis, "rival", events_api.MAX_READ)
     tell_of_many(redis, "acme", 1)
 
     def resumed(cursor: str) -> list[str]:
@@ -210,8 +211,8 @@ def test_a_stream_that_is_answered_at_once_moves_its_client_on_past_events_of_ot
 def count_pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The cursors that the stream is read from, from now on."""
     read: list[str] = []
-    kept = fanout.kept
+    read_page = fanout.read_page
     monkeypatch.setattr(
-        fanout, "kept", lambda s, after, *r: read.append(after) or kept(s, after, *r)
+        fanout, "read_page", lambda s, after, *r: read.append(after) or read_page(s, after, *r)
     )
     return read

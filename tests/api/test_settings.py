@@ -19,7 +19,7 @@ def gates(redis: Any, queue: str = "code") -> dict[str, str]:
     return {k.decode(): v.decode() for k, v in redis.hgetall(keys.meta(queue)).items()}
 
 
-def test_staff_change_a_queue_and_the_next_acquire_obeys(administrator: ApiClient, redis: Any):
+def test_staff_change_a_queue_and_the_next_acquire_applies_it(administrator: ApiClient, redis: Any):
     change = {
         "limiter": {"max": 7, "duration": 2.5},
         "concurrency": 9,
@@ -38,7 +38,7 @@ def test_staff_change_a_queue_and_the_next_acquire_obeys(administrator: ApiClien
     assert (written["concurrency"], written["org_cap"], written["weighted"]) == ("4", "2", "1")
 
 
-def test_what_is_left_out_stays_and_null_gives_back_the_default(administrator: ApiClient):
+def test_omitted_settings_stay_and_null_restores_the_default(administrator: ApiClient):
     administrator.change("queues/code/", {"limiter": {"max": 7, "duration": 2}, "concurrency": 9})
 
     kept = administrator.change("queues/code/", {"policy": "weighted"}).json()
@@ -63,7 +63,7 @@ def test_what_is_left_out_stays_and_null_gives_back_the_default(administrator: A
         ({"isPaused": True}, ["isPaused"]),
     ],
 )
-def test_a_value_that_no_queue_can_have_is_named(
+def test_an_invalid_setting_of_a_queue_is_named(
     staff: ApiClient, change: dict[str, Any], place: list[str]
 ):
     told = staff.change("queues/code/", change)
@@ -81,7 +81,9 @@ def test_only_staff_who_operate_change_settings(
         assert client.change(path, {}).json()["code"] == "PERMISSION_DENIED"
 
 
-def test_a_change_without_redis_is_done_and_told_without_figures(staff: ApiClient, settings: Any):
+def test_a_change_without_redis_is_stored_and_answered_without_figures(
+    staff: ApiClient, settings: Any
+):
     settings.RQ_QUEUES, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
 
     changed = staff.change("queues/code/", {"concurrency": 8})
@@ -114,7 +116,7 @@ def test_staff_change_an_organization(administrator: ApiClient, redis: Any):
 @pytest.mark.parametrize(
     "change", [{"tier": "gold"}, {"name": "a\u0085b"}, {"isSuspended": None}, {"id": "other"}]
 )
-def test_a_change_that_no_organization_can_have_is_refused(
+def test_an_invalid_change_of_an_organization_is_refused(
     administrator: ApiClient, change: dict[str, Any]
 ):
     make_organization("acme")
@@ -125,7 +127,7 @@ def test_a_change_that_no_organization_can_have_is_refused(
     assert Organization.objects.get().tier_id == "enterprise"
 
 
-def test_a_change_makes_no_organization(administrator: ApiClient):
+def test_a_change_does_not_create_an_organization(administrator: ApiClient):
     told = administrator.change("organizations/nobody/", {"tier": "free"})
 
     assert (told.status_code, told.json()["code"]) == (404, "ORGANIZATION_UNKNOWN")
@@ -140,7 +142,7 @@ def test_an_organization_sees_itself_and_no_other(key_of: Callable[..., ApiClien
     assert client.ask("organizations/rival/").status_code == 404
 
 
-def test_usage_tells_the_running_window_of_requests(acme: ApiClient, settings: Any):
+def test_usage_shows_the_running_request_window(acme: ApiClient, settings: Any):
     new = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery"}}
     idle = acme.ask("organizations/acme/usage/").json()["requests"]
     acme.send("tasks/", new)

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 from redis import Redis
 
-from plugspace_queue.api import caps, grants
+from plugspace_queue.api import grants, stream_limits
 from plugspace_queue.broker import keys
 from plugspace_queue.events import fanout
 from plugspace_queue.models import ApiKey
@@ -66,7 +66,7 @@ def test_an_unexpected_error_is_logged_once_and_ends_the_stream_with_an_event(
     def broken(*_: Any) -> Any:
         raise kind("a secret of ours")
 
-    monkeypatch.setattr(fanout, "kept", broken)
+    monkeypatch.setattr(fanout, "read_page", broken)
 
     request = listen(key)
 
@@ -79,10 +79,10 @@ def test_an_unexpected_error_is_logged_once_and_ends_the_stream_with_an_event(
     assert "organizationId acme" in record.getMessage()
     assert record.exc_info is not None and record.exc_info[0] is kind
     assert not [w for w in recwarn if "StreamingHttpResponse" in str(w.message)]
-    assert caps.opened() == 0
+    assert stream_limits.open_streams() == 0
 
 
-def test_a_stream_that_cannot_be_looked_after_ends_and_leaves_nothing_behind(
+def test_a_stream_whose_grant_cannot_be_watched_ends_and_frees_its_place(
     key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def no_thread(*_: Any) -> Any:
@@ -94,7 +94,7 @@ def test_a_stream_that_cannot_be_looked_after_ends_and_leaves_nothing_behind(
 
     assert (request.status, told_end(request)["reason"]) == (200, "error")
     assert len([r for r in caplog.records if r.levelno >= logging.ERROR]) == 1
-    assert caps.opened() == 0
+    assert stream_limits.open_streams() == 0
     readers = [t for t in threading.enumerate() if t.name == "plugspace-feeds"]
     for reader in readers:
         reader.join(patient(5))

@@ -17,8 +17,8 @@ from django.utils import timezone
 from redis import Redis
 
 from plugspace_queue import queue_manager
-from plugspace_queue.api import caps
-from plugspace_queue.api.sse import end
+from plugspace_queue.api import stream_limits
+from plugspace_queue.api.sse import end_frame
 from plugspace_queue.broker import keys
 from plugspace_queue.models import ApiKey, Membership, Task
 from tests.api.asgi import Request, until
@@ -69,7 +69,7 @@ def one_task() -> Task:
     return task
 
 
-def test_a_bulk_goes_to_many_streams_in_small_turns_and_is_made_once_for_all():
+def test_the_events_of_a_bulk_are_rendered_once_and_sent_to_few_streams_at_a_time():
     key = key_of()
     reached: Counter[int] = Counter()
     turn = 0
@@ -123,7 +123,7 @@ def test_a_client_that_reads_all_the_time_is_not_slow_however_large_events_are(r
 
 
 @pytest.mark.slow
-def test_all_open_streams_are_looked_after_with_one_query_for_each_kind_of_credential(
+def test_open_streams_are_checked_with_one_query_for_each_kind_of_credential(
     client_of: Callable[..., Any],
 ):
     secrets = [key_of() for _ in range(10)]
@@ -159,7 +159,7 @@ def test_all_open_streams_are_looked_after_with_one_query_for_each_kind_of_crede
     assert len(asked[number]) == 2, asked[number]
 
 
-def test_the_streams_of_a_revoked_key_end_in_small_turns_and_give_their_places_back():
+def test_the_streams_of_a_revoked_key_end_few_at_a_time_and_free_their_places():
     key = key_of()
     ended: Counter[int] = Counter()
     turn = 0
@@ -187,9 +187,9 @@ def test_the_streams_of_a_revoked_key_end_in_small_turns_and_give_their_places_b
 
     streams = run(main)
 
-    assert all(stream.body.endswith(end("forbidden")) for stream in streams)
+    assert all(stream.body.endswith(end_frame("forbidden")) for stream in streams)
     assert max(ended.values()) < CLIENTS / 2
-    assert caps.opened() == 0
+    assert stream_limits.open_streams() == 0
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def client_of(db: None) -> Callable[[str], str]:
 
 
 @pytest.mark.slow
-def test_clients_that_go_while_their_stream_is_being_opened_take_no_place(settings: Any):
+def test_clients_that_disconnect_before_their_stream_opens_occupy_no_place(settings: Any):
     settings.PLUGSPACE_QUEUE = {"MAX_STREAMS": 4, "STREAMS_RESERVED": 0.0}
     key = key_of()
 
@@ -244,7 +244,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
-def test_an_entry_that_is_no_event_keeps_nobody_from_those_behind_it(redis: Redis, text: bytes):
+def test_an_entry_that_is_no_event_does_not_block_the_events_after_it(redis: Redis, text: bytes):
     key = key_of()
 
     async def main() -> None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 NEW = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery"}}
 
 
-def test_a_submitted_task_comes_back_as_the_documented_agent_task(acme: ApiClient):
+def test_a_submitted_task_is_returned_as_the_documented_agent_task(acme: ApiClient):
     response = acme.send("tasks/", NEW | {"ttl": 60, "context": {"maxIterations": 3}})
     told = response.json()
 
@@ -96,7 +96,7 @@ def test_a_changed_bulk_under_a_used_key_is_a_conflict(acme: ApiClient, changed:
     assert Task.objects.count() == 2
 
 
-def test_items_with_keys_of_their_own_are_told_apart_by_them(acme: ApiClient):
+def test_items_of_a_bulk_are_identified_by_their_own_keys(acme: ApiClient):
     one, two, three = (NEW | {"idempotencyKey": f"k{number}"} for number in range(3))
 
     told = [acme.send("tasks/bulk/", {"tasks": tasks}) for tasks in ([one, two], [two, one])]
@@ -152,7 +152,7 @@ def test_the_oldest_come_first_when_asked_page_by_page_and_back(acme: ApiClient)
     assert walk(acme, "tasks/?limit=2&order=oldest&offset=0")[0] == tasks
 
 
-def test_a_list_of_a_time_is_found_by_its_ids(acme: ApiClient):
+def test_tasks_of_a_period_are_selected_by_their_ids(acme: ApiClient):
     early, late = make_task(), make_task(id=new_id_at(timezone.now() + timedelta(hours=2)))
     noon = (timezone.now() + timedelta(hours=1)).isoformat()
 
@@ -211,7 +211,7 @@ def test_filters_narrow_the_list(acme: ApiClient):
         {"order": "random"},
     ],
 )
-def test_a_query_that_means_nothing_is_refused(acme: ApiClient, query: dict[str, str]):
+def test_an_invalid_query_is_refused(acme: ApiClient, query: dict[str, str]):
     response = acme.ask("tasks/", **query)
 
     assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
@@ -227,7 +227,7 @@ def test_a_list_leaves_large_inputs_out_and_the_task_itself_has_them(acme: ApiCl
     assert len(whole["input"]["prompt"]) == 40_000
 
 
-def test_a_list_costs_the_same_queries_whatever_its_length(acme: ApiClient):
+def test_a_list_needs_the_same_queries_whatever_its_length(acme: ApiClient):
     acme.ask("tasks/")  # notes the use of the key
     counts = []
     for _ in range(2):
@@ -266,7 +266,7 @@ def test_retry_of_a_cancelled_task_makes_it_wait_again(acme: ApiClient):
     assert refused.json()["code"] == "INVALID_STATE"
 
 
-def test_usage_tells_used_quota_and_what_remains(key_of: Callable[..., ApiClient]):
+def test_usage_shows_used_units_quota_and_remaining_units(key_of: Callable[..., ApiClient]):
     client = key_of("acme")
     make_organization("acme", tier="free")
     client.send("tasks/", NEW)
@@ -294,7 +294,7 @@ def test_only_staff_see_the_stack_of_a_failure(acme: ApiClient, staff: ApiClient
 
 
 @pytest.mark.parametrize("month", ["0000-01", "9999-12", "2026-13", "2026-1"])
-def test_a_month_that_is_none_is_refused(acme: ApiClient, month: str):
+def test_an_invalid_month_is_refused(acme: ApiClient, month: str):
     response = acme.ask("organizations/acme/usage/", month=month)
 
     assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")

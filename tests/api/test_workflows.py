@@ -59,7 +59,7 @@ def test_the_list_of_workflows_shows_status_and_steps(acme: ApiClient):
     assert acme.ask("workflows/", kind="clone").json()["results"] == []
 
 
-def test_a_workflow_of_another_organization_is_not_there(acme: ApiClient, key_of):
+def test_a_workflow_of_another_organization_is_not_found(acme: ApiClient, key_of):
     workflow_id = key_of("rival").send("workflows/", NEW).json()["workflowId"]
 
     for path in ("", "cancel/", "retry/"):
@@ -90,7 +90,7 @@ def test_queues_show_their_figures_and_settings(acme: ApiClient):
     assert acme.ask("queues/deploy/").json() == rows["DEPLOY"]
 
 
-def test_the_figures_of_queues_are_counted_once_a_second_whoever_asks(acme: ApiClient):
+def test_figures_of_queues_are_counted_once_per_second_for_all_callers(acme: ApiClient):
     with CaptureQueriesContext(connection) as asked:
         for path in ("queues/", "queues/", "queues/code/"):
             assert acme.ask(path).status_code == 200
@@ -121,7 +121,7 @@ def test_an_export_is_downloaded_by_its_organization_only(acme: ApiClient, key_o
     assert acme.ask("exports/none/").json()["code"] == "NOT_FOUND"
 
 
-def test_the_address_of_an_exports_description_is_nothing(acme: ApiClient, key_of):
+def test_the_redis_key_that_describes_an_export_is_not_downloadable(acme: ApiClient, key_of):
     exports.put("e1", b"PK bytes", filename="site.zip", organization_id="acme")
 
     for client in (acme, key_of("rival")):

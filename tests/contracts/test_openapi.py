@@ -85,7 +85,7 @@ def test_the_document_is_made_once_in_a_process(monkeypatch: pytest.MonkeyPatch)
         return get_schema(generator, *args, **told)
 
     monkeypatch.setattr(SchemaGenerator, "get_schema", counted)
-    openapi.forget()
+    openapi.clear_cache()
 
     def ask(accept: str, **query: str) -> Any:
         return Client().get("/api/v1/schema/", query, headers={"Accept": accept})

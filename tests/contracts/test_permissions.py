@@ -158,7 +158,7 @@ def tried(client: Client, door: Door) -> tuple[int, bool]:
 
 
 def asked_api(client: Client, door: Door) -> Any:
-    api_metrics.forget()
+    api_metrics.clear_cache()
     path = door.path if door.path.startswith("/") else f"/api/v1/{door.path}"
     # Staff name the organization they submit for; anybody else has one.
     headers = {"X-Organization": "acme"} if door.verb == "submit" else None

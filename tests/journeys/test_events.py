@@ -238,7 +238,7 @@ def test_a_listener_outlives_an_answer_that_makes_no_sense(hear, redis):
 
 
 @pytest.mark.parametrize("cursor", ["yesterday", "", "1-2-3", "$"])
-def test_a_cursor_that_is_none_is_refused(cursor):
+def test_an_invalid_cursor_is_refused(cursor):
     with pytest.raises(ValueError, match="cursor"):
         queue_manager.on("taskCompleted", print, since=cursor)
 

@@ -112,7 +112,7 @@ def test_one_organization_never_takes_all_streams_of_a_process(serve: Serve, str
     assert [is_open(each) for each in taken] == [True] * 3 + [False] * 2
     status, problem = refusal(taken[-1])
     assert (status, problem["code"]) == (503, "UNAVAILABLE")
-    assert "organizations that hold few" in problem["detail"]
+    assert "with few open streams" in problem["detail"]
     assert [is_open(each) for each in victims] == [True, True, False]
     status, problem = refusal(victims[-1])
     assert (status, problem["code"]) == (503, "UNAVAILABLE")
