@@ -13,6 +13,7 @@ from plugspace_queue import task_log
 from plugspace_queue.domain import lifecycle, permissions
 from plugspace_queue.domain.enums import Outcome, State, Status
 from plugspace_queue.domain.ids import new_id
+from plugspace_queue.models.indexes import PartialOnPostgres
 from plugspace_queue.models.organization import Organization
 from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.workflow import Workflow
@@ -104,8 +105,14 @@ class Task(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     open_deps = models.PositiveIntegerField(default=0)
 
+    # Its own index would hold every task that belongs to no workflow: psq_task_workflow does not.
     workflow = models.ForeignKey(
-        Workflow, on_delete=models.CASCADE, null=True, blank=True, related_name="tasks"
+        Workflow,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="tasks",
+        db_index=False,
     )
     step = models.PositiveSmallIntegerField(null=True, blank=True)
     parents = models.ManyToManyField(
@@ -124,11 +131,21 @@ class Task(models.Model):
             models.Index(fields=["organization", "-id"], name="psq_task_org"),
             models.Index(fields=["organization", "state", "-id"], name="psq_task_org_state"),
             models.Index(fields=["project_id", "-id"], name="psq_task_project"),
-            models.Index(fields=["state", "type", "-id"], name="psq_task_state_type"),
+            # Nearly all rows are complete ones, and the newest of those are found by id.
+            PartialOnPostgres(
+                fields=["state", "type", "-id"],
+                condition=~Q(state=State.COMPLETE.value),
+                name="psq_task_not_complete",
+            ),
             # Open ones are few and new: the oldest of them lie behind all that ended.
             models.Index(fields=["id"], condition=Q(state__in=OPEN_VALUES), name="psq_task_open"),
             models.Index(
                 fields=["deadline"], condition=Q(deadline__isnull=False), name="psq_task_deadline"
+            ),
+            models.Index(
+                fields=["workflow"],
+                condition=Q(workflow__isnull=False),
+                name="psq_task_workflow",
             ),
             models.Index(
                 fields=["cancel_requested_at"],
@@ -175,7 +192,10 @@ class Dependency(models.Model):
     """`task` waits for `parent` to complete."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="dependencies")
-    parent = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="dependents")
+    # The unique constraint begins with it.
+    parent = models.ForeignKey(
+        Task, on_delete=models.CASCADE, related_name="dependents", db_index=False
+    )
 
     class Meta:
         verbose_name_plural = "dependencies"
@@ -190,7 +210,10 @@ class Dependency(models.Model):
 class Attempt(models.Model):
     """One ended execution of a task; the running one is told by the task's own row."""
 
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="attempts")
+    # The unique constraint begins with it.
+    task = models.ForeignKey(
+        Task, on_delete=models.CASCADE, related_name="attempts", db_index=False
+    )
     number = models.PositiveIntegerField()
     fence = models.BigIntegerField()
     worker_name = models.CharField(max_length=128, blank=True)
