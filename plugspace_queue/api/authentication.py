@@ -8,7 +8,6 @@ from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Q
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
@@ -24,7 +23,7 @@ from plugspace_queue.errors import (
     PermissionRefused,
     ValidationRefused,
 )
-from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.models import ApiKey, Membership, Organization, tenancy_queries
 from plugspace_queue.models.organization import ORGANIZATION_ID
 
 HEADER = "X-Organization"
@@ -94,7 +93,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         return 'Bearer realm="plugspace"'
 
     def _row(self, key: str) -> ApiKey:
-        row = ApiKey.objects.valid(timezone.now()).filter(digest=ApiKey.digest_of(key)).first()
+        known = tenancy_queries.valid_keys(timezone.now())
+        row = known.filter(digest=ApiKey.digest_of(key)).first()
         if row is None:
             raise AuthenticationRefused("This API key is unknown, expired or revoked.")
         return row
@@ -104,8 +104,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         now = timezone.now()
         stale = now - LAST_USED_STEP
         if row.last_used_at is None or row.last_used_at < stale:
-            due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale)
-            ApiKey.objects.filter(due, pk=row.pk).update(last_used_at=now)
+            tenancy_queries.note_key_use(row.pk, now, stale)
 
 
 class MemberAuthentication(SessionAuthentication):
@@ -140,7 +139,7 @@ def _staff(user: Any, asked: str | None) -> Caller | None:
 
 
 def _member(user: AbstractBaseUser, asked: str | None) -> Caller:
-    found = Membership.objects.filter(user_id=user.pk)
+    found = tenancy_queries.memberships_of(user.pk)
     if asked is not None:
         found = found.filter(organization_id=organization(asked).pk)
     memberships = list(found[:2])
@@ -176,7 +175,7 @@ def organization(asked: str) -> Organization:
     """The organization of an id from an address or a header. Raises OrganizationUnknown."""
     # Looked at before the database is asked: PostgreSQL refuses some of what HTTP can carry.
     if re.fullmatch(ORGANIZATION_ID, asked):
-        row = Organization.objects.select_related("tier").filter(pk=asked).first()
+        row = tenancy_queries.organization_with_tier(asked)
         if row is not None:
             return row
     raise not_yours()

@@ -30,7 +30,7 @@ from plugspace_queue.events import fanout
 from plugspace_queue.events.frames import Entry, Subject
 from plugspace_queue.events.listeners import CURSOR
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task
+from plugspace_queue.models import task_queries
 
 R = TypeVar("R", bound=HttpResponseBase)
 
@@ -184,7 +184,7 @@ class TaskEvents(_Events):
             Subject("jobId", str(task.pk)),
             start=_first_cursor(task.pk),
             is_over=task.is_final,
-            look=lambda: not Task.objects.open().filter(pk=task_id).exists(),
+            look=lambda: not task_queries.is_open(task_id),
         )
 
 
@@ -196,7 +196,7 @@ class WorkflowEvents(_Events):
         workflow = queue_manager.get_workflow(workflow_id, self.caller.organization_id)
 
         def is_over() -> bool:
-            return not Task.objects.open().filter(workflow_id=workflow_id).exists()
+            return not task_queries.has_open_steps(workflow_id)
 
         return self.answer(
             Subject("workflowId", str(workflow.pk)),

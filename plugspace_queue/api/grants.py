@@ -18,7 +18,7 @@ from django.utils import timezone
 from plugspace_queue.api import authentication
 from plugspace_queue.api.caps import Holder, Kind
 from plugspace_queue.errors import OrganizationSuspended
-from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.models import tenancy_queries
 
 logger = logging.getLogger("plugspace_queue.api")
 
@@ -36,8 +36,8 @@ Granted = Callable[[Collection[Holder]], set[Holder]]
 
 def refuse_suspended(holder: Holder) -> None:
     """A suspended organization opens no stream. Raises OrganizationSuspended."""
-    suspended = Organization.objects.filter(pk=holder.organization_id, is_suspended=True)
-    if holder.organization_id is not None and suspended.exists():
+    one = holder.organization_id
+    if one is not None and tenancy_queries.is_suspended(one):
         raise OrganizationSuspended(
             "This organization is suspended: it is told nothing as it happens, but may read pages."
         )
@@ -52,7 +52,7 @@ def granted(holders: Collection[Holder]) -> set[Holder]:
 
 
 def _keys(holders: Collection[Holder]) -> set[Holder]:
-    rows = ApiKey.objects.valid(timezone.now()).filter(
+    rows = tenancy_queries.valid_keys(timezone.now()).filter(
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
     good = {
@@ -62,10 +62,9 @@ def _keys(holders: Collection[Holder]) -> set[Holder]:
 
 
 def _members(holders: Collection[Holder]) -> set[Holder]:
-    rows = Membership.objects.select_related("user").filter(
-        user__in={holder.credential.id for holder in holders},
-        organization__in={holder.organization_id for holder in holders},
-        organization__is_suspended=False,
+    rows = tenancy_queries.memberships_among(
+        {holder.credential.id for holder in holders},
+        {holder.organization_id for holder in holders},
     )
     good = {(row.user_id, row.organization_id) for row in rows if authentication.may_read(row)}
     return {h for h in holders if (h.credential.id, h.organization_id) in good}

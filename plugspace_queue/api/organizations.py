@@ -18,7 +18,7 @@ from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import MonthlyUsage, Organization
+from plugspace_queue.models import Organization, tenancy_queries
 from plugspace_queue.policies import tier_of
 from plugspace_queue.quotas import end_of_month, month_of
 
@@ -103,8 +103,7 @@ def _shown(row: Organization) -> dict[str, object]:
 
 
 def _usage(organization: Organization, month: str) -> dict[TaskType, TypeUsage]:
-    rows = MonthlyUsage.objects.filter(organization=organization, month=month)
-    used = dict(rows.values_list("type", "used"))
+    used = tenancy_queries.usage_of_month(organization, month)
     plan = tier_of(organization)
     return {kind: _of_type(used.get(kind, 0), plan.quota(kind)) for kind in TaskType}
 

@@ -18,7 +18,7 @@ from plugspace_queue.door.own_stats import own_stats
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import QueueSettings
+from plugspace_queue.models import QueueSettings, tenancy_queries
 from plugspace_queue.policies import queue_settings
 
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")
@@ -119,7 +119,7 @@ def _type(text: str) -> TaskType:
 
 
 def _row(kind: TaskType) -> QueueSettings:
-    return QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
+    return tenancy_queries.queue_row(kind.value)
 
 
 def _one(caller: Caller, kind: TaskType) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _changed(caller: Caller, kind: TaskType) -> dict[str, Any]:
     try:
         return _one(caller, kind)
     except Unavailable:
-        is_paused = QueueSettings.objects.filter(pk=kind.value, is_paused=True).exists()
+        is_paused = tenancy_queries.is_queue_paused(kind.value)
         return _told(kind, is_paused, dict.fromkeys(FIGURES))
 
 
@@ -140,8 +140,7 @@ def _shown(caller: Caller, kinds: list[TaskType]) -> list[dict[str, Any]]:
     one = caller.organization_id
     rows = _fleet(kinds) if one is None else own_stats(one, kinds)
     # From the rows: who has just paused a queue must see it paused.
-    paused = QueueSettings.objects.filter(is_paused=True).values_list("type", flat=True)
-    closed = set(paused)
+    closed = set(tenancy_queries.paused_types())
     return [
         _told(row.type, row.type in closed, {name: getattr(row, name) for name in FIGURES})
         for row in rows

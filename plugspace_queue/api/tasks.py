@@ -16,13 +16,13 @@ from plugspace_queue.api.pagination import page, query
 from plugspace_queue.api.responses import TaskPage, TaskResults, TaskState, for_caller, wire
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
-from plugspace_queue.db.json_size import fill, light
+from plugspace_queue.db.json_size import defer_large_json, load_small_json
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task
-from plugspace_queue.models.task import TaskQuerySet
+from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models.querysets import TaskQuerySet
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.task import LARGE, AgentTask, snapshot
 
@@ -40,9 +40,14 @@ class TaskList(ApiView):
     )
     def get(self, request: Request) -> Response:
         asked = query(request, TaskQuery)
-        rows = _filtered(Task.objects.of_organization(self.caller.organization_id), asked)
+        rows = _filtered(task_queries.tasks_of_organization(self.caller.organization_id), asked)
         return Response(
-            page(request, light(rows, LARGE, get_settings().snapshot_limit), asked, self._short)
+            page(
+                request,
+                defer_large_json(rows, LARGE, get_settings().snapshot_limit),
+                asked,
+                self._short,
+            )
         )
 
     @submit("addTask", "Add a task", NewTask, AgentTask)
@@ -55,7 +60,7 @@ class TaskList(ApiView):
 
     def _short(self, task: Task) -> dict[str, Any]:
         """A task of a list: large inputs, contexts and results are left out, with a note."""
-        told = snapshot(task, unread=fill(task, LARGE, get_settings().snapshot_limit))
+        told = snapshot(task, unread=load_small_json(task, LARGE, get_settings().snapshot_limit))
         return for_caller(json.loads(told), is_staff=self.caller.is_staff)
 
 

@@ -4,7 +4,7 @@ from rest_framework.response import Response
 
 from plugspace_queue.api.responses import RequestWindow
 from plugspace_queue.broker import server
-from plugspace_queue.models import Organization
+from plugspace_queue.models import Organization, tenancy_queries
 from plugspace_queue.policies import tier_of
 
 
@@ -24,7 +24,8 @@ def window_of(organization: Organization) -> RequestWindow:
 
 def with_window(response: Response, organization_id: str) -> Response:
     """The response with the window's headers; without Redis as it was."""
-    window = window_of(Organization.objects.select_related("tier").get(pk=organization_id))
+    organization = tenancy_queries.organizations_by_id([organization_id]).select_related("tier")
+    window = window_of(organization.get())
     if window.used is not None:
         response["RateLimit-Limit"] = str(window.limit)
         response["RateLimit-Remaining"] = str(window.remaining)

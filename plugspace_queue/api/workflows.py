@@ -22,15 +22,15 @@ from plugspace_queue.api.responses import (
 )
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
-from plugspace_queue.db.json_size import fill, light
+from plugspace_queue.db.json_size import defer_large_json, load_small_json
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models import Workflow, task_queries
 
 LARGE = ("input",)
 # What a summary needs of each step, and nothing large.
-STEPS = Prefetch("tasks", Task.objects.only("id", "state", "step", "workflow_id"))
+STEPS = Prefetch("tasks", task_queries.step_columns())
 
 
 class WorkflowList(ApiView):
@@ -47,8 +47,8 @@ class WorkflowList(ApiView):
         exact = {"kind": asked.kind, "project_id": asked.project_id}
         if (organization_id := self.caller.organization_id) is not None:
             exact["organization_id"] = organization_id
-        rows = Workflow.objects.filter(**{k: v for k, v in exact.items() if v is not None})
-        rows = light(rows, LARGE, get_settings().snapshot_limit).prefetch_related(STEPS)
+        rows = task_queries.workflows_matching(**{k: v for k, v in exact.items() if v is not None})
+        rows = defer_large_json(rows, LARGE, get_settings().snapshot_limit).prefetch_related(STEPS)
         return Response(page(request, rows, asked, self._short))
 
     @submit("addWorkflow", "Start a workflow", NewWorkflow, WorkflowStarted)
@@ -67,7 +67,9 @@ class WorkflowList(ApiView):
     def _short(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow of a list: a large input is left out, with a note."""
         limit = get_settings().snapshot_limit
-        is_left = bool(fill(workflow, LARGE, limit)) or json_text.size(workflow.input) > limit
+        is_left = (
+            bool(load_small_json(workflow, LARGE, limit)) or json_text.size(workflow.input) > limit
+        )
         return summary(workflow, is_input_left=is_left)
 
 

@@ -1,20 +1,15 @@
 """The task and its attempts: the durable truth about one unit of work."""
 
-import uuid
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Self
-
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from plugspace_queue import task_log
 from plugspace_queue.domain import lifecycle, permissions
 from plugspace_queue.domain.enums import Outcome, State, Status
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.models.indexes import PartialOnPostgres
 from plugspace_queue.models.organization import Organization
+from plugspace_queue.models.querysets import FINAL_VALUES, OPEN_VALUES, TaskQuerySet
 from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.workflow import Workflow
 
@@ -22,46 +17,6 @@ STATE_CHOICES = [(state.value, state.value) for state in State]
 OUTCOME_CHOICES = [(outcome.value, outcome.value) for outcome in Outcome]
 # Too few among the completed ones to be met on a walk.
 RARE_OUTCOMES = [outcome.value for outcome in Outcome if outcome != Outcome.COMPLETE]
-FINAL_VALUES = sorted(state.value for state in lifecycle.FINAL)
-OPEN_VALUES = sorted(state.value for state in State if state not in lifecycle.FINAL)
-
-
-class TaskQuerySet(models.QuerySet["Task"]):
-    def of_organization(self, organization_id: str | None) -> Self:
-        """Tasks of one organization; all of them for None (staff)."""
-        return self if organization_id is None else self.filter(organization_id=organization_id)
-
-    def with_status(self, status: Status | str) -> Self:
-        """Tasks that show as this public status."""
-        return self.filter(state__in=sorted(lifecycle.states_of(status)))
-
-    def open(self) -> Self:
-        """Tasks that have not ended."""
-        return self.filter(state__in=OPEN_VALUES)
-
-    def ended_before(self, state: State, moment: datetime) -> Self:
-        """Final tasks of one state that ended before `moment`."""
-        return self.filter(state=state, completed_at__lt=moment)
-
-    def move(self, task_id: uuid.UUID, source: State, target: State, **fields: Any) -> bool:
-        """Compare-and-set one task's state; False when somebody was first."""
-        if self.filter(pk=task_id)._change(source, target, fields) != 1:
-            return False
-        task_log.change_on_commit([task_id], target, source, using=self.db)
-        return True
-
-    def move_all(self, source: State, target: State, **fields: Any) -> int:
-        """Compare-and-set the state of all these tasks; how many moved."""
-        # The callers hold these rows, so that those it finds are those it changes.
-        found = self.filter(state=source).values_list("pk", flat=True)
-        moved = list(found) if task_log.wants_changes() else []
-        count = self._change(source, target, fields)
-        task_log.change_on_commit(moved, target, source, using=self.db)
-        return count
-
-    def _change(self, source: State, target: State, fields: Mapping[str, Any]) -> int:
-        lifecycle.require(source, target)
-        return self.filter(state=source).update(state=target, **fields)
 
 
 class Task(models.Model):
