@@ -209,6 +209,12 @@ def test_on_postgresql_the_migration_goes_back_and_forth(site: Site):
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+def test_another_app_can_be_migrated_alone_on_a_new_database(tmp_path: Path):
+    Site(f"sqlite:///{tmp_path / 'site.sqlite3'}").migrate("auth")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_on_sqlite_the_migration_goes_back_and_forth(tmp_path: Path):
     site = Site(f"sqlite:///{tmp_path / 'site.sqlite3'}")
     site.migrate()
