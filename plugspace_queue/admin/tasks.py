@@ -135,7 +135,8 @@ class TaskAdmin(BulkPage):
     def walked(self, request: HttpRequest) -> QuerySet[Task] | None:
         """A user's tasks are looked for among the organization's, an error among failed ones.
 
-        A priority is looked for among what the other filters find.
+        A priority is looked for among what the other filters find. Complete tasks of one type are
+        looked for among all: no index holds complete tasks by type.
         """
         term = request.GET.get("q", "").strip()
         if term.startswith("user:"):
@@ -144,9 +145,11 @@ class TaskAdmin(BulkPage):
         asked = {name: request.GET[name] for name in names if request.GET.get(name)}
         if term.startswith(ERROR):
             return task_queries.tasks_matching(**asked).in_state(State.FAILED)
-        if term or not request.GET.get("priority"):
+        if term:
             return None
-        return task_queries.tasks_matching(**asked)
+        if asked.get("state__exact") == State.COMPLETE and "type__exact" in asked:
+            return task_queries.tasks_matching()
+        return task_queries.tasks_matching(**asked) if request.GET.get("priority") else None
 
     @admin.action(description="Retry (no charge)", permissions=["retry"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
