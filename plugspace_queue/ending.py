@@ -9,7 +9,7 @@ from django.db import transaction
 from plugspace_queue import announcing, quotas
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import State
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.workflows import advance
 
 
@@ -38,7 +38,7 @@ def end_all(
 
 
 def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:
-    if not Task.objects.move(task.pk, State(task.state), target, **fields):
+    if not task_queries.move_task(task.pk, State(task.state), target, **fields):
         return False
     task.state = target
     for name, value in fields.items():

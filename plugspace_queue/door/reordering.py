@@ -13,7 +13,7 @@ from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.door import reading, validating
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task
-from plugspace_queue.models.task import OPEN_VALUES
+from plugspace_queue.models.querysets import OPEN_VALUES
 
 
 def set_priority(task_id: object, priority: object, organization_id: str | None = None) -> Task:
