@@ -23,7 +23,7 @@ from plugspace_queue.admin.limits import ReasonForm
 from plugspace_queue.admin.task_page import RETRYABLE, TaskPage
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import Task
-from plugspace_queue.models.task import OPEN_VALUES
+from plugspace_queue.models.querysets import OPEN_VALUES
 
 LIST = "admin:plugspace_queue_task_changelist"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Dashboard, QueueSettings
+from plugspace_queue.models import Dashboard, tenancy_queries
 
 # Two forms of one page: no id twice.
 PAUSE_ID, LIMITS_ID = "pause_%s", "limits_%s"
@@ -74,7 +74,7 @@ class DashboardAdmin(PageAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         task_type = _kind(kind)
-        row = QueueSettings.objects.filter(pk=task_type).first() or QueueSettings(type=task_type)
+        row = tenancy_queries.queue_row(task_type)
         form = LimitsForm(request.POST, initial=LimitsForm.values(row), auto_id=LIMITS_ID)
         if not form.is_valid():
             return self._queue_page(request, task_type, limits=form)
@@ -88,7 +88,7 @@ class DashboardAdmin(PageAdmin):
         )
 
     def _queue_page(self, request: HttpRequest, kind: TaskType, **forms: Any) -> HttpResponse:
-        row = QueueSettings.objects.filter(pk=kind).first() or QueueSettings(type=kind)
+        row = tenancy_queries.queue_row(kind)
         told = {
             "card": queues.board().card(kind),
             "pause": forms.get("pause") or PauseForm(auto_id=PAUSE_ID),
@@ -106,7 +106,7 @@ class DashboardAdmin(PageAdmin):
             messages.error(request, error.message)
         else:
             queues.forget()
-            row = QueueSettings.objects.get(pk=kind)
+            row = tenancy_queries.queue_row(kind)
             steering.note(request, row, said, reason)
             messages.success(request, f"{kind}: {said}: {reason}.")
         return redirect("admin:plugspace_queue_dashboard_queue", kind.queue_name)

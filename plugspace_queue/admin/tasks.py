@@ -19,14 +19,12 @@ from plugspace_queue.admin.searching import organization_of, within
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
-from plugspace_queue.models import Dependency, Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.templatetags.psq import badge
 
 ERROR = "error:"
 LARGE = ("input", "context", "result", "progress")
-NAMES = Dependency.objects.select_related("parent", "task").only(
-    "task_id", "parent_id", "parent__type", "parent__state", "task__type", "task__state"
-)
+NAMES = task_queries.links_with_names()
 
 
 class PriorityFilter(admin.SimpleListFilter):
@@ -137,18 +135,21 @@ class TaskAdmin(BulkPage):
     def walked(self, request: HttpRequest) -> QuerySet[Task] | None:
         """A user's tasks are looked for among the organization's, an error among failed ones.
 
-        A priority is looked for among what the other filters find.
+        A priority is looked for among what the other filters find. Complete tasks of one type are
+        looked for among all: no index holds complete tasks by type.
         """
         term = request.GET.get("q", "").strip()
         if term.startswith("user:"):
-            return Task.objects.of_organization(organization_of(term))
+            return task_queries.tasks_of_organization(organization_of(term))
         names = ("state__exact", "type__exact")
         asked = {name: request.GET[name] for name in names if request.GET.get(name)}
         if term.startswith(ERROR):
-            return Task.objects.filter(**asked, state=State.FAILED)
-        if term or not request.GET.get("priority"):
+            return task_queries.tasks_matching(**asked).in_state(State.FAILED)
+        if term:
             return None
-        return Task.objects.filter(**asked)
+        if asked.get("state__exact") == State.COMPLETE and "type__exact" in asked:
+            return task_queries.tasks_matching()
+        return task_queries.tasks_matching(**asked) if request.GET.get("priority") else None
 
     @admin.action(description="Retry (no charge)", permissions=["retry"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:

@@ -19,7 +19,7 @@ from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task, Worker
+from plugspace_queue.models import Task, Worker, task_queries
 
 PAGE = "admin:plugspace_queue_worker_changelist"
 
@@ -88,4 +88,6 @@ def _crew(name: str | None) -> Crew | None:
 
 def _task(task_id: str | None) -> Task | None:
     found = parse_id(task_id) if task_id else None
-    return Task.objects.only("id", "type", "state").filter(pk=found).first() if found else None
+    if found is None:
+        return None
+    return task_queries.task_by_id(found).only("id", "type", "state").first()

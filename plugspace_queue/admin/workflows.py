@@ -17,13 +17,11 @@ from plugspace_queue.admin.pages import fragment
 from plugspace_queue.dashboards.graphs import graph_of
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models import Workflow, task_queries
 from plugspace_queue.models.workflow import status_of_steps
 from plugspace_queue.templatetags.psq import badge
 
-STEPS = Prefetch(
-    "tasks", Task.objects.only("id", "type", "state", "step", "workflow_id").order_by("step")
-)
+STEPS = Prefetch("tasks", task_queries.step_columns("type").order_by("step"))
 
 
 @admin.register(Workflow)
@@ -79,7 +77,7 @@ class WorkflowAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         workflow_id = parse_id(object_id)
-        if workflow_id is None or not Workflow.objects.filter(pk=workflow_id).exists():
+        if workflow_id is None or not task_queries.workflows_by_id([workflow_id]).exists():
             raise Http404("There is no such workflow.")
         return fragment(request, "workflow/live.html", _living(workflow_id))
 

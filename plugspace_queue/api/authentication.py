@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -27,7 +26,7 @@ from plugspace_queue.domain import permissions
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import TABLE, Verb
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, ValidationRefused
-from plugspace_queue.models import ApiKey, Membership
+from plugspace_queue.models import ApiKey, tenancy_queries
 
 HEADER = "X-Organization"
 CHALLENGE = 'Bearer realm="plugspace"'
@@ -122,7 +121,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         return CHALLENGE
 
     def _row(self, key: str) -> ApiKey:
-        row = ApiKey.objects.valid(timezone.now()).filter(digest=ApiKey.digest_of(key)).first()
+        known = tenancy_queries.valid_keys(timezone.now())
+        row = known.filter(digest=ApiKey.digest_of(key)).first()
         if row is None:
             raise AuthenticationRefused(_("This API key is unknown, expired or revoked."))
         return row
@@ -132,8 +132,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         now = timezone.now()
         stale = now - LAST_USED_STEP
         if row.last_used_at is None or row.last_used_at < stale:
-            due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale)
-            ApiKey.objects.filter(due, pk=row.pk).update(last_used_at=now)
+            tenancy_queries.note_key_use(row.pk, now, stale)
 
 
 class MemberAuthentication(SessionAuthentication):
@@ -191,7 +190,7 @@ def _staff(user: Any, header: str | None) -> Caller:
 
 
 def _member(user: AbstractBaseUser, header: str | None) -> Caller:
-    rows = Membership.objects.filter(user_id=user.pk)
+    rows = tenancy_queries.memberships_of(user.pk)
     if header is not None:
         rows = rows.filter(organization_id=visible_organization(header).pk)
     memberships = list(rows[:2])

@@ -31,7 +31,7 @@ from plugspace_queue.events import fanout
 from plugspace_queue.events.frames import StreamEntry, Topic
 from plugspace_queue.events.listeners import CURSOR
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task
+from plugspace_queue.models import task_queries
 
 R = TypeVar("R", bound=HttpResponseBase)
 
@@ -188,7 +188,7 @@ class TaskEvents(_EventsView):
             Topic("jobId", str(task.pk)),
             start=_first_cursor(task.pk),
             is_over=task.is_final,
-            check_over=lambda: not Task.objects.open().filter(pk=task_id).exists(),
+            check_over=lambda: not task_queries.is_open(task_id),
         )
 
 
@@ -200,7 +200,7 @@ class WorkflowEvents(_EventsView):
         workflow = queue_manager.get_workflow(workflow_id, self.caller.organization_id)
 
         def is_over() -> bool:
-            return not Task.objects.open().filter(workflow_id=workflow_id).exists()
+            return not task_queries.has_open_steps(workflow_id)
 
         return self.answer(
             Topic("workflowId", str(workflow.pk)),

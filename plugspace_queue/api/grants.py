@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from plugspace_queue.api import permissions
 from plugspace_queue.api.authentication import CredentialKind, StreamHolder
 from plugspace_queue.errors import OrganizationSuspended
-from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.models import tenancy_queries
 
 logger = logging.getLogger("plugspace_queue.api")
 
@@ -38,8 +38,8 @@ GrantQuery = Callable[[Collection[StreamHolder]], set[StreamHolder]]
 
 def refuse_suspended(holder: StreamHolder) -> None:
     """Raises OrganizationSuspended: a suspended organization opens no stream."""
-    suspended = Organization.objects.filter(pk=holder.organization_id, is_suspended=True)
-    if holder.organization_id is not None and suspended.exists():
+    organization_id = holder.organization_id
+    if organization_id is not None and tenancy_queries.is_suspended(organization_id):
         raise OrganizationSuspended(
             _("This organization is suspended: it may read pages of events but open no stream.")
         )
@@ -54,7 +54,7 @@ def still_granted(holders: Collection[StreamHolder]) -> set[StreamHolder]:
 
 
 def _keys(holders: Collection[StreamHolder]) -> set[StreamHolder]:
-    rows = ApiKey.objects.valid(timezone.now()).filter(
+    rows = tenancy_queries.valid_keys(timezone.now()).filter(
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
     good = {
@@ -64,10 +64,9 @@ def _keys(holders: Collection[StreamHolder]) -> set[StreamHolder]:
 
 
 def _members(holders: Collection[StreamHolder]) -> set[StreamHolder]:
-    rows = Membership.objects.select_related("user").filter(
-        user__in={holder.credential.id for holder in holders},
-        organization__in={holder.organization_id for holder in holders},
-        organization__is_suspended=False,
+    rows = tenancy_queries.memberships_among(
+        {holder.credential.id for holder in holders},
+        {holder.organization_id for holder in holders},
     )
     good = {(row.user_id, row.organization_id) for row in rows if permissions.member_may_view(row)}
     return {h for h in holders if (h.credential.id, h.organization_id) in good}

@@ -20,7 +20,7 @@ from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.limits.quota import end_of_month, month_of
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import MonthlyUsage, Organization
+from plugspace_queue.models import Organization, tenancy_queries
 
 
 class OrganizationViewSet(ApiViewSet):
@@ -99,8 +99,7 @@ def _shown(row: Organization) -> dict[str, Any]:
 
 
 def _usage(organization: Organization, month: str) -> dict[TaskType, TypeUsage]:
-    rows = MonthlyUsage.objects.filter(organization=organization, month=month)
-    used = dict(rows.values_list("type", "used"))
+    used = tenancy_queries.usage_of_month(organization, month)
     tier = tier_of(organization)
     return {one: _type_usage(used.get(one, 0), tier.quota(one)) for one in TaskType}
 

@@ -12,7 +12,7 @@ from plugspace_queue.domain import permissions
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, OrganizationUnknown, PermissionRefused
-from plugspace_queue.models import Membership, Organization
+from plugspace_queue.models import Membership, Organization, tenancy_queries
 from plugspace_queue.models.organization import ORGANIZATION_ID
 
 
@@ -64,7 +64,7 @@ def visible_organization(organization_id: str, only: str | None = None) -> Organ
         raise unknown_organization()
     # Checked before the query: PostgreSQL refuses some characters that HTTP can carry.
     if re.fullmatch(ORGANIZATION_ID, organization_id):
-        row = Organization.objects.select_related("tier").filter(pk=organization_id).first()
+        row = tenancy_queries.organization_with_tier(organization_id)
         if row is not None:
             return row
     raise unknown_organization()

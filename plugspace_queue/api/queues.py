@@ -18,7 +18,7 @@ from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.limits.policies import queue_settings
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import QueueSettings
+from plugspace_queue.models import tenancy_queries
 from plugspace_queue.services.organization_stats import OwnStats, own_stats
 from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 
@@ -66,9 +66,9 @@ class QueueViewSet(ApiViewSet):
         change = self.body(QueueChange)
         if POLICY_FIELDS & change.changes().keys():
             self.caller.require(Verb.SET_POLICY)
-        before = audit_log.values(_row(task_type), AUDITED)
+        before = audit_log.values(tenancy_queries.queue_row(task_type.value), AUDITED)
         queue_manager.set_queue(task_type, change.changes())
-        row = _row(task_type)
+        row = tenancy_queries.queue_row(task_type.value)
         if text := audit_log.differences(before, audit_log.values(row, AUDITED)):
             self.audit(row, text, change.reason)
         return self._after_change(task_type)
@@ -84,7 +84,7 @@ class QueueViewSet(ApiViewSet):
         """Start no more tasks of the queue."""
         task_type, reason = _task_type(type), self.read_reason()
         queue_manager.pause(task_type)
-        self.audit(_row(task_type), "paused", reason)
+        self.audit(tenancy_queries.queue_row(task_type.value), "paused", reason)
         return self._after_change(task_type)
 
     @operation(
@@ -98,7 +98,7 @@ class QueueViewSet(ApiViewSet):
         """Start tasks of the queue again."""
         task_type, reason = _task_type(type), self.read_reason()
         queue_manager.resume(task_type)
-        self.audit(_row(task_type), "resumed", reason)
+        self.audit(tenancy_queries.queue_row(task_type.value), "resumed", reason)
         return self._after_change(task_type)
 
     def _after_change(self, task_type: TaskType) -> Response:
@@ -106,7 +106,7 @@ class QueueViewSet(ApiViewSet):
         try:
             return Response(self._shown(task_type)[0])
         except Unavailable:
-            is_paused = task_type in _paused()
+            is_paused = tenancy_queries.is_queue_paused(task_type.value)
             return Response(_to_wire(task_type, dict.fromkeys(FIGURES), is_paused=is_paused))
 
     def _shown(self, *types: TaskType) -> Any:
@@ -117,7 +117,7 @@ class QueueViewSet(ApiViewSet):
         else:
             rows = own_stats(organization_id, [*types])
         # From the rows, so that a caller who has just paused a queue sees it paused.
-        paused = _paused()
+        paused = set(tenancy_queries.paused_types())
         return [
             _to_wire(
                 row.type,
@@ -138,15 +138,6 @@ def _task_type(text: str) -> TaskType:
             _("There is no queue of that name; there are %(names)s.")
             % {"names": ", ".join(TaskType)}
         ) from None
-
-
-def _row(task_type: TaskType) -> QueueSettings:
-    key = task_type.value
-    return QueueSettings.objects.filter(pk=key).first() or QueueSettings(type=key)
-
-
-def _paused() -> set[str]:
-    return set(QueueSettings.objects.filter(is_paused=True).values_list("type", flat=True))
 
 
 def _to_wire(

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from plugspace_queue.broker import server
 from plugspace_queue.domain.enums import EventName, Kind, Policy, State, Status, TaskType
 from plugspace_queue.limits.policies import tier_of
-from plugspace_queue.models import Organization, Workflow
+from plugspace_queue.models import Organization, Workflow, tenancy_queries
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.task import AgentTask, agent_task
 
@@ -252,7 +252,8 @@ def window_of(organization: Organization) -> RequestWindow:
 
 def with_window(response: Response, organization_id: str) -> Response:
     """The response with the headers of the request window; without Redis as it was."""
-    window = window_of(Organization.objects.select_related("tier").get(pk=organization_id))
+    rows = tenancy_queries.organizations_by_id([organization_id]).select_related("tier")
+    window = window_of(rows.get())
     if window.used is not None:
         response["RateLimit-Limit"] = str(window.limit)
         response["RateLimit-Remaining"] = str(window.remaining)

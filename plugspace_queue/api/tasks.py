@@ -27,14 +27,14 @@ from plugspace_queue.api.responses import (
 )
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
-from plugspace_queue.db.json_size import fill, light
+from plugspace_queue.db.json_size import defer_large_json, load_small_json
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import NotFound
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task
-from plugspace_queue.models.task import TaskQuerySet
+from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models.querysets import TaskQuerySet
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.task import LARGE, AgentTask, snapshot
 
@@ -65,8 +65,8 @@ class TaskViewSet(ApiViewSet):
     def list(self, request: Request) -> Response:
         """The tasks of your organization."""
         params = parse_query(request, TaskQuery)
-        rows = _filtered(Task.objects.of_organization(self.caller.organization_id), params)
-        small = light(rows, LARGE, get_settings().snapshot_limit)
+        rows = _filtered(task_queries.tasks_of_organization(self.caller.organization_id), params)
+        small = defer_large_json(rows, LARGE, get_settings().snapshot_limit)
         return Response(paginate(request, small, params, self._summary))
 
     @submit("addTask", "Add a task", NewTask, AgentTask)
@@ -142,7 +142,7 @@ class TaskViewSet(ApiViewSet):
 
     def _summary(self, task: Task) -> dict[str, Any]:
         """A task of a list; large inputs, contexts and results are omitted and marked so."""
-        text = snapshot(task, unread=fill(task, LARGE, get_settings().snapshot_limit))
+        text = snapshot(task, unread=load_small_json(task, LARGE, get_settings().snapshot_limit))
         return task_for_caller(json.loads(text), is_staff=self.caller.is_staff)
 
 

@@ -23,15 +23,15 @@ from plugspace_queue.api.responses import (
 )
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
-from plugspace_queue.db.json_size import fill, light
+from plugspace_queue.db.json_size import defer_large_json, load_small_json
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models import Workflow, task_queries
 
 LARGE = ("input",)
 # The columns of a step that a summary needs; none of them is large.
-STEPS = Prefetch("tasks", Task.objects.only("id", "state", "step", "workflow_id"))
+STEPS = Prefetch("tasks", task_queries.step_columns())
 
 
 class WorkflowViewSet(ApiViewSet):
@@ -55,8 +55,8 @@ class WorkflowViewSet(ApiViewSet):
             "project_id": params.project_id,
             "organization_id": self.caller.organization_id,
         }
-        rows = Workflow.objects.filter(**{k: v for k, v in exact.items() if v is not None})
-        rows = light(rows, LARGE, get_settings().snapshot_limit).prefetch_related(STEPS)
+        rows = task_queries.workflows_matching(**{k: v for k, v in exact.items() if v is not None})
+        rows = defer_large_json(rows, LARGE, get_settings().snapshot_limit).prefetch_related(STEPS)
         return Response(paginate(request, rows, params, _summary))
 
     @submit("addWorkflow", "Start a workflow", NewWorkflow, WorkflowStarted)
@@ -127,5 +127,7 @@ class WorkflowViewSet(ApiViewSet):
 def _summary(workflow: Workflow) -> dict[str, Any]:
     """A workflow of a list; a large input is omitted and marked so."""
     limit = get_settings().snapshot_limit
-    is_large = bool(fill(workflow, LARGE, limit)) or json_text.size(workflow.input) > limit
+    is_large = (
+        bool(load_small_json(workflow, LARGE, limit)) or json_text.size(workflow.input) > limit
+    )
     return workflow_summary(workflow, omits_input=is_large)

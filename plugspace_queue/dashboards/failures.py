@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.redaction import redacted
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 
 MOST_CAUSES = 5
 
@@ -66,5 +66,5 @@ def _causes(task: Task) -> list[Task]:
     """Only a task that never started was ended by another one."""
     if task.attempt_count or task.state != State.CANCELLED:
         return []
-    ended = Task.objects.filter(dependents__task=task).exclude(state=State.COMPLETE)
+    ended = task_queries.parents_not_complete(task)
     return list(ended.only("id", "type", "state").order_by("pk")[:MOST_CAUSES])

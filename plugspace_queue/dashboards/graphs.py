@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plugspace_queue.domain.spans import span
-from plugspace_queue.models import Dependency, Task
+from plugspace_queue.models import Task, task_queries
 
 BOX = (168, 58)
 GAP = (52, 22)
@@ -47,11 +47,10 @@ Parents = Mapping[uuid.UUID, Sequence[uuid.UUID]]
 
 def graph_of(workflow_id: uuid.UUID) -> Graph:
     """The drawing of a workflow; two queries."""
-    rows = Task.objects.filter(workflow=workflow_id).order_by("step", "id")
+    rows = task_queries.steps_of_one(workflow_id)
     tasks = list(rows.only("id", "type", "state", "step", "duration", "workflow_id"))
     parents: dict[uuid.UUID, list[uuid.UUID]] = {task.pk: [] for task in tasks}
-    links = Dependency.objects.filter(task__workflow=workflow_id)
-    for child, parent in links.values_list("task_id", "parent_id"):
+    for child, parent in task_queries.links_in_workflow(workflow_id):
         if parent in parents:
             parents[child].append(parent)
     return draw(tasks, parents)

@@ -11,7 +11,7 @@ from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.limits.policies import Plan, tier_of
 from plugspace_queue.limits.quota import end_of_month, month_of
-from plugspace_queue.models import MonthlyUsage, Organization, Task
+from plugspace_queue.models import Organization, Task, task_queries, tenancy_queries
 
 RECENT = 10
 
@@ -49,10 +49,9 @@ def standing(organization: Organization, now: datetime | None = None) -> RedisTa
     now = now or timezone.now()
     month = month_of(now)
     plan = tier_of(organization)
-    rows = MonthlyUsage.objects.filter(organization=organization, month=month)
-    used = dict(rows.values_list("type", "used"))
+    used = tenancy_queries.usage_of_month(organization, month)
     requests, reset = server.request_window(organization.pk) or (None, 0)
-    newest = Task.objects.filter(organization=organization).order_by("-pk")
+    newest = task_queries.tasks_of_organization(organization.pk).newest_first()
     return RedisTaskState(
         plan=plan,
         shares=[_share(kind, used.get(kind, 0), plan.quota(kind)) for kind in TaskType],

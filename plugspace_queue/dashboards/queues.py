@@ -14,7 +14,7 @@ from plugspace_queue.dashboards.shared import Shared
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import QueuePolicy
-from plugspace_queue.models import QueueMinute, QueueSettings
+from plugspace_queue.models import QueueSettings, tenancy_queries
 
 HOUR = timedelta(hours=1)
 
@@ -100,7 +100,7 @@ def forget() -> None:
 
 def _read() -> Board:
     now = timezone.now()
-    rows = {row.type: row for row in QueueSettings.objects.all()}
+    rows = tenancy_queries.queue_rows()
     before = _an_hour_ago(now)
     figures, seen = _figures(), crews.seen_or_none()
     is_live = bool(figures) and seen is not None
@@ -149,7 +149,7 @@ def _figures() -> Mapping[str, Gauge]:
 
 def _an_hour_ago(now: datetime) -> dict[str, int]:
     """Failures over the lifetime by then; of the first sample when there is none so old."""
-    rows = QueueMinute.objects.filter(minute__gt=now - HOUR).order_by("minute")[: len(TaskType)]
+    rows = tenancy_queries.minutes_after(now - HOUR)[: len(TaskType)]
     return {row.type: row.failed for row in reversed(rows)}
 
 

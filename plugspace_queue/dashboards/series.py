@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.models import QueueMinute
+from plugspace_queue.models import QueueMinute, tenancy_queries
 
 SHOWN = timedelta(minutes=60)
 MINUTE = timedelta(minutes=1)
@@ -23,7 +23,7 @@ def last_hour(now: datetime | None = None) -> dict[str, Any]:
     now = now or timezone.now()
     end = now.replace(second=0, microsecond=0)
     minutes = [end - SHOWN + MINUTE * step for step in range(61)]
-    rows = QueueMinute.objects.filter(minute__gte=minutes[0], minute__lte=end)
+    rows = tenancy_queries.minutes_between(minutes[0], end)
     known = {(row.type, row.minute): row for row in rows}
     return {
         "minutes": [int(minute.timestamp()) for minute in minutes[:-1]],

@@ -10,7 +10,7 @@ from django.utils import timezone
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.domain.spans import span
-from plugspace_queue.models import Attempt, Task
+from plugspace_queue.models import Attempt, Task, task_queries
 
 MOST = 100
 """Attempts that are shown, the newest ones."""
@@ -55,7 +55,7 @@ class Timeline:
 def timeline(task: Task, now: datetime | None = None) -> Timeline:
     """The timeline of a task; one query, whatever the number of attempts."""
     now = now or timezone.now()
-    newest = Attempt.objects.filter(task=task).defer("log").order_by("-number", "-fence")
+    newest = task_queries.newest_attempts(task)
     found = list(newest[: MOST + 1])
     attempts = found[:MOST][::-1]
     end = task.completed_at or now

@@ -24,10 +24,10 @@ class LeastSize(Func):
         return self.as_sql(compiler, connection, template=template, **context)
 
 
-def light(rows: QuerySet[M], names: Sequence[str], limit: int) -> QuerySet[M]:
+def defer_large_json(rows: QuerySet[M], names: Sequence[str], limit: int) -> QuerySet[M]:
     """Rows without those of their JSON columns `names` that are surely larger than `limit` bytes.
 
-    `fill` must see each row before use.
+    `load_small_json` must see each row before use.
     """
     sizes = {f"{name}_size": LeastSize(F(name)) for name in names}
     kept = {
@@ -41,7 +41,7 @@ def light(rows: QuerySet[M], names: Sequence[str], limit: int) -> QuerySet[M]:
     return read
 
 
-def fill(row: Model, names: Sequence[str], limit: int) -> list[str]:
+def load_small_json(row: Model, names: Sequence[str], limit: int) -> list[str]:
     """Put what was read into its columns; the names of those that were left where they are.
 
     What was read may still be a little larger than `limit`.

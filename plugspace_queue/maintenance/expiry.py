@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import OperationalError, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from plugspace_queue.broker import routing, scripts, task_store
 from plugspace_queue.broker.connection import client
@@ -18,7 +18,7 @@ from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.limits import quota
 from plugspace_queue.maintenance.relay import RowCursor
-from plugspace_queue.models import Dependency, QueueSettings, Task
+from plugspace_queue.models import Task, task_queries, tenancy_queries
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 
@@ -30,8 +30,6 @@ LOOKED_AT = 5000
 
 STARTABLE = sorted(lifecycle.STARTABLE)
 
-FAILED = sorted(lifecycle.FINAL - {State.COMPLETE})
-
 _blocked = RowCursor([State.BLOCKED])
 
 
@@ -41,9 +39,7 @@ def expire_due(now: datetime) -> int:
     While a queue or an organization is paused its tasks do not expire: time stands still.
     Raises Unavailable when Redis does not answer; then nothing was written.
     """
-    paused = QueueSettings.objects.filter(is_paused=True).values("type")
-    due = Task.objects.filter(deadline__lte=now, organization__is_paused=False)
-    rows = due.exclude(type__in=paused).order_by("deadline")
+    rows = task_queries.expired(now, tenancy_queries.paused_types())
 
     def expire(task: Task) -> bool:
         return termination.end(
@@ -55,7 +51,7 @@ def expire_due(now: datetime) -> int:
 
 def finish_cancels(now: datetime) -> int:
     """End waiting tasks whose cancellation was asked for and not finished; how many ended."""
-    rows = Task.objects.filter(cancel_requested_at__isnull=False).order_by("cancel_requested_at")
+    rows = task_queries.cancel_requested()
 
     def cancel(task: Task) -> bool:
         return termination.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
@@ -83,34 +79,21 @@ def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
 
 def hanging_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of those of these that are blocked although all their parents completed."""
-    # One look by index per task: PostgreSQL plans `NOT IN` as a scan for each of them.
-    open_links = Dependency.objects.filter(task=OuterRef("pk")).exclude(
-        parent__state=State.COMPLETE
-    )
-    blocked = Task.objects.filter(pk__in=task_ids, state=State.BLOCKED)
-    return blocked.filter(~Exists(open_links)).values_list("pk", flat=True)[:BATCH]
+    return task_queries.blocked_with_complete_parents(task_ids)[:BATCH]
 
 
 def orphaned_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of those of these that are blocked although a parent will not complete."""
-    links = Dependency.objects.filter(task=OuterRef("pk"), parent__state__in=FAILED)
-    blocked = Task.objects.filter(pk__in=task_ids, state=State.BLOCKED)
-    return blocked.filter(Exists(links)).values_list("pk", flat=True)[:BATCH]
+    return task_queries.blocked_with_failed_parents(task_ids)[:BATCH]
 
 
 def _failed_parents(task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    links = Dependency.objects.filter(task__in=task_ids, parent__state__in=FAILED)
-    return list(links.values_list("parent_id", flat=True).distinct()[:BATCH])
+    return list(task_queries.failed_parents_of(task_ids)[:BATCH])
 
 
 def refund_owed(now: datetime) -> int:
     """Refund system failures of the last day that were recorded but not refunded; how many."""
-    owed = Task.objects.filter(
-        state=State.FAILED,
-        completed_at__gte=now - timedelta(days=1),
-        refunded_at__isnull=True,
-        error__code__in=get_settings().refund_on,
-    ).exclude(charged_month="")
+    owed = task_queries.refund_owed(now - timedelta(days=1), get_settings().refund_on)
     tasks = list(owed[:BATCH])
     if tasks:
         with lock_timeout():

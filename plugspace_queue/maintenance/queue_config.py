@@ -10,7 +10,7 @@ from itertools import cycle
 from plugspace_queue.broker import routing, server_epochs
 from plugspace_queue.broker.connection import Client, client
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.models import Organization
+from plugspace_queue.models import tenancy_queries
 from plugspace_queue.publishing import projections
 
 _turns = cycle(TaskType)
@@ -57,7 +57,7 @@ def write(kind: TaskType) -> None:
 
 def paused_by_rows() -> set[str]:
     """The organizations that an operator paused."""
-    return set(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
+    return tenancy_queries.paused_organization_ids()
 
 
 def _servers() -> dict[Client, list[TaskType]]:

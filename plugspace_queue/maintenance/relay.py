@@ -16,7 +16,7 @@ from plugspace_queue.broker import routing, task_store
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.maintenance.queue_config import mend_each
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import tasks as publishing
 
 SLICE = 1000
@@ -71,10 +71,7 @@ class RowCursor:
 
     def _of_range(self, size: int) -> list[Row]:
         state, kind = self._ranges[self._range]
-        rows = Task.objects.filter(state=state, type=kind).order_by("pk")
-        if self._after is not None:
-            rows = rows.filter(pk__gt=self._after)
-        found = _looked_at(rows[:size])
+        found = _looked_at(task_queries.rows_of_range(state, kind, self._after)[:size])
         if found:
             self._after = found[-1].pk
         return found
@@ -113,8 +110,8 @@ def first_id_of(moment: datetime) -> uuid.UUID:
 
 
 def _newest(now: datetime) -> list[Row]:
-    rows = Task.objects.filter(pk__gte=first_id_of(now - NEWEST), state__in=lifecycle.STARTABLE)
-    return _looked_at(rows.order_by("-pk")[: SLICE // 2])
+    rows = task_queries.startable_since(first_id_of(now - NEWEST))
+    return _looked_at(rows[: SLICE // 2])
 
 
 def _looked_at(rows: QuerySet[Task]) -> list[Row]:
@@ -129,7 +126,7 @@ def _publish_missing(rows: Sequence[Row], others: routing.PerServerErrors) -> in
     published = 0
     for start in range(0, len(missing), WHOLE):
         # Read only now: meanwhile one may have run to its end.
-        whole = Task.objects.filter(pk__in=missing[start : start + WHOLE]).order_by("pk")
+        whole = task_queries.tasks_by_id(missing[start : start + WHOLE]).oldest_first()
         with others.at_one():
             published += publishing.publish(whole)
     return published

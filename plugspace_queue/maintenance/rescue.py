@@ -13,7 +13,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import Outcome, State, TaskType
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import WORKER_LOST, TaskError
-from plugspace_queue.models import Attempt, Task
+from plugspace_queue.models import Attempt, Task, task_queries
 from plugspace_queue.processing.outcome import resting_state
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
@@ -38,18 +38,17 @@ def recover_these(attempts: Iterable[tuple[uuid.UUID, int]], now: datetime) -> i
 def _tell(recovered: Sequence[uuid.UUID]) -> None:
     """In line again, if they are not, and no snapshot says any more that they run."""
     publishing.publish_ids(recovered)
-    rows = Task.objects.filter(pk__in=recovered, workflow__isnull=False)
-    projections.write_workflows(sorted(set(rows.values_list("workflow_id", flat=True))))
+    projections.write_workflows(task_queries.workflow_ids_of(recovered))
 
 
 def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
     """Take a task back from a worker that died; only if the guard had made it processing."""
     with transaction.atomic():
-        task = Task.objects.filter(pk=task_id, fence=fence, state=State.PROCESSING).first()
+        task = task_queries.processing_attempt(task_id, fence)
         if task is None:
             return False
         deaths = task.recovery_count + _counts(task)
-        moved = Task.objects.filter(fence=fence).move(
+        moved = task_queries.with_fence(fence).move(
             task_id,
             State.PROCESSING,
             resting_state(task),
@@ -57,7 +56,7 @@ def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
             recovery_count=deaths,
         )
         if moved:
-            Attempt.objects.bulk_create([_lost_attempt(task, now)], ignore_conflicts=True)
+            task_queries.keep_attempt(_lost_attempt(task, now))
             transaction.on_commit(lambda: _tell_lost(task, deaths), robust=True)
         return moved
 
@@ -92,7 +91,7 @@ def _counts(task: Task) -> bool:
     """A shared process's death counts once; afterwards only the death of the task's own child."""
     if task.recovery_count == 0:
         return True
-    return Attempt.objects.filter(task=task, outcome=Outcome.LOST).count() > MOST_UNCOUNTED
+    return task_queries.lost_attempts(task) > MOST_UNCOUNTED
 
 
 def _lost_attempt(task: Task, now: datetime) -> Attempt:
@@ -136,7 +135,7 @@ class OrphanDetector:
 
 
 def _absent(kind: TaskType) -> list[tuple[uuid.UUID, int]]:
-    rows = Task.objects.filter(type=kind, state=State.PROCESSING).order_by("pk")
+    rows = task_queries.processing_of(kind)
     running: Sequence[tuple[uuid.UUID, int]] = list(
         rows.values_list("pk", "fence")[:MOST_LOOKED_AT]
     )

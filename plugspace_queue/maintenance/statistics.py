@@ -5,10 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Max
-
 from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.models import QueueMinute, QueueSettings, Task
+from plugspace_queue.models import QueueMinute, QueueSettings, task_queries, tenancy_queries
 
 MINUTE = timedelta(minutes=1)
 KEPT = timedelta(days=2)
@@ -21,14 +19,12 @@ Waits = dict[str, list[int]]
 def sample(now: datetime) -> bool:
     """Write the rows of this minute; False when they are there."""
     minute = now.replace(second=0, microsecond=0)
-    if QueueMinute.objects.filter(minute=minute).exists():
+    if tenancy_queries.has_minute(minute):
         return False
     waits = _waits(minute - MINUTE, minute)
-    ended = {row.type: row for row in QueueSettings.objects.all()}
+    ended = tenancy_queries.queue_rows()
     rows = [_row(kind, minute, ended.get(kind), waits[kind]) for kind in TaskType]
-    # Two workers may come at once: the row of the first stays.
-    QueueMinute.objects.bulk_create(rows, ignore_conflicts=True)
-    QueueMinute.objects.filter(minute__lt=now - KEPT).delete()
+    tenancy_queries.keep_minutes(rows, now - KEPT)
     return True
 
 
@@ -61,15 +57,10 @@ def _waits(start: datetime, end: datetime) -> Waits:
     A step of a workflow could start when its last parent was complete. Reads the newest of the
     minute by index and no more.
     """
-    ended = Task.objects.filter(
-        state=State.COMPLETE, completed_at__gte=start, completed_at__lt=end
-    ).order_by("-completed_at")
+    ended = task_queries.ended_within(State.COMPLETE, start, end)
     newest = list(ended.values_list("pk", flat=True)[:LOOKED_AT])
-    rows = Task.objects.filter(pk__in=newest, attempt_count=1, started_at__isnull=False)
     found: Waits = defaultdict(list)
-    for kind, started, *reasons in rows.order_by().values_list(
-        "type", "started_at", "queued_at", "wake_at", Max("parents__completed_at")
-    ):
+    for kind, started, *reasons in task_queries.waits_of(newest):
         due = max(moment for moment in reasons if moment is not None)
         found[kind].append(max(round((started - due).total_seconds() * 1000), 0))
     return found

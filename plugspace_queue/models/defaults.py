@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from django.apps import apps as installed_apps
+from django.apps.registry import Apps
+
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.tiers import TIERS
@@ -9,8 +12,10 @@ from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.tier import TierPolicy
 
 
-def create_missing(*, using: str = "default", **kwargs: Any) -> None:
+def create_missing(*, using: str = "default", apps: Apps = installed_apps, **kwargs: Any) -> None:
     """Add what is missing and leave alone what operators changed (receiver of post_migrate)."""
+    if not _has_tables(apps):
+        return
     window = get_settings().rate_limit
     TierPolicy.objects.using(using).bulk_create(
         [
@@ -28,3 +33,12 @@ def create_missing(*, using: str = "default", **kwargs: Any) -> None:
     QueueSettings.objects.using(using).bulk_create(
         [QueueSettings(type=kind) for kind in TaskType], ignore_conflicts=True
     )
+
+
+def _has_tables(apps: Apps) -> bool:
+    """Whether the app is migrated: the signal also follows `migrate auth` on a new database."""
+    try:
+        apps.get_model("plugspace_queue", "TierPolicy")
+    except LookupError:
+        return False
+    return True

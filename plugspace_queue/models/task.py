@@ -1,19 +1,15 @@
 """The task and its attempts: the durable truth about one unit of work."""
 
-import uuid
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Self
-
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from plugspace_queue import task_log
 from plugspace_queue.domain import lifecycle, permissions
 from plugspace_queue.domain.enums import Outcome, State, Status
 from plugspace_queue.domain.ids import new_id
+from plugspace_queue.models.indexes import PartialOnPostgres
 from plugspace_queue.models.organization import Organization
+from plugspace_queue.models.querysets import FINAL_VALUES, OPEN_VALUES, TaskQuerySet
 from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.workflow import Workflow
 
@@ -21,46 +17,6 @@ STATE_CHOICES = [(state.value, state.value) for state in State]
 OUTCOME_CHOICES = [(outcome.value, outcome.value) for outcome in Outcome]
 # Too few among the completed ones to be met on a walk.
 RARE_OUTCOMES = [outcome.value for outcome in Outcome if outcome != Outcome.COMPLETE]
-FINAL_VALUES = sorted(state.value for state in lifecycle.FINAL)
-OPEN_VALUES = sorted(state.value for state in State if state not in lifecycle.FINAL)
-
-
-class TaskQuerySet(models.QuerySet["Task"]):
-    def of_organization(self, organization_id: str | None) -> Self:
-        """Tasks of one organization; all of them for None (staff)."""
-        return self if organization_id is None else self.filter(organization_id=organization_id)
-
-    def with_status(self, status: Status | str) -> Self:
-        """Tasks that show as this public status."""
-        return self.filter(state__in=sorted(lifecycle.states_of(status)))
-
-    def open(self) -> Self:
-        """Tasks that have not ended."""
-        return self.filter(state__in=OPEN_VALUES)
-
-    def ended_before(self, state: State, moment: datetime) -> Self:
-        """Final tasks of one state that ended before `moment`."""
-        return self.filter(state=state, completed_at__lt=moment)
-
-    def move(self, task_id: uuid.UUID, source: State, target: State, **fields: Any) -> bool:
-        """Compare-and-set one task's state; False when somebody was first."""
-        if self.filter(pk=task_id)._change(source, target, fields) != 1:
-            return False
-        task_log.change_on_commit([task_id], target, source, using=self.db)
-        return True
-
-    def move_all(self, source: State, target: State, **fields: Any) -> int:
-        """Compare-and-set the state of all these tasks; how many moved."""
-        # The callers hold these rows, so that those it finds are those it changes.
-        found = self.filter(state=source).values_list("pk", flat=True)
-        moved = list(found) if task_log.wants_changes() else []
-        count = self._change(source, target, fields)
-        task_log.change_on_commit(moved, target, source, using=self.db)
-        return count
-
-    def _change(self, source: State, target: State, fields: Mapping[str, Any]) -> int:
-        lifecycle.require(source, target)
-        return self.filter(state=source).update(state=target, **fields)
 
 
 class Task(models.Model):
@@ -104,8 +60,14 @@ class Task(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     open_deps = models.PositiveIntegerField(default=0)
 
+    # Its own index would hold every task that belongs to no workflow: psq_task_workflow does not.
     workflow = models.ForeignKey(
-        Workflow, on_delete=models.CASCADE, null=True, blank=True, related_name="tasks"
+        Workflow,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="tasks",
+        db_index=False,
     )
     step = models.PositiveSmallIntegerField(null=True, blank=True)
     parents = models.ManyToManyField(
@@ -124,11 +86,21 @@ class Task(models.Model):
             models.Index(fields=["organization", "-id"], name="psq_task_org"),
             models.Index(fields=["organization", "state", "-id"], name="psq_task_org_state"),
             models.Index(fields=["project_id", "-id"], name="psq_task_project"),
-            models.Index(fields=["state", "type", "-id"], name="psq_task_state_type"),
+            # Nearly all rows are complete ones, and the newest of those are found by id.
+            PartialOnPostgres(
+                fields=["state", "type", "-id"],
+                condition=~Q(state=State.COMPLETE.value),
+                name="psq_task_not_complete",
+            ),
             # Open ones are few and new: the oldest of them lie behind all that ended.
             models.Index(fields=["id"], condition=Q(state__in=OPEN_VALUES), name="psq_task_open"),
             models.Index(
                 fields=["deadline"], condition=Q(deadline__isnull=False), name="psq_task_deadline"
+            ),
+            models.Index(
+                fields=["workflow"],
+                condition=Q(workflow__isnull=False),
+                name="psq_task_workflow",
             ),
             models.Index(
                 fields=["cancel_requested_at"],
@@ -175,7 +147,10 @@ class Dependency(models.Model):
     """`task` waits for `parent` to complete."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="dependencies")
-    parent = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="dependents")
+    # The unique constraint begins with it.
+    parent = models.ForeignKey(
+        Task, on_delete=models.CASCADE, related_name="dependents", db_index=False
+    )
 
     class Meta:
         verbose_name_plural = "dependencies"
@@ -190,7 +165,10 @@ class Dependency(models.Model):
 class Attempt(models.Model):
     """One ended execution of a task; the running one is told by the task's own row."""
 
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="attempts")
+    # The unique constraint begins with it.
+    task = models.ForeignKey(
+        Task, on_delete=models.CASCADE, related_name="attempts", db_index=False
+    )
     number = models.PositiveIntegerField()
     fence = models.BigIntegerField()
     worker_name = models.CharField(max_length=128, blank=True)

@@ -19,7 +19,15 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import Policy, TaskType
 from plugspace_queue.domain.lifecycle import FINAL, status_of
 from plugspace_queue.limits import policies
-from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy, Workflow
+from plugspace_queue.models import (
+    Organization,
+    QueueSettings,
+    Task,
+    TierPolicy,
+    Workflow,
+    task_queries,
+    tenancy_queries,
+)
 from plugspace_queue.models.workflow import status_of_steps
 
 
@@ -86,9 +94,9 @@ def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
     """Write what these workflows and their steps say now; False when Redis is away."""
     if not workflow_ids:
         return True
-    rows = Workflow.objects.filter(pk__in=workflow_ids)
+    rows = task_queries.workflows_by_id(workflow_ids)
     steps: dict[uuid.UUID, list[Task]] = {workflow_id: [] for workflow_id in workflow_ids}
-    tasks = Task.objects.filter(workflow__in=workflow_ids).order_by("step")
+    tasks = task_queries.steps_of(workflow_ids).order_by("step")
     for task in tasks.only("id", "workflow_id", "type", "state", "step"):
         steps[task.workflow_id or uuid.UUID(int=0)].append(task)
     return routing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
@@ -133,7 +141,7 @@ def _write_tiers(tiers: dict[str, str | None]) -> None:
 
 def gates_of(kind: TaskType) -> Call[None]:
     """The call that writes a queue's gates, from the row itself: a cache may be of before."""
-    row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
+    row = tenancy_queries.queue_row(kind.value)
     now = policies.in_force(row)
     return task_store.configure(
         kind.queue_name,

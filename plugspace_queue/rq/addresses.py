@@ -15,7 +15,7 @@ from rq.utils import as_text
 
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.domain.ids import parse_id
-from plugspace_queue.models import Task
+from plugspace_queue.models import task_queries
 
 CHOSEN = ("job_ids", "_selected_action")
 """The fields in which the forms of RQ's lists name jobs."""
@@ -72,5 +72,5 @@ def _require_no_others(queue: Queue, job_ids: list[str | None]) -> None:
     if not named:
         return
     kind = type_of_queue(queue.name)
-    if Task.objects.filter(pk__in=named).exclude(type=kind or "").exists():
+    if task_queries.tasks_by_id(named).exclude(type=kind or "").exists():
         raise Http404("A task is changed on the pages of its own queue only.")

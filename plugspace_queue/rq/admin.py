@@ -28,7 +28,7 @@ from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
-from plugspace_queue.models import Task
+from plugspace_queue.models import task_queries
 from plugspace_queue.rq import reading, verbs
 from plugspace_queue.rq.addresses import queue_of
 from plugspace_queue.rq.reading import UNREADABLE, reading_safely
@@ -174,7 +174,7 @@ class Click:
     def cancel_or_forget(self, job_id: str) -> None:
         """An open task is cancelled; of a final one only RQ's index entry goes."""
         task_id = parse_id(job_id)
-        if task_id is not None and Task.objects.filter(pk=task_id).open().exists():
+        if task_id is not None and task_queries.is_open(task_id):
             verbs.cancel(job_id)
         else:
             self._forget(job_id)
@@ -188,7 +188,7 @@ class Click:
     def _note(self, job_ids: Iterable[str], said: str) -> None:
         """Who pressed the button, in the history of each task."""
         ids = [task_id for job_id in job_ids if (task_id := parse_id(job_id))]
-        tasks = Task.objects.filter(pk__in=ids).only("id", "type")
+        tasks = task_queries.tasks_by_id(ids).only("id", "type")
         audit_log.note(self.request.user.pk, list(tasks), f"{said}, on RQ's pages")
 
     def _forget(self, job_id: str) -> None:

@@ -22,7 +22,7 @@ from plugspace_queue.limits.policies import (
     QueuePolicy,
 )
 from plugspace_queue.models import Organization, QueueSettings, Task
-from plugspace_queue.models.task import OPEN_VALUES
+from plugspace_queue.models.querysets import OPEN_VALUES
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.refusals import refuse

@@ -4,10 +4,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db.models import Q
-
-from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.models import Dependency, Task
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.models import Task, task_queries
 
 FLOWS: dict[TaskType, dict[str, TaskType]] = {
     TaskType.DESIGN: {"architecture": TaskType.ARCHITECT},
@@ -50,11 +48,7 @@ def _add_steps(found: dict[uuid.UUID, Results], tasks: Sequence[Task]) -> None:
     later = [task for task in tasks if task.workflow_id is not None and task.step]
     if not later:
         return
-    earlier = Q()
-    for task in later:
-        earlier |= Q(workflow_id=task.workflow_id, step__lt=task.step)
-    steps = Task.objects.filter(earlier, state=State.COMPLETE).order_by("step")
-    for step in steps.only("workflow_id", "step", "type", "result"):
+    for step in task_queries.earlier_steps(later).only("workflow_id", "step", "type", "result"):
         for task in later:
             if task.workflow_id == step.workflow_id and (step.step or 0) < (task.step or 0):
                 found[task.pk][step.type] = step.result
@@ -66,9 +60,6 @@ def _add_parents(found: dict[uuid.UUID, Results], tasks: Sequence[Task]) -> None
     followers = [task.pk for task in alone if task.context.get("previousTasks")]
     if not followers:
         return
-    links = Dependency.objects.filter(task__in=followers, parent__state=State.COMPLETE)
-    for task_id, parent_id, kind, result in links.order_by("parent_id").values_list(
-        "task_id", "parent_id", "parent__type", "parent__result"
-    ):
+    for task_id, parent_id, kind, result in task_queries.results_of_parents(followers):
         found[task_id][str(parent_id)] = result
         found[task_id][kind] = result

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
-from django.db.models import F
 
 from plugspace_queue import metrics, task_log
 from plugspace_queue.broker.task_store import Settlement
@@ -19,7 +18,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.events import publish
 from plugspace_queue.limits import quota
-from plugspace_queue.models import Dependency, Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import without_internals
@@ -78,19 +77,19 @@ def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid
     free: list[Task] = []
     waiting: dict[int, list[uuid.UUID]] = defaultdict(list)
     # Locked: two parents that complete at once must not both read the old count.
-    for child in _blocked(ended):
+    for child in task_queries.lock_blocked(ended):
         if child.open_deps <= ended[child.pk]:
             free.append(child)
         else:
             waiting[ended[child.pk]].append(child.pk)
     for count, ids in waiting.items():
-        Task.objects.filter(pk__in=ids).update(open_deps=F("open_deps") - count)
+        task_queries.decrement_open_deps(ids, count)
     return _release(free, now)
 
 
 def release(hanging: Sequence[uuid.UUID], now: datetime) -> list[uuid.UUID]:
     """Release blocked tasks whose parents have all completed, in the caller's transaction."""
-    return _release(_blocked(hanging), now)
+    return _release(task_queries.lock_blocked(hanging), now)
 
 
 def cascade(
@@ -100,7 +99,7 @@ def cascade(
 
     In a transaction of its own. Events and snapshots follow its commit.
     """
-    if not _children_of(failed):
+    if not task_queries.blocked_children(failed):
         return []
     with transaction.atomic(using=router.db_for_write(Task)):
         found = cancel_descendants(failed, now, code=code, message=message)
@@ -120,8 +119,9 @@ def cancel_descendants(
     if not ids:
         return []
     fields = final_fields(code, message, now)
-    Task.objects.filter(pk__in=ids).move_all(State.BLOCKED, State.CANCELLED, **fields)
-    return list(Task.objects.filter(pk__in=ids, state=State.CANCELLED).order_by("pk"))
+    rows = task_queries.tasks_by_id(ids)
+    rows.move_all(State.BLOCKED, State.CANCELLED, **fields)
+    return list(rows.in_state(State.CANCELLED).oldest_first())
 
 
 def never_started(tasks: Iterable[Task]) -> list[Task]:
@@ -161,7 +161,7 @@ def with_last_event(told: Settlement, task: Task) -> Settlement:
 
 
 def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:
-    if not Task.objects.move(task.pk, State(task.state), target, **fields):
+    if not task_queries.move_task(task.pk, State(task.state), target, **fields):
         return False
     task.state = target
     for name, value in fields.items():
@@ -174,7 +174,7 @@ def _lock_descendants(ended: Sequence[uuid.UUID]) -> list[Task]:
     locked: dict[uuid.UUID, Task] = {}
     # Once more until nothing is new: until it was locked a task may have got another child.
     while below := _descendants_of([*ended, *locked]) - locked.keys():
-        found = {task.pk: task for task in _blocked(below)}
+        found = {task.pk: task for task in task_queries.lock_blocked(below)}
         if not found:
             break
         locked |= found
@@ -184,19 +184,9 @@ def _lock_descendants(ended: Sequence[uuid.UUID]) -> list[Task]:
 def _descendants_of(tasks: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     found: set[uuid.UUID] = set()
     level = set(tasks)
-    while level := _children_of(list(level)) - found:
+    while level := task_queries.blocked_children(list(level)) - found:
         found |= level
     return found
-
-
-def _children_of(parents: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    links = Dependency.objects.filter(parent__in=parents, task__state=State.BLOCKED)
-    return set(links.values_list("task", flat=True))
-
-
-def _blocked(ids: Iterable[uuid.UUID]) -> list[Task]:
-    rows = Task.objects.filter(pk__in=list(ids), state=State.BLOCKED).order_by("pk")
-    return list(rows.select_for_update(no_key=True).defer("input", "result", "context"))
 
 
 def _release(children: Sequence[Task], now: datetime) -> list[uuid.UUID]:
@@ -204,7 +194,7 @@ def _release(children: Sequence[Task], now: datetime) -> list[uuid.UUID]:
     for child in children:
         groups[_opening(child, now)].append(child.pk)
     for (target, deadline), ids in groups.items():
-        rows = Task.objects.filter(pk__in=ids)
+        rows = task_queries.tasks_by_id(ids)
         rows.move_all(State.BLOCKED, target, open_deps=0, deadline=deadline)
     return [child.pk for child in children]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 
 
 def assert_submitted(type: TaskType | str, count: int | None = None, **fields: Any) -> list[Task]:
@@ -41,7 +41,7 @@ def assert_state(task: Task | uuid.UUID | str, state: State | str, code: str | N
     Raises AssertionError with the task's error, Task.DoesNotExist.
     """
     __tracebackhide__ = True
-    row = Task.objects.get(pk=task.pk if isinstance(task, Task) else task)
+    row = task_queries.task_by_id(task.pk if isinstance(task, Task) else task).get()
     error = row.error or {}
     if row.state == State(state) and code in (None, error.get("code")):
         return row
@@ -50,7 +50,7 @@ def assert_state(task: Task | uuid.UUID | str, state: State | str, code: str | N
 
 
 def _all() -> Any:
-    return Task.objects.order_by("pk")
+    return task_queries.tasks_matching().oldest_first()
 
 
 def _rows(kind: TaskType | str, fields: dict[str, Any]) -> Iterable[Task]:

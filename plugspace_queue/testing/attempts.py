@@ -9,7 +9,7 @@ from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.types import Lease
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.processing.attempt import run_async, run_sync
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor, processor_of, timeout_of
@@ -92,7 +92,7 @@ class Bench:
             self._follow_up.run(batch)
 
     def _look_for_cancel(self, run: Run) -> None:
-        if Task.objects.filter(pk=run.task.pk, cancel_requested_at__isnull=False).exists():
+        if task_queries.is_cancel_requested(run.task.pk):
             run.tell(Told.CANCEL)
 
 

@@ -8,11 +8,8 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.models import QueueSettings, Task
-
-STARTABLE = sorted(lifecycle.STARTABLE)
+from plugspace_queue.models import Task, task_queries, tenancy_queries
 
 
 class Clock:
@@ -47,7 +44,5 @@ class Scope:
         return waiting.order_by("wake_at").values_list("wake_at", flat=True).first()
 
     def _open(self) -> "QuerySet[Task]":
-        paused = QueueSettings.objects.filter(is_paused=True).values("type")
-        rows = Task.objects.filter(type__in=self.kinds, state__in=STARTABLE)
-        rows = rows.filter(organization__is_paused=False).exclude(type__in=paused)
+        rows = task_queries.startable_of(self.kinds, tenancy_queries.paused_types())
         return rows if self.ids is None else rows.filter(pk__in=self.ids)

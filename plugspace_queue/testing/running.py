@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.processing.registry import processor_of
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.testing import commits
@@ -88,7 +88,7 @@ def _kinds(types: Iterable[TaskType | str]) -> list[TaskType]:
 
 def _told_to_redis(ids: Iterable[uuid.UUID]) -> list[Task]:
     """The rows in the order of `ids`; what is committed goes (back) in line, or says its end."""
-    rows = Task.objects.in_bulk(list(ids))
+    rows = task_queries.tasks_by_id(ids).in_bulk()
     tasks = [rows[task_id] for task_id in ids]
     if not commits.is_uncommitted():
         publishing.publish_on_commit([task for task in tasks if not task.is_final])

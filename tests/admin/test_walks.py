@@ -71,6 +71,17 @@ def test_each_row_of_a_priority_is_on_one_page(root: Client):
     assert [len(places_of(task, pages)) for task in tasks] == [0, 1] * 5
 
 
+def test_a_complete_task_of_a_type_is_looked_for_behind_those_that_wait(root: Client):
+    first = make_task(type="CODE", state=State.COMPLETE)
+    for _ in range(8):
+        make_task(type="CODE")
+
+    pages = pages_of(root, "type__exact=CODE&state__exact=complete")
+
+    assert places_of(first, pages) == [2]
+    assert len(pages) == 3
+
+
 def test_what_an_index_finds_is_found_at_once(root: Client):
     tasks = [make_task() for _ in range(5)]
 

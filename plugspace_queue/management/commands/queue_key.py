@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from plugspace_queue.domain.enums import Scope
-from plugspace_queue.models import ApiKey, Organization
+from plugspace_queue.models import ApiKey, tenancy_queries
 
 
 class Command(BaseCommand):
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=float, metavar="N", help="valid for N days only")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        organization = Organization.objects.filter(pk=options["organization"]).first()
+        organization = tenancy_queries.organization_or_none(options["organization"])
         if organization is None:
             raise CommandError(f"There is no organization {options['organization']!r}.")
         scopes = list(dict.fromkeys(options["scope"] or [Scope.READ.value, Scope.SUBMIT.value]))

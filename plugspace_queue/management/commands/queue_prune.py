@@ -7,13 +7,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import State
-from plugspace_queue.models import Dependency, Task, Workflow
-from plugspace_queue.models.task import OPEN_VALUES
+from plugspace_queue.models import task_queries
 
 MILLISECONDS_SHIFT = 80
 
@@ -45,29 +44,12 @@ def _cutoffs(now: datetime) -> dict[State, datetime]:
 
 def _prunable(cutoffs: Mapping[State, datetime]) -> Iterator[tuple[str, QuerySet[Any]]]:
     for state, cutoff in cutoffs.items():
-        yield f"{state} tasks", _lone_tasks(state, cutoff)
-    yield "workflows", _workflows(cutoffs)
-
-
-def _lone_tasks(state: State, cutoff: datetime) -> QuerySet[Task]:
-    """Tasks outside workflows that nobody open hangs on: an open child still needs the result."""
-    children = Dependency.objects.filter(parent=OuterRef("pk"), task__state__in=OPEN_VALUES)
-    rows = Task.objects.ended_before(state, cutoff).filter(~Exists(children), workflow=None)
-    return rows.order_by("completed_at")
-
-
-def _workflows(cutoffs: Mapping[State, datetime]) -> QuerySet[Workflow]:
-    """Workflows with steps, all of them ended long enough ago."""
-    if not cutoffs:
-        return Workflow.objects.none()
-    old = Q(pk__in=[])
-    for state, cutoff in cutoffs.items():
-        old |= Q(state=state, completed_at__lt=cutoff)
-    steps = Task.objects.filter(workflow=OuterRef("pk"))
-    born_before = _lowest_id(max(cutoffs.values()))
-    return Workflow.objects.filter(
-        Exists(steps), ~Exists(steps.exclude(old)), pk__lt=born_before
-    ).order_by("pk")
+        yield f"{state} tasks", task_queries.prunable_tasks(state, cutoff)
+    if cutoffs:
+        born_before = _lowest_id(max(cutoffs.values()))
+        yield "workflows", task_queries.prunable_workflows(cutoffs.items(), born_before)
+    else:
+        yield "workflows", task_queries.workflows_by_id([])
 
 
 def _lowest_id(moment: datetime) -> uuid.UUID:
@@ -82,7 +64,7 @@ def _delete(rows: QuerySet[Any], batch: int) -> int:
             # Asked again inside: a retry by hand may have come between.
             still = rows.filter(pk__in=ids).order_by().select_for_update(of=("self",))
             found = list(still.values_list("pk", flat=True))
-            rows.model.objects.filter(pk__in=found).only("pk").delete()
+            rows.model._default_manager.filter(pk__in=found).only("pk").delete()
         done += len(found)
         if len(ids) < batch:
             break

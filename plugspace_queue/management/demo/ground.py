@@ -12,7 +12,7 @@ from django.utils import timezone
 from plugspace_queue import embedded_redis
 from plugspace_queue.domain.enums import Role, Scope, Tier
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import ApiKey, Membership, Organization
+from plugspace_queue.models import ApiKey, tenancy_queries
 
 # The second when the first is somebody else's.
 ADMINS = ("admin", "demo-admin")
@@ -81,7 +81,7 @@ def create_admin() -> Login:
         setattr(user, right, True)
     user.save()
     home = {"organization_id": ORGANIZATIONS[Tier.ENTERPRISE], "user": user}
-    Membership.objects.get_or_create(**home, defaults={"role": Role.ADMIN})
+    tenancy_queries.memberships_of(user.pk).get_or_create(**home, defaults={"role": Role.ADMIN})
     return Login(user=user.get_username(), password=password)
 
 
@@ -93,7 +93,7 @@ def _our_user(name: str) -> Any:
     if user is None:
         return users(**named)
     home = ORGANIZATIONS[Tier.ENTERPRISE]
-    is_ours = Membership.objects.filter(organization_id=home, user_id=user.pk).exists()
+    is_ours = tenancy_queries.memberships_of(user.pk).filter(organization_id=home).exists()
     return user if is_ours else None
 
 
@@ -107,8 +107,8 @@ def create_organizations() -> None:
 def issue_key(organization_id: str) -> str:
     """A new API key; those of earlier runs are revoked, nobody knows them any more."""
     now = timezone.now()
-    old = ApiKey.objects.valid(now).filter(organization_id=organization_id, name=KEY_NAME)
+    old = tenancy_queries.valid_keys(now).filter(organization_id=organization_id, name=KEY_NAME)
     old.update(revoked_at=now)
-    organization = Organization.objects.get(pk=organization_id)
+    organization = tenancy_queries.organizations_by_id([organization_id]).get()
     _, text = ApiKey.issue(organization, [scope.value for scope in Scope], name=KEY_NAME)
     return text

@@ -11,12 +11,12 @@ from django.urls import reverse
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.management.demo.ground import Credentials
 from plugspace_queue.management.demo.web import HOST
-from plugspace_queue.models import Task
+from plugspace_queue.models import task_queries
 
 
 def results(ids: Sequence[uuid.UUID]) -> dict[str, Any]:
     """Type → result of the finished steps."""
-    return dict(Task.objects.filter(pk__in=ids).values_list("type", "result"))
+    return dict(task_queries.tasks_by_id(ids).values_list("type", "result"))
 
 
 def site_path(found: dict[str, Any]) -> str:

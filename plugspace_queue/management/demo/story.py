@@ -9,7 +9,7 @@ from django.utils import timezone
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 
 PROJECT = "saas-dashboard"
 USER = "demo"
@@ -65,7 +65,7 @@ def _after(task_type: TaskType, parent: uuid.UUID, organization_id: str) -> uuid
 
 def look(ids: Sequence[uuid.UUID]) -> list[Step]:
     """The steps as their rows tell them, in the order of `ids`."""
-    rows = Task.objects.only(*FIELDS).in_bulk(ids)
+    rows = task_queries.tasks_by_id(ids).only(*FIELDS).in_bulk()
     return [_step(rows[task_id]) for task_id in ids]
 
 

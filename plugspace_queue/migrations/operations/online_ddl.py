@@ -1,0 +1,138 @@
+"""Creates and drops indexes without blocking writers; all of it can run again after a kill."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import NotSupportedError, OperationalError
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.models import Index, Model
+
+from plugspace_queue.db.transactions import is_locked
+
+logger = logging.getLogger(__name__)
+
+LOCK_TIMEOUT = "1s"
+"""How long one try waits for a lock, or for the transactions that were there before it."""
+
+TRIES = 300
+"""A try that fails has waited LOCK_TIMEOUT: together they bear a transaction of five minutes."""
+
+LONGEST_PAUSE = 0.5
+"""Seconds between two tries; random, so that two migrating processes do not meet each time."""
+
+SETTINGS = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": "0"}
+
+IS_VALID = """
+    SELECT pg_index.indisvalid FROM pg_index
+    WHERE pg_index.indexrelid = to_regclass(quote_ident(%s))
+"""
+
+
+def create(editor: BaseDatabaseSchemaEditor, model: type[Model], index: Index) -> None:
+    """Create an index unless it is there and complete."""
+    if not _is_postgres(editor):
+        if index.name not in _constraints(editor, model):
+            editor.add_index(model, index)
+    elif editor.collect_sql:
+        _add_concurrently(editor, model, index)
+    else:
+        _retry_while_locked(editor, index.name, lambda: _create_or_replace(editor, model, index))
+
+
+def drop(editor: BaseDatabaseSchemaEditor, model: type[Model], name: str) -> None:
+    """Drop an index if it is there, complete or not."""
+    if not _is_postgres(editor):
+        if name in _constraints(editor, model):
+            editor.remove_index(model, Index(fields=["pk"], name=name))
+    elif editor.collect_sql:
+        _drop_concurrently(editor, name)
+    else:
+        _retry_while_locked(editor, name, lambda: _drop_concurrently(editor, name))
+
+
+def names_on_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> list[str]:
+    """The indexes that have this column alone and that the model does not declare by name."""
+    declared = {index.name for index in model._meta.indexes}
+    return sorted(
+        name
+        for name, found in _constraints(editor, model).items()
+        if found["index"]
+        and not (found["unique"] or found["primary_key"])
+        and found["columns"] == [column]
+        and name not in declared
+    )
+
+
+def _create_or_replace(editor: BaseDatabaseSchemaEditor, model: type[Model], index: Index) -> None:
+    """One try. What a try left behind that was killed or timed out is not valid: made anew."""
+    with editor.connection.cursor() as cursor:
+        cursor.execute(IS_VALID, [index.name])
+        found = cursor.fetchone()
+    if found is not None:
+        (is_valid,) = found
+        if is_valid:
+            return
+        _drop_concurrently(editor, index.name)
+    _add_concurrently(editor, model, index)
+
+
+def _add_concurrently(editor: Any, model: type[Model], index: Index) -> None:
+    editor.add_index(model, index, concurrently=True)
+
+
+def _drop_concurrently(editor: Any, name: str) -> None:
+    editor.execute(editor.sql_delete_index_concurrently % {"name": editor.quote_name(name)})
+
+
+def _retry_while_locked(
+    editor: BaseDatabaseSchemaEditor, name: str, step: Callable[[], None]
+) -> None:
+    if editor.connection.in_atomic_block:
+        raise NotSupportedError(
+            f"Index {name} cannot be changed inside a transaction: set atomic = False."
+        )
+    with _session_settings(editor):
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return step()
+            except OperationalError as error:
+                if not is_locked(error) or not tries_left:
+                    raise
+                logger.info("index %s waits for a transaction: %s", name, error)
+                time.sleep(random.uniform(0, LONGEST_PAUSE))
+
+
+@contextmanager
+def _session_settings(editor: BaseDatabaseSchemaEditor) -> Iterator[None]:
+    """SETTINGS for the session, because no transaction may be open; afterwards what was there."""
+    with editor.connection.cursor() as cursor:
+        cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in SETTINGS))
+        before = cursor.fetchone()
+    _set(editor, SETTINGS)
+    try:
+        yield
+    finally:
+        if editor.connection.is_usable():
+            _set(editor, dict(zip(SETTINGS, before, strict=True)))
+
+
+def _set(editor: BaseDatabaseSchemaEditor, values: dict[str, str]) -> None:
+    with editor.connection.cursor() as cursor:
+        for name, value in values.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
+
+
+def _is_postgres(editor: BaseDatabaseSchemaEditor) -> bool:
+    return editor.connection.vendor == "postgresql"
+
+
+def _constraints(editor: BaseDatabaseSchemaEditor, model: type[Model]) -> dict[str, Any]:
+    with editor.connection.cursor() as cursor:
+        found: dict[str, Any] = editor.connection.introspection.get_constraints(
+            cursor, model._meta.db_table
+        )
+    return found

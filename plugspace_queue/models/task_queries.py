@@ -1,0 +1,260 @@
+"""Questions about tasks, their links, attempts and workflows, as rows answer them."""
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
+
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Outcome, State, TaskType
+from plugspace_queue.models.querysets import OPEN_VALUES, TaskQuerySet
+from plugspace_queue.models.task import Attempt, Dependency, Task
+from plugspace_queue.models.workflow import Workflow
+
+FAILED_VALUES = sorted(lifecycle.FINAL - {State.COMPLETE})
+
+Ids = Iterable[uuid.UUID | str]
+
+
+def tasks_by_id(task_ids: Ids) -> TaskQuerySet:
+    """Those of these tasks that are there."""
+    return Task.objects.with_ids(task_ids)
+
+
+def task_by_id(task_id: uuid.UUID | str) -> TaskQuerySet:
+    """This task, or nothing."""
+    return Task.objects.filter(pk=task_id)
+
+
+def tasks_of_organization(organization_id: str | None) -> TaskQuerySet:
+    """Tasks of one organization; all of them for None (staff)."""
+    return Task.objects.of_organization(organization_id)
+
+
+def tasks_matching(**columns: Any) -> TaskQuerySet:
+    """Tasks with these values in these columns, as a list's filters name them."""
+    return Task.objects.filter(**columns)
+
+
+def steps_of(workflow_ids: Iterable[uuid.UUID]) -> TaskQuerySet:
+    """The steps of these workflows."""
+    return Task.objects.filter(workflow__in=workflow_ids)
+
+
+def steps_of_one(workflow_id: uuid.UUID) -> TaskQuerySet:
+    """The steps of a workflow in their order."""
+    return Task.objects.of_workflow(workflow_id).order_by("step", "id")
+
+
+def step_columns(*further: str) -> TaskQuerySet:
+    """What a summary of a workflow needs of its steps, and nothing large: to be prefetched."""
+    return Task.objects.only("id", "state", "step", "workflow_id", *further)
+
+
+def earlier_steps(tasks: Sequence[Task]) -> TaskQuerySet:
+    """The complete steps before these ones in their workflows, in their order."""
+    earlier = Q()
+    for task in tasks:
+        earlier |= Q(workflow_id=task.workflow_id, step__lt=task.step)
+    return Task.objects.filter(earlier, state=State.COMPLETE).order_by("step")
+
+
+def workflow_ids_of(task_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    """The workflows that these tasks are steps of."""
+    rows = tasks_by_id(task_ids).filter(workflow__isnull=False)
+    return sorted({pk for pk in rows.values_list("workflow_id", flat=True) if pk is not None})
+
+
+def is_open(task_id: uuid.UUID) -> bool:
+    """Whether this task is there and has not ended."""
+    return Task.objects.open().filter(pk=task_id).exists()
+
+
+def has_open_steps(workflow_id: uuid.UUID) -> bool:
+    """Whether a step of this workflow has not ended."""
+    return Task.objects.open().of_workflow(workflow_id).exists()
+
+
+def is_cancel_requested(task_id: uuid.UUID) -> bool:
+    """Whether somebody asked to cancel this task."""
+    return Task.objects.filter(pk=task_id, cancel_requested_at__isnull=False).exists()
+
+
+def rows_of_range(state: State, task_type: TaskType, after: uuid.UUID | None) -> TaskQuerySet:
+    """Tasks of one state and type behind an id, by id: a range of one index."""
+    rows = Task.objects.filter(state=state, type=task_type).oldest_first()
+    return rows if after is None else rows.filter(pk__gt=after)
+
+
+def startable_since(first_id: uuid.UUID) -> TaskQuerySet:
+    """Tasks made since this id that a worker may start, the newest first."""
+    return Task.objects.filter(pk__gte=first_id).startable().newest_first()
+
+
+def startable_of(task_types: Collection[TaskType], paused_types: QuerySet[Any]) -> TaskQuerySet:
+    """Startable tasks of these types that neither their queue nor their organization holds."""
+    rows = Task.objects.filter(type__in=task_types).startable()
+    return rows.filter(organization__is_paused=False).exclude(type__in=paused_types)
+
+
+def expired(now: datetime, paused_types: QuerySet[Any]) -> TaskQuerySet:
+    """Tasks past their deadline for which time does not stand still, the most overdue first."""
+    return Task.objects.expired(now, paused_types)
+
+
+def cancel_requested() -> TaskQuerySet:
+    """Tasks whose cancel was asked for, the oldest request first."""
+    return Task.objects.cancel_requested()
+
+
+def refund_owed(since: datetime, codes: Collection[str]) -> TaskQuerySet:
+    """Tasks that failed by no fault of the tenant since then and were not refunded."""
+    return Task.objects.refund_owed(since, codes)
+
+
+def ended_within(state: State, start: datetime, end: datetime) -> TaskQuerySet:
+    """Final tasks of one state that ended from `start` on and before `end`, the newest first."""
+    return Task.objects.ended_within(state, start, end)
+
+
+def waits_of(task_ids: Collection[uuid.UUID]) -> "QuerySet[Task, tuple[Any, ...]]":
+    """Type, start, and what the start may have waited for, of those that needed one attempt."""
+    rows = Task.objects.filter(pk__in=task_ids, attempt_count=1, started_at__isnull=False)
+    return rows.order_by().values_list(
+        "type", "started_at", "queued_at", "wake_at", Max("parents__completed_at")
+    )
+
+
+def processing_of(task_type: TaskType) -> TaskQuerySet:
+    """Tasks of one type whose rows say that they run, by id."""
+    return Task.objects.filter(type=task_type, state=State.PROCESSING).oldest_first()
+
+
+def processing_attempt(task_id: uuid.UUID, fence: int) -> Task | None:
+    """The task, if this attempt is its newest one and runs."""
+    return Task.objects.filter(pk=task_id, fence=fence, state=State.PROCESSING).first()
+
+
+def with_fence(fence: int) -> TaskQuerySet:
+    """For a compare-and-set that names the attempt's token."""
+    return Task.objects.filter(fence=fence)
+
+
+def move_task(task_id: uuid.UUID, source: State, target: State, **fields: Any) -> bool:
+    """Compare-and-set one task's state; False when another process was first."""
+    return Task.objects.move(task_id, source, target, **fields)
+
+
+def decrement_open_deps(task_ids: Collection[uuid.UUID], count: int) -> None:
+    """These tasks wait for so many parents less."""
+    tasks_by_id(task_ids).update(open_deps=F("open_deps") - count)
+
+
+def prunable_tasks(state: State, cutoff: datetime) -> TaskQuerySet:
+    """Final tasks outside workflows that no open child needs the result of, the oldest first."""
+    children = Dependency.objects.filter(parent=OuterRef("pk"), task__state__in=OPEN_VALUES)
+    rows = Task.objects.ended_before(state, cutoff).filter(~Exists(children), workflow=None)
+    return rows.order_by("completed_at")
+
+
+def prunable_workflows(
+    cutoffs: Iterable[tuple[State, datetime]], born_before: uuid.UUID
+) -> QuerySet[Workflow]:
+    """Workflows with steps, all of which ended before the moment of their state."""
+    old = Q(pk__in=[])
+    for state, cutoff in cutoffs:
+        old |= Q(state=state, completed_at__lt=cutoff)
+    steps = Task.objects.filter(workflow=OuterRef("pk"))
+    return Workflow.objects.filter(
+        Exists(steps), ~Exists(steps.exclude(old)), pk__lt=born_before
+    ).order_by("pk")
+
+
+def workflows_by_id(workflow_ids: Ids) -> QuerySet[Workflow]:
+    """Those of these workflows that are there."""
+    return Workflow.objects.filter(pk__in=list(workflow_ids))
+
+
+def workflows_matching(**columns: Any) -> QuerySet[Workflow]:
+    """Workflows with these values in these columns, as a list's filters name them."""
+    return Workflow.objects.filter(**columns)
+
+
+def links_with_names() -> QuerySet[Dependency]:
+    """Links with what names both their tasks: to be prefetched."""
+    return Dependency.objects.select_related("parent", "task").only(
+        "task_id", "parent_id", "parent__type", "parent__state", "task__type", "task__state"
+    )
+
+
+def links_in_workflow(workflow_id: uuid.UUID) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Child and parent of each link between the steps of a workflow."""
+    links = Dependency.objects.filter(task__workflow=workflow_id)
+    return list(links.values_list("task_id", "parent_id"))
+
+
+def results_of_parents(
+    task_ids: Collection[uuid.UUID],
+) -> "QuerySet[Dependency, tuple[Any, ...]]":
+    """Child, parent, and the complete parent's type and result, by the parent's id."""
+    links = Dependency.objects.filter(task__in=task_ids, parent__state=State.COMPLETE)
+    return links.order_by("parent_id").values_list(
+        "task_id", "parent_id", "parent__type", "parent__result"
+    )
+
+
+def parents_not_complete(task: Task) -> TaskQuerySet:
+    """What a task waits for, or waited for in vain."""
+    return Task.objects.filter(dependents__task=task).not_complete()
+
+
+def blocked_children(parent_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """The blocked tasks that wait for these."""
+    links = Dependency.objects.filter(parent__in=parent_ids, task__state=State.BLOCKED)
+    return set(links.values_list("task", flat=True))
+
+
+def lock_blocked(task_ids: Iterable[uuid.UUID]) -> list[Task]:
+    """Those of these that are blocked, locked in the order of their ids, without large columns."""
+    rows = tasks_by_id(task_ids).in_state(State.BLOCKED).oldest_first()
+    return list(rows.select_for_update(no_key=True).defer("input", "result", "context"))
+
+
+def blocked_with_complete_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
+    """Ids of those of these that are blocked although all their parents completed."""
+    # One look by index per task: PostgreSQL plans `NOT IN` as a scan for each of them.
+    open_links = Dependency.objects.filter(task=OuterRef("pk")).exclude(
+        parent__state=State.COMPLETE
+    )
+    blocked = tasks_by_id(task_ids).in_state(State.BLOCKED)
+    return blocked.filter(~Exists(open_links)).values_list("pk", flat=True)
+
+
+def blocked_with_failed_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
+    """Ids of those of these that are blocked although a parent will not complete."""
+    links = Dependency.objects.filter(task=OuterRef("pk"), parent__state__in=FAILED_VALUES)
+    blocked = tasks_by_id(task_ids).in_state(State.BLOCKED)
+    return blocked.filter(Exists(links)).values_list("pk", flat=True)
+
+
+def failed_parents_of(task_ids: Sequence[uuid.UUID]) -> QuerySet[Dependency, uuid.UUID]:
+    """The parents of these that will not complete."""
+    links = Dependency.objects.filter(task__in=task_ids, parent__state__in=FAILED_VALUES)
+    return links.values_list("parent_id", flat=True).distinct()
+
+
+def newest_attempts(task: Task) -> QuerySet[Attempt]:
+    """The attempts of a task without their logs, the newest first."""
+    return Attempt.objects.filter(task=task).defer("log").order_by("-number", "-fence")
+
+
+def lost_attempts(task: Task) -> int:
+    """How many attempts of a task were lost with their workers."""
+    return Attempt.objects.filter(task=task, outcome=Outcome.LOST).count()
+
+
+def keep_attempt(attempt: Attempt) -> None:
+    """Write an attempt down; one that another process wrote already stays."""
+    Attempt.objects.bulk_create([attempt], ignore_conflicts=True)

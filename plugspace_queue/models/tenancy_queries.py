@@ -1,0 +1,132 @@
+"""Questions about organizations, who may act for them, what they used, and about queues."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from plugspace_queue.models.minutes import QueueMinute
+from plugspace_queue.models.organization import ApiKey, ApiKeyQuerySet, Membership, Organization
+from plugspace_queue.models.queue import QueueSettings
+from plugspace_queue.models.task import Task
+from plugspace_queue.models.usage import MonthlyUsage
+
+
+def organizations_by_id(organization_ids: Iterable[str]) -> QuerySet[Organization]:
+    """Those of these organizations that are there, by id."""
+    return Organization.objects.filter(pk__in=organization_ids).order_by("pk")
+
+
+def organization_or_none(organization_id: str) -> Organization | None:
+    """The organization, if it is there."""
+    return Organization.objects.filter(pk=organization_id).first()
+
+
+def organization_with_tier(organization_id: str) -> Organization | None:
+    """The organization with its tier in one query, if it is there."""
+    return Organization.objects.select_related("tier").filter(pk=organization_id).first()
+
+
+def organization_ids_after(organization_id: str) -> QuerySet[Organization, str]:
+    """Ids of all organizations behind this one, in order."""
+    return (
+        Organization.objects.filter(pk__gt=organization_id)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
+
+
+def organizations_with_tasks(organization_ids: Collection[str]) -> QuerySet[Organization]:
+    """Those of these that have had a task in line, by id."""
+    tasks = Task.objects.filter(organization=OuterRef("pk")).once_in_line()
+    return Organization.objects.filter(Exists(tasks), pk__in=organization_ids).order_by("pk")
+
+
+def paused_organization_ids() -> set[str]:
+    """The organizations that an operator paused."""
+    return set(Organization.objects.filter(is_paused=True).values_list("pk", flat=True))
+
+
+def is_suspended(organization_id: str) -> bool:
+    """Whether the organization is there and may submit nothing."""
+    return Organization.objects.filter(pk=organization_id, is_suspended=True).exists()
+
+
+def valid_keys(now: datetime) -> ApiKeyQuerySet:
+    """API keys neither revoked nor expired."""
+    return ApiKey.objects.valid(now)
+
+
+def note_key_use(key_id: int, now: datetime, stale: datetime) -> None:
+    """Write down when a key was used, unless that was written since `stale`."""
+    due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale)
+    ApiKey.objects.filter(due, pk=key_id).update(last_used_at=now)
+
+
+def memberships_of(user_id: Any) -> QuerySet[Membership]:
+    """The organizations that a user acts for."""
+    return Membership.objects.filter(user_id=user_id)
+
+
+def memberships_among(
+    user_ids: Collection[Any], organization_ids: Collection[Any]
+) -> QuerySet[Membership]:
+    """Memberships of these users in these organizations, without suspended ones."""
+    return Membership.objects.select_related("user").filter(
+        user__in=user_ids, organization__in=organization_ids, organization__is_suspended=False
+    )
+
+
+def usage_of_month(organization: Organization, month: str) -> dict[str, int]:
+    """Units used in a month by type."""
+    rows = MonthlyUsage.objects.filter(organization=organization, month=month)
+    return dict(rows.values_list("type", "used"))
+
+
+def usage_after(organization_ids: Collection[str], month: str) -> list[MonthlyUsage]:
+    """The counters of these organizations of the months behind this one."""
+    rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=month)
+    return list(rows.order_by("organization_id", "type", "month"))
+
+
+def queue_row(task_type: str) -> QueueSettings:
+    """What operators set for a queue; an unsaved row of defaults when nobody has."""
+    return QueueSettings.objects.filter(pk=task_type).first() or QueueSettings(type=task_type)
+
+
+def queue_rows() -> dict[str, QueueSettings]:
+    """What operators set for each queue, by type."""
+    return {row.type: row for row in QueueSettings.objects.all()}
+
+
+def paused_types() -> QuerySet[QueueSettings, str]:
+    """The types whose queues an operator paused; also for use in another query."""
+    return QueueSettings.objects.filter(is_paused=True).values_list("type", flat=True)
+
+
+def is_queue_paused(task_type: str) -> bool:
+    """Whether an operator paused this queue."""
+    return QueueSettings.objects.filter(pk=task_type, is_paused=True).exists()
+
+
+def minutes_between(start: datetime, end: datetime) -> QuerySet[QueueMinute]:
+    """The samples of these minutes, both included."""
+    return QueueMinute.objects.filter(minute__gte=start, minute__lte=end)
+
+
+def minutes_after(moment: datetime) -> QuerySet[QueueMinute]:
+    """The samples since then, the oldest first."""
+    return QueueMinute.objects.filter(minute__gt=moment).order_by("minute")
+
+
+def has_minute(minute: datetime) -> bool:
+    """Whether a worker sampled this minute."""
+    return QueueMinute.objects.filter(minute=minute).exists()
+
+
+def keep_minutes(rows: Iterable[QueueMinute], oldest: datetime) -> None:
+    """Write the samples of a minute and delete those that are older than `oldest`."""
+    # Two workers may come at once: the row of the first stays.
+    QueueMinute.objects.bulk_create(list(rows), ignore_conflicts=True)
+    QueueMinute.objects.filter(minute__lt=oldest).delete()
