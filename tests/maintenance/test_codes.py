@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from plugspace_queue.broker import task_store
-from plugspace_queue.maintenance.reconcile.findings import MEANINGS
+from plugspace_queue.maintenance.reconcile.findings import KIND_OF
 from tests import contracts
 from tests.maintenance.scene import reconcile
 
@@ -13,8 +13,7 @@ CODES = Path(contracts.__file__).with_name("reconcile_codes.json")
 
 def test_the_codes_of_findings_and_their_scopes_do_not_change():
     codes = {
-        kind.value: {"scope": meaning.scope.value, "at_once": meaning.at_once}
-        for kind, meaning in MEANINGS.items()
+        code: {"scope": kind.scope.value, "at_once": kind.at_once} for code, kind in KIND_OF.items()
     }
 
     assert codes == json.loads(CODES.read_text())

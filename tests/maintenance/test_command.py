@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from plugspace_queue.broker import keys, task_store
-from plugspace_queue.maintenance.reconcile import reading
+from plugspace_queue.maintenance.reconcile.compare import compare_all
 from plugspace_queue.models import Task
 from tests.maintenance.scene import kinds_found, reconcile
 
@@ -99,7 +99,7 @@ def test_without_redis_it_says_so(scene, settings):
 
 def test_inputs_and_results_of_tasks_are_not_read(scene):
     with CaptureQueriesContext(connection) as queries:
-        findings = [f for look in reading.everywhere(timezone.now()) for f in look.findings]
+        findings = [f for look in compare_all(timezone.now()) for f in look.findings]
 
     assert findings == []
     assert not [one["sql"] for one in queries if '"plugspace_queue_task"."input"' in one["sql"]]

@@ -9,10 +9,11 @@ from django.utils import timezone
 from plugspace_queue import publishing, queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import cut_off
+from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.queue_config import mend
-from plugspace_queue.maintenance.reconcile import ended
+from plugspace_queue.maintenance.reconcile import projections
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
 from plugspace_queue.models import Task
@@ -30,11 +31,11 @@ def acme():
 
 def look(since=None):
     """The kinds of what one look finds and repairs."""
-    now = timezone.now()
-    looks = ended.all_between(since or now - ended.LATELY, now, tuple(TaskType))
+    now, errors = timezone.now(), PerServerErrors()
+    looks = projections.compare_ended(since, now, tuple(TaskType), errors)
     found = {finding for findings in looks for finding in findings}
     repair(found, now)
-    return sorted(str(finding.kind) for finding in found)
+    return sorted(finding.code for finding in found)
 
 
 def state_told(redis, task_id):
@@ -83,7 +84,7 @@ def test_what_is_right_is_left_alone_and_what_is_gone_stays_gone(redis):
 
 
 def test_however_much_ended_all_of_it_is_looked_at(redis, monkeypatch):
-    monkeypatch.setattr(ended, "SLICE", 2)
+    monkeypatch.setattr(projections, "SLICE", 2)
     tasks = [queue_manager.add_task(**arguments()) for _ in range(5)]
     workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A shop"})
     names = [keys.task(str(task.pk)) for task in tasks] + [keys.workflow(str(workflow.workflow_id))]
@@ -101,14 +102,14 @@ def test_however_much_ended_all_of_it_is_looked_at(redis, monkeypatch):
 
 
 def test_an_outage_is_looked_back_over_once_redis_answers(redis, settings):
-    patrol = ReconcileRunner()
+    runner = ReconcileRunner()
 
     def go_round(ended_at):
         """One whole round, and the next one may begin at once."""
-        patrol._next_at = 0.0
-        patrol.turn(ended_at)
-        while patrol._round is not None:
-            patrol.turn(ended_at)
+        runner._next_at = 0.0
+        runner.turn(ended_at)
+        while runner._round is not None:
+            runner.turn(ended_at)
 
     before = timezone.now()
     go_round(before)
