@@ -1,4 +1,4 @@
-"""Writes down once a minute how the queues stand; whichever worker comes first does it."""
+"""Stores the state of each queue once a minute; the first worker of the minute does it."""
 
 import statistics
 from collections import defaultdict
@@ -12,8 +12,8 @@ from plugspace_queue.models import QueueMinute, QueueSettings, Task
 
 MINUTE = timedelta(minutes=1)
 KEPT = timedelta(days=2)
-LOOKED_AT = 500
-"""Tasks of a minute whose wait is looked at, whatever their number."""
+WAITS = 500
+"""Tasks of a minute whose wait is read, whatever their number."""
 
 Waits = dict[str, list[int]]
 
@@ -64,7 +64,7 @@ def _waits(start: datetime, end: datetime) -> Waits:
     ended = Task.objects.filter(
         state=State.COMPLETE, completed_at__gte=start, completed_at__lt=end
     ).order_by("-completed_at")
-    newest = list(ended.values_list("pk", flat=True)[:LOOKED_AT])
+    newest = list(ended.values_list("pk", flat=True)[:WAITS])
     rows = Task.objects.filter(pk__in=newest, attempt_count=1, started_at__isnull=False)
     found: Waits = defaultdict(list)
     for kind, started, *reasons in rows.order_by().values_list(

@@ -58,14 +58,14 @@ def test_blocked_running_and_ended_tasks_are_not_published(redis):
 
 def test_old_tasks_come_round_in_slices():
     made = [make_task(type=kind) for kind in ("CODE", "ARCHITECT", "CODE", "EXPORT", "CODE")]
-    rotation = RowCursor()
+    cursor = RowCursor()
 
-    seen = [task.pk for _ in range(4) for task in rotation.next_slice(2)]
+    seen = [task.pk for _ in range(4) for task in cursor.next_slice(2)]
 
     assert set(seen) == {task.pk for task in made}
 
 
-def test_old_unpublished_tasks_are_found_by_the_rotation(redis):
+def test_old_unpublished_tasks_are_found_by_the_cursor(redis):
     now = timezone.now()
     task = make_task()
 

@@ -23,15 +23,15 @@ def blocked_by(parent):
 
 
 def test_blocked_tasks_come_round_in_slices(redis, monkeypatch):
-    monkeypatch.setattr(expiry, "LOOKED_AT", 2)
+    monkeypatch.setattr(expiry, "BLOCKED_BATCH", 2)
     make_organization()
     is_open, complete, failed = (
         make_task(state=state) for state in (State.WAITING, State.COMPLETE, State.FAILED)
     )
     made = [blocked_by(parent) for parent in (is_open, is_open, complete, is_open, failed)]
-    rotation = RowCursor([State.BLOCKED])
+    cursor = RowCursor([State.BLOCKED])
 
-    freed = [expiry.free_blocked(timezone.now(), rotation) for _ in range(3)]
+    freed = [expiry.free_blocked(timezone.now(), cursor) for _ in range(3)]
 
     assert sum(freed) == 2
     states = [queue_manager.get_task(task.pk).state for task in made]
