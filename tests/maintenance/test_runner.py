@@ -1,4 +1,4 @@
-"""The reconciler runs by itself: one worker at a time, and at once after Redis lost its data."""
+"""The reconciler of the workers: one worker at a time, and at once after Redis lost its data."""
 
 import logging
 import threading
@@ -31,7 +31,7 @@ def test_what_is_missing_is_published_within_one_round(scene):
     assert scene.id(0) in scene.line.waits()
 
 
-def test_each_repair_is_counted_by_its_kind(scene):
+def test_each_repair_is_counted_by_its_code(scene):
     runner = ReconcileRunner()
     scene.line.run(task_store.withdraw("code", [scene.id(0)]))
     repaired = metrics.field(metrics.REPAIRED, "unpublished")
@@ -42,7 +42,7 @@ def test_each_repair_is_counted_by_its_kind(scene):
     assert metrics.read()[repaired] == before + 1
 
 
-def test_a_difference_is_repaired_after_a_second_look_and_not_before(scene, settings):
+def test_a_difference_is_repaired_after_a_second_comparison_and_not_before(scene, settings):
     settings.PLUGSPACE_QUEUE = {"LEASE": 600}
     runner = ReconcileRunner()
     scene.redis.delete(keys.active("code"))
@@ -56,7 +56,7 @@ def test_a_difference_is_repaired_after_a_second_look_and_not_before(scene, sett
     assert scene.line.runs() == [str(scene.running.pk)]
 
 
-def test_what_heals_before_the_second_look_is_left_alone(scene, settings):
+def test_a_difference_that_ends_before_the_second_comparison_is_not_repaired(scene, settings):
     settings.PLUGSPACE_QUEUE = {"LEASE": 600}
     runner = ReconcileRunner()
     scene.redis.delete(keys.active("code"))
@@ -71,7 +71,7 @@ def test_what_heals_before_the_second_look_is_left_alone(scene, settings):
     assert scene.line.runs() == [str(scene.running.pk)]
 
 
-def test_one_worker_goes_round_and_another_when_it_has_ended(scene):
+def test_one_worker_reconciles_and_another_one_after_it_has_ended(scene):
     one, other = ReconcileRunner(), ReconcileRunner()
     turn(one)
     scene.line.run(task_store.withdraw("code", [scene.id(0)]))
@@ -85,13 +85,13 @@ def test_one_worker_goes_round_and_another_when_it_has_ended(scene):
     assert turn(one) == 0
 
 
-def test_the_turn_of_a_worker_that_died_ends_by_itself(scene):
+def test_the_lock_of_a_worker_that_died_expires(scene):
     turn(ReconcileRunner())
 
     assert 0 < scene.redis.pttl(keys.reconciler()) <= 30_000
 
 
-def test_a_loss_begins_a_new_round_at_once(scene):
+def test_a_new_round_begins_at_once_after_redis_lost_its_data(scene):
     runner = ReconcileRunner()
     wait_until(lambda: turn(runner) == 0 and runner._round is None and runner._epochs)
     scene.redis.flushall()

@@ -120,9 +120,13 @@ def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     keys: dict[str, set[str]] = defaultdict(set)
     for finding in findings:
         keys[finding.code].add(finding.key)
+    # Usage is kept elsewhere than the snapshots of the same queue.
+    errors = routing.PerServerErrors()
     for code, names in keys.items():
-        for part in _parts(sorted(names)):
-            _WRITE[code](part, now)
+        with errors.at_one():
+            for part in _parts(sorted(names)):
+                _WRITE[code](part, now)
+    errors.tell()
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
