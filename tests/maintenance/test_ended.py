@@ -13,7 +13,7 @@ from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.queue_config import mend
-from plugspace_queue.maintenance.reconcile import projections
+from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
 from plugspace_queue.models import Task
@@ -32,7 +32,7 @@ def acme():
 def look(since=None):
     """The kinds of what one look finds and repairs."""
     now, errors = timezone.now(), PerServerErrors()
-    looks = projections.compare_ended(since, now, tuple(TaskType), errors)
+    looks = copies.compare_ended(since, now, tuple(TaskType), errors)
     found = {finding for findings in looks for finding in findings}
     repair(found, now)
     return sorted(finding.code for finding in found)
@@ -84,7 +84,7 @@ def test_a_right_copy_is_left_alone_and_a_missing_one_is_not_written(redis):
 
 
 def test_all_that_ended_is_compared_in_slices(redis, monkeypatch):
-    monkeypatch.setattr(projections, "SLICE", 2)
+    monkeypatch.setattr(copies, "SLICE", 2)
     tasks = [queue_manager.add_task(**arguments()) for _ in range(5)]
     workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A shop"})
     names = [keys.task(str(task.pk)) for task in tasks] + [keys.workflow(str(workflow.workflow_id))]

@@ -19,7 +19,7 @@ from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.maintenance import expiry
-from plugspace_queue.maintenance.reconcile import projections
+from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.findings import Finding, FindingScope
 from plugspace_queue.maintenance.relay import RowCursor
 from plugspace_queue.models import Task
@@ -91,10 +91,10 @@ def compare_all(
     """
     errors = routing.PerServerErrors()
     with errors.at_one():
-        for found in projections.compare_ended(ended_since, now, kinds, errors):
+        for found in copies.compare_ended(ended_since, now, kinds, errors):
             yield Comparison(found)
     with errors.at_one():
-        yield from map(Comparison, projections.compare_all_organizations(now))
+        yield from map(Comparison, copies.compare_all_organizations(now))
     for kind in kinds:
         with errors.at_one():
             yield from _compare_in_full(kind, errors)
@@ -127,12 +127,12 @@ def _compare_scope(
         case FindingScope.QUEUE:
             return _compare_queue(TaskType(queue))
         case FindingScope.ORGANIZATION:
-            return projections.compare_organizations(names, now)
+            return copies.compare_organizations(names, now)
         case FindingScope.WORKFLOW:
             ids = [uuid.UUID(name) for name in names]
-            return projections.compare_workflows(ids) + projections.missing_workflows(ids)
+            return copies.compare_workflows(ids) + copies.missing_workflows(ids)
         case FindingScope.ENDED:
-            return projections.compare_snapshots_of(names)
+            return copies.compare_snapshots_of(names)
 
 
 def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterator[Comparison]:
@@ -143,7 +143,7 @@ def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterato
     for rows in RowCursor(OPEN, [kind]).turn(SLICE):
         compared = compare_tasks(kind, [str(row.pk) for row in rows])
         with errors.at_one():
-            compared.findings += projections.missing_workflows(compared.workflow_ids)
+            compared.findings += copies.missing_workflows(compared.workflow_ids)
         yield compared
     yield from _compare_strangers(kind)
     queue = kind.queue_name
@@ -166,7 +166,7 @@ def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
             compared.workflow_ids |= {row.workflow_id} if row.workflow_id else set()
             if Holds.SNAPSHOT in state.holds and row.type == kind:
                 copied.append(row)
-    garbled = projections.garbled(kind, [(r.pk, r.organization_id) for r in copied])
+    garbled = copies.garbled(kind, [(r.pk, r.organization_id) for r in copied])
     compared.findings += [Finding("snapshot_garbled", kind.value, str(pk)) for pk in garbled]
     return compared
 
@@ -301,7 +301,7 @@ def _compare_queue(kind: TaskType) -> list[Finding]:
     """All structures but the lanes, and the settings. Raises Unavailable."""
     return _keys_of_wrong_type(kind) or [
         *_compare_structures(kind),
-        *projections.compare_settings(kind),
+        *copies.compare_settings(kind),
     ]
 
 

@@ -18,7 +18,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.maintenance import expiry, queue_config, rescue
-from plugspace_queue.maintenance.reconcile import projections
+from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.findings import KINDS, Finding
 from plugspace_queue.models import Task
 
@@ -111,9 +111,9 @@ def _publish(queue: str, findings: Sequence[Finding], now: datetime) -> None:
 def _rewrite_settings(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     codes = {finding.code for finding in findings}
     if codes - {"lifetime_differs"}:
-        projections.write_settings(TaskType(queue))
+        copies.write_settings(TaskType(queue))
     if "lifetime_differs" in codes:
-        projections.write_lifetime(TaskType(queue))
+        copies.write_lifetime(TaskType(queue))
 
 
 def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:
@@ -159,12 +159,12 @@ _REPAIRS: dict[str, Repair] = {
 }
 
 _WRITE: dict[str, Callable[[Sequence[str], datetime], None]] = {
-    "snapshot_missing": projections.write_snapshots,
-    "snapshot_garbled": projections.write_snapshots,
-    "usage_differs": projections.write_usage,
-    "tier_differs": projections.write_tiers,
-    "newest_missing": projections.write_newest,
-    "workflow_missing": projections.write_workflows,
-    "workflow_differs": projections.write_workflows,
-    "snapshot_differs": projections.write_ended,
+    "snapshot_missing": copies.write_snapshots,
+    "snapshot_garbled": copies.write_snapshots,
+    "usage_differs": copies.write_usage,
+    "tier_differs": copies.write_tiers,
+    "newest_missing": copies.write_newest,
+    "workflow_missing": copies.write_workflows,
+    "workflow_differs": copies.write_workflows,
+    "snapshot_differs": copies.write_ended,
 }
