@@ -1,28 +1,64 @@
-"""Looks at a queue in full and puts its structures right: one function a script, typed in and out.
+"""What the reconciler reads from Redis and writes to it: a queue in full, and copies of rows.
 
-All of it is bounded: as many ids or entries as are given, or as many as there are slots.
+All of it is bounded: as many ids, keys or entries as are given, or as many as there are slots.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any, Literal
 
 from redis import Redis
+from redis.exceptions import LockError
+from redis.lock import Lock
 from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import guarded
 from plugspace_queue.broker.scripts import Arg, Call, name_of, on_queue, raw
-
-Disagreement = Literal["active", "lease", "record", "line", "count"]
-LaneWord = Literal["strange", "empty", "both", "off", "held", "strays"]
+from plugspace_queue.conf import get_settings
 
 MOST_IDS = 50
 """Ids of one call of `audit`: some milliseconds of the server at the most."""
 
 MOST_ENTRIES = 1000
 """Entries of lanes, and members of other structures, in one call."""
+
+QUEUE_KEYS = {
+    keys.queue: "zset",
+    keys.wait: "list",
+    keys.active: "list",
+    keys.idx: "hash",
+    keys.own: "hash",
+    keys.lease: "zset",
+    keys.meta: "hash",
+    keys.marker: "zset",
+    keys.limiter: "list",
+    keys.running: "hash",
+    keys.parked: "zset",
+    keys.virtual_time: "hash",
+    keys.workers: "zset",
+    keys.slots: "hash",
+}
+"""The keys of a queue that scripts work on, and their types."""
+
+RQ_KEYS = {
+    "queue": "list",
+    "scheduled": "zset",
+    "wip": "zset",
+    "finished": "zset",
+    "failed": "zset",
+    "canceled": "zset",
+}
+"""The same of those that are RQ's."""
+
+SHARED_KEYS = {keys.paused_organizations: "set", keys.events: "stream"}
+"""The same of those that all queues of a server have in common."""
+
+GATES = ("paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted", "version")
+"""Fields of a queue's settings, in the order of the configure script."""
 
 
 class Holds(IntFlag):
@@ -38,9 +74,6 @@ class Holds(IntFlag):
     INBOX = 64
     JOB = 128
     SNAPSHOT = 256
-
-
-LINE = Holds.IDX | Holds.WAIT | Holds.LANE | Holds.SERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +93,13 @@ class RedisTaskState:
 
 
 @dataclass(frozen=True, slots=True)
-class QueueAudit:
-    """What a queue's structures say against each other."""
-
-    waiting: int
-    indexed: int
-    disagreements: list[tuple[Disagreement, str]]
-    """What disagrees about running attempts, and the id, RQ's member or the organization."""
-
-
-@dataclass(frozen=True, slots=True)
 class LanesAudit:
-    """How far a look at lanes came, and what it found."""
+    """How far a comparison of lanes came, and what it found."""
 
     done: int
     offset: int
-    findings: list[tuple[LaneWord, str]]
+    findings: list[tuple[str, str]]
+    """Codes and lanes."""
 
 
 def audit(queue: str, ids: Sequence[str]) -> Call[list[RedisTaskState]]:
@@ -91,11 +115,9 @@ def audit(queue: str, ids: Sequence[str]) -> Call[list[RedisTaskState]]:
     return _call("audit", queue, ids, parse)
 
 
-def audit_queue(queue: str) -> Call[QueueAudit]:
-    """Compare the sizes of wait and idx, and all about running attempts."""
-    return _call(
-        "audit_queue", queue, [], lambda reply: QueueAudit(reply[0], reply[1], _pairs(reply[2]))
-    )
+def audit_queue(queue: str) -> Call[list[tuple[str, str]]]:
+    """Compare wait with idx, and all about running attempts; codes, and what each is about."""
+    return _call("audit_queue", queue, [], _pairs)
 
 
 def audit_lanes(queue: str, lanes: Sequence[str], offset: int = 0) -> Call[LanesAudit]:
@@ -109,19 +131,15 @@ def audit_lanes(queue: str, lanes: Sequence[str], offset: int = 0) -> Call[Lanes
     )
 
 
-def mend_running(queue: str, lease_ms: int) -> Call[int]:
-    """Make active, leases, RQ's records and counts what `own` says."""
-    return _call("mend_running", queue, [lease_ms], int)
+def rebuild(
+    queue: str, lease_ms: int, *, wait: bool = False, lanes: Sequence[str] = ()
+) -> Call[int]:
+    """Write anew from idx and own: these lanes, or without any all about running attempts.
 
-
-def mend_wait(queue: str) -> Call[int]:
-    """Write `wait` anew from what idx knows. Takes as long as there are waiting tasks."""
-    return _call("mend_wait", queue, [], int)
-
-
-def mend_lanes(queue: str, lanes: Sequence[str]) -> Call[int]:
-    """Write lanes anew from what idx knows, and put them into the order."""
-    return _call("mend_lanes", queue, lanes, int)
+    With `wait` that too; it takes as long as there are waiting tasks, a lane as long as it is.
+    """
+    args: list[Arg] = [lease_ms, int(wait), *lanes]
+    return _call("rebuild", queue, args, int)
 
 
 def known_ids(connection: Redis, queue: str) -> Iterator[list[str]]:
@@ -165,3 +183,117 @@ def _call(name: str, queue: str, args: Sequence[Arg], parse: Any) -> Call[Any]:
 def _pairs(flat: list[Any]) -> list[Any]:
     words = [name_of(value) for value in flat]
     return list(zip(words[::2], words[1::2], strict=True))
+
+
+@guarded
+def texts(connection: Redis, names: Sequence[str]) -> list[str | None]:
+    """The strings under these keys, whatever they hold. Raises Unavailable."""
+    found: Any = connection.mget(names) if names else []
+    return [None if value is None else value.decode(errors="replace") for value in found]
+
+
+@guarded
+def missing(connection: Redis, names: Sequence[str]) -> list[str]:
+    """Those of these keys that do not exist. Raises Unavailable."""
+    with connection.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.exists(name)
+        return [name for name, there in zip(names, pipe.execute(), strict=True) if not there]
+
+
+@guarded
+def delete(connection: Redis, names: Sequence[str]) -> None:
+    """Delete what is about to be written again. Raises Unavailable."""
+    if names:
+        connection.delete(*names)
+
+
+@guarded
+def keys_of_wrong_type(connection: Redis, queue: str) -> list[tuple[str, str, str]]:
+    """Keys of the queue that are of a wrong type: name, type, the right one. Raises Unavailable."""
+    wanted = {key(queue): kind for key, kind in QUEUE_KEYS.items()}
+    wanted |= {keys.finished_tags(queue, band): "zset" for band in range(4)}
+    wanted |= {f"{RQ_KEY_PREFIX}:{word}:{queue}": kind for word, kind in RQ_KEYS.items()}
+    wanted |= {key(): kind for key, kind in SHARED_KEYS.items()}
+    with connection.pipeline(transaction=False) as pipe:
+        for name in wanted:
+            pipe.type(name)
+        found = [kind.decode() for kind in pipe.execute()]
+    pairs = zip(wanted.items(), found, strict=True)
+    return [(name, has, kind) for (name, kind), has in pairs if has not in ("none", kind)]
+
+
+@guarded
+def delete_fields(connection: Redis, queue: str, *names: str) -> None:
+    """Delete fields of a queue's settings that are about to be written again."""
+    connection.hdel(keys.meta(queue), *names)
+
+
+@guarded
+def gates(connection: Redis, queue: str) -> tuple[str, ...]:
+    """The settings in force, in the order of GATES; "" for one that is missing."""
+    found: Any = connection.hmget(keys.meta(queue), GATES)
+    return tuple("" if value is None else value.decode(errors="replace") for value in found)
+
+
+@guarded
+def lifetime(connection: Redis, queue: str) -> tuple[int, int, int]:
+    """What ended there complete and failed, and how many run now. Raises Unavailable."""
+    with connection.pipeline(transaction=True) as pipe:
+        pipe.hmget(keys.meta(queue), ("completed", "failed"))
+        pipe.hlen(keys.own(queue))
+        (completed, failed), running = pipe.execute()
+    return _number(completed), _number(failed), running
+
+
+def _number(value: bytes | None) -> int:
+    """A count; what is no number counts as none."""
+    text = (value or b"").decode(errors="replace")
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
+
+
+@guarded
+def add_lifetime(connection: Redis, queue: str, completed: int, failed: int) -> None:
+    """Count what was not counted there. Raises Unavailable."""
+    names = ("completed", "failed")
+    found: Any = connection.hmget(keys.meta(queue), names)
+    with connection.pipeline(transaction=True) as pipe:
+        for name, value in zip(names, found, strict=True):
+            if value is not None and str(_number(value)).encode() != value:
+                pipe.hdel(keys.meta(queue), name)
+        pipe.hincrby(keys.meta(queue), "completed", completed)
+        pipe.hincrby(keys.meta(queue), "failed", failed)
+        pipe.execute()
+
+
+@guarded
+def write_newest(connection: Redis, organization_id: str, created_ms: Mapping[str, int]) -> None:
+    """The newest tasks of an organization: id → when it was made. Raises Unavailable."""
+    name = keys.organization_tasks(organization_id)
+    with connection.pipeline(transaction=True) as pipe:
+        pipe.zadd(name, dict(created_ms))
+        pipe.zremrangebyrank(name, 0, -get_settings().org_tasks_maxlen - 1)
+        pipe.execute()
+
+
+@guarded
+def hold_lock(connection: Redis, key: str, token: str, ttl: float) -> bool:
+    """Take a lock, or keep it for `ttl` seconds more; False when another token holds it."""
+    lock = _lock(connection, key, token, ttl)
+    try:
+        return lock.reacquire()
+    except LockError:
+        return bool(lock.acquire(blocking=False, token=token))
+
+
+@guarded
+def release_lock(connection: Redis, key: str, token: str) -> None:
+    """Let others take the lock, if this token holds it. Raises Unavailable."""
+    with contextlib.suppress(LockError):
+        _lock(connection, key, token).release()
+
+
+def _lock(connection: Redis, key: str, token: str, ttl: float | None = None) -> Lock:
+    lock: Lock = connection.lock(key, ttl, thread_local=False)
+    lock.local.token = token.encode()
+    return lock

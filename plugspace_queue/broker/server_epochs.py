@@ -7,6 +7,7 @@ from redis import Redis
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import guarded, is_spoiled
+from plugspace_queue.broker.scripts import name_of
 
 
 @guarded
@@ -38,11 +39,11 @@ def set_epoch(connection: Redis, moment: str) -> None:
 def epoch(connection: Redis) -> str | None:
     """What this server was marked with; another one after a loss. Raises Unavailable."""
     found: Any = connection.get(keys.epoch())
-    return None if found is None else found.decode()
+    return None if found is None else found.decode(errors="replace")
 
 
 @guarded
 def paused_organizations(connection: Redis) -> set[str]:
-    """The organizations this server holds. Raises Unavailable."""
+    """The organizations this server holds, in the form of `name_of`. Raises Unavailable."""
     members: Any = connection.smembers(keys.paused_organizations())
-    return {member.decode() for member in members}
+    return {name_of(member) for member in members}

@@ -167,7 +167,7 @@ def configure(
 
 def pause_organization(queue: str, organization_id: str, paused: bool) -> Call[None]:
     """Hold an organization's tasks, or let them go on; call it for each queue."""
-    return _call("pause_organization", queue, [organization_id, int(paused)], _nothing)
+    return _call("pause_organization", queue, [raw(organization_id), int(paused)], _nothing)
 
 
 def counts(queue: str) -> Call[Counts]:

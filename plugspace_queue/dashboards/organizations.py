@@ -31,7 +31,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedisTaskState:
+class OrganizationStatus:
     """An organization now."""
 
     plan: Plan
@@ -44,7 +44,7 @@ class RedisTaskState:
     at: datetime
 
 
-def standing(organization: Organization, now: datetime | None = None) -> RedisTaskState:
+def standing(organization: Organization, now: datetime | None = None) -> OrganizationStatus:
     """How an organization stands; two queries and one look at Redis."""
     now = now or timezone.now()
     month = month_of(now)
@@ -52,7 +52,7 @@ def standing(organization: Organization, now: datetime | None = None) -> RedisTa
     used = tenancy_queries.usage_of_month(organization, month)
     requests, reset = server.request_window(organization.pk) or (None, 0)
     newest = task_queries.tasks_of_organization(organization.pk).newest_first()
-    return RedisTaskState(
+    return OrganizationStatus(
         plan=plan,
         shares=[_share(kind, used.get(kind, 0), plan.quota(kind)) for kind in TaskType],
         renewed_at=end_of_month(month),

@@ -1,6 +1,6 @@
-"""What rows ask for and nobody has done: tasks that expired, are to be cancelled, or hang.
+"""Ends what expired, finishes cancellations, settles blocked tasks, refunds what is owed.
 
-Every worker sweeps every few seconds; doing it twice does no harm.
+Every worker calls this every few seconds; calling it twice does no harm.
 """
 
 import uuid
@@ -23,10 +23,10 @@ from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 
 BATCH = 500
-"""Most tasks of one sweep of one queue; the next sweep takes the rest."""
+"""Most tasks of one queue in one call; the next call takes the rest."""
 
-LOOKED_AT = 5000
-"""Blocked tasks of one look: mostly there is nothing to find among very many."""
+BLOCKED_BATCH = 5000
+"""Blocked tasks of one call: mostly none of very many has to be settled."""
 
 STARTABLE = sorted(lifecycle.STARTABLE)
 
@@ -59,16 +59,16 @@ def finish_cancels(now: datetime) -> int:
     return _end_waiting(rows, cancel)
 
 
-def free_blocked(now: datetime, rotation: RowCursor = _blocked) -> int:
-    """Settle blocked tasks whose parents have ended without telling them; how many.
+def free_blocked(now: datetime, cursor: RowCursor = _blocked) -> int:
+    """Settle blocked tasks whose parents ended without settling them; how many.
 
-    It looks at a slice of them, the next time at the next one.
+    One call reads a slice of them, the next call the next slice.
     """
-    looked_at = [row.pk for row in rotation.next_slice(LOOKED_AT)]
-    if not looked_at:
+    task_ids = [row.pk for row in cursor.next_slice(BLOCKED_BATCH)]
+    if not task_ids:
         return 0
     with lock_timeout():
-        return settle_blocked(looked_at, now)
+        return settle_blocked(task_ids, now)
 
 
 def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
@@ -111,11 +111,11 @@ def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:
 
 
 def _end_waiting(rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
-    others, ended = routing.PerServerErrors(), 0
+    errors, ended = routing.PerServerErrors(), 0
     for kind in TaskType:
-        with others.at_one():
+        with errors.at_one():
             ended += _end_in_queue(kind, rows.filter(type=kind), end)
-    others.tell()
+    errors.tell()
     return ended
 
 
@@ -123,7 +123,7 @@ def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bo
     tasks = list(rows.filter(state__in=STARTABLE)[:BATCH])
     if not tasks:
         return 0
-    # Leaving the line wins in Redis before it is written: what runs by now is not ended here.
+    # Redis decides first: a task that runs by now cannot be withdrawn, and is not ended here.
     withdrawal = task_store.withdraw(kind.queue_name, [str(task.pk) for task in tasks])
     (places,) = scripts.run(client(kind.queue_name), [withdrawal])
     pairs = zip(tasks, places, strict=True)
@@ -131,10 +131,10 @@ def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bo
 
 
 def _end_each(tasks: Sequence[Task], end: Callable[[Task], bool]) -> int:
-    """End these; of an organization whose rows somebody holds, the next sweep ends the rest."""
-    ended, held = 0, set[str]()
+    """End these; the next call ends the rest of an organization whose rows are locked."""
+    ended, locked = 0, set[str]()
     for task in tasks:
-        if task.organization_id in held:
+        if task.organization_id in locked:
             continue
         try:
             with lock_timeout():
@@ -142,5 +142,5 @@ def _end_each(tasks: Sequence[Task], end: Callable[[Task], bool]) -> int:
         except OperationalError as error:
             if not is_locked(error):
                 raise
-            held.add(task.organization_id)
+            locked.add(task.organization_id)
     return ended

@@ -1,6 +1,6 @@
-"""Gates that an outage kept from Redis, or that Redis lost, are written again.
+"""Writes limits and pauses to Redis again: an outage may have kept them out, or Redis lost them.
 
-Rows are the truth about pauses and limits; every worker calls it every few seconds.
+Rows are the truth about both; every worker calls this every few seconds.
 """
 
 from collections import defaultdict
@@ -19,25 +19,25 @@ _turns = cycle(TaskType)
 def mend(now: datetime) -> bool:
     """Write the gates of one queue, in turn, or of all whose server lost its data; True then.
 
-    Raises Unavailable when a server is away, after the others were mended.
+    Raises Unavailable when a server is away, after those of the others were written.
     """
-    others = routing.PerServerErrors()
-    is_lost = mend_each(now, others)
-    others.tell()
+    errors = routing.PerServerErrors()
+    is_lost = mend_each(now, errors)
+    errors.tell()
     return is_lost
 
 
-def mend_each(now: datetime, others: routing.PerServerErrors) -> bool:
-    """The same; what is away is told by `others`."""
+def mend_each(now: datetime, errors: routing.PerServerErrors) -> bool:
+    """The same; `errors` collects what is away."""
     turn, is_lost = next(_turns), False
     for server, kinds in _servers().items():
-        with others.at_one():
+        with errors.at_one():
             lost = _lost(server, kinds)
             for kind in lost or ({turn} & set(kinds)):
-                # One whose data is damaged holds up no other.
-                with others.at_one():
+                # A queue whose data is damaged does not stop the others.
+                with errors.at_one():
                     write(kind)
-            # Marked only now: who comes in between writes the same once more.
+            # Marked last: a worker that comes in between writes the same once more.
             if lost:
                 server_epochs.set_epoch(server, now.isoformat())
                 is_lost = True
@@ -46,11 +46,11 @@ def mend_each(now: datetime, others: routing.PerServerErrors) -> bool:
 
 def write(kind: TaskType) -> None:
     """Write the gates of one queue and all pauses, as the rows say. Raises Unavailable."""
-    # Redis first: what is held there was committed before, so the rows read later know of it.
+    # Redis first: a pause there was committed before, so the rows, read later, have it.
     held = server_epochs.paused_organizations(client(kind.queue_name))
     wanted = paused_by_rows()
     pauses = {organization_id: organization_id in wanted for organization_id in held | wanted}
-    # The queue itself last: nothing is granted before that.
+    # The gates of the queue last: nothing is granted before them.
     calls = [*projections.pauses_in(kind, pauses), projections.gates_of(kind)]
     routing.ask_all(calls, kind.queue_name)
 

@@ -1,6 +1,6 @@
-"""Publishes what a commit left unpublished: rows that wait and that Redis does not know.
+"""Publishes rows that wait and that Redis does not know: a commit left them unpublished.
 
-Every worker calls it every few seconds; all of it may be done twice.
+Every worker calls this every few seconds; calling it twice does no harm.
 """
 
 import threading
@@ -20,23 +20,23 @@ from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import tasks as publishing
 
 SLICE = 1000
-"""Rows looked at per call, the newest minute and the rotation together."""
+"""Rows of one call, those of the newest minute and of the cursor together."""
 
 NEWEST = timedelta(minutes=1)
 
 WHOLE = 100
-"""Rows read whole at once: only those that are missing, inputs and all."""
+"""Rows read with their inputs at once: only those that Redis does not know."""
 
 
-class Row(NamedTuple):
-    """A row as far as it is looked at: what is in it may be large."""
+class TaskRef(NamedTuple):
+    """What is read of each row: its inputs may be large."""
 
     pk: uuid.UUID
     type: str
 
 
 class RowCursor:
-    """Walks all rows of some states in slices, range by range, and begins again at the end."""
+    """Reads all rows of some states in slices, range by range, and starts over at the end."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class RowCursor:
         self._range = 0
         self._after: uuid.UUID | None = None
 
-    def next_slice(self, size: int) -> list[Row]:
-        """At most `size` further rows; one turn over all ranges at most."""
-        found: list[Row] = []
+    def next_slice(self, size: int) -> list[TaskRef]:
+        """At most `size` further rows; reads each range once at most."""
+        found: list[TaskRef] = []
         with self._lock:
             for _ in self._ranges:
                 found += self._of_range(size - len(found))
@@ -60,8 +60,8 @@ class RowCursor:
                 self._range, self._after = (self._range + 1) % len(self._ranges), None
         return found
 
-    def turn(self, size: int) -> Iterator[list[Row]]:
-        """One whole turn over all rows, from the first one on, in slices."""
+    def turn(self, size: int) -> Iterator[list[TaskRef]]:
+        """All rows once, from the first one on, in slices."""
         with self._lock:
             for at in range(len(self._ranges)):
                 self._range, self._after = at, None
@@ -69,38 +69,38 @@ class RowCursor:
                     yield rows
             self._range, self._after = 0, None
 
-    def _of_range(self, size: int) -> list[Row]:
+    def _of_range(self, size: int) -> list[TaskRef]:
         state, kind = self._ranges[self._range]
-        found = _looked_at(task_queries.rows_of_range(state, kind, self._after)[:size])
+        found = _refs(task_queries.rows_of_range(state, kind, self._after)[:size])
         if found:
             self._after = found[-1].pk
         return found
 
 
-_rotation = RowCursor()
+_cursor = RowCursor()
 
 
 def relay(
     now: datetime,
-    rotation: RowCursor = _rotation,
+    cursor: RowCursor = _cursor,
     goes_on: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Mend gates, publish a slice of unpublished tasks, newest minute first; how many were missing.
+    """Write gates, publish a slice of unpublished tasks, newest minute first; how many.
 
-    After Redis lost its data everything is published, as long as `goes_on()`. Raises Unavailable
-    when a server is away, after the queues of the others were served.
+    After Redis lost its data all rows are published, as long as `goes_on()`. Raises Unavailable
+    when a server is away, after the queues of the others were published.
     """
-    others = routing.PerServerErrors()
+    errors = routing.PerServerErrors()
     # Gates first: nothing is published into a queue that should be paused and is not.
-    is_lost = mend_each(now, others)
+    is_lost = mend_each(now, errors)
     newest = _newest(now)
-    published = _publish_missing(newest, others)
-    rest = [rotation.next_slice(SLICE - len(newest))] if not is_lost else RowCursor().turn(SLICE)
+    published = _publish_missing(newest, errors)
+    rest = [cursor.next_slice(SLICE - len(newest))] if not is_lost else RowCursor().turn(SLICE)
     for rows in rest:
-        published += _publish_missing(rows, others)
+        published += _publish_missing(rows, errors)
         if not goes_on():
             break
-    others.tell()
+    errors.tell()
     return published
 
 
@@ -109,30 +109,30 @@ def first_id_of(moment: datetime) -> uuid.UUID:
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
-def _newest(now: datetime) -> list[Row]:
+def _newest(now: datetime) -> list[TaskRef]:
     rows = task_queries.startable_since(first_id_of(now - NEWEST))
-    return _looked_at(rows[: SLICE // 2])
+    return _refs(rows[: SLICE // 2])
 
 
-def _looked_at(rows: QuerySet[Task]) -> list[Row]:
-    return [Row(*values) for values in rows.values_list("pk", "type")]
+def _refs(rows: QuerySet[Task]) -> list[TaskRef]:
+    return [TaskRef(*values) for values in rows.values_list("pk", "type")]
 
 
-def _publish_missing(rows: Sequence[Row], others: routing.PerServerErrors) -> int:
+def _publish_missing(rows: Sequence[TaskRef], errors: routing.PerServerErrors) -> int:
     missing: list[uuid.UUID] = []
     for queue, group in _by_queue(rows):
-        with others.at_one():
+        with errors.at_one():
             missing += _unknown(queue, group)
     published = 0
     for start in range(0, len(missing), WHOLE):
-        # Read only now: meanwhile one may have run to its end.
+        # Read only now: meanwhile one may have ended.
         whole = task_queries.tasks_by_id(missing[start : start + WHOLE]).oldest_first()
-        with others.at_one():
+        with errors.at_one():
             published += publishing.publish(whole)
     return published
 
 
-def _by_queue(rows: Sequence[Row]) -> Iterator[tuple[str, list[uuid.UUID]]]:
+def _by_queue(rows: Sequence[TaskRef]) -> Iterator[tuple[str, list[uuid.UUID]]]:
     for kind in TaskType:
         ids = [row.pk for row in rows if row.type == kind]
         if ids:

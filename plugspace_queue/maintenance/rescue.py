@@ -1,4 +1,4 @@
-"""Tasks whose worker died: taken back once, counted in SQL, by whoever notices first."""
+"""Takes back tasks whose worker died: once each, counted in SQL, by the first to notice."""
 
 import time
 import uuid
@@ -22,7 +22,7 @@ from plugspace_queue.task_log import EndedAttempt
 
 
 def recover_all(reaped: list[Reaped], now: datetime) -> None:
-    """Write down which tasks lost their worker; Redis hears of it after the commit."""
+    """Take back the tasks that Redis took from a dead worker; publish them after the commit."""
     ids = [(parse_id(one.task_id), one.fence) for one in reaped]
     recover_these([(pk, fence) for pk, fence in ids if pk is not None], now)
 
@@ -31,18 +31,18 @@ def recover_these(attempts: Iterable[tuple[uuid.UUID, int]], now: datetime) -> i
     """Take back these attempts (task, fence) if they are still the newest ones; how many."""
     recovered = [pk for pk, fence in attempts if recover(pk, fence, now)]
     if recovered:
-        transaction.on_commit(lambda: _tell(recovered), robust=True)
+        transaction.on_commit(lambda: _publish(recovered), robust=True)
     return len(recovered)
 
 
-def _tell(recovered: Sequence[uuid.UUID]) -> None:
-    """In line again, if they are not, and no snapshot says any more that they run."""
+def _publish(recovered: Sequence[uuid.UUID]) -> None:
+    """Put them in line again, if they are not, with snapshots that no longer say they run."""
     publishing.publish_ids(recovered)
     projections.write_workflows(task_queries.workflow_ids_of(recovered))
 
 
 def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
-    """Take a task back from a worker that died; only if the guard had made it processing."""
+    """Take one attempt back, if it is still the newest one of a processing task."""
     with transaction.atomic():
         task = task_queries.processing_attempt(task_id, fence)
         if task is None:
@@ -57,11 +57,11 @@ def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
         )
         if moved:
             task_queries.keep_attempt(_lost_attempt(task, now))
-            transaction.on_commit(lambda: _tell_lost(task, deaths), robust=True)
+            transaction.on_commit(lambda: _announce_loss(task, deaths), robust=True)
         return moved
 
 
-def _tell_lost(task: Task, deaths: int) -> None:
+def _announce_loss(task: Task, deaths: int) -> None:
     """Log the attempt; the guard of the next worker fails a task that was lost too often."""
     is_last = deaths > get_settings().max_recoveries
     error = TaskError("The worker of this attempt died.", code=WORKER_LOST)
@@ -84,11 +84,11 @@ def _tell_lost(task: Task, deaths: int) -> None:
 
 
 MOST_UNCOUNTED = 10
-"""Leases lost while alone that count nothing: then the child's parent died, not the child."""
+"""Losses of a task that runs in a child of its own that do not count: its parent died."""
 
 
 def _counts(task: Task) -> bool:
-    """A shared process's death counts once; afterwards only the death of the task's own child."""
+    """The death of a shared process counts once, afterwards only that of the task's own child."""
     if task.recovery_count == 0:
         return True
     return task_queries.lost_attempts(task) > MOST_UNCOUNTED
@@ -106,38 +106,39 @@ def _lost_attempt(task: Task, now: datetime) -> Attempt:
     )
 
 
-MOST_LOOKED_AT = 1000
-"""Processing rows of one look; there are never more than slots in the fleet."""
+MOST_PROCESSING = 1000
+"""Processing rows of one call; there are never more than slots of all workers."""
 
 
 class OrphanDetector:
-    """Finds processing rows that Redis knows nothing of: its data went, and their worker too.
+    """Finds processing rows that Redis does not know: it lost its data, and their worker died too.
 
-    A row is taken back when a second look, at least one lease later, sees the same attempt still
-    absent: a worker that lives hears from its tick that the lease is lost and hands it back.
+    A row is taken back when a later call, at least one lease after the first, finds the same
+    attempt still absent: a live worker learns from its tick that the lease is lost, and hands
+    the task back itself.
     """
 
     def __init__(self) -> None:
         self._seen: dict[tuple[uuid.UUID, int], float] = {}
 
     def look(self, now: datetime) -> int:
-        """One look over all processing rows; how many were taken back. Raises Unavailable."""
-        others, absent = routing.PerServerErrors(), list[tuple[uuid.UUID, int]]()
+        """Check all processing rows; how many were taken back. Raises Unavailable."""
+        errors, absent = routing.PerServerErrors(), list[tuple[uuid.UUID, int]]()
         for kind in TaskType:
-            with others.at_one():
+            with errors.at_one():
                 absent += _absent(kind)
         moment = time.monotonic()
         self._seen = {key: self._seen.get(key, moment) for key in absent}
-        ripe = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
-        recovered = recover_these(ripe, now)
-        others.tell()
+        due = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
+        recovered = recover_these(due, now)
+        errors.tell()
         return recovered
 
 
 def _absent(kind: TaskType) -> list[tuple[uuid.UUID, int]]:
     rows = task_queries.processing_of(kind)
     running: Sequence[tuple[uuid.UUID, int]] = list(
-        rows.values_list("pk", "fence")[:MOST_LOOKED_AT]
+        rows.values_list("pk", "fence")[:MOST_PROCESSING]
     )
     if not running:
         return []

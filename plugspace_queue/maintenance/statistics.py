@@ -1,4 +1,4 @@
-"""Writes down once a minute how the queues stand; whichever worker comes first does it."""
+"""Stores the state of each queue once a minute; the first worker of the minute does it."""
 
 import statistics
 from collections import defaultdict
@@ -10,8 +10,8 @@ from plugspace_queue.models import QueueMinute, QueueSettings, task_queries, ten
 
 MINUTE = timedelta(minutes=1)
 KEPT = timedelta(days=2)
-LOOKED_AT = 500
-"""Tasks of a minute whose wait is looked at, whatever their number."""
+WAITS = 500
+"""Tasks of a minute whose wait is read, whatever their number."""
 
 Waits = dict[str, list[int]]
 
@@ -58,7 +58,7 @@ def _waits(start: datetime, end: datetime) -> Waits:
     minute by index and no more.
     """
     ended = task_queries.ended_within(State.COMPLETE, start, end)
-    newest = list(ended.values_list("pk", flat=True)[:LOOKED_AT])
+    newest = list(ended.values_list("pk", flat=True)[:WAITS])
     found: Waits = defaultdict(list)
     for kind, started, *reasons in task_queries.waits_of(newest):
         due = max(moment for moment in reasons if moment is not None)

@@ -1,7 +1,7 @@
 """Copies of rows in Redis: tiers of organizations, gates of queues, workflows.
 
 Written after the commit that changed the row. Gates that an outage lost are written again by
-`mending`, the other copies by `reconciling`.
+`maintenance.queue_config`, the other copies by `maintenance.reconcile`.
 """
 
 import json

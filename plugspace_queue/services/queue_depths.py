@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from plugspace_queue.broker import keys, lanes, projections, routing
+from plugspace_queue.broker import audit, keys, lanes, routing
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.lanes import Holding, Line
 from plugspace_queue.domain.enums import TaskType
@@ -60,7 +60,7 @@ def _by_tier(holding: Holding, tiers: Mapping[str, str]) -> Counter[str]:
 
 def _tiers(organization_ids: Collection[str], slugs: Collection[str]) -> dict[str, str]:
     """From the mirror, which the reconciler holds to the rows."""
-    told = projections.texts(client(), [keys.organization_tier(name) for name in organization_ids])
+    told = audit.texts(client(), [keys.organization_tier(name) for name in organization_ids])
     shown: dict[str | None, str] = {**{slug: slug for slug in slugs}, "": NONE}
     return {
         name: shown.get(text, OTHERS) for name, text in zip(organization_ids, told, strict=True)

@@ -20,7 +20,6 @@ from plugspace_queue.broker import (
     inspection,
     keys,
     lanes,
-    locks,
     presence,
     queue_state,
     scripts,
@@ -257,8 +256,8 @@ def test_every_script_opens_with_its_flags_and_tells_its_arguments() -> None:
         "empty",
         "heartbeat",
     }
-    allowed |= {"configure", "pause_organization", "mend_lanes", "mend_running", "mend_wait"}
-    rooms = (task_store, exports, audit, lanes, locks, presence, inspection, queue_state)
+    allowed |= {"configure", "pause_organization", "rebuild"}
+    rooms = (task_store, exports, audit, lanes, presence, inspection, queue_state)
     wrappers = {name for room in rooms for name in dir(room)}
 
     assert set(_files()) <= wrappers

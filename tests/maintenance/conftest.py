@@ -7,6 +7,7 @@ import pytest
 
 from plugspace_queue.limits import policies
 from tests.maintenance.scene import Scene
+from tests.services.conftest import fresh_reads, redis_away  # noqa: F401
 from tests.worker.conftest import acme, crew, processors  # noqa: F401
 
 

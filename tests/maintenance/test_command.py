@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from plugspace_queue.broker import keys, task_store
-from plugspace_queue.maintenance.reconcile import reading
+from plugspace_queue.maintenance.reconcile.compare import compare_all
 from plugspace_queue.models import Task
 from tests.maintenance.scene import kinds_found, reconcile
 
@@ -20,7 +20,7 @@ def typed(*words: str) -> str:
     return out.getvalue()
 
 
-def test_every_task_of_a_sound_site_is_in_exactly_one_place(scene):
+def test_every_task_is_in_exactly_one_place_when_nothing_is_damaged(scene):
     code, told = reconcile()
 
     assert code == 0
@@ -60,7 +60,7 @@ def test_a_check_changes_nothing(scene):
     assert not scene.redis.exists(keys.organization_tier("acme"))
 
 
-def test_what_heals_within_a_lease_is_no_finding(scene, monkeypatch):
+def test_a_difference_that_ends_within_a_lease_is_no_finding(scene, monkeypatch):
     """As a task whose end is committed and whose settle is under way."""
     Task.objects.filter(pk=scene.running.pk).update(state="waiting")
     scene.line.expire_lease(str(scene.running.pk))
@@ -73,7 +73,7 @@ def test_what_heals_within_a_lease_is_no_finding(scene, monkeypatch):
     assert kinds_found() == set()
 
 
-def test_one_queue_is_looked_at_alone(scene):
+def test_one_queue_is_compared_alone(scene):
     scene.redis.delete(keys.active("code"))
 
     assert kinds_found("--queue", "design") == set()
@@ -87,7 +87,7 @@ def test_check_and_fix_exclude_each_other():
         typed("--check", "--fix")
 
 
-def test_without_redis_it_says_so(scene, settings):
+def test_without_redis_it_fails(scene, settings):
     settings.RQ_QUEUES = {
         name: config | {"UNIX_SOCKET_PATH": "/nowhere/redis.sock"}
         for name, config in settings.RQ_QUEUES.items()
@@ -99,7 +99,7 @@ def test_without_redis_it_says_so(scene, settings):
 
 def test_inputs_and_results_of_tasks_are_not_read(scene):
     with CaptureQueriesContext(connection) as queries:
-        findings = [f for look in reading.everywhere(timezone.now()) for f in look.findings]
+        findings = [f for look in compare_all(timezone.now()) for f in look.findings]
 
     assert findings == []
     assert not [one["sql"] for one in queries if '"plugspace_queue_task"."input"' in one["sql"]]

@@ -7,9 +7,11 @@ import pytest
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
-from plugspace_queue.broker import keys, task_store
+from plugspace_queue.broker import audit, keys, task_store
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
+from plugspace_queue.maintenance.reconcile.findings import Finding
+from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.models import Dependency, MonthlyUsage, QueueSettings, Task
 from tests.broker.tools import entry
 from tests.maintenance.scene import Scene, kinds_found, reconcile
@@ -329,7 +331,7 @@ def test_damage_is_found_repaired_and_gone(scene, damage, kinds):
 
 
 @pytest.mark.parametrize("text", ["not JSON", b"\xff", "[1]", "{}", '{"steps": 7}'])
-def test_a_copy_of_what_ended_that_is_none_is_written_again(scene, text):
+def test_a_copy_of_an_ended_task_that_is_no_copy_is_rewritten(scene, text):
     queue_manager.cancel(scene.delayed.pk)
     queue_manager.cancel_workflow(scene.workflow.workflow_id)
     workflow = f"plugspace:workflow:{scene.workflow.workflow_id}"
@@ -355,7 +357,7 @@ def test_a_garbled_snapshot_is_the_rows_task_again(scene):
         assert (told["id"], told["state"], told["input"]) == (str(row.pk), row.state, row.input)
 
 
-def test_what_a_recovered_task_had_reached_is_shown_no_more(scene):
+def test_the_progress_of_a_lost_attempt_is_removed(scene):
     progress = {"percent": 70.0, "stage": "late"}
     Task.objects.filter(pk=scene.running.pk).update(progress=progress)
     forget_the_attempt(scene)
@@ -365,3 +367,24 @@ def test_what_a_recovered_task_had_reached_is_shown_no_more(scene):
     row = Task.objects.get(pk=scene.running.pk)
     assert (row.state, row.progress) == ("waiting", None)
     assert "progress" not in json.loads(scene.redis.get(f"plugspace:task:{row.pk}"))
+
+
+def test_wait_is_rebuilt_once_for_any_number_of_findings(scene, monkeypatch):
+    calls = []
+    rebuild = audit.rebuild
+    monkeypatch.setattr(audit, "rebuild", lambda *a, **k: calls.append(k) or rebuild(*a, **k))
+    torn = [Finding("torn", "CODE", str(new_id())) for _ in range(250)]
+
+    assert repair([*torn, Finding("wait_differs", "CODE", "code")], timezone.now()) == 251
+
+    assert calls == [{"wait": True}]
+
+
+def test_lanes_are_rebuilt_without_wait(scene, monkeypatch):
+    calls = []
+    rebuild = audit.rebuild
+    monkeypatch.setattr(audit, "rebuild", lambda *a, **k: calls.append(k) or rebuild(*a, **k))
+
+    repair([Finding("lane_off", "CODE", "1:acme")] * 2, timezone.now())
+
+    assert calls == [{"lanes": ["1:acme"]}]

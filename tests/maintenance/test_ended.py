@@ -1,4 +1,4 @@
-"""What Redis says of a task that has ended is put right when its telling was lost."""
+"""A copy of a task that has ended is rewritten when its last write was lost."""
 
 import json
 from datetime import timedelta
@@ -9,10 +9,11 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import cut_off
+from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.queue_config import mend
-from plugspace_queue.maintenance.reconcile import ended
+from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
 from plugspace_queue.models import Task
@@ -31,11 +32,11 @@ def acme():
 
 def look(since=None):
     """The kinds of what one look finds and repairs."""
-    now = timezone.now()
-    looks = ended.all_between(since or now - ended.LATELY, now, tuple(TaskType))
+    now, errors = timezone.now(), PerServerErrors()
+    looks = copies.compare_ended(since, now, tuple(TaskType), errors)
     found = {finding for findings in looks for finding in findings}
     repair(found, now)
-    return sorted(str(finding.kind) for finding in found)
+    return sorted(finding.code for finding in found)
 
 
 def state_told(redis, task_id):
@@ -47,7 +48,7 @@ def steps_told(redis, workflow):
     return [step["state"] for step in steps]
 
 
-def test_a_publish_that_was_overtaken_by_a_cancel_does_not_have_the_last_word(redis):
+def test_a_snapshot_that_a_late_publish_wrote_after_a_cancel_is_rewritten(redis):
     task = queue_manager.add_task(**arguments())
     read = Task.objects.get(pk=task.pk)
     queue_manager.cancel(task.pk)
@@ -60,7 +61,7 @@ def test_a_publish_that_was_overtaken_by_a_cancel_does_not_have_the_last_word(re
     assert redis.ttl(keys.task(str(task.pk))) > 0
 
 
-def test_steps_that_were_cancelled_while_redis_was_away_say_so_when_it_is_back(redis):
+def test_copies_of_steps_cancelled_while_redis_was_away_are_rewritten(redis):
     workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A shop"})
     with cut_off():
         queue_manager.cancel(workflow.task_ids[1])
@@ -72,7 +73,7 @@ def test_steps_that_were_cancelled_while_redis_was_away_say_so_when_it_is_back(r
     assert steps_told(redis, workflow) == ["waiting", "cancelled", "cancelled"]
 
 
-def test_what_is_right_is_left_alone_and_what_is_gone_stays_gone(redis):
+def test_a_right_copy_is_left_alone_and_a_missing_one_is_not_written(redis):
     right, gone = (queue_manager.add_task(**arguments()) for _ in range(2))
     for task in (right, gone):
         queue_manager.cancel(task.pk)
@@ -83,8 +84,8 @@ def test_what_is_right_is_left_alone_and_what_is_gone_stays_gone(redis):
     assert not redis.exists(keys.task(str(gone.pk)))
 
 
-def test_however_much_ended_all_of_it_is_looked_at(redis, monkeypatch):
-    monkeypatch.setattr(ended, "SLICE", 2)
+def test_all_that_ended_is_compared_in_slices(redis, monkeypatch):
+    monkeypatch.setattr(copies, "SLICE", 2)
     tasks = [queue_manager.add_task(**arguments()) for _ in range(5)]
     workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A shop"})
     names = [keys.task(str(task.pk)) for task in tasks] + [keys.workflow(str(workflow.workflow_id))]
@@ -101,15 +102,15 @@ def test_however_much_ended_all_of_it_is_looked_at(redis, monkeypatch):
     assert steps_told(redis, workflow) == ["cancelled"] * 3
 
 
-def test_an_outage_is_looked_back_over_once_redis_answers(redis, settings):
-    patrol = ReconcileRunner()
+def test_a_round_after_an_outage_compares_all_that_ended_since_the_last_one(redis, settings):
+    runner = ReconcileRunner()
 
     def go_round(ended_at):
         """One whole round, and the next one may begin at once."""
-        patrol._next_at = 0.0
-        patrol.turn(ended_at)
-        while patrol._round is not None:
-            patrol.turn(ended_at)
+        runner._next_at = 0.0
+        runner.turn(ended_at)
+        while runner._round is not None:
+            runner.turn(ended_at)
 
     before = timezone.now()
     go_round(before)
@@ -125,7 +126,7 @@ def test_an_outage_is_looked_back_over_once_redis_answers(redis, settings):
     assert steps_told(redis, workflow) == ["waiting", "blocked", "cancelled"]
 
 
-def test_the_command_finds_it_too_and_both_looks_agree(redis, settings):
+def test_the_command_finds_and_repairs_copies_of_what_ended(redis, settings):
     settings.PLUGSPACE_QUEUE = {"LEASE": 0.2}
     workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A shop"})
     with cut_off():

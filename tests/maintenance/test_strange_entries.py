@@ -93,7 +93,7 @@ def test_the_member_that_is_no_lane_is_named(scene: Scene):
     with pytest.raises(SystemExit):
         call_command("queue_reconcile", stdout=out, stderr=io.StringIO())
 
-    assert "in the order, but no lane → taken out of it" in out.getvalue()
+    assert "lane_strange  2: a lane contradicts idx" in out.getvalue()
     assert "nolane" in out.getvalue()
     assert out.getvalue().encode()
 

@@ -19,7 +19,7 @@ local function owners()
     return found
 end
 
--- Calls `found(word, key)` for each disagreement; the key is an id, a member or an organization.
+-- Calls `found(code, key)` for each difference; the key is an id, a member or an organization.
 local function compare_running(found)
     local owned = owners()
     local active = set_of(redis.call("LRANGE", active_key, 0, -1))
@@ -30,21 +30,21 @@ local function compare_running(found)
         local organization = string.sub(owner.lane, 3)
         counted[organization] = (counted[organization] or 0) + 1
         members[owner.member] = true
-        if active[id] ~= 1 then found("active", id) end
-        if not leased[id] then found("lease", id) end
-        if not records[owner.member] then found("record", owner.member) end
+        if active[id] ~= 1 then found("active_differs", id) end
+        if not leased[id] then found("lease_differs", id) end
+        if not records[owner.member] then found("record_differs", owner.member) end
         if redis.call("HEXISTS", idx_key, id) == 1 or redis.call("ZSCORE", delayed_key, id) then
-            found("line", id)
+            found("runs_and_waits", id)
         end
     end
-    for id in pairs(active) do if not owned[id] then found("active", id) end end
-    for id in pairs(leased) do if not owned[id] then found("lease", id) end end
-    for member in pairs(records) do if not members[member] then found("record", member) end end
+    for id in pairs(active) do if not owned[id] then found("active_differs", id) end end
+    for id in pairs(leased) do if not owned[id] then found("lease_differs", id) end end
+    for member in pairs(records) do if not members[member] then found("record_differs", member) end end
     local noted = redis.call("HGETALL", running_key)
     for i = 1, #noted, 2 do
-        if noted[i + 1] ~= tostring(counted[noted[i]]) then found("count", noted[i]) end
+        if noted[i + 1] ~= tostring(counted[noted[i]]) then found("running_count", noted[i]) end
         counted[noted[i]] = nil
     end
-    for organization in pairs(counted) do found("count", organization) end
+    for organization in pairs(counted) do found("running_count", organization) end
     return owned
 end

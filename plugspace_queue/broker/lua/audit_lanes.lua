@@ -5,9 +5,10 @@ ARGV[4]  most            entries looked at in this call
 ARGV[5]  offset          in the first lane
 ARGV[6]  and on          lanes
 
-Returns  {lanes done, offset in the one after them, findings (word, lane in a row)}; words: strange
-         (in order, but no lane), empty (in order, without tasks), both (on the ring and parked), off (neither), held (parked although
-         nothing holds it), strays (an entry that idx knows elsewhere, not at all, or twice)
+Returns  {lanes done, offset in the one after them, findings (code, lane in a row)}; codes:
+         lane_strange (in order, but no lane), lane_empty (in order, without tasks), lane_doubled
+         (on the ring and parked), lane_off (neither), lane_held (parked although nothing holds
+         it), lane_strays (an entry that idx knows elsewhere, not at all, or twice)
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -16,8 +17,8 @@ local room = tonumber(ARGV[4])
 local offset = tonumber(ARGV[5])
 
 local findings = {}
-local function found(word, lane)
-    findings[#findings + 1] = word
+local function found(code, lane)
+    findings[#findings + 1] = code
     findings[#findings + 1] = lane
 end
 
@@ -25,15 +26,15 @@ local function look_at_place(lane, length)
     local on_ring = redis.call("ZSCORE", ring_key, lane)
     local parked = redis.call("ZSCORE", parked_key, lane)
     local organization = organization_of(lane)
-    if not is_lane(lane) then return found("strange", lane) end
+    if not is_lane(lane) then return found("lane_strange", lane) end
     if length == 0 then
-        if on_ring or parked then found("empty", lane) end
+        if on_ring or parked then found("lane_empty", lane) end
     elseif on_ring and parked then
-        found("both", lane)
+        found("lane_doubled", lane)
     elseif not on_ring and not parked then
-        found("off", lane)
+        found("lane_off", lane)
     elseif parked and not is_held(organization) then
-        found("held", lane)
+        found("lane_held", lane)
     end
 end
 
@@ -54,7 +55,7 @@ for i = 6, #ARGV do
     local length = redis.call("LLEN", lane_key(lane))
     if offset == 0 then look_at_place(lane, length) end
     local ids = redis.call("LRANGE", lane_key(lane), offset, offset + room - 1)
-    if has_strays(lane, ids) then found("strays", lane) end
+    if has_strays(lane, ids) then found("lane_strays", lane) end
     room = room - #ids - 1
     offset = offset + #ids
     if offset < length then break end

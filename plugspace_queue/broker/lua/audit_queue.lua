@@ -1,14 +1,23 @@
 --[[
 audit_queue: what a queue's structures say against each other; nothing is changed.
 
-Returns  {length of wait, size of idx, disagreements about running attempts (word, key in a row)};
-         words: active, lease, record (RQ's), line (runs and waits), count (of an organization)
+Returns  findings (code, key in a row): active_differs, lease_differs, record_differs (RQ's),
+         runs_and_waits, running_count (of an organization); wait_differs and fence_strange, with
+         what was found instead of a key
 ]]
 --@include _queue.lua
 --@include _running.lua
-local disagreements = {}
-compare_running(function(word, key)
-    disagreements[#disagreements + 1] = word
-    disagreements[#disagreements + 1] = key
-end)
-return {redis.call("LLEN", wait_key), redis.call("HLEN", idx_key), disagreements}
+local findings = {}
+local function found(code, key)
+    findings[#findings + 1] = code
+    findings[#findings + 1] = key
+end
+
+local fence = redis.call("HGET", meta_key, "fence")
+if fence and last_fence() == 0 then found("fence_strange", string.sub(fence, 1, 40)) end
+local waiting, indexed = redis.call("LLEN", wait_key), redis.call("HLEN", idx_key)
+if waiting ~= indexed then
+    found("wait_differs", waiting .. " in wait, " .. indexed .. " in idx")
+end
+compare_running(found)
+return findings

@@ -1,21 +1,42 @@
-"""Whether a row and its standing in Redis agree: pure rules, one place for each open task."""
+"""Compares rows with Redis: tasks from both ends, then the structures of each queue.
+
+Every comparison is bounded, and one queue whose data is damaged, or whose server is away, keeps no
+other from being compared.
+"""
 
 import uuid
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from plugspace_queue.broker import audit, routing
 from plugspace_queue.broker.audit import Holds, RedisTaskState
+from plugspace_queue.broker.connection import client
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.maintenance.reconcile.findings import Finding, Kind
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.maintenance import expiry
+from plugspace_queue.maintenance.reconcile import copies
+from plugspace_queue.maintenance.reconcile.findings import Finding, FindingScope
+from plugspace_queue.maintenance.relay import RowCursor
+from plugspace_queue.models import Task
+
+SLICE = 1000
+"""Rows of one comparison."""
 
 LATE_MS = 1000
-"""Further behind its row than this a delayed task is late."""
+"""A delayed task is late when it is due further behind its row than this."""
+
+OPEN = [state for state in State if state not in lifecycle.FINAL]
+
+IN_LINE = Holds.IDX | Holds.DELAYED
+PUBLISHED = IN_LINE | Holds.INBOX
 
 
-class Place(StrEnum):
+class TaskPlace(StrEnum):
     """Where an open task is; exactly one of them is right."""
 
     BLOCKED = "blocked"
@@ -25,8 +46,8 @@ class Place(StrEnum):
     UNPUBLISHED = "unpublished"
 
 
-class Row(NamedTuple):
-    """A task's row as far as its place depends on it."""
+class TaskRow(NamedTuple):
+    """A task's row as far as its place in Redis depends on it."""
 
     pk: uuid.UUID
     type: str
@@ -47,105 +68,257 @@ class Row(NamedTuple):
         return f"{self.priority}:{self.organization_id}"
 
 
-def place_of(row: Row, standing: RedisTaskState) -> Place:
+@dataclass
+class Comparison:
+    """What one bounded comparison saw."""
+
+    findings: list[Finding] = field(default_factory=list)
+    places: Counter[tuple[str, TaskPlace]] = field(default_factory=Counter)
+    """Open tasks by type and place."""
+    workflow_ids: set[uuid.UUID] = field(default_factory=set)
+    """Of the open tasks that were seen."""
+
+
+def compare_all(
+    now: datetime,
+    kinds: Sequence[TaskType] = tuple(TaskType),
+    *,
+    ended_since: datetime | None = None,
+) -> Iterator[Comparison]:
+    """Compare copies, rows, what Redis holds beside them, and structures, in slices.
+
+    Raises Unavailable when a server is away or its data damaged, after all else was compared.
+    """
+    errors = routing.PerServerErrors()
+    with errors.at_one():
+        for found in copies.compare_ended(ended_since, now, kinds, errors):
+            yield Comparison(found)
+    with errors.at_one():
+        yield from map(Comparison, copies.compare_all_organizations(now))
+    for kind in kinds:
+        with errors.at_one():
+            yield from _compare_in_full(kind, errors)
+    errors.tell()
+
+
+def compare_again(
+    findings: Iterable[Finding], now: datetime, errors: routing.PerServerErrors
+) -> list[Finding]:
+    """Those of these that are still so; of what cannot be read now (see `errors`) none."""
+    findings = list(findings)
+    keys_of: dict[tuple[FindingScope, str], set[str]] = defaultdict(set)
+    for finding in findings:
+        keys_of[finding.kind.scope, finding.queue].add(finding.key)
+    still = set[Finding]()
+    for (scope, queue), names in keys_of.items():
+        with errors.at_one():
+            still.update(_compare_scope(scope, queue, sorted(names), now))
+    return [finding for finding in findings if finding in still]
+
+
+def _compare_scope(
+    scope: FindingScope, queue: str, names: Sequence[str], now: datetime
+) -> Iterable[Finding]:
+    match scope:
+        case FindingScope.TASK:
+            return compare_tasks(TaskType(queue), names).findings
+        case FindingScope.LANE:
+            return _compare_lanes(TaskType(queue), names)
+        case FindingScope.QUEUE:
+            return _compare_queue(TaskType(queue))
+        case FindingScope.ORGANIZATION:
+            return copies.compare_organizations(names, now)
+        case FindingScope.WORKFLOW:
+            ids = [uuid.UUID(name) for name in names]
+            return copies.compare_workflows(ids) + copies.missing_workflows(ids)
+        case FindingScope.ENDED:
+            return copies.compare_snapshots_of(names)
+
+
+def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterator[Comparison]:
+    if of_wrong_type := _keys_of_wrong_type(kind):
+        # No script can read the other structures before these keys are gone.
+        yield Comparison(of_wrong_type)
+        return
+    for rows in RowCursor(OPEN, [kind]).turn(SLICE):
+        compared = compare_tasks(kind, [str(row.pk) for row in rows])
+        with errors.at_one():
+            compared.findings += copies.missing_workflows(compared.workflow_ids)
+        yield compared
+    yield from _compare_strangers(kind)
+    queue = kind.queue_name
+    for lanes in audit.lanes_in_order(client(queue), queue):
+        yield Comparison(list(_compare_lanes(kind, lanes)))
+    yield Comparison(_compare_queue(kind))
+
+
+def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
+    """Compare these tasks' rows with what this queue holds. Raises Unavailable."""
+    # Rows first: whoever changes a task writes its row before Redis, so what is older is the row.
+    rows = _rows(ids)
+    compared = Comparison(list(_compare_blocked(kind, rows.values())))
+    copied: list[TaskRow] = []
+    for state in _states(kind, ids):
+        row = rows.get(state.task_id)
+        compared.findings += compare_task(kind, row, state)
+        if row is not None and row.is_open:
+            compared.places[row.type, place_of(row, state)] += 1
+            compared.workflow_ids |= {row.workflow_id} if row.workflow_id else set()
+            if Holds.SNAPSHOT in state.holds and row.type == kind:
+                copied.append(row)
+    garbled = copies.garbled(kind, [(r.pk, r.organization_id) for r in copied])
+    compared.findings += [Finding("snapshot_garbled", kind.value, str(pk)) for pk in garbled]
+    return compared
+
+
+def place_of(row: TaskRow, state: RedisTaskState) -> TaskPlace:
     """Where an open task is by Redis, or blocked by its row."""
-    if Holds.OWN in standing.holds:
-        return Place.RUNNING
-    if standing.holds & (Holds.IDX | Holds.INBOX):
-        return Place.WAITING
-    if Holds.DELAYED in standing.holds:
-        return Place.DELAYED
-    return Place.BLOCKED if row.state == State.BLOCKED else Place.UNPUBLISHED
+    if Holds.OWN in state.holds:
+        return TaskPlace.RUNNING
+    if state.holds & (Holds.IDX | Holds.INBOX):
+        return TaskPlace.WAITING
+    if Holds.DELAYED in state.holds:
+        return TaskPlace.DELAYED
+    return TaskPlace.BLOCKED if row.state == State.BLOCKED else TaskPlace.UNPUBLISHED
 
 
-Wrong = tuple[Kind, int]
-"""What is wrong, and the fence of the attempt it is about (0: of none)."""
+def compare_task(kind: TaskType, row: TaskRow | None, state: RedisTaskState) -> Iterator[Finding]:
+    """What is wrong with one task in this queue, but for parents that have ended."""
+    for code, fence in _wrongs(kind, row, state):
+        key = state.lane if code == "lane_off" else state.task_id
+        yield Finding(code, kind.value, key, fence)
 
 
-def judge(kind: TaskType, row: Row | None, standing: RedisTaskState) -> Iterator[Finding]:
-    """What is wrong with a task in this queue; whether a blocked one hangs is asked elsewhere."""
-    for wrong, fence in _wrongs(kind, row, standing):
-        key = standing.lane if wrong is Kind.LANE_OFF else standing.task_id
-        yield Finding(wrong, kind.value, key, fence)
-
-
-def _wrongs(kind: TaskType, row: Row | None, standing: RedisTaskState) -> Iterator[Wrong]:
+def _wrongs(
+    kind: TaskType, row: TaskRow | None, state: RedisTaskState
+) -> Iterator[tuple[str, int]]:
+    """Codes, and the fence of the attempt that each is about (0: of none)."""
     if row is None or not row.is_open or row.type != kind:
-        yield from _of_stranger(row, standing)
+        yield from _wrongs_of_stranger(row, state)
         return
-    if Holds.SNAPSHOT not in standing.holds:
-        yield Kind.SNAPSHOT_MISSING, 0
-    if row.state == State.BLOCKED:
-        yield from _of_blocked(standing)
-    elif Holds.OWN in standing.holds:
-        yield from _of_running(standing)
+    if Holds.SNAPSHOT not in state.holds:
+        yield "snapshot_missing", 0
+    if Holds.OWN in state.holds:
+        yield from _wrongs_of_owned(row, state)
     elif row.state == State.PROCESSING:
-        yield _of_processing(row, standing)
-    else:
-        yield from ((wrong, 0) for wrong in _of_waiting(row, standing))
+        yield "processing_in_line" if state.holds & PUBLISHED else "attempt_lost", row.fence
+    elif row.state != State.BLOCKED:
+        yield from ((code, 0) for code in _wrongs_of_waiting(row, state))
+    elif state.holds & IN_LINE:
+        yield "blocked_in_line", 0
 
 
-def _of_stranger(row: Row | None, standing: RedisTaskState) -> Iterator[Wrong]:
+def _wrongs_of_stranger(row: TaskRow | None, state: RedisTaskState) -> Iterator[tuple[str, int]]:
     """A row that ended, that is of another queue, or that does not exist."""
-    if Holds.OWN in standing.holds:
-        yield Kind.GHOST_RUNNING, standing.fence
-    elif standing.holds & (Holds.IDX | Holds.DELAYED) and not _is_foreign(row, standing):
-        yield Kind.GHOST, 0
+    # A job that RQ's own code delayed has no row: it is refused when it is due.
+    is_stock_job = row is None and not state.holds & (Holds.IDX | Holds.JOB)
+    if Holds.OWN in state.holds:
+        yield "ghost_running", state.fence
+    elif state.holds & IN_LINE and not is_stock_job:
+        yield "ghost", 0
 
 
-def _is_foreign(row: Row | None, standing: RedisTaskState) -> bool:
-    """A stock job that RQ's own code delayed: it is refused when it is due."""
-    return row is None and Holds.IDX not in standing.holds and Holds.JOB not in standing.holds
+def _wrongs_of_owned(row: TaskRow, state: RedisTaskState) -> Iterator[tuple[str, int]]:
+    if row.state == State.BLOCKED:
+        yield "ghost_running", state.fence
+    elif state.lease_ms < 0:
+        # While a lease holds the task is its worker's, whatever the row says just now.
+        yield "lease_ended", state.fence
 
 
-def _of_blocked(standing: RedisTaskState) -> Iterator[Wrong]:
-    if Holds.OWN in standing.holds:
-        yield Kind.GHOST_RUNNING, standing.fence
-    elif standing.holds & (Holds.IDX | Holds.DELAYED):
-        yield Kind.BLOCKED_IN_LINE, 0
-
-
-def _of_running(standing: RedisTaskState) -> Iterator[Wrong]:
-    """Whose lease holds is its worker's, whatever the row says just now."""
-    if standing.lease_ms < 0:
-        yield Kind.LEASE_ENDED, standing.fence
-
-
-def _of_processing(row: Row, standing: RedisTaskState) -> Wrong:
-    """A row that runs although nobody owns it; the fence says which attempt."""
-    is_in_line = standing.holds & (Holds.IDX | Holds.DELAYED | Holds.INBOX)
-    return (Kind.PROCESSING_IN_LINE if is_in_line else Kind.ATTEMPT_LOST), row.fence
-
-
-def _of_waiting(row: Row, standing: RedisTaskState) -> Iterator[Kind]:
-    holds = standing.holds
-    if not holds & (Holds.IDX | Holds.DELAYED | Holds.INBOX):
-        yield Kind.UNPUBLISHED
+def _wrongs_of_waiting(row: TaskRow, state: RedisTaskState) -> Iterator[str]:
+    holds = state.holds
+    if not holds & PUBLISHED:
+        yield "unpublished"
         return
-    if Holds.INBOX not in holds and Holds.JOB not in holds:
-        yield Kind.JOB_MISSING
+    if not holds & (Holds.INBOX | Holds.JOB):
+        yield "job_missing"
     if Holds.IDX in holds:
-        yield from _of_line(row, standing)
-    elif Holds.DELAYED in holds and standing.due_ms > _due_ms(row) + LATE_MS:
-        yield Kind.LATE
+        yield from _wrongs_in_line(row, state)
+    elif Holds.DELAYED in holds and state.due_ms > _due_ms(row) + LATE_MS:
+        yield "late"
 
 
-def _of_line(row: Row, standing: RedisTaskState) -> Iterator[Kind]:
-    if not standing.lane:
-        # Its entry in idx is no place: that says nothing of where it is.
-        yield Kind.TORN
+def _wrongs_in_line(row: TaskRow, state: RedisTaskState) -> Iterator[str]:
+    if not state.lane:
+        # Its entry in idx is no place, so that nothing is known of where it waits.
+        yield "torn"
         return
-    if Holds.WAIT not in standing.holds:
-        yield Kind.TORN
-    if Holds.LANE not in standing.holds:
-        yield Kind.NOT_IN_LANE
-    if standing.lane != row.lane:
-        yield Kind.WRONG_LANE
-    if Holds.SERVED not in standing.holds:
-        yield Kind.LANE_OFF
-    if Holds.DELAYED in standing.holds:
-        yield Kind.DOUBLED
+    if Holds.WAIT not in state.holds:
+        yield "torn"
+    if Holds.LANE not in state.holds:
+        yield "not_in_lane"
+    if state.lane != row.lane:
+        yield "wrong_lane"
+    if Holds.SERVED not in state.holds:
+        yield "lane_off"
+    if Holds.DELAYED in state.holds:
+        yield "doubled"
 
 
-def _due_ms(row: Row) -> int:
+def _due_ms(row: TaskRow) -> int:
     return int(row.wake_at.timestamp() * 1000) if row.wake_at else 0
+
+
+def _compare_blocked(kind: TaskType, rows: Iterable[TaskRow]) -> Iterator[Finding]:
+    blocked = [row.pk for row in rows if row.state == State.BLOCKED]
+    if blocked:
+        for pk in expiry.hanging_among(blocked):
+            yield Finding("hanging", kind.value, str(pk))
+        for pk in expiry.orphaned_among(blocked):
+            yield Finding("orphaned", kind.value, str(pk))
+
+
+def _compare_strangers(kind: TaskType) -> Iterator[Comparison]:
+    """What the queue holds and rows do not want there."""
+    for ids in audit.known_ids(client(kind.queue_name), kind.queue_name):
+        rows = _rows(ids)
+        wanted = {id_ for id_, row in rows.items() if row.is_open and row.type == kind}
+        if strange := [id_ for id_ in ids if id_ not in wanted]:
+            yield Comparison(compare_tasks(kind, strange).findings)
+
+
+def _rows(ids: Collection[str]) -> dict[str, TaskRow]:
+    known = [pk for pk in map(parse_id, ids) if pk is not None]
+    found = Task.objects.filter(pk__in=known).order_by().values_list(*TaskRow._fields)
+    return {str(values[0]): TaskRow(*values) for values in found}
+
+
+def _states(kind: TaskType, ids: Sequence[str]) -> Iterator[RedisTaskState]:
+    for start in range(0, len(ids), audit.MOST_IDS):
+        part = ids[start : start + audit.MOST_IDS]
+        yield from routing.ask(audit.audit(kind.queue_name, part), kind.queue_name)
+
+
+def _keys_of_wrong_type(kind: TaskType) -> list[Finding]:
+    return [
+        Finding("key_strange", kind.value, key, detail=f"{found} instead of {wanted}")
+        for key, found, wanted in audit.keys_of_wrong_type(client(kind.queue_name), kind.queue_name)
+    ]
+
+
+def _compare_queue(kind: TaskType) -> list[Finding]:
+    """All structures but the lanes, and the settings. Raises Unavailable."""
+    return _keys_of_wrong_type(kind) or [
+        *_compare_structures(kind),
+        *copies.compare_settings(kind),
+    ]
+
+
+def _compare_structures(kind: TaskType) -> Iterator[Finding]:
+    queue = kind.queue_name
+    for code, found in routing.ask(audit.audit_queue(queue), queue):
+        if code in ("wait_differs", "fence_strange"):
+            yield Finding(code, kind.value, queue, detail=found)
+        else:
+            yield Finding(code, kind.value, found)
+
+
+def _compare_lanes(kind: TaskType, lanes: Sequence[str]) -> Iterator[Finding]:
+    """These lanes, some entries at a time. Raises Unavailable."""
+    offset = 0
+    while lanes:
+        seen = routing.ask(audit.audit_lanes(kind.queue_name, lanes, offset), kind.queue_name)
+        for code, lane in seen.findings:
+            yield Finding(code, kind.value, lane)
+        lanes, offset = lanes[seen.done :], seen.offset

@@ -1,153 +1,139 @@
-"""Repairs, one small function for each kind of finding; each may be done twice.
+"""The five repairs: rebuild, rescue, terminate, publish, rewrite. Each may be done twice.
 
 None of them disturbs an attempt that runs: rows move by compare-and-set with their fence, and
 what Redis holds moves in one script.
 """
 
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from plugspace_queue import metrics
-from plugspace_queue.broker import audit, projections, routing, task_store
+from plugspace_queue.broker import audit, routing, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.maintenance import expiry, queue_config, rescue
-from plugspace_queue.maintenance.reconcile import queues, rewrites
-from plugspace_queue.maintenance.reconcile.findings import Finding, Kind
+from plugspace_queue.maintenance.reconcile import copies
+from plugspace_queue.maintenance.reconcile.findings import KINDS, Finding
 from plugspace_queue.models import Task
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 
+T = TypeVar("T")
 Repair = Callable[[str, Sequence[Finding], datetime], None]
 
 WORKER = "reconcile"
-"""Owner of no attempt; the name it takes ended leases back under."""
+"""Owner of no attempt; the name under which leases that have ended are taken back."""
 
 MOST = 100
-"""Findings of one kind and queue that are repaired in one go."""
+"""Tasks or copies that are repaired in one call."""
 
 
 def repair(findings: Iterable[Finding], now: datetime) -> int:
     """Repair all these; how many. Raises Unavailable, and what was not done is found again."""
-    groups: dict[tuple[Kind, str], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        groups[finding.kind, finding.queue].append(finding)
-    # What is put right inside of Redis comes before what rows add to it.
-    others, done = routing.PerServerErrors(), 0
-    for kind, queue in sorted(groups, key=lambda group: _ORDER.index(group[0])):
-        with others.at_one():
-            for some in _parts(groups[kind, queue]):
-                _REPAIRS[kind](queue, some, now)
-                metrics.count(metrics.REPAIRED, kind.value, by=len(some))
-                done += len(some)
-    others.tell()
+    groups: dict[tuple[str, Repair], list[Finding]] = defaultdict(list)
+    for finding in sorted(findings, key=lambda one: KINDS.index(one.kind)):
+        groups[finding.queue, _REPAIRS[finding.kind.name]].append(finding)
+    errors, done = routing.PerServerErrors(), 0
+    for (queue, run), some in groups.items():
+        # A queue that cannot be repaired now keeps no other from it.
+        with errors.at_one():
+            run(queue, some, now)
+            for code, count in Counter(finding.code for finding in some).items():
+                metrics.count(metrics.REPAIRED, code, by=count)
+            done += len(some)
+    errors.tell()
     return done
 
 
-def _parts(findings: Sequence[Finding]) -> Iterator[Sequence[Finding]]:
-    for start in range(0, len(findings), MOST):
-        yield findings[start : start + MOST]
+def _rebuild(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    """What runs and waits, as `own` and `idx` say; what is of a wrong type is deleted first."""
+    kind, codes = TaskType(queue), {finding.code for finding in findings}
+    name = kind.queue_name
+    if "key_strange" in codes:
+        wrong = [finding.key for finding in findings if finding.code == "key_strange"]
+        audit.delete(client(name), wrong)
+        queue_config.write(kind)
+    wait = not codes.isdisjoint({"key_strange", "wait_differs", "torn"})
+    routing.ask(audit.rebuild(name, _lease_ms(), wait=wait), name)
 
 
-def _publish(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    publishing.publish(Task.objects.filter(pk__in=_ids(findings)).order_by("pk"))
-
-
-def _line_up_again(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    """Out of the line, and in again where its row wants it: nowhere, for one that has ended."""
+def _rebuild_lanes(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     name = TaskType(queue).queue_name
-    routing.ask(task_store.withdraw(name, [finding.key for finding in findings]), name)
-    _publish(queue, findings, now)
+    # One lane a call: each takes as long as the lane is.
+    for lane in sorted({finding.key for finding in findings}):
+        routing.ask(audit.rebuild(name, _lease_ms(), lanes=[lane]), name)
 
 
-def _drop(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    """End leases of tasks whose rows do not run, if they are still the same leases."""
+def _rescue(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    """Take attempts back whose lease ran out, or of which Redis knows nothing."""
     name = TaskType(queue).queue_name
-    rows = {str(task.pk): task for task in Task.objects.filter(pk__in=_ids(findings))}
-    dropped = [_dropped(finding, rows.get(finding.key)) for finding in findings]
-    routing.ask(task_store.settle(name, dropped), name)
-    _publish(queue, findings, now)
+    if any(finding.code == "lease_ended" for finding in findings):
+        tick = task_store.tick(name, worker=WORKER, held={}, lease_ms=_lease_ms(), reap=True)
+        rescue.recover_all(routing.ask(tick, name).reaped, now)
+    lost = [finding for finding in findings if finding.code != "lease_ended"]
+    rescue.recover_these([(uuid.UUID(one.key), one.fence) for one in lost], now)
+
+
+def _terminate(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    """End leases of tasks whose rows do not run, and tasks whose parents have ended."""
+    name = TaskType(queue).queue_name
+    for part in _parts([one for one in findings if one.kind.name == "ghost_running"]):
+        rows = {str(task.pk): task for task in Task.objects.filter(pk__in=_ids(part))}
+        dropped = [_dropped(finding, rows.get(finding.key)) for finding in part]
+        # The lease of a later attempt has another fence, and stays.
+        routing.ask(task_store.settle(name, dropped), name)
+        publishing.publish(Task.objects.filter(pk__in=_ids(part)).order_by("pk"))
+    for part in _parts([one for one in findings if one.kind.name == "parents_ended"]):
+        expiry.settle_blocked(_ids(part), now)
 
 
 def _dropped(finding: Finding, task: Task | None) -> Settlement:
     if task is None:
         return Settlement(finding.key, finding.fence, "drop", task_type=finding.queue)
-    told = publishing.settlement_of(task, fence=finding.fence, outcome="drop", counted=False)
-    # Who wrote the row may have died before it told of it.
-    return termination.with_last_event(told, task)
+    dropped = publishing.settlement_of(task, fence=finding.fence, outcome="drop", counted=False)
+    # Whoever wrote the row may have died before it sent the event.
+    return termination.with_last_event(dropped, task)
 
 
-def _settle_blocked(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    expiry.settle_blocked(_ids(findings), now)
-
-
-def _recover(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    attempts = [(uuid.UUID(finding.key), finding.fence) for finding in findings]
-    rescue.recover_these(attempts, now)
-
-
-def _reap(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    """Take back what ran out of its lease, as every worker does that looks."""
+def _publish(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    """In line as their rows say: nowhere, for what has ended."""
     name = TaskType(queue).queue_name
-    call = task_store.tick(name, worker=WORKER, held={}, lease_ms=_lease_ms(), reap=True)
-    rescue.recover_all(routing.ask(call, name).reaped, now)
+    for part in _parts(findings):
+        if misplaced := [one.key for one in part if one.kind.name == "misplaced"]:
+            routing.ask(task_store.withdraw(name, misplaced), name)
+        publishing.publish(Task.objects.filter(pk__in=_ids(part)).order_by("pk"))
 
 
-def _mend_wait(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    name = TaskType(queue).queue_name
-    routing.ask(audit.mend_wait(name), name)
+def _rewrite_settings(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    codes = {finding.code for finding in findings}
+    if codes - {"lifetime_differs"}:
+        copies.write_settings(TaskType(queue))
+    if "lifetime_differs" in codes:
+        copies.write_lifetime(TaskType(queue))
 
 
-def _mend_lanes(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    name = TaskType(queue).queue_name
-    # One lane a call: each takes as long as the lane is.
-    for lane in sorted({finding.key for finding in findings}):
-        routing.ask(audit.mend_lanes(name, [lane]), name)
+def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for finding in findings:
+        keys[finding.code].add(finding.key)
+    # Usage is kept elsewhere than the snapshots of the same queue.
+    errors = routing.PerServerErrors()
+    for code, names in keys.items():
+        with errors.at_one():
+            for part in _parts(sorted(names)):
+                _WRITE[code](part, now)
+    errors.tell()
 
 
-def _mend_running(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    name = TaskType(queue).queue_name
-    routing.ask(audit.mend_running(name, _lease_ms()), name)
-
-
-def _write_gates(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    kind = TaskType(queue)
-    # A version above the row's would keep it from being written.
-    projections.forget_fields(client(kind.queue_name), kind.queue_name, "version")
-    queue_config.write(kind)
-
-
-def _forget_fence(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    name = TaskType(queue).queue_name
-    projections.forget_fields(client(name), name, "fence")
-
-
-def _delete_keys(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    """What is of a wrong type is not ours; the rows, and the keys that are left, tell the rest."""
-    name = TaskType(queue).queue_name
-    projections.forget(client(name), [finding.key for finding in findings])
-    queue_config.write(TaskType(queue))
-
-
-def _count(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    kind = TaskType(queue)
-    projections.add_lifetime(client(kind.queue_name), kind.queue_name, *queues.counts_owed(kind))
-
-
-def _snapshots(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    rewrites.write_snapshots(TaskType(queue), _ids(findings))
-
-
-def _rewrite(write: Callable[[list[str], datetime], None]) -> Repair:
-    def rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-        write(sorted({finding.key for finding in findings}), now)
-
-    return rewrite
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), MOST):
+        yield items[start : start + MOST]
 
 
 def _ids(findings: Sequence[Finding]) -> list[uuid.UUID]:
@@ -158,47 +144,29 @@ def _lease_ms() -> int:
     return round(get_settings().lease * 1000)
 
 
-_REPAIRS: dict[Kind, Repair] = {
-    Kind.KEY_STRANGE: _delete_keys,
-    Kind.FENCE_STRANGE: _forget_fence,
-    Kind.GATES_DIFFER: _write_gates,
-    Kind.PAUSES_DIFFER: _write_gates,
-    Kind.ACTIVE_DIFFERS: _mend_running,
-    Kind.LEASE_DIFFERS: _mend_running,
-    Kind.RECORD_DIFFERS: _mend_running,
-    Kind.RUNS_AND_WAITS: _mend_running,
-    Kind.RUNNING_COUNT: _mend_running,
-    Kind.TORN: _mend_wait,
-    Kind.WAIT_DIFFERS: _mend_wait,
-    Kind.LEASE_ENDED: _reap,
-    Kind.GHOST_RUNNING: _drop,
-    Kind.PROCESSING_IN_LINE: _recover,
-    Kind.ATTEMPT_LOST: _recover,
-    Kind.GHOST: _line_up_again,
-    Kind.BLOCKED_IN_LINE: _line_up_again,
-    Kind.NOT_IN_LANE: _line_up_again,
-    Kind.WRONG_LANE: _line_up_again,
-    Kind.JOB_MISSING: _line_up_again,
-    Kind.DOUBLED: _line_up_again,
-    Kind.LATE: _line_up_again,
-    Kind.HANGING: _settle_blocked,
-    Kind.ORPHANED: _settle_blocked,
-    Kind.UNPUBLISHED: _publish,
-    # After all that writes into lanes.
-    Kind.LANE_STRANGE: _mend_lanes,
-    Kind.LANE_EMPTY: _mend_lanes,
-    Kind.LANE_DOUBLED: _mend_lanes,
-    Kind.LANE_OFF: _mend_lanes,
-    Kind.LANE_HELD: _mend_lanes,
-    Kind.LANE_STRAYS: _mend_lanes,
-    Kind.SNAPSHOT_MISSING: _snapshots,
-    Kind.SNAPSHOT_GARBLED: _snapshots,
-    Kind.LIFETIME_DIFFERS: _count,
-    Kind.USAGE_DIFFERS: _rewrite(rewrites.write_usage),
-    Kind.TIER_DIFFERS: _rewrite(rewrites.write_tiers),
-    Kind.NEWEST_MISSING: _rewrite(rewrites.write_newest),
-    Kind.WORKFLOW_MISSING: _rewrite(rewrites.write_workflows),
-    Kind.WORKFLOW_DIFFERS: _rewrite(rewrites.write_workflows),
-    Kind.SNAPSHOT_DIFFERS: _rewrite(rewrites.write_ended),
+_REPAIRS: dict[str, Repair] = {
+    "structure": _rebuild,
+    "torn": _rebuild,
+    "settings": _rewrite_settings,
+    "attempt_lost": _rescue,
+    "ghost_running": _terminate,
+    "parents_ended": _terminate,
+    "misplaced": _publish,
+    "unpublished": _publish,
+    "lane": _rebuild_lanes,
+    "snapshot": _rewrite,
+    "organization": _rewrite,
+    "workflow": _rewrite,
+    "ended": _rewrite,
 }
-_ORDER = list(_REPAIRS)
+
+_WRITE: dict[str, Callable[[Sequence[str], datetime], None]] = {
+    "snapshot_missing": copies.write_snapshots,
+    "snapshot_garbled": copies.write_snapshots,
+    "usage_differs": copies.write_usage,
+    "tier_differs": copies.write_tiers,
+    "newest_missing": copies.write_newest,
+    "workflow_missing": copies.write_workflows,
+    "workflow_differs": copies.write_workflows,
+    "snapshot_differs": copies.write_ended,
+}

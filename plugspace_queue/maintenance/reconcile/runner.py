@@ -1,113 +1,158 @@
-"""The reconciler that runs by itself: any worker's turn, a bounded look a second.
+"""The reconciler that every worker runs: one worker's turn at a time, one comparison a second.
 
-Whoever holds the lock goes round; it ends by itself when its holder dies. All repairs may be done
-twice, so the lock saves work and nothing hangs on it.
+Whoever holds the lock goes round; the lock ends by itself when its holder dies. All repairs may be
+done twice, so the lock saves work and nothing depends on it.
 """
 
+import contextlib
 import logging
 import time
+import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
-from plugspace_queue.broker import keys, server_epochs
-from plugspace_queue.broker.connection import client
-from plugspace_queue.broker.locks import Lock
+from plugspace_queue.broker import audit, keys, server_epochs
+from plugspace_queue.broker.connection import Client, client
+from plugspace_queue.broker.routing import PerServerErrors
+from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.maintenance.reconcile import reading
-from plugspace_queue.maintenance.reconcile.confirmation import PendingFindings
+from plugspace_queue.maintenance.reconcile.compare import (
+    Comparison,
+    compare_again,
+    compare_all,
+)
 from plugspace_queue.maintenance.reconcile.findings import Finding
 from plugspace_queue.maintenance.reconcile.repair import repair
-from plugspace_queue.maintenance.reconcile.tasks import Look
 
 logger = logging.getLogger("plugspace_queue.reconciling")
 
-HELD_FOR = 30.0
+LOCK_TTL = 30.0
 """Seconds until another worker goes round when the one that did has died."""
 
-REST = 30.0
+ROUND = 30.0
 """Seconds from the beginning of a round to that of the next one, at least."""
 
 
-class ReconcileRunner:
-    """Rounds over everything, one look a turn."""
+def confirm(
+    findings: Iterable[Finding],
+    now: datetime,
+    wait: Callable[[float], object],
+    errors: PerServerErrors,
+) -> list[Finding]:
+    """Those that a second comparison, one lease later, finds again; in their order."""
+    first = list(dict.fromkeys(findings))
+    if not first:
+        return []
+    wait(get_settings().lease)
+    return compare_again(first, now, errors)
 
-    _round: Iterator[Look] | None
-    _doubts: PendingFindings
+
+class PendingFindings:
+    """What was found once, until one lease has passed and it is compared again."""
+
+    MOST = 10_000
+    """Of more the rest is found again in the next round."""
 
     def __init__(self) -> None:
-        self._lock = Lock(keys.reconciler(), HELD_FOR)
-        self._epochs: set[str | None] = set()
+        self._since: dict[Finding, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Remember when each was found first."""
+        for finding in findings:
+            if len(self._since) < self.MOST:
+                self._since.setdefault(finding, time.monotonic())
+
+    def take_confirmed(self, now: datetime) -> list[Finding]:
+        """Those that are old enough and still so; all of that age are forgotten."""
+        newest = time.monotonic() - get_settings().lease
+        due = [finding for finding, since in self._since.items() if since <= newest]
+        # Of a queue that cannot be compared now nothing is known: the next round finds it again.
+        confirmed = compare_again(due, now, PerServerErrors())
+        for finding in due:
+            del self._since[finding]
+        return confirmed
+
+
+class ReconcileRunner:
+    """Rounds over everything, one comparison a turn."""
+
+    _round: Iterator[Comparison] | None
+    _pending: PendingFindings
+
+    def __init__(self) -> None:
+        self._token = uuid.uuid4().hex
+        self._epochs: dict[Client, str | None] = {}
         self._ended_until: datetime | None = None
-        self._round: Iterator[Look] | None = None
-        self._leave()
+        self._start_over()
 
     def turn(self, now: datetime) -> int:
-        """The next look, and repairs of what two looks found; how many. Raises Unavailable."""
-        if not self._lock.take(client()):
-            self._leave()
+        """The next comparison, and repairs of what two have found; how many. Raises Unavailable."""
+        if not audit.hold_lock(client(), keys.reconciler(), self._token, LOCK_TTL):
+            self._start_over()
             return 0
-        self._begin_after_loss()
+        self._start_over_after_loss()
         try:
-            look = self._next_look(now)
-            confirmed = self._doubts.confirmed(now)
+            found = self._next_comparison(now).findings
+            confirmed = self._pending.take_confirmed(now)
         except Unavailable:
-            # A generator that has raised is at its end, and the next round begins as after a whole
-            # one. What was found of other queues still waits for its second look.
+            # A generator that has raised is at its end; the next round begins as after a whole
+            # one. What was found in other queues still waits for its second comparison.
             self._round = None
             raise
         except Exception:
-            self._leave()
+            self._start_over()
             raise
-        at_once = [finding for finding in look.findings if finding.meaning.at_once]
-        self._doubts.note(finding for finding in look.findings if not finding.meaning.at_once)
+        self._pending.add(finding for finding in found if not finding.kind.at_once)
+        at_once = [finding for finding in found if finding.kind.at_once]
         return _repair(at_once, now, logging.INFO) + _repair(confirmed, now, logging.WARNING)
 
     def end(self) -> None:
         """Let another worker go round."""
         try:
-            self._lock.give_back(client())
+            audit.release_lock(client(), keys.reconciler(), self._token)
         except Unavailable:
             return
 
-    def _leave(self) -> None:
+    def _start_over(self) -> None:
         self._round = None
         self._next_at = 0.0
         self._begun_at: datetime | None = None
-        self._doubts = PendingFindings()
+        self._pending = PendingFindings()
 
-    def _begin_after_loss(self) -> None:
+    def _start_over_after_loss(self) -> None:
         """The relay publishes what waits; all else that Redis lost is found from the start on."""
-        epochs = {
-            server_epochs.epoch(server) for server in {client(k.queue_name) for k in TaskType}
-        }
+        epochs = dict(self._epochs)
+        for server in {client(kind.queue_name) for kind in TaskType}:
+            # One that is away may come back with all its data.
+            with contextlib.suppress(Unavailable):
+                epochs[server] = server_epochs.epoch(server)
         if epochs != self._epochs:
-            self._leave()
+            self._start_over()
         self._epochs = epochs
 
-    def _next_look(self, now: datetime) -> Look:
+    def _next_comparison(self, now: datetime) -> Comparison:
         if self._round is None:
             if time.monotonic() < self._next_at:
-                return Look()
-            self._next_at = time.monotonic() + REST
+                return Comparison()
+            self._next_at = time.monotonic() + ROUND
             self._begun_at = now
-            self._round = reading.everywhere(now, ended_since=self._ended_until)
-        look = next(self._round, None)
-        if look is None:
-            # Only a whole round has seen all that ended: no outage is too long.
+            self._round = compare_all(now, ended_since=self._ended_until)
+        found = next(self._round, None)
+        if found is None:
+            # Only a whole round has seen all that ended: an outage may be of any length.
             self._round, self._ended_until = None, self._begun_at
-        return look or Look()
+        return found or Comparison()
 
 
 def _repair(findings: list[Finding], now: datetime, level: int) -> int:
-    for (kind, queue), count in _counted(findings):
-        some = [f.key for f in findings if (f.kind, f.queue) == (kind, queue)][:3]
-        logger.log(
-            level, "repairing %s of %s (%d): %s", kind, queue or "copies", count, ", ".join(some)
-        )
+    for (code, queue), count in sorted(Counter((f.code, f.queue) for f in findings).items()):
+        some = [f.key for f in findings if (f.code, f.queue) == (code, queue)][:3]
+        named = clean(", ".join(some))
+        logger.log(level, "repairing %s of %s (%d): %s", code, queue or "copies", count, named)
     return repair(findings, now)
-
-
-def _counted(findings: Iterable[Finding]) -> list[tuple[tuple[str, str], int]]:
-    return sorted(Counter((str(f.kind), f.queue) for f in findings).items())

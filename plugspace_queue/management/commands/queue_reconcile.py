@@ -4,52 +4,56 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from plugspace_queue import metrics
+from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.maintenance.reconcile import reading
-from plugspace_queue.maintenance.reconcile.compare import Place
-from plugspace_queue.maintenance.reconcile.confirmation import confirmed
+from plugspace_queue.maintenance.reconcile.compare import TaskPlace, compare_all
 from plugspace_queue.maintenance.reconcile.findings import Finding
 from plugspace_queue.maintenance.reconcile.repair import repair
+from plugspace_queue.maintenance.reconcile.runner import confirm
 from plugspace_queue.management.report import findings_table, places_table, plain
 
 ROUNDS = 3
-"""Turns of --fix at most: a repair may bring to light what was hidden by the damage."""
+"""Rounds of --fix at most: a repair may bring to light what was hidden by the damage."""
 
-Places = Counter[tuple[str, Place]]
+Places = Counter[tuple[str, TaskPlace]]
 
 
 class Command(BaseCommand):
-    """A finding counts when a second look, one lease after the first, finds the same."""
+    """A finding counts when a second comparison, one lease after the first, finds the same."""
 
     help = (
-        "Show for every task that has not ended that it is in exactly one place, and what differs"
-        " between rows and Redis. Ends with 1 when something does."
+        "Compare rows with Redis: print the place of every open task, and what differs."
+        " Exits with 1 when something does."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         mode = parser.add_mutually_exclusive_group()
-        mode.add_argument("--check", action="store_true", help="only look (the default)")
-        mode.add_argument("--fix", action="store_true", help="repair what two looks found")
-        parser.add_argument("--queue", metavar="TYPE", help="only this one, e.g. CODE")
-        parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+        mode.add_argument("--check", action="store_true", help="only compare (the default)")
+        mode.add_argument("--fix", action="store_true", help="repair what two comparisons found")
+        parser.add_argument("--queue", metavar="TYPE", help="only this queue, e.g. CODE")
+        parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        kinds = _kinds(options["queue"])
-        try:
-            places, findings, repaired = self._reconcile(kinds, fix=options["fix"])
-        except Unavailable as error:
-            cause = f" ({error.__cause__})" if error.__cause__ else ""
-            raise CommandError(error.message + cause) from error
+        # A queue whose server is away, or whose data is damaged, keeps no other from the report.
+        self._errors = PerServerErrors()
+        places, findings, repaired = self._reconcile(_kinds(options["queue"]), fix=options["fix"])
         # This process ends now: nobody else adds what it counted.
         metrics.flush()
+        try:
+            self._errors.tell()
+        except Unavailable as error:
+            if places or findings or repaired:
+                self._write(places, findings, repaired, as_json=options["json"], is_whole=False)
+            cause = f" ({error.__cause__})" if error.__cause__ else ""
+            raise CommandError(error.message + cause) from error
         self._write(places, findings, repaired, as_json=options["json"])
         if findings:
             sys.exit(1)
@@ -59,35 +63,40 @@ class Command(BaseCommand):
     ) -> tuple[Places, list[Finding], list[Finding]]:
         """Where tasks are, what is wrong still, what was repaired."""
         repaired: list[Finding] = []
-        for _ in range(ROUNDS):
-            places, found = self._look(kinds)
-            if fix:
-                at_once = [finding for finding in found if finding.meaning.at_once]
-                found = [finding for finding in found if not finding.meaning.at_once]
-                repair(at_once, timezone.now())
-                repaired += at_once
-            found = confirmed(found, timezone.now(), self._wait)
-            if not fix:
-                return places, found, []
-            if not found and not at_once:
+        for _ in range(ROUNDS if fix else 0):
+            places, found = self._compare(kinds)
+            at_once = [finding for finding in found if finding.kind.at_once]
+            self._repair(at_once)
+            later = self._confirm(finding for finding in found if not finding.kind.at_once)
+            if not at_once and not later:
                 return places, [], repaired
-            repair(found, timezone.now())
-            repaired += found
-        places, found = self._look(kinds)
-        return places, confirmed(found, timezone.now(), self._wait), repaired
+            self._repair(later)
+            repaired += at_once + later
+        places, found = self._compare(kinds)
+        return places, self._confirm(found), repaired
 
-    def _look(self, kinds: Sequence[TaskType]) -> tuple[Places, list[Finding]]:
+    def _compare(self, kinds: Sequence[TaskType]) -> tuple[Places, list[Finding]]:
+        # What was away in the round before may have been so because of what is repaired by now.
+        self._errors = PerServerErrors()
         places: Places = Counter()
         found: list[Finding] = []
-        for look in reading.everywhere(timezone.now(), kinds):
-            places += look.places
-            found += look.findings
-            self._progress(f"looked at {places.total()} tasks, found {len(found)}")
+        with self._errors.at_one():
+            for comparison in compare_all(timezone.now(), kinds):
+                places += comparison.places
+                found += comparison.findings
+                self._progress(f"compared {places.total()} tasks, found {len(found)}")
         self._progress("")
         return places, found
 
+    def _confirm(self, findings: Iterable[Finding]) -> list[Finding]:
+        return confirm(findings, timezone.now(), self._wait, self._errors)
+
+    def _repair(self, findings: Sequence[Finding]) -> None:
+        with self._errors.at_one():
+            repair(findings, timezone.now())
+
     def _wait(self, seconds: float) -> None:
-        self._progress(f"looking again in {seconds:g} s, when what is under way has ended")
+        self._progress(f"comparing again in {seconds:g} s, when what is under way has ended")
         time.sleep(seconds)
         self._progress("")
 
@@ -104,6 +113,7 @@ class Command(BaseCommand):
         repaired: Sequence[Finding],
         *,
         as_json: bool,
+        is_whole: bool = True,
     ) -> None:
         if as_json:
             self.stdout.write(json.dumps(plain(places, findings, repaired)))
@@ -112,7 +122,7 @@ class Command(BaseCommand):
         for title, some in (("repaired", repaired), ("found", findings)):
             if some:
                 self.stdout.write(f"\n{title}:\n{findings_table(some)}")
-        if not findings:
+        if not findings and is_whole:
             self.stdout.write("\nEvery task is in exactly one place.")
 
 

@@ -1,4 +1,4 @@
-"""Blocked tasks whose parents ended without telling them are found, however many hang on others."""
+"""Blocked tasks whose parents ended without settling them are found, however many are blocked."""
 
 import uuid
 
@@ -22,16 +22,16 @@ def blocked_by(parent):
     return task
 
 
-def test_blocked_tasks_come_round_in_slices(redis, monkeypatch):
-    monkeypatch.setattr(expiry, "LOOKED_AT", 2)
+def test_blocked_tasks_are_read_in_slices(redis, monkeypatch):
+    monkeypatch.setattr(expiry, "BLOCKED_BATCH", 2)
     make_organization()
     is_open, complete, failed = (
         make_task(state=state) for state in (State.WAITING, State.COMPLETE, State.FAILED)
     )
     made = [blocked_by(parent) for parent in (is_open, is_open, complete, is_open, failed)]
-    rotation = RowCursor([State.BLOCKED])
+    cursor = RowCursor([State.BLOCKED])
 
-    freed = [expiry.free_blocked(timezone.now(), rotation) for _ in range(3)]
+    freed = [expiry.free_blocked(timezone.now(), cursor) for _ in range(3)]
 
     assert sum(freed) == 2
     states = [queue_manager.get_task(task.pk).state for task in made]
@@ -55,7 +55,7 @@ def blow_up(parent, state, count, **columns):
 
 
 @pytest.mark.postgres
-def test_a_look_at_blocked_tasks_takes_as_long_as_there_are_of_them(redis):
+def test_the_time_to_read_blocked_tasks_grows_linearly(redis):
     make_organization()
     parent = make_task(type="CODE")
     blow_up(parent, "failed", 60_000, completed_at="now()")

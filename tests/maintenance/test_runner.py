@@ -1,4 +1,4 @@
-"""The reconciler runs by itself: one worker at a time, and at once after Redis lost its data."""
+"""The reconciler of the workers: one worker at a time, and at once after Redis lost its data."""
 
 import logging
 import threading
@@ -18,60 +18,60 @@ from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
 
-def turn(patrol):
-    return patrol.turn(timezone.now())
+def turn(runner):
+    return runner.turn(timezone.now())
 
 
 def test_what_is_missing_is_published_within_one_round(scene):
-    patrol = ReconcileRunner()
+    runner = ReconcileRunner()
     scene.line.run(task_store.withdraw("code", [scene.id(0)]))
 
-    wait_until(lambda: turn(patrol))
+    wait_until(lambda: turn(runner))
 
     assert scene.id(0) in scene.line.waits()
 
 
-def test_each_repair_is_counted_by_its_kind(scene):
-    patrol = ReconcileRunner()
+def test_each_repair_is_counted_by_its_code(scene):
+    runner = ReconcileRunner()
     scene.line.run(task_store.withdraw("code", [scene.id(0)]))
     repaired = metrics.field(metrics.REPAIRED, "unpublished")
     before = metrics.read().get(repaired, 0)
 
-    wait_until(lambda: turn(patrol))
+    wait_until(lambda: turn(runner))
 
     assert metrics.read()[repaired] == before + 1
 
 
-def test_a_difference_is_repaired_after_a_second_look_and_not_before(scene, settings):
+def test_a_difference_is_repaired_after_a_second_comparison_and_not_before(scene, settings):
     settings.PLUGSPACE_QUEUE = {"LEASE": 600}
-    patrol = ReconcileRunner()
+    runner = ReconcileRunner()
     scene.redis.delete(keys.active("code"))
     for _ in range(60):
-        turn(patrol)
+        turn(runner)
     assert scene.line.runs() == []
 
     settings.PLUGSPACE_QUEUE = {"LEASE": 0.2}
-    wait_until(lambda: turn(patrol))
+    wait_until(lambda: turn(runner))
 
     assert scene.line.runs() == [str(scene.running.pk)]
 
 
-def test_what_heals_before_the_second_look_is_left_alone(scene, settings):
+def test_a_difference_that_ends_before_the_second_comparison_is_not_repaired(scene, settings):
     settings.PLUGSPACE_QUEUE = {"LEASE": 600}
-    patrol = ReconcileRunner()
+    runner = ReconcileRunner()
     scene.redis.delete(keys.active("code"))
     for _ in range(60):
-        turn(patrol)
+        turn(runner)
     scene.redis.rpush(keys.active("code"), str(scene.running.pk))
-    assert patrol._doubts._since
+    assert len(runner._pending)
 
     settings.PLUGSPACE_QUEUE = {"LEASE": 0.2}
-    wait_until(lambda: turn(patrol) or not patrol._doubts._since)
+    wait_until(lambda: turn(runner) or not len(runner._pending))
 
     assert scene.line.runs() == [str(scene.running.pk)]
 
 
-def test_one_worker_goes_round_and_another_when_it_has_ended(scene):
+def test_one_worker_reconciles_and_another_one_after_it_has_ended(scene):
     one, other = ReconcileRunner(), ReconcileRunner()
     turn(one)
     scene.line.run(task_store.withdraw("code", [scene.id(0)]))
@@ -85,15 +85,15 @@ def test_one_worker_goes_round_and_another_when_it_has_ended(scene):
     assert turn(one) == 0
 
 
-def test_the_turn_of_a_worker_that_died_ends_by_itself(scene):
+def test_the_lock_of_a_worker_that_died_expires(scene):
     turn(ReconcileRunner())
 
     assert 0 < scene.redis.pttl(keys.reconciler()) <= 30_000
 
 
-def test_a_loss_begins_a_new_round_at_once(scene):
-    patrol = ReconcileRunner()
-    wait_until(lambda: turn(patrol) == 0 and patrol._round is None and patrol._epochs)
+def test_a_new_round_begins_at_once_after_redis_lost_its_data(scene):
+    runner = ReconcileRunner()
+    wait_until(lambda: turn(runner) == 0 and runner._round is None and runner._epochs)
     scene.redis.flushall()
     relay(timezone.now())
 
@@ -103,7 +103,7 @@ def test_a_loss_begins_a_new_round_at_once(scene):
         keys.workflow(str(scene.workflow.workflow_id)),
         keys.task(str(scene.blocked.pk)),
     ]
-    wait_until(lambda: turn(patrol) >= 0 and scene.redis.exists(*lost) == len(lost))
+    wait_until(lambda: turn(runner) >= 0 and scene.redis.exists(*lost) == len(lost))
 
 
 @pytest.mark.slow

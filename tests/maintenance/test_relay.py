@@ -35,7 +35,7 @@ def test_without_redis_a_submit_is_accepted_and_published_later(redis_away, redi
     assert relay.relay(timezone.now()) == 0
 
 
-def test_after_redis_lost_everything_all_that_waits_is_in_line_again(redis):
+def test_after_redis_lost_its_data_all_waiting_tasks_are_in_line_again(redis):
     make_organization()
     queue_manager.add_tasks([arguments(type=kind) for kind in ("CODE", "CODE", "DESIGN")])
     later = timezone.now() + timedelta(hours=1)
@@ -56,16 +56,16 @@ def test_blocked_running_and_ended_tasks_are_not_published(redis):
     assert relay.relay(timezone.now()) == 0
 
 
-def test_old_tasks_come_round_in_slices():
+def test_old_tasks_are_read_in_slices():
     made = [make_task(type=kind) for kind in ("CODE", "ARCHITECT", "CODE", "EXPORT", "CODE")]
-    rotation = RowCursor()
+    cursor = RowCursor()
 
-    seen = [task.pk for _ in range(4) for task in rotation.next_slice(2)]
+    seen = [task.pk for _ in range(4) for task in cursor.next_slice(2)]
 
     assert set(seen) == {task.pk for task in made}
 
 
-def test_old_unpublished_tasks_are_found_by_the_rotation(redis):
+def test_old_unpublished_tasks_are_found_by_the_cursor(redis):
     now = timezone.now()
     task = make_task()
 
@@ -80,7 +80,7 @@ def test_ids_made_at_a_moment_are_not_below_its_first_id():
     assert relay.first_id_of(timezone.now() + timedelta(seconds=5)) > new_id()
 
 
-def test_a_look_at_what_waits_does_not_read_what_is_in_it(redis):
+def test_the_inputs_of_published_tasks_are_not_read(redis):
     make_organization()
     queue_manager.add_task(**arguments())
 

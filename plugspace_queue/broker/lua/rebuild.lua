@@ -1,0 +1,106 @@
+#!lua flags=allow-oom
+--[[
+rebuild: write a queue's structures anew from idx (what waits) and own (what runs), in one step.
+
+ARGV[4]  lease           ms that an owner without a lease gets; a dead one is reaped after it
+ARGV[5]  wait            1: `wait` too, which takes as long as the queue is; else 0
+ARGV[6]  and on          lanes; without any, all about running attempts and the last fence
+
+Returns  1; a lane keeps the order of its entries, each once, and what is no lane leaves the order
+]]
+--@include _queue.lua
+--@include _gates.lua
+--@include _lanes.lua
+--@include _running.lua
+local lease_ms = tonumber(ARGV[4])
+
+local function count_of(owned, organization)
+    local count = 0
+    for _, owner in pairs(owned) do
+        if organization_of(owner.lane) == organization then count = count + 1 end
+    end
+    return count
+end
+
+-- By the code of what differs: its key, what `own` says of that, and all that `own` says.
+local rebuild = {}
+
+function rebuild.active_differs(id, owner)
+    redis.call("LREM", active_key, 0, id)
+    if owner then redis.call("RPUSH", active_key, id) end
+end
+
+function rebuild.lease_differs(id, owner)
+    redis.call("ZREM", lease_key, id)
+    if owner then redis.call("ZADD", lease_key, whole(now + lease_ms), id) end
+end
+
+function rebuild.record_differs(member, _, owned)
+    local owner = owned[string.match(member, "^[^:]+")]
+    redis.call("ZREM", wip_key, member)
+    if owner and owner.member == member then redis.call("ZADD", wip_key, "+inf", member) end
+end
+
+-- What runs does not wait: its attempt decides whether it will again.
+function rebuild.runs_and_waits(id)
+    redis.call("ZREM", delayed_key, id)
+    withdraw_waiting(id)
+end
+
+function rebuild.running_count(organization, _, owned)
+    local count = count_of(owned, organization)
+    if count > 0 then
+        redis.call("HSET", running_key, organization, count)
+    else
+        redis.call("HDEL", running_key, organization)
+    end
+    unpark_organization(organization)
+end
+
+local function rebuild_running()
+    local wrong = {}
+    local owned = compare_running(function(code, key) wrong[#wrong + 1] = {code, key} end)
+    for _, one in ipairs(wrong) do rebuild[one[1]](one[2], owned[one[2]], owned) end
+end
+
+local function entries_of(lane)
+    local listed, kept, seen = redis.call("LRANGE", lane_key(lane), 0, -1), {}, {}
+    in_chunks(listed, function(ids)
+        for i, place in ipairs(redis.call("HMGET", idx_key, unpack(ids))) do
+            local belongs = place and string.match(place, "|(.*)$") == lane
+            if belongs and not seen[ids[i]] then kept[#kept + 1] = ids[i] end
+            seen[ids[i]] = true
+        end
+    end)
+    return kept, #kept ~= #listed
+end
+
+local function rewrite(lane)
+    local kept, is_changed = entries_of(lane)
+    if is_changed then
+        redis.call("DEL", lane_key(lane))
+        call_many("RPUSH", lane_key(lane), kept)
+    end
+    return #kept
+end
+
+local function place(lane, length)
+    local on_ring = redis.call("ZSCORE", ring_key, lane)
+    local parked = redis.call("ZSCORE", parked_key, lane)
+    if length == 0 or not is_lane(lane) then return leave(lane) end
+    if on_ring and parked then redis.call("ZREM", parked_key, lane) end
+    if not on_ring and not parked then
+        enter(lane)
+        mark()
+    elseif parked and not on_ring then
+        unpark_organization(organization_of(lane))
+    end
+end
+
+if #ARGV < 6 then
+    if last_fence() == 0 then redis.call("HDEL", meta_key, "fence") end
+    rebuild_running()
+end
+if ARGV[5] == "1" then rebuild_wait() end
+for i = 6, #ARGV do place(ARGV[i], rewrite(ARGV[i])) end
+return 1

@@ -1,0 +1,325 @@
+"""Copies of rows in Redis: which of them differ, and how they are written again.
+
+An end is told once, after its commit. What an outage, a death or a publish under way kept from
+Redis is told by nobody else, and a copy of what is open has no time to live: so copies of what
+ended lately are compared too. Those that are gone stay gone.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from pydantic import ValidationError
+
+from plugspace_queue.broker import audit, keys, routing, server_epochs, task_store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.limits import quota
+from plugspace_queue.limits.quota import Account, Counter
+from plugspace_queue.maintenance import queue_config
+from plugspace_queue.maintenance.reconcile.findings import Finding
+from plugspace_queue.models import MonthlyUsage, Organization, QueueSettings, Task
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.schemas.task import AgentTask
+
+LATELY = timedelta(minutes=10)
+"""How far back the first comparison of what ended goes."""
+
+OVERLAP = timedelta(minutes=1)
+"""What is compared once more: another process may have been about to write its copy."""
+
+SLICE = 1000
+"""Rows of one comparison of what ended."""
+
+MOST_ORGANIZATIONS = 100
+"""Organizations of one comparison: each has up to six types in three months."""
+
+MOST_COPIES = 100
+"""Copies read in one call: some of them are large."""
+
+UNSETTLED = frozenset({State.CANCELLED, State.EXPIRED})
+"""Final states that are reached without a settle, which would write the snapshot."""
+
+
+class EndedRow(NamedTuple):
+    """A row that has ended."""
+
+    pk: uuid.UUID
+    type: str
+    state: str
+    workflow_id: uuid.UUID | None
+    completed_at: datetime
+
+
+def compare_settings(kind: TaskType) -> Iterator[Finding]:
+    """Limits, pauses and lifetime counts of a queue against the rows. Raises Unavailable."""
+    queue, connection = kind.queue_name, client(kind.queue_name)
+    wanted = (str(arg) for arg in projections.gates_of(kind).args[-len(audit.GATES) :])
+    differing = [
+        f"{name} {found or 'missing'} instead of {want}"
+        for name, found, want in zip(
+            audit.GATES, audit.gates(connection, queue), wanted, strict=True
+        )
+        if found != want
+    ]
+    if differing:
+        yield Finding("gates_differ", kind.value, queue, detail=", ".join(differing))
+    held = server_epochs.paused_organizations(connection)
+    for organization_id in sorted(held ^ queue_config.paused_by_rows()):
+        yield Finding("pauses_differ", kind.value, organization_id)
+    completed, failed = _counts_owed(kind)
+    if completed or failed:
+        detail = f"completed {completed:+}, failed {failed:+}"
+        yield Finding("lifetime_differs", kind.value, queue, detail=detail)
+
+
+def _counts_owed(kind: TaskType) -> tuple[int, int]:
+    """What Redis should add to its lifetime counts; what runs may be about to be counted."""
+    row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings()
+    completed, failed, running = audit.lifetime(client(kind.queue_name), kind.queue_name)
+    owed = row.completed - completed, row.failed - failed
+    return owed if max(map(abs, owed)) > running else (0, 0)
+
+
+def write_settings(kind: TaskType) -> None:
+    """Limits and pauses of a queue as the rows say. Raises Unavailable."""
+    # A version above the row's would keep it from being written.
+    audit.delete_fields(client(kind.queue_name), kind.queue_name, "version")
+    queue_config.write(kind)
+
+
+def write_lifetime(kind: TaskType) -> None:
+    """Lifetime counts of a queue as the rows say. Raises Unavailable."""
+    audit.add_lifetime(client(kind.queue_name), kind.queue_name, *_counts_owed(kind))
+
+
+def compare_all_organizations(now: datetime) -> Iterator[list[Finding]]:
+    """The copies of all organizations, in slices. Raises Unavailable."""
+    after = ""
+    rows = Organization.objects.order_by("pk").values_list("pk", flat=True)
+    while ids := list(rows.filter(pk__gt=after)[:MOST_ORGANIZATIONS]):
+        yield compare_organizations(ids, now)
+        after = ids[-1]
+
+
+def compare_organizations(organization_ids: Collection[str], now: datetime) -> list[Finding]:
+    """Tiers, usage and lists of newest tasks of these. Raises Unavailable."""
+    organizations = Organization.objects.filter(pk__in=organization_ids).order_by("pk")
+    tiers: Sequence[tuple[str, str | None]] = list(organizations.values_list("pk", "tier_id"))
+    found = audit.texts(client(), [keys.organization_tier(pk) for pk, _ in tiers])
+    tasks = Task.objects.filter(organization=OuterRef("pk")).exclude(state=State.BLOCKED)
+    named = {
+        keys.organization_tasks(pk): pk
+        for pk in organizations.filter(Exists(tasks)).values_list("pk", flat=True)
+    }
+    return [
+        *(
+            Finding("tier_differs", "", pk, detail=f"{text} instead of {slug}")
+            for (pk, slug), text in zip(tiers, found, strict=True)
+            if text != (slug or "")
+        ),
+        *(
+            Finding(
+                "usage_differs",
+                row.type,
+                row.organization_id,
+                detail=f"{text} instead of {row.used}",
+            )
+            for row, text in _wrong_usage(organization_ids, now)
+        ),
+        *(
+            Finding("newest_missing", "", named[key])
+            for key in audit.missing(client(), list(named))
+        ),
+    ]
+
+
+def _wrong_usage(
+    organization_ids: Collection[str], now: datetime
+) -> list[tuple[MonthlyUsage, str | None]]:
+    """Months whose copy differs, of those that Redis keeps, and what the copy says."""
+    since = quota.month_of(now - timedelta(seconds=task_store.USAGE_TTL))
+    rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=since)
+    months = list(rows.order_by("organization_id", "type", "month"))
+    found = audit.texts(client(), [keys.usage(*_account_of(row)) for row in months])
+    pairs = zip(months, found, strict=True)
+    return [(row, text) for row, text in pairs if text != str(row.used)]
+
+
+def _account_of(row: MonthlyUsage) -> Account:
+    return Account(row.organization_id, row.type, row.month)
+
+
+def write_tiers(organization_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:org:{id}:tier` as the rows say."""
+    projections.write_tiers_on_commit(Organization.objects.filter(pk__in=organization_ids))
+
+
+def write_usage(organization_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:usage:…` of all months that Redis keeps, as the rows say."""
+    differing = [row for row, _ in _wrong_usage(organization_ids, now)]
+    # A version that is there already is not written again, whatever its value has become.
+    audit.delete(client(), [keys.usage(*_account_of(row)) for row in differing])
+    counters = [Counter(_account_of(row), row.used, row.version) for row in differing]
+    routing.ask_all(quota.mirrored(counters))
+
+
+def write_newest(organization_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:org:{id}:tasks`: the newest ones that have been in line."""
+    for organization_id in organization_ids:
+        rows = Task.objects.filter(organization=organization_id).exclude(state=State.BLOCKED)
+        newest = rows.order_by("-pk").values_list("pk", "queued_at")
+        made = {
+            str(pk): int(queued_at.timestamp() * 1000)
+            for pk, queued_at in newest[: get_settings().org_tasks_maxlen]
+        }
+        if made:
+            audit.write_newest(client(), organization_id, made)
+
+
+def garbled(kind: TaskType, tasks: Sequence[tuple[uuid.UUID, str]]) -> Iterator[uuid.UUID]:
+    """Those of these tasks (id, organization) whose snapshot is none, or another task's.
+
+    One that went meanwhile counts too: it is written again.
+    """
+    organization_of = dict(tasks)
+    for pk, text in _copies(keys.task, kind.queue_name, organization_of):
+        if not _is_snapshot(text, str(pk), kind, organization_of[pk]):
+            yield pk
+
+
+def _is_snapshot(text: str | None, task_id: str, kind: TaskType, organization_id: str) -> bool:
+    try:
+        copy = AgentTask.model_validate_json(text or "")
+    except ValidationError:
+        return False
+    return (copy.id, copy.type, copy.organization_id) == (task_id, kind, organization_id)
+
+
+def compare_ended(
+    since: datetime | None,
+    until: datetime,
+    kinds: Sequence[TaskType],
+    errors: routing.PerServerErrors,
+) -> Iterator[list[Finding]]:
+    """The copies of all that ended then (None: lately), in slices. Raises Unavailable."""
+    begin = (since or until - LATELY) - OVERLAP
+    for state in sorted(lifecycle.FINAL):
+        rows = Task.objects.filter(state=state, type__in=kinds, completed_at__lte=until)
+        if state not in UNSETTLED:
+            rows = rows.filter(workflow__isnull=False)
+        after = Q(completed_at__gte=begin)
+        while found := _ended_rows(rows.filter(after).order_by("completed_at", "pk")[:SLICE]):
+            yield _compare_copies(found, errors)
+            last = found[-1]
+            after = Q(completed_at__gt=last.completed_at) | Q(
+                completed_at=last.completed_at, pk__gt=last.pk
+            )
+
+
+def _compare_copies(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -> list[Finding]:
+    findings: list[Finding] = []
+    for kind in TaskType:
+        with errors.at_one():
+            findings += _compare_snapshots(kind, rows)
+    with errors.at_one():
+        findings += compare_workflows({row.workflow_id for row in rows if row.workflow_id})
+    return findings
+
+
+def compare_snapshots_of(task_ids: Collection[str]) -> list[Finding]:
+    """The snapshots of those of these tasks that have ended. Raises Unavailable."""
+    rows = _ended_rows(Task.objects.filter(pk__in=task_ids, state__in=UNSETTLED))
+    return [finding for kind in TaskType for finding in _compare_snapshots(kind, rows)]
+
+
+def _ended_rows(rows: QuerySet[Task]) -> list[EndedRow]:
+    return [EndedRow(*values) for values in rows.values_list(*EndedRow._fields)]
+
+
+def _compare_snapshots(kind: TaskType, rows: Sequence[EndedRow]) -> Iterator[Finding]:
+    states = {row.pk: row.state for row in rows if row.type == kind and row.state in UNSETTLED}
+    for pk, text in _copies(keys.task, kind.queue_name, states):
+        copy = _object(text)
+        if text is not None and (copy.get("id"), copy.get("state")) != (str(pk), states[pk]):
+            yield Finding("snapshot_differs", kind.value, str(pk))
+
+
+def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
+    """Those of these workflows whose copy has another state of a step. Raises Unavailable."""
+    copies = _copies(keys.workflow, routing.ANY_QUEUE, workflow_ids)
+    copied = {pk: _steps(_object(text)) for pk, text in copies if text is not None}
+    states = Task.objects.filter(workflow__in=copied).order_by()
+    wrong = {
+        workflow
+        for workflow, pk, state in states.values_list("workflow_id", "pk", "state")
+        if workflow is not None and (str(pk), state) not in copied[workflow]
+    }
+    return [Finding("workflow_differs", "", str(pk)) for pk in sorted(wrong)]
+
+
+def missing_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
+    """Those of these workflows that have no copy. Raises Unavailable."""
+    named = {keys.workflow(str(pk)): str(pk) for pk in sorted(workflow_ids)}
+    gone = audit.missing(client(), list(named))
+    return [Finding("workflow_missing", "", named[key]) for key in gone]
+
+
+def write_workflows(workflow_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:workflow:{id}` as the rows say."""
+    projections.write_workflows([uuid.UUID(pk) for pk in workflow_ids])
+
+
+def write_ended(task_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:task:{id}` of tasks that have ended, as the rows say."""
+    publishing.refresh_snapshots(
+        Task.objects.filter(pk__in=task_ids, state__in=sorted(lifecycle.FINAL))
+    )
+
+
+def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
+    """`plugspace:task:{id}` of tasks that have not ended.
+
+    What runs gets one only while it runs: its end writes the last one.
+    """
+    tasks = list(Task.objects.filter(pk__in=task_ids).open())
+    publishing.publish([task for task in tasks if task.state != State.PROCESSING])
+    for kind in TaskType:
+        running = [t for t in tasks if t.state == State.PROCESSING and t.type == kind]
+        if running:
+            notes = [publishing.note_of(task) for task in running]
+            routing.ask(task_store.announce(kind.queue_name, notes), kind.queue_name)
+
+
+def _copies(
+    key: Callable[[str], str], queue: str, ids: Collection[uuid.UUID]
+) -> Iterator[tuple[uuid.UUID, str | None]]:
+    """What the server of a queue has under the keys of these; None where nothing is."""
+    wanted = list(ids)
+    for start in range(0, len(wanted), MOST_COPIES):
+        part = wanted[start : start + MOST_COPIES]
+        texts = audit.texts(client(queue), [key(str(pk)) for pk in part])
+        yield from zip(part, texts, strict=True)
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """The JSON object in a text; {} when it holds none."""
+    try:
+        found = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _steps(workflow: dict[str, Any]) -> set[tuple[str, str]]:
+    """Ids and states of the steps of a copy; none when it is no copy of a workflow."""
+    try:
+        return {(step["id"], step["state"]) for step in workflow["steps"]}
+    except (KeyError, TypeError):
+        return set()
