@@ -76,7 +76,7 @@ bench-pages: $(READY) ## time lists and pages in front of a million tasks (TASKS
 	$(RUN) benchmarks.pages $(if $(TASKS),--tasks $(TASKS))
 
 docs: $(READY) ## write the pages that are made from code
-	$(BIN)/python manage.py queue_docs
+	$(RUN) scripts.docs
 
 snapshot: $(READY) ## write the snapshots of the API and of all public names that the tests compare with
 	$(BIN)/python manage.py spectacular --urlconf plugspace_queue.urls \
