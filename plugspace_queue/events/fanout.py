@@ -104,12 +104,14 @@ class Line:
             self._cut()
 
 
-class Reader(threading.Thread):
+class StreamFollower(threading.Thread):
     """Follows the stream while anybody listens; hands on a portion when the last one is taken."""
 
     BLOCK_MS = 1000
 
-    def __init__(self, cursor: str, deliver: Callable[["Reader", Sequence[Entry]], None]) -> None:
+    def __init__(
+        self, cursor: str, deliver: Callable[["StreamFollower", Sequence[Entry]], None]
+    ) -> None:
         super().__init__(name="plugspace-feeds", daemon=True)
         self.taken = threading.Event()
         self._cursor = cursor
@@ -149,13 +151,13 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Subject, set[Line]] = defaultdict(set)
         self._looks: dict[Subject, tuple[Place, asyncio.Future[bool]]] = {}
-        self._reader: Reader | None = None
+        self._reader: StreamFollower | None = None
         self._position = stream.START
 
     def subscribe(self, subject: Subject, now: str) -> Line:
         """A line that gets every event after its `start`; `now` is the stream's end as known."""
         if self._reader is None:
-            reader = Reader(now, self._from_reader)
+            reader = StreamFollower(now, self._from_reader)
             # A process that has no thread left raises here; the next client tries again.
             reader.start()
             self._position, self._reader = now, reader
@@ -176,14 +178,14 @@ class Hub:
             self._reader.stop()
             self._reader = None
 
-    def _from_reader(self, reader: Reader, entries: Sequence[Entry]) -> None:
+    def _from_reader(self, reader: StreamFollower, entries: Sequence[Entry]) -> None:
         try:
             self._loop.call_soon_threadsafe(self._fan_out, reader, entries)
         except RuntimeError:
             # The loop is closed: nobody listens any more.
             reader.stop()
 
-    def _fan_out(self, reader: Reader, entries: Sequence[Entry]) -> None:
+    def _fan_out(self, reader: StreamFollower, entries: Sequence[Entry]) -> None:
         """Note who gets what; who comes later starts behind these events."""
         if reader is not self._reader:
             reader.taken.set()
@@ -198,7 +200,7 @@ class Hub:
         told = {subject: Portion(some) for subject, some in found.items()}
         self._hand_out(reader, deque((line, told[s]) for s in told for line in self._lines[s]))
 
-    def _hand_out(self, reader: Reader, waiting: deque[tuple[Line, Portion]]) -> None:
+    def _hand_out(self, reader: StreamFollower, waiting: deque[tuple[Line, Portion]]) -> None:
         """Give a few clients their portion, and the loop's other work its turn before the next.
 
         The reader goes on when all have been woken and could take: a client is slow when it does

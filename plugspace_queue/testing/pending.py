@@ -15,7 +15,7 @@ from plugspace_queue.models import QueueSettings, Task
 STARTABLE = sorted(lifecycle.STARTABLE)
 
 
-class Clock:
+class RunClock:
     """The time the run believes in: it goes on from `now`, and may be put forward."""
 
     def __init__(self, now: datetime | None = None) -> None:
@@ -29,7 +29,7 @@ class Clock:
 
 
 @dataclass
-class Scope:
+class RunScope:
     """The tasks a run is about: of these types, and only these ids unless None."""
 
     kinds: Collection[TaskType]

@@ -12,7 +12,7 @@ from plugspace_queue.models import Task
 from plugspace_queue.processing.registry import processor_of
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.attempts import Bench
-from plugspace_queue.testing.pending import Clock, Scope
+from plugspace_queue.testing.pending import RunClock, RunScope
 
 logger = logging.getLogger("plugspace_queue.testing")
 
@@ -36,16 +36,16 @@ def run_pending(
     """
     if until not in ("final", "once"):
         raise ValueError(f'until is "final" or "once", not {until!r}.')
-    scope = Scope(_kinds(types))
-    return _run(scope, Clock(now), once=until == "once", advance=advance)
+    scope = RunScope(_kinds(types))
+    return _run(scope, RunClock(now), once=until == "once", advance=advance)
 
 
 def run_these(ids: Collection[uuid.UUID]) -> list[Task]:
     """Run these tasks to their ends, as far as their types have processors."""
-    return _run(Scope(_kinds(()), ids), Clock(), once=False, advance=True)
+    return _run(RunScope(_kinds(()), ids), RunClock(), once=False, advance=True)
 
 
-def _run(scope: Scope, clock: Clock, *, once: bool, advance: bool) -> list[Task]:
+def _run(scope: RunScope, clock: RunClock, *, once: bool, advance: bool) -> list[Task]:
     bench = Bench(clock)
     turn = _each_once(scope, clock) if once else _until_none(scope, clock, advance=advance)
     had_a_turn: dict[uuid.UUID, None] = {}
@@ -59,16 +59,16 @@ def _run(scope: Scope, clock: Clock, *, once: bool, advance: bool) -> list[Task]
     return _told_to_redis(had_a_turn)
 
 
-def _each_once(scope: Scope, clock: Clock) -> Iterable[Task]:
+def _each_once(scope: RunScope, clock: RunClock) -> Iterable[Task]:
     yield from list(scope.due(clock.now()))
 
 
-def _until_none(scope: Scope, clock: Clock, *, advance: bool) -> Iterable[Task]:
+def _until_none(scope: RunScope, clock: RunClock, *, advance: bool) -> Iterable[Task]:
     while task := scope.due(clock.now()).first() or _advanced(scope, clock, advance=advance):
         yield task
 
 
-def _advanced(scope: Scope, clock: Clock, *, advance: bool) -> Task | None:
+def _advanced(scope: RunScope, clock: RunClock, *, advance: bool) -> Task | None:
     moment = scope.next_retry() if advance else None
     if moment is None:
         return None
