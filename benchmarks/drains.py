@@ -1,7 +1,8 @@
-"""Drains: tasks wait, workers start, and both rate and CPU time per task are taken.
+"""Drains: tasks wait, workers go on, and both rate and CPU time per task are taken.
 
-The time begins when each worker process has run a task, so that no start-up is in it, and ends when
-the system itself says that all tasks are complete, so that the last commits and settles are.
+The workers start with nothing to do, run a few tasks and come to rest; they are stopped (SIGSTOP)
+while the tasks are submitted, and continued. So no start-up is in the figures. The time ends when
+the system itself says that all tasks are complete, so that the last commits and settles are in it.
 """
 
 import math
@@ -9,13 +10,16 @@ from dataclasses import dataclass
 
 from benchmarks import accounting
 from benchmarks.accounting import Usage
-from benchmarks.trial import Incomplete, Trial
+from benchmarks.trial import Trial, Worker
 
 RATE, MICROSECONDS = "tasks/s", "µs"
 Values = dict[str, float]
 
 TRIES = 4
 """How often a drain is repeated with more tasks until it lasts long enough."""
+
+WARM = 20
+"""Tasks that a worker runs before it is measured."""
 
 SPARE = 1.2
 """More tasks than should be enough, since rates differ between rounds."""
@@ -50,7 +54,7 @@ class Drain:
         count = trial.counts.setdefault((trial.system.name, self), _first(trial))
         for left in reversed(range(TRIES)):
             window = self._once(trial, count)
-            if window.seconds >= trial.size.work or not left:
+            if window.lasts(trial.size.work) or not left:
                 break
             count = window.enough(trial.size.work)
             trial.counts[trial.system.name, self] = count
@@ -58,24 +62,39 @@ class Drain:
         return self._values(window)
 
     def _once(self, trial: Trial, count: int) -> "Window":
-        trial.produce("load", count, BENCH_ORGANIZATIONS=str(self.organizations))
         with (
-            trial.watch(count) as watch,
+            trial.watch() as watch,
             trial.worker(on_one_cpu=self.on_one_cpu, processes=self.processes) as worker,
         ):
-            worker.await_processes(self.processes, count)
-            before, began = worker.usage(), worker.progress()
-            worker.await_tasks(count)
-            ended = watch.completed()
+            warm = self._warm(trial, worker)
+            worker.settle()
+            with worker.stopped():
+                trial.produce("load", count, BENCH_ORGANIZATIONS=str(self.organizations))
+                before, began = worker.usage(), worker.progress()
+            total = warm + count
+            worker.await_tasks(warm + 1)
+            # A worker that looks for tasks now and then is not asked how soon it does.
+            if (first := worker.progress()).tasks < total:
+                began = first
+            worker.await_tasks(total)
+            ended = watch.completed(total)
             used = worker.usage() - before
-        if began.tasks >= count:
-            # Too few tasks to look at while they run: from the first start, without CPU.
-            began = worker.beginning()
-        seconds = (ended - began.at) / 1e9
-        return Window(before=began.tasks, tasks=count - began.tasks, seconds=seconds, used=used)
+        rate = (total - began.tasks) / (ended - began.at) * 1e9
+        return Window(tasks=count, rate=rate, used=used)
+
+    def _warm(self, trial: Trial, worker: Worker) -> int:
+        """Have each process run a task; how many tasks that took."""
+        done = 0
+        for _ in range(TRIES):
+            trial.produce("warm", WARM)
+            done += WARM
+            worker.await_tasks(done)
+            if worker.active() >= self.processes:
+                break
+        return done
 
     def _values(self, window: "Window") -> Values:
-        values = {self.title: window.tasks / window.seconds}
+        values = {self.title: window.rate}
         if not accounting.IS_HERE:
             return values
         used = window.used
@@ -86,19 +105,19 @@ class Drain:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What was measured between two moments."""
+    """What was measured from the moment at which the workers went on."""
 
-    before: int
-    """Tasks that had run when it began."""
     tasks: int
-    seconds: float
+    rate: float
     used: Usage
+
+    def lasts(self, seconds: float) -> bool:
+        """Whether it was long enough."""
+        return self.tasks >= self.rate * seconds
 
     def enough(self, seconds: float) -> int:
         """How many tasks there must be so that one lasts this long."""
-        if self.seconds <= 0:
-            raise Incomplete(f"{self.tasks} tasks took no time")
-        return self.before + math.ceil(self.tasks / self.seconds * seconds * SPARE)
+        return math.ceil(self.rate * seconds * SPARE)
 
 
 def _first(trial: Trial) -> int:

@@ -99,14 +99,14 @@ def completed(producer: Producer, count: int, kind: str) -> dict[str, Any]:
 
 
 def watch(producer: Producer, count: int, kind: str) -> dict[str, Any]:
-    """When `count` tasks were complete (monotonic ns), looking from a line on stdin on."""
+    """When tasks were complete (monotonic ns); how many, a line on stdin says at their end."""
     # The first look opens the connection.
     producer.completed()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    sys.stdin.readline()
+    wanted = int(sys.stdin.readline())
     until = time.monotonic() + WATCHED
-    while (done := producer.completed()) < count and time.monotonic() < until:
+    while (done := producer.completed()) < wanted and time.monotonic() < until:
         time.sleep(LOOK)
     return {"at": time.monotonic_ns(), "completed": done}
 

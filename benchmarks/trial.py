@@ -1,6 +1,8 @@
 """One measurement of one system: a fresh stage, and the verbs that measures are written in."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +18,12 @@ from benchmarks.ground import Ground
 from benchmarks.records import Record
 from benchmarks.sizes import Size
 from benchmarks.systems.base import System
+
+STEP, CALM, BUSY = 0.5, 3, 0.1
+"""A worker is at rest that used less than a tenth of a CPU in three looks, 0.5 s apart."""
+
+LONGEST_START = 30.0
+"""Seconds after which it is measured anyway."""
 
 
 class Incomplete(Exception):
@@ -59,15 +67,15 @@ class Trial:
         return processes.ask(command, {**self._environment, **variables})
 
     @contextmanager
-    def watch(self, count: int) -> Iterator["Watch"]:
-        """A process of the system that is ready to see when `count` tasks are complete."""
-        command = [*self.system.producer(), "watch", str(count), job.NOOP]
+    def watch(self) -> Iterator["Watch"]:
+        """A process of the system that is ready to see when tasks are complete."""
+        command = [*self.system.producer(), "watch", "0", job.NOOP]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with processes.started(command, self._environment, **pipes) as child:
             assert child.stdout and child.stdin
             if child.stdout.readline() != b"ready\n":
                 raise Incomplete(f"{self.system.name} does not say what is complete")
-            yield Watch(child, count)
+            yield Watch(child)
             child.stdin.close()
             child.stdout.close()
 
@@ -103,18 +111,17 @@ class Trial:
 class Watch:
     """A process that waits to look whether all tasks are complete."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", count: int) -> None:
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
         self._child = child
-        self._count = count
 
-    def completed(self) -> int:
-        """The moment (monotonic ns) when all were complete; Incomplete when they are not."""
+    def completed(self, count: int) -> int:
+        """The moment (monotonic ns) when `count` were complete; Incomplete when they are not."""
         assert self._child.stdin and self._child.stdout
-        self._child.stdin.write(b"go\n")
+        self._child.stdin.write(f"{count}\n".encode())
         self._child.stdin.flush()
         answer = json.loads(self._child.stdout.readline() or b"{}")
-        if answer.get("completed") != self._count:
-            raise Incomplete(f"{answer.get('completed')} of {self._count} tasks are complete")
+        if answer.get("completed") != count:
+            raise Incomplete(f"{answer.get('completed')} of {count} tasks are complete")
         return int(answer["at"])
 
 
@@ -137,22 +144,36 @@ class Worker:
         """Wait until `count` tasks have ended."""
         records.wait(self._ground.records, count, self._is_alive)
 
-    def await_processes(self, wanted: int, count: int) -> None:
-        """Wait until `wanted` processes have run a task, or all `count` tasks have ended."""
-        self.await_tasks(1)
-        while wanted > 1 and records.processes(self._ground.records) < wanted:
-            if self.progress().tasks >= count:
-                return
-            self.await_tasks(min(self.progress().tasks + 1, count))
+    def active(self) -> int:
+        """How many processes have run a task."""
+        return records.processes(self._ground.records)
+
+    def settle(self) -> None:
+        """Wait until the processes have come to rest: what a start still does is over."""
+        until, calm = time.monotonic() + LONGEST_START, 0
+        before = self.usage().worker
+        while calm < CALM and time.monotonic() < until:
+            time.sleep(STEP)
+            now = self.usage().worker
+            calm = calm + 1 if now - before < STEP * BUSY else 0
+            before = now
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """A block during which the processes get no CPU time."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        for child in self._children:
+            os.killpg(child.pid, number)
 
     def progress(self) -> Progress:
         """How far it is."""
         return Progress(tasks=records.count(self._ground.records), at=time.monotonic_ns())
-
-    def beginning(self) -> Progress:
-        """The first start of a task."""
-        first = min(record.started for record in records.read(self._ground.records))
-        return Progress(tasks=0, at=first)
 
     def usage(self) -> Usage:
         """CPU seconds until now."""

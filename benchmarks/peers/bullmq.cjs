@@ -100,10 +100,10 @@ const VERBS = {
   async completed(queue) {
     return { completed: await queue.getCompletedCount() };
   },
-  async watch(queue, count) {
+  async watch(queue) {
     await queue.getCompletedCount(); // Opens the connection.
     process.stdout.write("ready\n");
-    await once(process.stdin, "data");
+    const count = Number(await once(process.stdin, "data"));
     const until = now() + BigInt(WATCHED_MS * 1e6);
     let completed;
     while ((completed = await queue.getCompletedCount()) < count && now() < until) await sleep(LOOK_MS);

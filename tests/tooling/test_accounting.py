@@ -59,11 +59,12 @@ def test_a_process_that_is_gone_has_used_nothing():
 
 
 def test_a_drain_that_is_too_short_is_repeated_with_more_tasks():
-    nothing = Usage(worker=0, redis=0, postgres=0)
-    window = Window(before=100, tasks=4900, seconds=0.5, used=nothing)
+    used = Usage(worker=0, redis=0, postgres=0)
+    window = Window(tasks=5000, rate=10_000.0, used=used)
 
-    # 9,800 a second, for 5 seconds and a fifth more, after the first hundred.
-    assert window.enough(5.0) == 100 + 58_800
+    assert window.lasts(0.5)
+    assert not window.lasts(5.0)
+    assert window.enough(5.0) == 60_000
 
 
 def test_an_earlier_revision_takes_part_in_what_drives_the_public_surface():
