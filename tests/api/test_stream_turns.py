@@ -122,6 +122,7 @@ def test_a_client_that_reads_all_the_time_is_not_slow_however_large_events_are(r
     assert run(main) == list(range(150))
 
 
+@pytest.mark.slow
 def test_all_open_streams_are_looked_after_with_one_query_for_each_kind_of_credential(
     client_of: Callable[..., Any],
 ):
@@ -205,6 +206,7 @@ def client_of(db: None) -> Callable[[str], str]:
     return make
 
 
+@pytest.mark.slow
 def test_clients_that_go_while_their_stream_is_being_opened_take_no_place(settings: Any):
     settings.PLUGSPACE_QUEUE = {"MAX_STREAMS": 4, "STREAMS_RESERVED": 0.0}
     key = key_of()

@@ -11,6 +11,7 @@ from tests.support import wait_until
 pytestmark = pytest.mark.timeout(60)
 
 
+@pytest.mark.slow
 def test_a_new_primary_that_another_connection_heard_of_gets_the_next_call(
     sentinel_trio: Trio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from tests.worker.isolated import (
 pytestmark = pytest.mark.usefixtures("acme")
 
 
+@pytest.mark.slow
 def test_a_hard_stop_that_comes_before_the_process_is_there_ends_it(
     children: None, processors: Register
 ):

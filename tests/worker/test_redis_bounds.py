@@ -111,6 +111,7 @@ def test_without_a_budget_every_result_within_the_limit_is_kept(
     assert not redis.exists("plugspace:org:acme:written")
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 40 * KIB, "RESULT_TTL": 2})
 def test_what_has_expired_no_longer_counts(processors, work, redis):
     processors("ARCHITECT", lambda context: "r" * (30 * KIB))

@@ -125,6 +125,7 @@ def test_a_worker_without_any_processor_warns_and_waits(processors, caplog):
     assert "no processor for deploy" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
     processors("ARCHITECT", lambda context: {})
     made = crew("architect")
