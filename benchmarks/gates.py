@@ -185,7 +185,7 @@ DURABLE_PYTHON, DURABLE = "the best durable Python peer", "the best durable peer
 LIGHT_PYTHON = "the best Python peer without records"
 
 DRAINED = drains.ONE.parts
-PICKED_UP = (measures.PICKUP_PUBLISH, measures.PICKUP_WORKER)
+PICKED_UP = (measures.PICKUP_PUBLISH, measures.PICKUP_AFTER)
 
 GATES = (
     Gate(

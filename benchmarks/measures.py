@@ -54,7 +54,7 @@ def pickup(trial: Trial) -> Values:
         PICKUP_HALF: half,
         PICKUP_MOST: _most(waits),
         PICKUP_PUBLISH: publishing,
-        PICKUP_WORKER: half - publishing,
+        PICKUP_AFTER: half - publishing,
     }
 
 
@@ -158,7 +158,7 @@ DRAIN, TWO, MANY = drains.ONE.title, drains.TWO.title, drains.MANY.title
 PICKUP_HALF = "pickup by an idle worker, p50"
 PICKUP_MOST = "pickup by an idle worker, p99"
 PICKUP_PUBLISH = "pickup, of it until the submit returns, p50"
-PICKUP_WORKER = "pickup, of it in the worker, p50"
+PICKUP_AFTER = "pickup, of it after the submit returned, p50"
 DUE_MOST = "from a task's time until in line, p99"
 BACKOFF_MOST = "from a backoff's end until in line, p99"
 SLEEPERS = "400 tasks of 100 ms at 50 slots"
@@ -211,7 +211,7 @@ MEASURES = (
     _drain("one-cpu", drains.ON_ONE_CPU, THREADS, ASYNC, SQLITE, SQLITE_ASYNC, RQ, *PEERS),
     Measure(
         key="pickup",
-        figures=dict.fromkeys((PICKUP_HALF, PICKUP_MOST, PICKUP_PUBLISH, PICKUP_WORKER), MS),
+        figures=dict.fromkeys((PICKUP_HALF, PICKUP_MOST, PICKUP_PUBLISH, PICKUP_AFTER), MS),
         systems=(THREADS, ASYNC, SQLITE, RQ, *PEERS),
         run=pickup,
     ),

@@ -44,7 +44,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 UNPUBLISHED = {
     *(figure for drain in (drains.TWO, drains.MANY, drains.TWO_MANY) for figure in drain.figures),
     *(figure for drain in (drains.ONE, drains.ON_ONE_CPU) for figure in (drain.cpu, *drain.parts)),
-    *{measures.PICKUP_PUBLISH, measures.PICKUP_WORKER},
+    *{measures.PICKUP_PUBLISH, measures.PICKUP_AFTER},
     *{measures.SINGLE_OWN, measures.SINGLE_SERVERS, measures.BULK_OWN, measures.BULK_SERVERS},
     *{measures.SLEEPERS_FIRST, measures.SLEEPERS_BETWEEN},
 }
