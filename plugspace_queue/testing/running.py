@@ -1,15 +1,19 @@
-"""`run_pending`: what a worker would do with the waiting tasks, in the calling thread."""
+"""`run_pending`: what a worker would do with the waiting tasks, in the calling thread.
+
+`processors` has other functions do the work for a test.
+"""
 
 import logging
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from plugspace_queue import publishing
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task
-from plugspace_queue.processing.registry import processor_of
+from plugspace_queue.processing import registry
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.attempts import Bench
 from plugspace_queue.testing.pending import RunClock, RunScope
@@ -38,6 +42,25 @@ def run_pending(
         raise ValueError(f'until is "final" or "once", not {until!r}.')
     scope = RunScope(_kinds(types))
     return _run(scope, RunClock(now), once=until == "once", advance=advance)
+
+
+@contextmanager
+def processors(
+    functions: Mapping[TaskType | str, Callable[..., Any]], *, output: Any = Any, **options: Any
+) -> Iterator[None]:
+    """Have these functions do the types meanwhile: `with processors({"CODE": fake}):`, or @.
+
+    Any JSON is a valid result unless `output` says otherwise (None: the type's own schema);
+    `options` are the decorator's (`retry_on`, …).
+    """
+    before = {TaskType(kind): registry.processor_of(kind) for kind in functions}
+    try:
+        for kind, function in functions.items():
+            registry.register(kind, function, output=output, replace=True, **options)
+        yield
+    finally:
+        for kind, entry in before.items():
+            registry.put_back(kind, entry)
 
 
 def run_these(ids: Collection[uuid.UUID]) -> list[Task]:
@@ -78,7 +101,7 @@ def _advanced(scope: RunScope, clock: RunClock, *, advance: bool) -> Task | None
 
 def _kinds(types: Iterable[TaskType | str]) -> list[TaskType]:
     named = [TaskType(kind) for kind in types]
-    lacking = [kind for kind in named or TaskType if processor_of(kind) is None]
+    lacking = [kind for kind in named or TaskType if registry.processor_of(kind) is None]
     if named and lacking:
         raise LookupError(f"No processor for {lacking[0]}; give one with testing.processors.")
     for kind in lacking:
