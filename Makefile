@@ -74,14 +74,14 @@ prove: $(READY) ## prove what is too big or too slow for CI; the report goes to 
 	@$(PLAYWRIGHT)
 	$(RUN) tests.prove $(if $(ONLY),--only $(ONLY))
 
-bench: $(READY) ## measure beside rq, Celery and others (installs them into var/ the first time)
-	$(RUN) benchmarks
+bench: $(READY) ## measure beside rq, Celery and others, installed into var/ (AGAINST=REV ONLY=drain ROUNDS=3)
+	$(RUN) benchmarks $(if $(AGAINST),--against $(AGAINST)) $(addprefix --only ,$(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-pages: $(READY) ## time lists and pages in front of a million tasks (TASKS=100000: fewer)
 	$(RUN) benchmarks.pages $(if $(TASKS),--tasks $(TASKS))
 
 docs: $(READY) ## write the pages that are made from code
-	$(BIN)/python manage.py queue_docs
+	$(RUN) scripts.docs
 
 snapshot: $(READY) ## write the snapshots of the API and of all public names that the tests compare with
 	$(BIN)/python manage.py spectacular --urlconf plugspace_queue.urls \

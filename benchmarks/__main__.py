@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import chart, choosing, gates, machine, results, running, sizes, table
+from benchmarks import against, chart, choosing, gates, machine, results, running, sizes, table
 from benchmarks.choosing import Wanted
+from benchmarks.environments import Unavailable
 from benchmarks.measures import MEASURES, Measure
 from benchmarks.processes import ROOT
 from benchmarks.results import Row
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     # A terminated run takes its servers with it, as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    chosen, skipped = choosing.choose(MEASURES, _wanted(given))
+    chosen, skipped = choosing.choose(_measures(given.against), _wanted(given))
     for name, reason in skipped.items():
         sys.stderr.write(f"Skipped: {name}: {reason}\n")
     if not chosen:
@@ -36,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about["load_after"] = machine.load()
     outcomes = gates.judge(rows, _systems(chosen))
     sys.stdout.write("\n".join([*table.lines(rows), *gates.lines(outcomes), "", ""]))
-    _write(rows, about, chosen, _targets(given, is_whole=not failed and not skipped))
+    plain = [outcome.plain() for outcome in outcomes]
+    to = _targets(given, is_whole=not failed and not skipped)
+    results.write(to[0], about, rows, plain)
+    _draw(rows, chosen, to[1])
+    sys.stdout.write(f"Wrote {to[0]} and {to[1]}\n")
     if failed:
         sys.exit(f"{len(failed)} measurements failed: {'; '.join(failed)}")
     if given.gates and any(outcome.word == gates.FAILS for outcome in outcomes):
@@ -60,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         help="with systems that are installed on demand (the first time needs the network)",
     )
     parser.add_argument("--rounds", type=_rounds, metavar="N", help="measure N times (5)")
+    parser.add_argument(
+        "--against",
+        metavar="REVISION",
+        help="ours here and at an earlier revision, in turns (cloned and installed into var/)",
+    )
     parser.add_argument("--gates", action="store_true", help="end with 1 when a gate fails")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="write JSON and chart there")
     return parser
@@ -69,6 +79,13 @@ def _rounds(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds from 1")
+
+
+def _measures(revision: str | None) -> Sequence[Measure]:
+    try:
+        return against.measures(revision, MEASURES) if revision else MEASURES
+    except Unavailable as error:
+        sys.exit(str(error))
 
 
 def _size(given: argparse.Namespace) -> sizes.Size:
@@ -86,25 +103,17 @@ def _systems(measures: Sequence[Measure]) -> dict[str, System]:
 
 def _targets(given: argparse.Namespace, *, is_whole: bool) -> tuple[Path, Path]:
     is_short = given.quick or given.smoke or given.rounds
-    is_part = is_short or given.only or given.system or not given.peers
+    is_part = is_short or given.only or given.system or given.against or not given.peers
     if given.into is None and is_whole and not is_part:
         return PUBLISHED
     folder = given.into or ROOT / "var" / "benchmarks"
     return folder / "latest.json", folder / "benchmarks.svg"
 
 
-def _write(
-    rows: Sequence[Row],
-    about: dict[str, object],
-    measures: Sequence[Measure],
-    to: tuple[Path, Path],
-) -> None:
-    data, image = to
-    results.write(data, about, rows)
+def _draw(rows: Sequence[Row], measures: Sequence[Measure], image: Path) -> None:
     kinds = {name: _kind(system) for name, system in _systems(measures).items()}
     image.parent.mkdir(parents=True, exist_ok=True)
     image.write_text(chart.svg(rows, kinds))
-    sys.stdout.write(f"Wrote {data} and {image}\n")
 
 
 def _kind(system: System) -> str:

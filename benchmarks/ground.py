@@ -31,6 +31,8 @@ class Ground:
         self.redis = cache(self._redis)
         self.postgres = cache(self._postgres)
         self.once = cache(self._once)
+        self.counts: dict[object, int] = {}
+        """How many tasks make work enough, by measure and system."""
 
     def __enter__(self) -> "Ground":
         return self

@@ -11,6 +11,8 @@ from benchmarks import records
 INPUT_BYTES = 500
 NOOP, SLEEP, BUSY = "noop", "sleep", "busy"
 SLEEP_SECONDS = 0.1
+SLOTS = 50
+"""Tasks that a worker process runs at once."""
 
 
 def payload(job: str, number: int) -> dict[str, str]:

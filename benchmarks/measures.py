@@ -1,11 +1,13 @@
 """What is measured, in which unit, on which systems."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import delays, job, processes
+from benchmarks import delays, drains, job, processes
+from benchmarks.drains import MICROSECONDS, RATE, Drain, Values
 from benchmarks.systems.base import System
 from benchmarks.systems.bullmq import NODE, NODE_POSTGRES, PORT, PORT_POSTGRES
 from benchmarks.systems.celery import CELERY
@@ -16,10 +18,7 @@ from benchmarks.systems.procrastinate import PROCRASTINATE
 from benchmarks.systems.rq_simple import SimpleWorker
 from benchmarks.trial import Trial
 
-RATE, MS, SECONDS, MIB, BYTES = "tasks/s", "ms", "s", "MiB", "bytes"
-MICROSECONDS, TIMES = "µs", "x"
-
-Values = dict[str, float]
+MS, SECONDS, MIB, BYTES, TIMES = "ms", "s", "MiB", "bytes", "x"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,35 +36,26 @@ class Measure:
     """Not repeated, because it takes the middle of many rounds itself."""
 
 
-def drain(trial: Trial) -> Values:
-    """Tasks wait, one worker starts: tasks per second from the first start to the last end."""
-    return {DRAIN: _drained(trial)}
-
-
-def one_cpu(trial: Trial) -> Values:
-    """The same with all the worker's threads on one CPU."""
-    return {ONE_CPU: _drained(trial, on_one_cpu=True)}
-
-
-def _drained(trial: Trial, *, on_one_cpu: bool = False) -> float:
-    count = trial.size.drain // (5 if trial.system.is_slow else 1)
-    trial.produce("load", count)
-    with trial.worker(on_one_cpu=on_one_cpu) as worker:
-        worker.await_tasks(count)
-        trial.assert_completed(count)
-    return (count - 1) / _span(trial)
-
-
 def pickup(trial: Trial) -> Values:
     """An idle worker gets one task at a time: from the commit's return to its first line."""
     with trial.worker() as worker:
         trial.produce("warm", 3)
         worker.await_tasks(3)
         time.sleep(trial.size.rest)
-        stamps = trial.produce("paced", trial.size.pickups)["stamps"]
+        told = trial.produce("paced", trial.size.pickups)
+        stamps, returns = told["stamps"], told["returns"]
         worker.await_tasks(3 + len(stamps))
     waits = sorted((record.started - stamps[record.number]) / 1e6 for record in trial.records())
-    return {PICKUP_HALF: statistics.median(waits), PICKUP_MOST: _most(waits)}
+    publishing = statistics.median(
+        (end - at) / 1e6 for at, end in zip(stamps, returns, strict=True)
+    )
+    half = statistics.median(waits)
+    return {
+        PICKUP_HALF: half,
+        PICKUP_MOST: _most(waits),
+        PICKUP_PUBLISH: publishing,
+        PICKUP_AFTER: half - publishing,
+    }
 
 
 def delayed(trial: Trial) -> Values:
@@ -91,17 +81,20 @@ def sleepers(trial: Trial) -> Values:
     trial.produce("load", trial.size.sleepers, job.SLEEP)
     with trial.worker() as worker:
         worker.await_tasks(trial.size.sleepers)
-    return {SLEEPERS: _span(trial)}
+    starts = sorted(record.started for record in trial.records())
+    span, first = _span(trial), (starts[: job.SLOTS][-1] - starts[0]) / 1e9
+    ideal = math.ceil(len(starts) / job.SLOTS) * job.SLEEP_SECONDS
+    return {SLEEPERS: span, SLEEPERS_FIRST: first, SLEEPERS_BETWEEN: span - ideal - first}
 
 
 def bulk(trial: Trial) -> Values:
     """One producer, calls of 500."""
-    return {BULK: trial.size.bulk / trial.produce("bulk", trial.size.bulk)["seconds"]}
+    return _submitted(trial, "bulk", trial.size.bulk, (BULK, BULK_OWN, BULK_SERVERS))
 
 
 def single(trial: Trial) -> Values:
     """One producer, one task after the other."""
-    return {SINGLE: trial.size.single / trial.produce("single", trial.size.single)["seconds"]}
+    return _submitted(trial, "single", trial.size.single, (SINGLE, SINGLE_OWN, SINGLE_SERVERS))
 
 
 def memory(trial: Trial) -> Values:
@@ -138,6 +131,14 @@ def acquire(trial: Trial) -> Values:
     }
 
 
+def _submitted(trial: Trial, verb: str, count: int, names: tuple[str, str, str]) -> Values:
+    """Tasks per second, and µs of a task on the producer's CPU and waiting for the servers."""
+    told = trial.produce(verb, count)
+    seconds, own = told["seconds"], told["cpu"]
+    figures = (count / seconds, own / count * 1e6, (seconds - own) / count * 1e6)
+    return dict(zip(names, figures, strict=True))
+
+
 def _most(values: list[float]) -> float:
     """The 99th percentile of sorted values."""
     return values[max(round(len(values) * 0.99) - 1, 0)]
@@ -153,15 +154,20 @@ def _used(trial: Trial) -> int:
     return int(trial.redis.info("memory")["used_memory"])
 
 
-DRAIN = "drain of no-op tasks"
-ONE_CPU = "drain, the worker on one CPU"
+DRAIN, TWO, MANY = drains.ONE.title, drains.TWO.title, drains.MANY.title
 PICKUP_HALF = "pickup by an idle worker, p50"
 PICKUP_MOST = "pickup by an idle worker, p99"
+PICKUP_PUBLISH = "pickup, of it until the submit returns, p50"
+PICKUP_AFTER = "pickup, of it after the submit returned, p50"
 DUE_MOST = "from a task's time until in line, p99"
 BACKOFF_MOST = "from a backoff's end until in line, p99"
 SLEEPERS = "400 tasks of 100 ms at 50 slots"
+SLEEPERS_FIRST = "the same, until 50 have started"
+SLEEPERS_BETWEEN = "the same, between an end and the next start, in all"
 BULK = "bulk submit, calls of 500"
 SINGLE = "single submit"
+BULK_OWN, BULK_SERVERS = "bulk submit, own CPU per task", "bulk submit, waits per task"
+SINGLE_OWN, SINGLE_SERVERS = "single submit, own CPU", "single submit, waits for servers"
 MEMORY = "worker's memory, all slots busy"
 MEMORY_OVER = "the same, over the loaded code"
 WAITING = "Redis memory per waiting task"
@@ -192,22 +198,20 @@ PEERS = (*IN_REDIS, *DURABLE)
 
 SUBMITTING = (GATED, UNLIMITED, SQLITE_GATED, SQLITE_UNLIMITED, RQ)
 
+
+def _drain(key: str, drain: Drain, *systems: System) -> Measure:
+    return Measure(key=key, figures=drain.figures, systems=systems, run=drain)
+
+
 MEASURES = (
-    Measure(
-        key="drain",
-        figures={DRAIN: RATE},
-        systems=(THREADS, ASYNC, SQLITE, SQLITE_ASYNC, KEEPING, RQ, *PEERS),
-        run=drain,
-    ),
-    Measure(
-        key="one-cpu",
-        figures={ONE_CPU: RATE},
-        systems=(THREADS, ASYNC, SQLITE, SQLITE_ASYNC, RQ, *PEERS),
-        run=one_cpu,
-    ),
+    _drain("drain", drains.ONE, THREADS, ASYNC, SQLITE, SQLITE_ASYNC, KEEPING, RQ, *PEERS),
+    _drain("drain-2", drains.TWO, THREADS, ASYNC, SQLITE, RQ, *PEERS),
+    _drain("drain-100", drains.MANY, THREADS, ASYNC, SQLITE),
+    _drain("drain-2-100", drains.TWO_MANY, THREADS, ASYNC, SQLITE),
+    _drain("one-cpu", drains.ON_ONE_CPU, THREADS, ASYNC, SQLITE, SQLITE_ASYNC, RQ, *PEERS),
     Measure(
         key="pickup",
-        figures={PICKUP_HALF: MS, PICKUP_MOST: MS},
+        figures=dict.fromkeys((PICKUP_HALF, PICKUP_MOST, PICKUP_PUBLISH, PICKUP_AFTER), MS),
         systems=(THREADS, ASYNC, SQLITE, RQ, *PEERS),
         run=pickup,
     ),
@@ -219,19 +223,19 @@ MEASURES = (
     ),
     Measure(
         key="sleepers",
-        figures={SLEEPERS: SECONDS},
+        figures=dict.fromkeys((SLEEPERS, SLEEPERS_FIRST, SLEEPERS_BETWEEN), SECONDS),
         systems=(THREADS, ASYNC, SQLITE, *PEERS),
         run=sleepers,
     ),
     Measure(
         key="bulk",
-        figures={BULK: RATE},
+        figures={BULK: RATE, BULK_OWN: MICROSECONDS, BULK_SERVERS: MICROSECONDS},
         systems=(*SUBMITTING, *BULK_CALL, *DURABLE),
         run=bulk,
     ),
     Measure(
         key="single",
-        figures={SINGLE: RATE},
+        figures={SINGLE: RATE, SINGLE_OWN: MICROSECONDS, SINGLE_SERVERS: MICROSECONDS},
         systems=(*SUBMITTING, *PEERS),
         run=single,
     ),

@@ -47,9 +47,8 @@ def started(
         command,
         cwd=ROOT,
         env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
         start_new_session=True,
-        **options,
+        **{"stdin": subprocess.DEVNULL, **options},
     )
     try:
         yield child

@@ -19,6 +19,13 @@ PAUSE = 0.05
 """Seconds between two submits of the pickup measure."""
 
 
+WATCHED = 20.0
+"""Seconds within which the tasks that have run must be complete."""
+
+LOOK = 0.01
+"""Seconds between two looks whether all are complete."""
+
+
 class Producer(Protocol):
     """How one system submits; numbers tell the tasks apart in the records."""
 
@@ -46,20 +53,20 @@ def main(producer: Producer, arguments: Sequence[str]) -> None:
 
 
 def single(producer: Producer, count: int, kind: str) -> dict[str, Any]:
-    """Seconds for `count` submits, one after the other."""
+    """Seconds for `count` submits, one after the other, and of them this process's CPU time."""
     producer.add(kind, WARM_UP)
-    begun = time.monotonic()
+    begun, used = time.monotonic(), time.process_time()
     for number in range(count):
         producer.add(kind, number)
-    return {"seconds": time.monotonic() - begun}
+    return {"seconds": time.monotonic() - begun, "cpu": time.process_time() - used}
 
 
 def bulk(producer: Producer, count: int, kind: str) -> dict[str, Any]:
-    """Seconds for `count` tasks in calls of PER_CALL."""
+    """Seconds for `count` tasks in calls of PER_CALL, and of them this process's CPU time."""
     producer.add_many(kind, [WARM_UP])
-    begun = time.monotonic()
+    begun, used = time.monotonic(), time.process_time()
     load(producer, count, kind)
-    return {"seconds": time.monotonic() - begun}
+    return {"seconds": time.monotonic() - begun, "cpu": time.process_time() - used}
 
 
 def load(producer: Producer, count: int, kind: str) -> dict[str, Any]:
@@ -70,12 +77,13 @@ def load(producer: Producer, count: int, kind: str) -> dict[str, Any]:
 
 
 def paced(producer: Producer, count: int, kind: str) -> dict[str, Any]:
-    """`count` submits with a pause before each; the stamp of each."""
-    stamps = []
+    """`count` submits with a pause before each; of each the stamp and the return of the submit."""
+    stamps, returns = [], []
     for number in range(count):
         time.sleep(PAUSE)
         stamps.append(producer.add_stamped(kind, number))
-    return {"stamps": stamps}
+        returns.append(time.monotonic_ns())
+    return {"stamps": stamps, "returns": returns}
 
 
 def warm(producer: Producer, count: int, kind: str) -> dict[str, Any]:
@@ -90,5 +98,18 @@ def completed(producer: Producer, count: int, kind: str) -> dict[str, Any]:
     return {"completed": producer.completed()}
 
 
-VERBS = {verb.__name__: verb for verb in (single, bulk, load, paced, warm, completed)}
+def watch(producer: Producer, count: int, kind: str) -> dict[str, Any]:
+    """When tasks were complete (monotonic ns); how many, a line on stdin says at their end."""
+    # The first look opens the connection.
+    producer.completed()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    wanted = int(sys.stdin.readline())
+    until = time.monotonic() + WATCHED
+    while (done := producer.completed()) < wanted and time.monotonic() < until:
+        time.sleep(LOOK)
+    return {"at": time.monotonic_ns(), "completed": done}
+
+
+VERBS = {verb.__name__: verb for verb in (single, bulk, load, paced, warm, completed, watch)}
 """Verb to function."""

@@ -22,6 +22,8 @@ class Record:
     number: int
     started: int
     ended: int
+    process: int
+    """Id of the process that ran it."""
 
 
 def writer() -> Callable[[int, int], None]:
@@ -29,7 +31,8 @@ def writer() -> Callable[[int, int], None]:
     file = os.open(os.environ[FILE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(number: int, started: int) -> None:
-        text = f"{number} {started} {time.monotonic_ns()}"
+        # Asked each time: a worker may fork after its first task.
+        text = f"{number} {started} {time.monotonic_ns()} {os.getpid()}"
         # One write(2) in append mode: records of many processes never mix.
         os.write(file, f"{text:<{LENGTH - 1}}\n".encode())
 
@@ -44,6 +47,11 @@ def count(path: Path) -> int:
 def read(path: Path) -> list[Record]:
     """All records."""
     return [Record(*map(int, line.split())) for line in path.read_text().splitlines()]
+
+
+def processes(path: Path) -> int:
+    """How many processes have run a task."""
+    return len({record.process for record in read(path)}) if path.exists() else 0
 
 
 def wait(path: Path, wanted: int, is_alive: Callable[[], bool], patience: float = 60.0) -> None:

@@ -54,12 +54,22 @@ def ratio(reference: Row | None, other: Row) -> float | None:
     return round(reference.median / other.median, 3)
 
 
-def write(path: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Write machine and rows as JSON, a row a line."""
-    lines = ",\n".join(f"    {json.dumps(asdict(entry))}" for entry in rows)
+def write(
+    path: Path,
+    machine: dict[str, Any],
+    rows: Sequence[Row],
+    gates: Sequence[dict[str, object]] = (),
+) -> None:
+    """Write machine, rows and gates as JSON, one a line."""
     head = json.dumps(machine, indent=4).replace("\n}", "\n  }")
+    parts = {"rows": [asdict(row) for row in rows], "gates": gates}
+    listed = (f'  "{name}": [\n{_lines(part)}\n  ]' for name, part in parts.items())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{{\n  "machine": {head},\n  "rows": [\n{lines}\n  ]\n}}\n')
+    path.write_text(",\n".join([f'{{\n  "machine": {head}', *listed]) + "\n}\n")
+
+
+def _lines(part: Sequence[dict[str, Any]]) -> str:
+    return ",\n".join(f"    {json.dumps(entry)}" for entry in part)
 
 
 def _short(value: float) -> float:

@@ -57,7 +57,9 @@ def run(measures: Sequence[Measure], size: Size) -> tuple[list[Row], list[str]]:
 def _steps(measures: Sequence[Measure], size: Size) -> Iterator[Step]:
     for measure in measures:
         for number in range(1, (1 if measure.is_once else size.runs) + 1):
-            for system in measure.systems:
+            # Every second round begins at the other end: what runs first meets cold caches.
+            turn = measure.systems if number % 2 else tuple(reversed(measure.systems))
+            for system in turn:
                 yield Step(measure, system, number)
 
 

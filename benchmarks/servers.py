@@ -20,7 +20,6 @@ from benchmarks import processes
 from plugspace_queue import embedded_redis
 
 INSTALLED = "usr/lib/postgresql/*/bin"
-TEMPLATE = "bench_template"
 
 
 class Postgres:
@@ -29,6 +28,11 @@ class Postgres:
     def __init__(self, binaries: Path, home: Path) -> None:
         self._binaries = binaries
         self._home = home
+
+    @property
+    def pid(self) -> int:
+        """The process that starts all others of the cluster."""
+        return int((self._home / "data" / "postmaster.pid").read_text().split()[0])
 
     def url(self, name: str) -> str:
         """The URL of a database."""

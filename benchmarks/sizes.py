@@ -9,7 +9,9 @@ class Size:
 
     runs: int
     drain: int
-    """Tasks to drain; a fifth of it for slow systems."""
+    """Tasks of the first drain; a fifth of it for slow systems."""
+    work: float
+    """Seconds that a drain must last: it is repeated with more tasks until it does."""
     pickups: int
     delayed: int
     """Tasks with a time, as many retries, and as many that stay delayed."""
@@ -26,6 +28,7 @@ class Size:
 FULL = Size(
     runs=5,
     drain=5000,
+    work=5.0,
     pickups=100,
     delayed=1000,
     sleepers=400,
@@ -38,6 +41,7 @@ FULL = Size(
 QUICK = Size(
     runs=1,
     drain=2000,
+    work=1.0,
     pickups=30,
     delayed=1000,
     sleepers=400,
@@ -50,6 +54,7 @@ QUICK = Size(
 SMOKE = Size(
     runs=1,
     drain=20,
+    work=0.0,
     pickups=3,
     delayed=5,
     sleepers=4,

@@ -13,7 +13,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
-from plugspace_queue.broker import databases, sentinels, server
+from plugspace_queue.broker import server, server_settings
 from plugspace_queue.conf import SETTING, AppSettings, rq_settings
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import QUEUE_NAMES
@@ -190,7 +190,7 @@ def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     wrong: list[CheckMessage] = [
         Error(f"RQ_QUEUES[{name!r}]: {fault}.", hint=SENTINEL_HELPER, id="psq.E012")
         for name, config in ours.items()
-        for fault in sentinels.faults(config)
+        for fault in server_settings.sentinel_faults(config)
     ]
     return wrong + [
         Warning(
@@ -200,7 +200,7 @@ def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="psq.W004",
         )
         for name, config in ours.items()
-        if not sentinels.is_safe(config)
+        if not server_settings.survives_failover(config)
     ]
 
 
@@ -209,15 +209,15 @@ def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """No cache shares a database with the queues: clearing it would be FLUSHDB."""
     given = getattr(settings, "RQ_QUEUES", {})
     found: list[CheckMessage] = []
-    ours: dict[str, databases.Place | None] = {}
+    ours: dict[str, server_settings.Database | None] = {}
     for name in (name for name in QUEUE_NAMES if name in given):
         try:
-            ours[name] = databases.of_queue(given[name])
+            ours[name] = server_settings.database_of_queue(given[name])
         except ValueError as error:
             found.append(_unreadable(f"RQ_QUEUES[{name!r}]", error))
     for alias, config in settings.CACHES.items():
         try:
-            places = databases.of_cache(config)
+            places = server_settings.databases_of_cache(config)
         except ValueError as error:
             found.append(_unreadable(f"CACHES[{alias!r}]", error))
             continue
@@ -274,7 +274,9 @@ def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[Chec
     """Asks the queues' servers (with `check --deploy`): no cluster, no eviction."""
     given = getattr(settings, "RQ_QUEUES", {})
     try:
-        one_each = {databases.of_queue(given[n]): n for n in QUEUE_NAMES if n in given}
+        one_each = {
+            server_settings.database_of_queue(given[n]): n for n in QUEUE_NAMES if n in given
+        }
     except ValueError:
         # psq.E011 tells it.
         return []

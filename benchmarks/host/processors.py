@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import job
 from plugspace_queue import errors, processor
 
-SLOTS = 50
+SLOTS = job.SLOTS
 
 
 def in_a_thread(context: Any) -> Any:

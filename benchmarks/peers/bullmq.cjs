@@ -3,12 +3,14 @@
 // node bullmq.cjs work | prepare | idle | VERB COUNT JOB
 
 const fs = require("node:fs");
+const { once } = require("node:events");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Queue, Worker, createPostgresBackend, setDefaultBackendFactory } = require("bullmq");
 
 const NAME = "bench", SLOTS = 50;
 const INPUT_BYTES = 500, SLEEP_MS = 100;
 const PER_CALL = 500, WARM_UP = -1, PAUSE_MS = 50;
+const WATCHED_MS = 20000, LOOK_MS = 10;
 const RECORD = 64;
 const DATABASE = process.env.BENCH_DATABASE_URL;
 
@@ -33,7 +35,7 @@ function payload(kind, number) {
 let file;
 function write(number, started) {
   file ??= fs.openSync(process.env.BENCH_RECORDS, "a", 0o600);
-  fs.writeSync(file, `${number} ${started} ${now()}`.padEnd(RECORD - 1) + "\n");
+  fs.writeSync(file, `${number} ${started} ${now()} ${process.pid}`.padEnd(RECORD - 1) + "\n");
 }
 
 async function perform(job) {
@@ -56,9 +58,10 @@ const addMany = (queue, kind, numbers) =>
   queue.addBulk(numbers.map((number) => ({ name: "perform", data: payload(kind, number) })));
 
 async function seconds(act) {
-  const begun = now();
+  const begun = now(), used = process.cpuUsage();
   await act();
-  return { seconds: Number(now() - begun) / 1e9 };
+  const { user, system } = process.cpuUsage(used);
+  return { seconds: Number(now() - begun) / 1e9, cpu: (user + system) / 1e6 };
 }
 
 const VERBS = {
@@ -79,15 +82,16 @@ const VERBS = {
     return {};
   },
   async paced(queue, count, kind) {
-    const stamps = [];
+    const stamps = [], returns = [];
     for (const number of range(0, count)) {
       await sleep(PAUSE_MS);
       const called = now();
       await add(queue, kind, number);
       // On PostgreSQL the call's return is the commit's.
-      stamps.push(Number(DATABASE ? now() : called));
+      returns.push(Number(now()));
+      stamps.push(DATABASE ? returns.at(-1) : Number(called));
     }
-    return { stamps };
+    return { stamps, returns };
   },
   async warm(queue, count, kind) {
     for (const number of range(0, count)) await add(queue, kind, WARM_UP - number);
@@ -95,6 +99,15 @@ const VERBS = {
   },
   async completed(queue) {
     return { completed: await queue.getCompletedCount() };
+  },
+  async watch(queue) {
+    await queue.getCompletedCount(); // Opens the connection.
+    process.stdout.write("ready\n");
+    const count = Number(await once(process.stdin, "data"));
+    const until = now() + BigInt(WATCHED_MS * 1e6);
+    let completed;
+    while ((completed = await queue.getCompletedCount()) < count && now() < until) await sleep(LOOK_MS);
+    return { at: Number(now()), completed };
   },
 };
 

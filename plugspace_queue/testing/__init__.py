@@ -6,8 +6,7 @@ Redis. Not for production code.
 
 from plugspace_queue.testing.asserts import assert_no_tasks, assert_state, assert_submitted
 from plugspace_queue.testing.eagerness import eager
-from plugspace_queue.testing.running import run_pending
-from plugspace_queue.testing.stubs import processors
+from plugspace_queue.testing.running import processors, run_pending
 
 __all__ = [
     "assert_no_tasks",

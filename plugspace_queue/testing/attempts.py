@@ -15,7 +15,7 @@ from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor, processor_of, timeout_of
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.testing import commits
-from plugspace_queue.testing.pending import Clock
+from plugspace_queue.testing.pending import RunClock
 from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.following import FollowUp
 from plugspace_queue.worker.launching import Launcher
@@ -34,7 +34,7 @@ WORKER = "testing"
 class Bench:
     """A worker without threads and without a line: each attempt is written, run, written."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: RunClock) -> None:
         self._clock = clock
         self._launcher = Launcher(
             dispatch=_not_dispatched, sink=self, timeout_of=lambda task: timeout_of(task.type)

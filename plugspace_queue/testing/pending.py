@@ -12,7 +12,7 @@ from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Task, task_queries, tenancy_queries
 
 
-class Clock:
+class RunClock:
     """The time the run believes in: it goes on from `now`, and may be put forward."""
 
     def __init__(self, now: datetime | None = None) -> None:
@@ -26,7 +26,7 @@ class Clock:
 
 
 @dataclass
-class Scope:
+class RunScope:
     """The tasks a run is about: of these types, and only these ids unless None."""
 
     kinds: Collection[TaskType]

@@ -1,18 +1,22 @@
-"""`run_pending`: what a worker would do with the waiting tasks, in the calling thread."""
+"""`run_pending`: what a worker would do with the waiting tasks, in the calling thread.
+
+`processors` has other functions do the work for a test.
+"""
 
 import logging
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task, task_queries
-from plugspace_queue.processing.registry import processor_of
+from plugspace_queue.processing import registry
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.attempts import Bench
-from plugspace_queue.testing.pending import Clock, Scope
+from plugspace_queue.testing.pending import RunClock, RunScope
 
 logger = logging.getLogger("plugspace_queue.testing")
 
@@ -36,16 +40,35 @@ def run_pending(
     """
     if until not in ("final", "once"):
         raise ValueError(f'until is "final" or "once", not {until!r}.')
-    scope = Scope(_kinds(types))
-    return _run(scope, Clock(now), once=until == "once", advance=advance)
+    scope = RunScope(_kinds(types))
+    return _run(scope, RunClock(now), once=until == "once", advance=advance)
+
+
+@contextmanager
+def processors(
+    functions: Mapping[TaskType | str, Callable[..., Any]], *, output: Any = Any, **options: Any
+) -> Iterator[None]:
+    """Have these functions do the types meanwhile: `with processors({"CODE": fake}):`, or @.
+
+    Any JSON is a valid result unless `output` says otherwise (None: the type's own schema);
+    `options` are the decorator's (`retry_on`, …).
+    """
+    before = {TaskType(kind): registry.processor_of(kind) for kind in functions}
+    try:
+        for kind, function in functions.items():
+            registry.register(kind, function, output=output, replace=True, **options)
+        yield
+    finally:
+        for kind, entry in before.items():
+            registry.put_back(kind, entry)
 
 
 def run_these(ids: Collection[uuid.UUID]) -> list[Task]:
     """Run these tasks to their ends, as far as their types have processors."""
-    return _run(Scope(_kinds(()), ids), Clock(), once=False, advance=True)
+    return _run(RunScope(_kinds(()), ids), RunClock(), once=False, advance=True)
 
 
-def _run(scope: Scope, clock: Clock, *, once: bool, advance: bool) -> list[Task]:
+def _run(scope: RunScope, clock: RunClock, *, once: bool, advance: bool) -> list[Task]:
     bench = Bench(clock)
     turn = _each_once(scope, clock) if once else _until_none(scope, clock, advance=advance)
     had_a_turn: dict[uuid.UUID, None] = {}
@@ -59,16 +82,16 @@ def _run(scope: Scope, clock: Clock, *, once: bool, advance: bool) -> list[Task]
     return _told_to_redis(had_a_turn)
 
 
-def _each_once(scope: Scope, clock: Clock) -> Iterable[Task]:
+def _each_once(scope: RunScope, clock: RunClock) -> Iterable[Task]:
     yield from list(scope.due(clock.now()))
 
 
-def _until_none(scope: Scope, clock: Clock, *, advance: bool) -> Iterable[Task]:
+def _until_none(scope: RunScope, clock: RunClock, *, advance: bool) -> Iterable[Task]:
     while task := scope.due(clock.now()).first() or _advanced(scope, clock, advance=advance):
         yield task
 
 
-def _advanced(scope: Scope, clock: Clock, *, advance: bool) -> Task | None:
+def _advanced(scope: RunScope, clock: RunClock, *, advance: bool) -> Task | None:
     moment = scope.next_retry() if advance else None
     if moment is None:
         return None
@@ -78,7 +101,7 @@ def _advanced(scope: Scope, clock: Clock, *, advance: bool) -> Task | None:
 
 def _kinds(types: Iterable[TaskType | str]) -> list[TaskType]:
     named = [TaskType(kind) for kind in types]
-    lacking = [kind for kind in named or TaskType if processor_of(kind) is None]
+    lacking = [kind for kind in named or TaskType if registry.processor_of(kind) is None]
     if named and lacking:
         raise LookupError(f"No processor for {lacking[0]}; give one with testing.processors.")
     for kind in lacking:

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from plugspace_queue.management.demo import ground
+from project.demo import ground
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()

@@ -23,10 +23,10 @@ import plugspace_queue
 from plugspace_queue import conf, errors, queue_manager, signals, testing
 from plugspace_queue.broker.task_store import PERFORM
 from plugspace_queue.domain import enums
-from plugspace_queue.management.pages import redis_page
 from plugspace_queue.schemas.task import AgentTask
+from scripts.docs import redis_page
 
-APP = "plugspace_queue"
+APP, DEMO = "plugspace_queue", "project"
 COMMON = {"help", "version", "verbosity", "settings", "pythonpath", "traceback", "no_color"}
 
 
@@ -117,8 +117,8 @@ def _admin_names() -> Iterator[str]:
 
 def _commands() -> Iterator[tuple[str, Any]]:
     for name, app in sorted(get_commands().items()):
-        if app == APP:
-            parser = load_command_class(APP, name).create_parser("manage.py", name)
+        if app in (APP, DEMO):
+            parser = load_command_class(app, name).create_parser("manage.py", name)
             actions = [one for one in parser._actions if one.dest not in COMMON]
             yield name, [_option(one) for one in actions if one.dest != "force_color"]
 

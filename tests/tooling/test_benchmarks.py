@@ -14,7 +14,9 @@ import pytest
 from benchmarks import (
     chart,
     choosing,
+    drains,
     environments,
+    gates,
     measures,
     processes,
     results,
@@ -37,6 +39,16 @@ KEYS = {field.name for field in fields(Row)}
 HAS_TASKSET = shutil.which("taskset") is not None
 KINDS = {"ours, SQLite": chart.OURS, "a <peer>": chart.LIGHT}
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+UNPUBLISHED = {
+    *(figure for drain in (drains.TWO, drains.MANY, drains.TWO_MANY) for figure in drain.figures),
+    *(figure for drain in (drains.ONE, drains.ON_ONE_CPU) for figure in (drain.cpu, *drain.parts)),
+    *{measures.PICKUP_PUBLISH, measures.PICKUP_AFTER},
+    *{measures.SINGLE_OWN, measures.SINGLE_SERVERS, measures.BULK_OWN, measures.BULK_SERVERS},
+    *{measures.SLEEPERS_FIRST, measures.SLEEPERS_BETWEEN},
+}
+"""Figures that are newer than the published run; the next one empties this set."""
 
 
 def measure(*arguments: str, into: Path) -> tuple[str, dict[str, Any]]:
@@ -91,8 +103,11 @@ def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
         )
     ]
     assert all(set(row) == KEYS for row in written["rows"])
-    assert all(row["median"] > 0 and row["runs"] == 1 for row in written["rows"])
-    assert all(row["ratio_ours"] for row in written["rows"])
+    # So few tasks take no more CPU time of a server than its accounting can tell.
+    rates = [row for row in written["rows"] if row["unit"] == "tasks/s"]
+    assert all(row["median"] > 0 and row["runs"] == 1 for row in rates)
+    assert all(row["ratio_ours"] for row in rates)
+    assert {gate["word"] for gate in written["gates"]} == {gates.UNKNOWN}
     assert written["machine"]["cores"] and written["machine"]["load_before"]
     assert "drain of no-op tasks (tasks/s, more is better)" in told
     assert (tmp_path / "benchmarks.svg").exists()
@@ -142,7 +157,8 @@ def test_peers_that_are_installed_drain_as_ours_do(tmp_path: Path):
     _, written = measure("--smoke", "--only", "drain", *words, into=tmp_path)
 
     assert names <= {row["system"] for row in written["rows"]}
-    assert all(row["median"] > 0 and row["version"] for row in written["rows"])
+    rates = [row for row in written["rows"] if row["unit"] == "tasks/s"]
+    assert all(row["median"] > 0 and row["version"] for row in rates)
 
 
 @pytest.mark.skipif(not HAS_TASKSET, reason="taskset is on Linux only")
@@ -161,7 +177,8 @@ def test_published_figures_are_those_of_the_measures_of_today():
         for system in entry.systems
     }
     # A peer may have been out of reach when they were published.
-    needed = {entry for entry in known if entry[2] not in {system.name for system in PEERS}}
+    peers = {system.name for system in PEERS}
+    needed = {row for row in known if row[2] not in peers and row[0] not in UNPUBLISHED}
 
     found = {(row["measure"], row["unit"], row["system"]) for row in written["rows"]}
 

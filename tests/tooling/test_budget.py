@@ -1,14 +1,16 @@
 """The gates of the performance budget: against whom each is held, and what it says."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import gates, measures, results
+from benchmarks import drains, gates, measures, results
 from benchmarks.gates import GATES, Outcome
 from benchmarks.results import Row
 from benchmarks.systems.base import System
+from benchmarks.systems.ours import Checkout
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 SYSTEMS = {system.name: system for entry in measures.MEASURES for system in entry.systems}
@@ -27,14 +29,14 @@ def judged(figure: str, values: dict[System, float]) -> list[Outcome]:
 
 
 def test_a_rate_is_held_against_the_best_peer_of_each_kind():
-    durable, light, node = judged(
+    durable, node_with_rows, light, node = judged(
         measures.DRAIN,
         {
             measures.SQLITE: 9000.0,
             measures.THREADS: 2000.0,
             measures.PROCRASTINATE: 300.0,
             measures.PORT_POSTGRES: 400.0,
-            measures.NODE_POSTGRES: 9000.0,
+            measures.NODE_POSTGRES: 500.0,
             measures.DRAMATIQ: 1900.0,
             measures.RQ: 250.0,
             measures.NODE: 4000.0,
@@ -43,13 +45,14 @@ def test_a_rate_is_held_against_the_best_peer_of_each_kind():
 
     assert (durable.word, durable.value) == (gates.HOLDS, 5.0)
     assert durable.beside == "BullMQ, Python, PostgreSQL"
+    assert (node_with_rows.word, node_with_rows.value) == (gates.REACHED, 4.0)
     assert (light.word, light.beside) == (gates.FAILS, "Dramatiq, threads")
     assert light.value == pytest.approx(2000 / 1900)
-    assert (node.word, node.value) == (gates.MISSED, 0.5)
+    assert (node.word, node.value) == (gates.HOLDS, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "word"), [(0.96, gates.FAILS), (0.95, gates.HOLDS), (0.86, gates.REACHED)]
+    ("seconds", "word"), [(0.91, gates.FAILS), (0.90, gates.HOLDS), (0.86, gates.REACHED)]
 )
 def test_a_time_by_itself_must_be_at_most_the_limit(seconds: float, word: str):
     (outcome,) = judged(measures.SLEEPERS, {measures.THREADS: seconds, measures.HUEY: 9.0})
@@ -57,20 +60,63 @@ def test_a_time_by_itself_must_be_at_most_the_limit(seconds: float, word: str):
     assert (outcome.word, outcome.value, outcome.unit) == (word, seconds, "s")
 
 
-def test_pickup_is_held_against_the_quickest():
-    durable, best = judged(
+def test_pickup_is_held_against_the_quickest_that_keeps_rows():
+    (durable,) = judged(
         measures.PICKUP_HALF,
-        {measures.THREADS: 5.0, measures.NODE_POSTGRES: 10.0, measures.HUEY: 1.0},
+        {measures.THREADS: 5.0, measures.NODE_POSTGRES: 4.0, measures.HUEY: 1.0},
     )
 
-    assert (durable.word, durable.value) == (gates.HOLDS, 0.5)
-    assert (best.word, best.value, best.beside) == (gates.MISSED, 5.0, "Huey, threads")
+    assert (durable.word, durable.value) == (gates.HOLDS, 1.25)
 
 
 def test_a_peer_that_starts_before_the_return_of_its_commit_is_not_beaten():
-    durable, _ = judged(measures.PICKUP_HALF, {measures.THREADS: 5.0, measures.NODE_POSTGRES: -0.1})
+    (durable,) = judged(measures.PICKUP_HALF, {measures.THREADS: 5.0, measures.NODE_POSTGRES: -0.1})
 
     assert durable.word == gates.FAILS
+
+
+def test_two_workers_are_held_against_one_of_the_same_system():
+    both = [
+        *rows(measures.DRAIN, {measures.THREADS: 1000.0, measures.SQLITE: 10.0}),
+        *rows(measures.TWO, {measures.THREADS: 1300.0, measures.SQLITE: 5000.0}),
+    ]
+
+    (outcome,) = [one for one in gates.judge(both, SYSTEMS) if one.gate.over and one.value]
+
+    assert (outcome.word, outcome.value, outcome.beside) == (gates.HOLDS, 1.3, "")
+
+
+def test_the_cpu_time_of_a_task_is_held_against_the_same_system_of_an_earlier_revision():
+    earlier = replace(measures.THREADS, checkout=Checkout(revision=gates.BASELINE))
+    other = replace(measures.ASYNC, checkout=Checkout(revision=gates.BASELINE))
+    figures = rows(drains.ONE.cpu, {measures.THREADS: 200.0, earlier: 500.0, other: 100.0})
+    systems = {**SYSTEMS, earlier.name: earlier, other.name: other}
+
+    (outcome,) = [one for one in gates.judge(figures, systems) if one.value]
+
+    assert (outcome.word, outcome.value) == (gates.HOLDS, 0.4)
+    assert outcome.beside == earlier.name
+
+
+def test_a_gate_that_fails_names_the_stage_that_costs_most():
+    figures = rows(measures.SINGLE, {measures.GATED: 500.0, measures.NODE_POSTGRES: 1000.0})
+    figures += rows(measures.SINGLE_OWN, {measures.GATED: 1500.0, measures.NODE_POSTGRES: 1.0})
+    figures += rows(measures.SINGLE_SERVERS, {measures.GATED: 500.0})
+
+    (outcome,) = [one for one in gates.judge(figures, SYSTEMS) if one.value]
+
+    assert outcome.word == gates.FAILS
+    assert outcome.stage == "single submit, own CPU, 75% of 2,000 µs"
+    assert outcome.plain() | {"gate": ""} == {
+        "gate": "",
+        "limit": 0.6,
+        "aim": 0.8,
+        "measured": 0.5,
+        "unit": "x",
+        "word": gates.FAILS,
+        "beside": "BullMQ, Node, PostgreSQL",
+        "stage": outcome.stage,
+    }
 
 
 def test_what_did_not_run_is_not_measured():
@@ -85,7 +131,7 @@ def test_each_gate_is_a_line_with_its_limit():
 
     assert len(told) == 1 + len(GATES)
     (line,) = [line for line in told if measures.BULK in line]
-    assert re.fullmatch(r"  FAILS +4,000 tasks/s  >= 5000, aim 8000 +bulk submit, .*", line)
+    assert re.fullmatch(r"  FAILS +4,000 tasks/s  >= 8000 +bulk submit, .*", line)
 
 
 def test_the_page_lists_every_gate():

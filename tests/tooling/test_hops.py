@@ -1,71 +1,55 @@
-"""A budget of hops: the files of the package that a submit runs through, and steps between them."""
+"""The trace that the budgets of hops are measured with."""
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
-from typing import Any
+import threading
 
 import pytest
 
-import plugspace_queue
-from plugspace_queue import queue_manager
-from tests.api.conftest import acme, key_of
-from tests.factories import arguments, make_organization
-
-__all__ = ["acme", "key_of"]
-
-pytestmark = pytest.mark.django_db(transaction=True)
-
-ROOT = f"{Path(plugspace_queue.__file__).parent}/"
-NEW = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery"}}
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.ids import new_id
+from plugspace_queue.errors import InvalidTransition
+from tests.tooling.hops import Budget, Hops, Trace
 
 
-class Trace:
-    """Files of the package whose functions were called, and pairs of caller and called."""
+def test_a_trace_names_the_files_that_run():
+    with Trace() as trace:
+        new_id()
 
-    def __init__(self) -> None:
-        self.files: set[str] = set()
-        self.edges: set[tuple[str, str]] = set()
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        here = frame.f_code.co_filename
-        if event != "call" or not here.startswith(ROOT):
-            return
-        self.files.add(here.removeprefix(ROOT))
-        caller = frame.f_back
-        while caller is not None and not caller.f_code.co_filename.startswith(ROOT):
-            caller = caller.f_back
-        if caller is not None and caller.f_code.co_filename != here:
-            pair = caller.f_code.co_filename.removeprefix(ROOT), here.removeprefix(ROOT)
-            self.edges.add(pair)
+    assert trace.hops().files == {"domain/ids.py"}
+    assert trace.hops().depth == 2
 
 
-def traced(act: Callable[[], Any]) -> Trace:
-    """The trace of a call, once everything that is done once has been done."""
-    act()
-    act()
-    trace = Trace()
-    before = sys.getprofile()
-    sys.setprofile(trace)
-    try:
-        act()
-    finally:
-        sys.setprofile(before)
-    return trace
+def test_a_call_from_one_file_to_another_is_an_edge():
+    with Trace() as trace, pytest.raises(InvalidTransition):
+        lifecycle.require(State.COMPLETE, State.PROCESSING)
+
+    assert ("domain/lifecycle.py", "errors.py") in trace.hops().edges
 
 
-@pytest.mark.postgres
-def test_a_submit_runs_through_at_most_20_files_and_26_edges():
-    make_organization()
+def test_a_trace_sees_the_threads_that_start_inside_it_and_nothing_afterwards():
+    with Trace() as trace:
+        thread = threading.Thread(target=new_id)
+        thread.start()
+        thread.join()
+    assert trace.files["domain/ids.py"] == 3
 
-    trace = traced(lambda: queue_manager.add_task(**arguments()))
+    new_id()
 
-    assert (len(trace.files) <= 20, len(trace.edges) <= 26) == (True, True), sorted(trace.edges)
+    assert trace.files["domain/ids.py"] == 3
 
 
-@pytest.mark.postgres
-def test_a_submit_over_rest_runs_through_at_most_29_files_and_38_edges(acme: Any):
-    trace = traced(lambda: acme.send("tasks/", NEW))
+def test_what_an_idle_trace_counted_as_well_is_left_out():
+    with Trace() as idle:
+        new_id()
+    with Trace() as busy:
+        new_id()
 
-    assert (len(trace.files) <= 29, len(trace.edges) <= 38) == (True, True), sorted(trace.edges)
+    assert busy.hops(without=idle).files == frozenset()
+
+
+def test_a_budget_holds_files_and_edges():
+    hops = Hops(files=frozenset("ab"), edges=frozenset({("a", "b")}), depth=2)
+
+    assert Budget(files=2, edges=1).holds(hops)
+    assert not Budget(files=1, edges=1).holds(hops)
+    assert not Budget(files=2, edges=0).holds(hops)

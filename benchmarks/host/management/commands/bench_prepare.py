@@ -9,6 +9,7 @@ from plugspace_queue import TaskType
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy
 
 PLENTY = 1_000_000_000
+ORGANIZATIONS = 100
 
 
 class Command(BaseCommand):
@@ -17,7 +18,7 @@ class Command(BaseCommand):
     help = "Prepare a database for the benchmarks."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Two organizations: `acme` on enterprise, `metered` on a tier with limits far away."""
+        """`acme` and a hundred others on enterprise, `metered` on a tier with limits far away."""
         call_command("migrate", verbosity=0)
         row, _ = QueueSettings.objects.get_or_create(type=TaskType.ARCHITECT)
         row.concurrency = SLOTS
@@ -30,4 +31,5 @@ class Command(BaseCommand):
             request_limit=PLENTY,
         )
         Organization.objects.create(id="metered", tier=tier)
-        Organization.objects.create(id="acme", tier_id="enterprise")
+        for name in ("acme", *(f"org-{number}" for number in range(ORGANIZATIONS))):
+            Organization.objects.create(id=name, tier_id="enterprise")

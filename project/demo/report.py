@@ -9,9 +9,9 @@ from django.conf import settings
 from django.urls import reverse
 
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.management.demo.ground import Credentials
-from plugspace_queue.management.demo.web import HOST
 from plugspace_queue.models import task_queries
+from project.demo.ground import Credentials
+from project.demo.web import HOST
 
 
 def results(ids: Sequence[uuid.UUID]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Runs a module like `python -m`, but ends with the demo, even when the demo is killed.
 
-Run as `python -m plugspace_queue.management.demo.lifeline <file descriptor> <module> <arguments>`.
+Run as `python -m project.demo.lifeline <file descriptor> <module> <arguments>`.
 The descriptor is the reading end of a pipe whose other end only the demo holds.
 """
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Protocol
 
-from plugspace_queue.management.demo.story import Step
+from project.demo.story import Step
 
 BAR = 24
 UP_AND_CLEAR = "\x1b[{}A\x1b[J"

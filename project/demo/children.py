@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugspace_queue.management.demo import lifeline
+from project.demo import lifeline
 
 GRACE = 8.0
 POLL = 0.05

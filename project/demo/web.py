@@ -1,7 +1,7 @@
 """The demo's web process: an ASGI application on a socket that the demo has opened already.
 
 The demo opens the port itself, so that nobody can take it between the choice and the start.
-Run as `python -m plugspace_queue.management.demo.web <module:attribute> <file descriptor>`.
+Run as `python -m project.demo.web <module:attribute> <file descriptor>`.
 """
 
 import http.client

@@ -1,14 +1,24 @@
-"""Writes the two pages of docs/ that are made from code: settings.md and redis.md."""
+"""`make docs`: write docs/settings.md from conf.py and docs/redis.md from keys.py.
 
+`python -m scripts.docs --check` writes nothing and ends with 1 when a page is stale.
+"""
+
+import argparse
 import ast
 import inspect
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+
+from django.conf import settings
 
 from plugspace_queue import conf
 from plugspace_queue.broker import keys
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 SETTINGS_HEAD = """# Settings
 
@@ -42,6 +52,22 @@ PLACEHOLDERS = {
     "workflow_id": "{id}",
     "export_id": "{exportId}",
 }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the stale pages, or with --check end with their names."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.docs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when stale")
+    parser.add_argument("--into", type=Path, default=DOCS, metavar="DIRECTORY")
+    given = parser.parse_args(arguments)
+    stale = {name: text for name, text in pages().items() if _read(given.into / name) != text}
+    if given.check and stale:
+        sys.exit(f"Stale: {', '.join(stale)}. Run make docs and commit the result.")
+    for name, text in stale.items():
+        (given.into / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{given.into / name} written\n")
+    if not stale:
+        sys.stdout.write("The pages made from code are up to date.\n")
 
 
 def pages() -> dict[str, str]:
@@ -103,3 +129,13 @@ def _row(*cells: str) -> str:
     # A bar would end the cell, inside of code as well.
     one_line = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(one_line)} |\n"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    # The pages tell the defaults, whatever project this shell has settings of.
+    settings.configure()
+    main()

@@ -10,9 +10,9 @@ from django.conf import settings
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.domain.catalog import QUEUE_NAMES
-from plugspace_queue.management.demo import ground, web
-from plugspace_queue.management.demo.children import Children
-from plugspace_queue.management.demo.interrupts import Interrupts
+from project.demo import ground, web
+from project.demo.children import Children
+from project.demo.interrupts import Interrupts
 
 
 class Stage:

@@ -1,0 +1,187 @@
+"""The rules of the layout: names, sizes and importers of modules.
+
+Each list of exceptions may only become shorter: a new exception fails, and so does an entry that is
+no exception any more.
+"""
+
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from tests.tooling import sources
+from tests.tooling.sources import Module, modules
+
+ROOT = Path(__file__).parents[2]
+
+MOST_LINES = 350
+FEW_LINES = 60
+"""A module with one importer and fewer lines belongs into that importer."""
+
+ROOT_MODULES = {
+    # Django looks for these names.
+    *{"apps", "urls", "signals", "checks"},
+    # What hosts and all packages share.
+    *{"conf", "errors", "manager", "exports", "metrics", "audit_log", "csp", "embedded_redis"},
+}
+"""Modules that stand beside the packages. A new one needs a page in docs/decisions."""
+
+LEAVING_ROOT = {
+    *{"announcing", "ending", "limits", "mirrors", "policies", "publishing", "quotas", "task_log"},
+}
+"""Modules that move into a package (limits, publishing, services, events)."""
+
+FOUND_BY_NAME = {"apps", "urls", "signals", "checks", "exports"}
+"""Modules that Django or a host imports, so that one importer in the package says nothing."""
+
+COMMANDS = "management.commands."
+
+SEVERAL_CLASSES = {
+    *{"Crew", "Entry", "Failure", "Held", "Holder", "Item", "Kind", "Line", "Look", "NewTask"},
+    *{"NewWorkflow", "Order", "Page", "Place", "QueueList", "RedisTaskState", "Report", "Row"},
+    *{"Scope", "Slots", "Table", "TaskPage", "Worker"},
+}
+"""Names that more than one class has."""
+
+SMALL_MODULES = {
+    *{"admin.attempts", "admin.idempotency", "admin.rq", "admin.usage"},
+    *{"api.exports", "api.health"},
+    *{"broker.counters", "broker.exports", "broker.fair_order"},
+    *{"broker.locks", "broker.result_notes"},
+    *{"dashboards.audit", "dashboards.progress", "dashboards.series"},
+    *{"domain.kinds", "door.reordering", "limits"},
+    *{"models.idempotency", "models.minutes", "models.pages"},
+    *{"worker.elsewhere", "worker.heartbeat", "worker.leftovers", "worker.lifeline"},
+    *{"worker.line", "worker.measuring", "worker.memory", "worker.retired"},
+}
+"""Modules with one importer and fewer lines than FEW_LINES."""
+
+OLD_WORDS = {
+    *{"aside", "announcing", "auditing", "closing", "crew", "crews", "crossing", "desk", "due"},
+    *{"elsewhere", "ended", "ending", "feeds", "follower", "following", "guarding", "judge"},
+    *{"leftovers", "line", "lookout", "measuring", "mending", "mirrors", "moments", "patrol"},
+    *{"pump", "recorder", "recovering", "retired", "sampling", "steering", "sweeping", "tidying"},
+    *{"told", "troubles", "turns", "upkeep", "waker", "whys"},
+}
+"""Names of modules that a reader of other queues does not know; the glossary has better ones."""
+
+NOUNS = {"findings", "routing", "settings"}
+
+ODD_MODULES = {
+    *{"announcing", "ending", "mirrors", "api.moments", "api.turns"},
+    *{"dashboards.crews", "dashboards.whys"},
+    *{
+        "door.bulk_submitting",
+        "door.cancelling",
+        "door.explaining",
+        "door.holdings",
+        "door.pausing",
+    },
+    *{
+        "door.reading",
+        "door.reordering",
+        "door.retrying",
+        "door.starting",
+        "door.steering",
+        "door.submitting",
+    },
+    *{"door.validating", "maintenance.reconcile.ended", "maintenance.reconcile.reading"},
+    *{"admin.searching", "admin.steering", "publishing", "rq.reading"},
+    *{"testing.pending", "testing.running"},
+    *{"worker.aside", "worker.closing", "worker.crew", "worker.desk", "worker.due"},
+    *{"worker.elsewhere", "worker.follower", "worker.following", "worker.judge"},
+    *{"worker.launching", "worker.leftovers", "worker.line", "worker.looping"},
+    *{"worker.measuring", "worker.pump", "worker.recorder", "worker.reporting"},
+    *{"worker.retired", "worker.starting", "worker.tidying", "worker.troubles"},
+    *{"worker.upkeep", "worker.waker"},
+}
+"""Modules that are named by an old word or by what they do (`…ing`) instead of a noun."""
+
+REDIS_HOUSES = {"broker", "rq", "worker"}
+
+
+def assert_only(found: Collection[str], allowed: Collection[str], advice: str) -> None:
+    """Fail with the names that are new, or with those that are to be taken off the list."""
+    new, mended = sorted(set(found) - set(allowed)), sorted(set(allowed) - set(found))
+    assert not new, f"{advice} {new}"
+    assert not mended, f"Take them off the list of exceptions, they are mended: {mended}"
+
+
+def test_no_two_classes_have_the_same_name():
+    # Django finds the commands by that name.
+    several = {n for n, where in sources.classes().items() if len(where) > 1 and n != "Command"}
+
+    assert_only(several, SEVERAL_CLASSES, "Give the class a name that no other one has.")
+
+
+def test_a_small_module_has_more_than_one_importer():
+    small = {
+        name
+        for name, who in sources.importers().items()
+        if len(who) == 1 and is_small(modules()[name])
+    }
+
+    assert_only(small, SMALL_MODULES, "Merge the module into the only one that imports it.")
+
+
+def is_small(module: Module) -> bool:
+    is_known = module.name in FOUND_BY_NAME or module.name.startswith(COMMANDS)
+    return module.lines < FEW_LINES and not module.is_package and not is_known
+
+
+def test_the_root_has_only_the_modules_that_are_listed():
+    root = {name for name, module in modules().items() if "." not in name}
+    loose = {name for name in root if not modules()[name].is_package}
+
+    assert_only(
+        loose,
+        ROOT_MODULES | LEAVING_ROOT,
+        "A new module belongs into a package; beside them only with a page in docs/decisions.",
+    )
+
+
+def test_modules_are_named_by_nouns_that_others_use():
+    odd = {name for name, module in modules().items() if is_odd(module)}
+
+    assert_only(odd, ODD_MODULES, "Name the module by a noun that other queues use for the thing.")
+
+
+def is_odd(module: Module) -> bool:
+    # Packages are named for an area of work: processing, publishing, testing.
+    last = module.word.rpartition("_")[2]
+    is_verb = last.endswith(("ing", "ings")) and not module.is_package
+    return (is_verb or module.word in OLD_WORDS) and last not in NOUNS
+
+
+def test_no_module_is_longer_than_one_can_read_at_a_time():
+    long = {name: module.lines for name, module in modules().items() if module.lines > MOST_LINES}
+
+    assert not long
+
+
+@pytest.mark.parametrize("name", ["redis", "layers", "rest", "project"])
+def test_the_contract_of_imports_is_there(name: str):
+    contracts = _contracts()
+
+    assert name in contracts
+
+
+def test_only_the_broker_rqs_classes_and_the_worker_may_import_redis_or_rq():
+    contract = _contracts()["redis"]
+    excepted = {line.split(" -> ")[0].split(".")[1] for line in contract["ignore_imports"]}
+
+    assert excepted == REDIS_HOUSES
+    assert set(contract["forbidden_modules"]) == {"rq", "django_rq", "redis", "django_redis"}
+
+
+def test_every_package_and_root_module_has_a_layer():
+    layers = _contracts()["layers"]
+
+    assert layers["exhaustive"]
+    assert layers["exhaustive_ignores"] == ["migrations"]
+
+
+def _contracts() -> dict[str, dict[str, list[str]]]:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return {entry["id"]: entry for entry in told["tool"]["importlinter"]["contracts"]}
