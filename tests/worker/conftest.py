@@ -104,11 +104,29 @@ def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
         made.stop()
         made.pump.is_stopping = True
         made._stop_at = 0.0
-        thread.join(timeout=patient(10))
-        assert not thread.is_alive()
-        # It may be in the middle of a chore, which locks rows that the test's end removes.
-        made._lookout.join(timeout=patient(10))
-        made._upkeep.join(timeout=patient(10))
+        join(made, thread)
+
+
+def join(made: Crew, thread: threading.Thread) -> None:
+    """Wait until a crew that was told to stop has ended, with all its threads."""
+    thread.join(timeout=patient(10))
+    assert not thread.is_alive()
+    # It may be in the middle of a chore, which locks rows that the test's end removes.
+    made._lookout.join(timeout=patient(10))
+    made._upkeep.join(timeout=patient(10))
+
+
+@contextmanager
+def working(*names: str, **options: Any) -> Iterator[Crew]:
+    """A crew in a thread; at the end it stops warm, and all it had to tell is told."""
+    made = make_crew(*names, **options)
+    thread = threading.Thread(target=_work, args=(made,), daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        join(made, thread)
 
 
 def _work(made: Crew) -> None:
