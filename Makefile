@@ -80,7 +80,7 @@ docs: $(READY) ## write the pages that are made from code
 
 snapshot: $(READY) ## write the snapshots of the API and of all public names that the tests compare with
 	$(BIN)/python manage.py spectacular --urlconf plugspace_queue.urls \
-		--custom-settings plugspace_queue.api.schema.SETTINGS --format openapi-json \
+		--custom-settings plugspace_queue.api.openapi.SETTINGS --format openapi-json \
 		--validate --fail-on-warn --file tests/contracts/openapi.json
 	@$(BIN)/python manage.py shell -v 0 --no-imports \
 		-c "from tests.contracts.surface import as_text; print(as_text(), end='')" >tests/contracts/surface.json

@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from benchmarks import processes
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
 
 INSTALLED = "usr/lib/postgresql/*/bin"
 TEMPLATE = "bench_template"
@@ -83,7 +83,7 @@ def postgres(binaries: Path) -> Iterator[Postgres]:
 
 def redis_binary() -> str:
     """A redis-server of PATH, else the bundled Valkey."""
-    return shutil.which("redis-server") or embedded.server_binary()
+    return shutil.which("redis-server") or embedded_redis.server_binary()
 
 
 @contextmanager

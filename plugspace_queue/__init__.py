@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from plugspace_queue import errors
-from plugspace_queue.types import TaskType
+from plugspace_queue.domain.enums import TaskType
 
 if TYPE_CHECKING:
     from plugspace_queue.manager import queue_manager

@@ -7,13 +7,14 @@ from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import events, metrics, mirrors, publishing, tasklog
-from plugspace_queue.engine.scripts import Call
-from plugspace_queue.engine.store import Settlement
+from plugspace_queue import metrics, mirrors, publishing, task_log
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.broker.task_store import Settlement
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.events import publish
 from plugspace_queue.models import Task
 from plugspace_queue.schemas.task import without_internals
-from plugspace_queue.tasklog import EndedAttempt
-from plugspace_queue.types import EventName, State
+from plugspace_queue.task_log import EndedAttempt
 
 _ENDED: dict[State, tuple[EventName, ...]] = {
     State.CANCELLED: (EventName.CANCELLED, EventName.FAILED),
@@ -29,9 +30,9 @@ def added(tasks: Sequence[Task]) -> list[Call[None]]:
 
     The calls go out with the line, before it, so that no start is told earlier.
     """
-    bodies = [events.payload(EventName.ADDED, task) for task in tasks]
+    bodies = [publish.payload(EventName.ADDED, task) for task in tasks]
     _on_commit(lambda: _signal_added(tasks, bodies))
-    return events.broadcasts(bodies)
+    return publish.broadcasts(bodies)
 
 
 def ended(tasks: Sequence[Task]) -> None:
@@ -41,9 +42,9 @@ def ended(tasks: Sequence[Task]) -> None:
 
 def attempt_ended(attempt: EndedAttempt) -> None:
     """Log how an attempt ended, and send the signal of one that failed."""
-    tasklog.attempt_ended(attempt)
+    task_log.attempt_ended(attempt)
     if attempt.is_failure:
-        events.tell_failed_attempt(attempt)
+        publish.tell_failed_attempt(attempt)
 
 
 def failure(code: str, message: str) -> dict[str, Any]:
@@ -62,13 +63,13 @@ def with_last_event(told: Settlement, task: Task) -> Settlement:
     if name is None:
         return told
     data = {"error": without_internals(task.error)} if task.error else {"result": task.result}
-    return told._replace(event=events.text_for(told, events.payload(name, task, **data)))
+    return told._replace(event=publish.text_for(told, publish.payload(name, task, **data)))
 
 
-def _signal_added(tasks: Sequence[Task], bodies: Sequence[events.Payload]) -> None:
+def _signal_added(tasks: Sequence[Task], bodies: Sequence[publish.Payload]) -> None:
     metrics.add(Counter(metrics.field(metrics.ADDED, t.type, str(t.priority)) for t in tasks))
     for task, body in zip(tasks, bodies, strict=True):
-        events.tell(EventName.ADDED, task, body)
+        publish.tell(EventName.ADDED, task, body)
 
 
 def _tell_ended(tasks: Sequence[Task]) -> None:
@@ -77,7 +78,7 @@ def _tell_ended(tasks: Sequence[Task]) -> None:
     )
     publishing.refresh_snapshots(tasks)
     mirrors.write_workflows(sorted({task.workflow_id for task in tasks if task.workflow_id}))
-    events.emit_all(
+    publish.emit_all(
         (name, task, {"error": without_internals(task.error or {})})
         for task in tasks
         for name in _ENDED[State(task.state)]

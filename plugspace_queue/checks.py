@@ -13,12 +13,12 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
+from plugspace_queue.broker import databases, sentinels, server
 from plugspace_queue.conf import SETTING, AppSettings, rq_settings
-from plugspace_queue.engine import databases, sentinels, server
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.rules.catalog import QUEUE_NAMES
-from plugspace_queue.types import TaskType
 
 Apps = Sequence[AppConfig] | None
 SHORTEST_LEASE = 3

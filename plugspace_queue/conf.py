@@ -13,11 +13,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from plugspace_queue import embedded
-from plugspace_queue.rules.catalog import QUEUE_NAMES
+from plugspace_queue import embedded_redis
+from plugspace_queue.domain.catalog import QUEUE_NAMES
 
 SETTING = "PLUGSPACE_QUEUE"
-SENTINEL_CONNECTION = "plugspace_queue.engine.connection.SafeSentinelConnection"
+SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,13 +185,13 @@ def rq_settings(
     """
     shared = {
         **connection_config(url, sentinels),
-        "QUEUE_CLASS": "plugspace_queue.engine.queue.Queue",
+        "QUEUE_CLASS": "plugspace_queue.rq.queue.Queue",
         "SERIALIZER": "rq.serializers.JSONSerializer",
         "DEFAULT_TIMEOUT": 900,
     }
     rq = {
-        "WORKER_CLASS": "plugspace_queue.worker.worker.Worker",
-        "JOB_CLASS": "plugspace_queue.engine.job.Job",
+        "WORKER_CLASS": "plugspace_queue.rq.worker.Worker",
+        "JOB_CLASS": "plugspace_queue.rq.job.Job",
         # The pages of django-rq look here, not at the entries of RQ_QUEUES.
         "QUEUE_CLASS": shared["QUEUE_CLASS"],
     }
@@ -214,7 +214,7 @@ def connection_config(url: str | None = None, sentinels: str | None = None) -> d
         }
     if url:
         return {"URL": url}
-    return {"UNIX_SOCKET_PATH": embedded.socket_path(), "DB": 0}
+    return {"UNIX_SOCKET_PATH": embedded_redis.socket_path(), "DB": 0}
 
 
 def parse_sentinels(text: str) -> tuple[list[tuple[str, int]], str]:

@@ -8,8 +8,8 @@ from django.db import transaction
 
 from plugspace_queue import announcing, quotas
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
 from plugspace_queue.workflows import advance
 
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from plugspace_queue.broker import exports as store
+from plugspace_queue.broker.connection import client
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import exports as store
-from plugspace_queue.engine.connection import client
 from plugspace_queue.errors import PayloadTooLarge
 
 

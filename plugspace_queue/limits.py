@@ -1,8 +1,8 @@
 """The request limiter: calls per window and organization, counted in Redis; open without Redis."""
 
-from plugspace_queue import crossing, metrics
-from plugspace_queue.engine import store
-from plugspace_queue.engine.store import Window
+from plugspace_queue import metrics
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.task_store import Window
 from plugspace_queue.errors import RequestRateLimited, Unavailable
 from plugspace_queue.policies import Plan
 
@@ -12,11 +12,11 @@ def hit(organization_id: str, plan: Plan) -> Window | None:
 
     Raises RequestRateLimited when the window is full; a refused call is not counted.
     """
-    call = store.hit_request_window(
+    call = task_store.hit_request_window(
         organization_id, plan.request_limit, int(plan.request_window * 1000)
     )
     try:
-        window: Window = crossing.ask(call)
+        window: Window = routing.ask(call)
     except Unavailable:
         metrics.count(metrics.UNCOUNTED)
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue import events
+from plugspace_queue.domain.enums import EventName, Kind, Status, TaskType
 from plugspace_queue.door import bulk_submitting, explaining, reading, starting, stats, submitting
 from plugspace_queue.door.asynchronous import twin
 from plugspace_queue.door.availability import database_needed
@@ -16,11 +16,11 @@ from plugspace_queue.door.replays import Submitted
 from plugspace_queue.door.starting import WorkflowHandle
 from plugspace_queue.door.stats import QueueStats
 from plugspace_queue.door.steering import Id, Steering
-from plugspace_queue.engine import verbs
+from plugspace_queue.events import publish
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.processing import registry
+from plugspace_queue.rq import verbs
 from plugspace_queue.schemas.explanation import Explanation
-from plugspace_queue.types import EventName, Kind, Status, TaskType
 
 
 class QueueManager(Steering):
@@ -222,11 +222,11 @@ class QueueManager(Steering):
         In a thread of this process, whichever process the event happened in. Raises ValueError
         for a name that nobody sends.
         """
-        events.on(name, fn, since=since)
+        publish.on(name, fn, since=since)
 
     def close(self) -> None:
         """Stop this process's listeners."""
-        events.close()
+        publish.close()
 
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)

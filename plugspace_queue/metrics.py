@@ -16,10 +16,10 @@ from typing import Any
 
 from django.core.signals import request_finished
 
-from plugspace_queue.engine import metrics as store
-from plugspace_queue.engine.connection import client
+from plugspace_queue.broker import counters as store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.types import TaskType
 
 logger = logging.getLogger("plugspace_queue.metrics")
 

@@ -13,14 +13,14 @@ from django.db import router, transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
-from plugspace_queue import crossing, keys, policies
+from plugspace_queue import policies
+from plugspace_queue.broker import keys, routing, task_store
+from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Call
+from plugspace_queue.domain.enums import Policy, TaskType
+from plugspace_queue.domain.lifecycle import FINAL, status_of
 from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy, Workflow
 from plugspace_queue.models.workflow import status_of_steps
-from plugspace_queue.rules.lifecycle import FINAL, status_of
-from plugspace_queue.types import Policy, TaskType
 
 
 @receiver(post_save, sender=Organization, dispatch_uid="plugspace_queue.mirrors.organization")
@@ -60,19 +60,19 @@ def promise_workflow(workflow_id: uuid.UUID) -> None:
 def write_queue(kind: TaskType) -> bool:
     """Write a queue's gates as its row says now; False when Redis is away."""
     policies.forget()
-    return crossing.tell([gates_of(kind)], kind.queue_name)
+    return routing.tell([gates_of(kind)], kind.queue_name)
 
 
 def write_pause(organization_id: str, paused: bool) -> None:
     """Hold or let go an organization's lanes in all queues; lost without Redis."""
     for kind in TaskType:
-        crossing.tell(pauses_in(kind, {organization_id: paused}), kind.queue_name)
+        routing.tell(pauses_in(kind, {organization_id: paused}), kind.queue_name)
 
 
 def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
     """The calls that hold or let go these organizations' lanes in one queue."""
     return [
-        store.pause_organization(kind.queue_name, organization_id, is_held)
+        task_store.pause_organization(kind.queue_name, organization_id, is_held)
         for organization_id, is_held in sorted(paused.items())
     ]
 
@@ -86,7 +86,7 @@ def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
     tasks = Task.objects.filter(workflow__in=workflow_ids).order_by("step")
     for task in tasks.only("id", "workflow_id", "type", "state", "step"):
         steps[task.workflow_id or uuid.UUID(int=0)].append(task)
-    return crossing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
+    return routing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
 
 
 def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
@@ -116,12 +116,12 @@ def _workflow_call(workflow: Workflow, steps: Sequence[Task]) -> Any:
     text = json.dumps(workflow_wire(workflow, steps), separators=(",", ":"))
     is_final = all(step.state in FINAL for step in steps)
     ttl = max(get_settings().retention.values(), default=0) if is_final else 0
-    return crossing.put(keys.workflow(str(workflow.pk)), text, ttl)
+    return routing.put(keys.workflow(str(workflow.pk)), text, ttl)
 
 
 def _write_tiers(tiers: dict[str, str | None]) -> None:
-    crossing.tell(
-        crossing.put(keys.organization_tier(organization_id), slug or "")
+    routing.tell(
+        routing.put(keys.organization_tier(organization_id), slug or "")
         for organization_id, slug in tiers.items()
     )
 
@@ -130,7 +130,7 @@ def gates_of(kind: TaskType) -> Call[None]:
     """The call that writes a queue's gates, from the row itself: a cache may be of before."""
     row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
     now = policies.in_force(row)
-    return store.configure(
+    return task_store.configure(
         kind.queue_name,
         paused=now.is_paused,
         concurrency=now.global_concurrency or 0,

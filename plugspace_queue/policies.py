@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.catalog import CATALOG
+from plugspace_queue.domain.enums import Policy, TaskType, Tier
+from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy
-from plugspace_queue.rules.catalog import CATALOG
-from plugspace_queue.rules.tiers import TIERS
-from plugspace_queue.types import Policy, TaskType, Tier
 
 Number = TypeVar("Number", int, float)
 

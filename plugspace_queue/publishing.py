@@ -9,16 +9,15 @@ from typing import Any
 
 from django.db import router, transaction
 
-from plugspace_queue import crossing
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.broker.task_store import Entry, Note, Settlement
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Call
-from plugspace_queue.engine.store import Entry, Note, Settlement
+from plugspace_queue.domain import json_text, lifecycle
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
-from plugspace_queue.rules import jsontext, lifecycle
 from plugspace_queue.schemas.task import ALWAYS, UNCOUNTED, copy_of, text_of
-from plugspace_queue.types import State, TaskType
 
 
 def promise(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> None:
@@ -50,8 +49,8 @@ def publish(tasks: Iterable[Task], extra: Sequence[Call[Any]] = ()) -> int:
     # Before the lines: a release, which may follow at once, writes a newer one.
     calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
     for queue, entries in _by_queue(tasks).items():
-        calls[queue] += store.submit_all(queue, entries)
-    return sum(crossing.ask_everywhere(calls, extra))
+        calls[queue] += task_store.submit_all(queue, entries)
+    return sum(routing.ask_everywhere(calls, extra))
 
 
 def _by_queue(tasks: Iterable[Task]) -> dict[str, list[Entry]]:
@@ -70,7 +69,7 @@ def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
     """Write `plugspace:task:{id}` of tasks that nobody will run now; lost without Redis."""
     with contextlib.suppress(Unavailable):
-        crossing.ask_everywhere(_snapshots(tasks))
+        routing.ask_everywhere(_snapshots(tasks))
 
 
 def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
@@ -86,8 +85,8 @@ def _snapshot(queue: str, task: Task) -> Call[int]:
     text, values = copy_of(task)
     ttl = _ttl(task, is_heavy=values is not None)
     if values is None:
-        return store.snapshot(str(task.pk), text, ttl)
-    return store.keep_task(queue, str(task.pk), task.organization_id, text, values, ttl)
+        return task_store.snapshot(str(task.pk), text, ttl)
+    return task_store.keep_task(queue, str(task.pk), task.organization_id, text, values, ttl)
 
 
 def settlement_of(task: Task, **fields: Any) -> Settlement:
@@ -96,7 +95,7 @@ def settlement_of(task: Task, **fields: Any) -> Settlement:
     With `tells_result` its event is to come without the result (`events.text_for`).
     """
     result = text_of(task, "result") if task.state == State.COMPLETE else ""
-    size = jsontext.bytes_of(result)
+    size = json_text.bytes_of(result)
     is_large = size > get_settings().snapshot_limit
     # A small one is always told. Any other would make the copy's values count a second time.
     is_apart = size > ALWAYS

@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 from django.db import connections, router, transaction
 
-from plugspace_queue import crossing
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Call
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.db.insert import insert_if, insert_row
+from plugspace_queue.domain.tiers import UNLIMITED, admits
 from plugspace_queue.errors import QuotaExceeded
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
-from plugspace_queue.models.insert import insert_if, insert_row
-from plugspace_queue.rules.tiers import UNLIMITED, admits
 
 _TABLE = MonthlyUsage._meta.db_table
 
@@ -180,14 +179,14 @@ def _returned(sql: str, params: Sequence[str | int]) -> tuple[int, int] | None:
 
 def mirrored(counters: Iterable[Counter]) -> list[Call[bool]]:
     """The calls that write these counts to Redis, unless a newer one is there."""
-    return [store.mirror_usage(entry.account, entry.used, entry.version) for entry in counters]
+    return [task_store.mirror_usage(entry.account, entry.used, entry.version) for entry in counters]
 
 
 def mirror_on_commit(counters: Sequence[Counter]) -> None:
     """Redis hears of the new counts once they are true."""
     if counters:
         calls = mirrored(counters)
-        transaction.on_commit(lambda: crossing.tell(calls), using=_alias(), robust=True)
+        transaction.on_commit(lambda: routing.tell(calls), using=_alias(), robust=True)
 
 
 def _exceeded(account: Account, wanted: int, quota: int) -> QuotaExceeded:

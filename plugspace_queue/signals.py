@@ -9,7 +9,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from plugspace_queue.types import EventName
+from plugspace_queue.domain.enums import EventName
 
 
 class TaskSignal(Signal):

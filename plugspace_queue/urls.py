@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from plugspace_queue.api import health
-from plugspace_queue.api.metrics import MetricsView
+from plugspace_queue.api.prometheus import MetricsView
 
 app_name = "plugspace_queue"
 

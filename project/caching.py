@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from django.utils.module_loading import import_string
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
 from plugspace_queue.conf import SENTINEL_CONNECTION, parse_sentinels
 
 DATABASE = 1
@@ -21,7 +21,9 @@ def caches(*, url: str | None, sentinels: str | None) -> dict[str, dict[str, Any
     """CACHES for the server that the queue uses; Sentinel is named by `host:port,…/service`."""
     if sentinels:
         return {"default": _behind_sentinels(sentinels)}
-    location = _other_database(url) if url else f"unix://{embedded.socket_path()}?db={DATABASE}"
+    location = (
+        _other_database(url) if url else f"unix://{embedded_redis.socket_path()}?db={DATABASE}"
+    )
     return {"default": _direct(location)}
 
 

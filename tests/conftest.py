@@ -18,7 +18,7 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
 from tests import patience, postgres, watchdog
 
 GROUND = ExitStack()
@@ -48,7 +48,7 @@ def _prepare() -> None:
     else:
         pytest.exit(NO_POSTGRES, returncode=1)
     os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
-    GROUND.callback(embedded.stop)
+    GROUND.callback(embedded_redis.stop)
 
 
 def _start_postgres() -> str | None:
@@ -124,17 +124,17 @@ def postgres_url() -> str:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """A client of the server that this run owns: in a folder of its own, made a moment ago."""
-    embedded.ensure_running()
-    with Redis(unix_socket_path=embedded.socket_path()) as client:
+    embedded_redis.ensure_running()
+    with Redis(unix_socket_path=embedded_redis.socket_path()) as client:
         yield client
 
 
 @pytest.fixture(autouse=True)
 def redis(redis_server: Redis) -> Iterator[Redis]:
     """The queue's database; emptied, with all others of the server, after every test."""
-    embedded.ensure_running()
+    embedded_redis.ensure_running()
     yield redis_server
-    if embedded.is_running():
+    if embedded_redis.is_running():
         redis_server.flushall()
 
 

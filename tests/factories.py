@@ -5,9 +5,9 @@ from typing import Any
 
 from django.utils import timezone
 
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Dependency, Organization, Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State
 
 INPUTS: dict[str, dict[str, Any]] = {
     "ARCHITECT": {"prompt": "Create a SaaS dashboard"},

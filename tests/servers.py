@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
 from tests.support import patient, wait_until
 
 HOST = "127.0.0.1"
@@ -47,7 +47,7 @@ class Node:
         """Start it with what it was started with before, on an empty memory."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [embedded.server_binary(), *self.words],
+                [embedded_redis.server_binary(), *self.words],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # Python ignores SIGXFSZ, and so shall the server: a full disk is an error to it.

@@ -8,9 +8,9 @@ from django.db import connection
 from django.utils import timezone
 
 from plugspace_queue import mirrors, publishing
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import TaskType
 
 SQL = Path(__file__).parent / "fill.sql"
 OWNER = "operator"

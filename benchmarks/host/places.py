@@ -8,7 +8,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from plugspace_queue.ids import first_id
+from plugspace_queue.domain.ids import first_id
 from plugspace_queue.models import (
     ApiKey,
     Attempt,

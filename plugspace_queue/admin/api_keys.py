@@ -11,10 +11,10 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin
+from plugspace_queue.domain.enums import Scope
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import ApiKey
 from plugspace_queue.templatetags.psq import badge
-from plugspace_queue.types import Scope
 
 SCOPES = [(scope.value, scope.value) for scope in Scope]
 

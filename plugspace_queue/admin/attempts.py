@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from plugspace_queue.admin.base import ReadOnlyAdmin, is_list, pretty
-from plugspace_queue.ids import parse_id
+from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.models import Attempt
 
 

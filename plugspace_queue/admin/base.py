@@ -12,12 +12,12 @@ from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from plugspace_queue import guarding
+from plugspace_queue import csp
 from plugspace_queue.admin.changelists import KeysetChangeList
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.domain.redaction import LONGEST, excerpt
 from plugspace_queue.policies import LONGEST_WINDOW, SHORTEST_WINDOW
-from plugspace_queue.rules.redaction import LONGEST, excerpt
 
 
 class PermittedMixin:
@@ -87,7 +87,7 @@ class StyledMixin:
     @property
     def urls(self) -> list[URLPattern]:
         found: list[URLPattern] = super().urls  # type: ignore[misc]
-        return [guarding.guarded(pattern) for pattern in found]
+        return [csp.guarded(pattern) for pattern in found]
 
     class Media:
         css = {"all": ["plugspace_queue/admin.css"]}

@@ -7,7 +7,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import CharField, QuerySet, UUIDField
 from django.http import HttpRequest
 
-from plugspace_queue.ids import parse_id
+from plugspace_queue.domain.ids import parse_id
 
 CURSOR = "before"
 # No longer than a column of numbers is wide.

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from plugspace_queue import auditing
+from plugspace_queue import audit_log
 from plugspace_queue.admin.base import window_field
 from plugspace_queue.models import QueueSettings
 
@@ -53,7 +53,7 @@ class LimitsForm(forms.Form):
     @staticmethod
     def values(row: QueueSettings) -> dict[str, Any]:
         """What the row says."""
-        return auditing.values(row, COLUMNS)
+        return audit_log.values(row, COLUMNS)
 
     def changes(self) -> dict[str, Any]:
         """What differs from before."""
@@ -62,4 +62,4 @@ class LimitsForm(forms.Form):
 
     def words(self) -> str:
         """The changes as a sentence of the audit."""
-        return auditing.differences(self.initial, self.changes())
+        return audit_log.differences(self.initial, self.changes())

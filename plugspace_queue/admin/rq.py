@@ -1,5 +1,5 @@
 """RQ's own pages below the admin: our permissions, and the manager behind their buttons."""
 
-from plugspace_queue.engine import rq_pages
+from plugspace_queue.rq import admin
 
-rq_pages.install()
+admin.install()

@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from plugspace_queue import auditing
+from plugspace_queue import audit_log
 from plugspace_queue.errors import QueueError
 
 SHOWN = 5
@@ -39,7 +39,7 @@ def each(
                 done.append(row)
     finally:
         # Also when one breaks: what was done before it is done.
-        auditing.note(request.user.pk, done, said, reason)
+        audit_log.note(request.user.pk, done, said, reason)
     level = messages.SUCCESS if done or not refused else messages.ERROR
     messages.add_message(request, level, f"{len(done)} of {len(done) + len(refused)} {said}.")
     for line in refused[:SHOWN]:
@@ -54,7 +54,7 @@ def each(
 
 def note(request: HttpRequest, row: Any, said: str, reason: str) -> None:
     """Who did it and why, in the history of one row."""
-    auditing.note(request.user.pk, [row], said, reason)
+    audit_log.note(request.user.pk, [row], said, reason)
 
 
 def counted(rows: QuerySet[Any]) -> tuple[int, bool]:

@@ -16,11 +16,11 @@ from plugspace_queue.admin.pages import fragment
 from plugspace_queue.dashboards.progress import progress_of
 from plugspace_queue.dashboards.timelines import timeline
 from plugspace_queue.dashboards.whys import why
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State
 
 LONGEST_REASON = 200
 RETRYABLE = {State.FAILED, State.CANCELLED, State.EXPIRED}

@@ -16,11 +16,11 @@ from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import is_list
 from plugspace_queue.admin.bulk import BulkPage
 from plugspace_queue.admin.searching import organization_of, within
-from plugspace_queue.ids import parse_id
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.models import Dependency, Task
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.templatetags.psq import badge
-from plugspace_queue.types import State
 
 ERROR = "error:"
 LARGE = ("input", "context", "result", "progress")

@@ -8,10 +8,10 @@ from django.http import HttpRequest
 
 from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
 from plugspace_queue.admin.changelists import UncountedChangeList
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.models import TierPolicy
-from plugspace_queue.rules.tiers import UNLIMITED
-from plugspace_queue.types import TaskType
 
 
 def _quota_field(kind: TaskType) -> forms.IntegerField:

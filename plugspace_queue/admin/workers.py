@@ -12,12 +12,12 @@ from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import told_verbs
 from plugspace_queue.admin.limits import ReasonForm
 from plugspace_queue.admin.pages import PageAdmin, fragment
+from plugspace_queue.broker import commands
 from plugspace_queue.dashboards import crews
 from plugspace_queue.dashboards.crews import Crew
+from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.engine import commands
 from plugspace_queue.errors import QueueError
-from plugspace_queue.ids import parse_id
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Worker
 

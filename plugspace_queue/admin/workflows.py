@@ -15,7 +15,7 @@ from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import ReadOnlyAdmin, is_list, pretty
 from plugspace_queue.admin.pages import fragment
 from plugspace_queue.dashboards.graphs import graph_of
-from plugspace_queue.ids import parse_id
+from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.models.workflow import status_of_steps

@@ -19,10 +19,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from plugspace_queue import auditing, metrics
-from plugspace_queue.api.callers import ApiKeyAuthentication, Caller, MemberAuthentication
+from plugspace_queue import audit_log, metrics
+from plugspace_queue.api.authentication import ApiKeyAuthentication, Caller, MemberAuthentication
+from plugspace_queue.api.exceptions import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
-from plugspace_queue.api.problems import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, NotFound
@@ -103,7 +103,7 @@ class ApiView(Problems, APIView):
     def note(self, row: Model, said: str, reason: str = "") -> None:
         """Write down what staff did to a row; what tenants do to their own is their affair."""
         if self.caller.is_staff:
-            auditing.note(self.caller.user_id, [row], f"{said}, over the API", reason)
+            audit_log.note(self.caller.user_id, [row], f"{said}, over the API", reason)
 
     def max_body(self) -> int:
         """The largest body of this view, in bytes."""

@@ -6,12 +6,12 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from plugspace_queue.api.moments import Moment
-from plugspace_queue.api.pages import PageQuery
+from plugspace_queue.api.pagination import PageQuery
+from plugspace_queue.domain.enums import Kind, Policy, State, Status, TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.door.organizations import LONGEST_NAME
 from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY
 from plugspace_queue.schemas.base import WireModel
-from plugspace_queue.types import Kind, Policy, State, Status, TaskType
 
 MAX_BULK = 1_000
 
@@ -83,7 +83,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 Why = Annotated[str, Field(max_length=200, description="Why; staff's goes into the audit.")]
 
 
-class Pressed(WireModel):
+class ReasonRequest(WireModel):
     """The body of a verb; it may be left out."""
 
     reason: Why = ""

@@ -15,20 +15,20 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from plugspace_queue import feeds
-from plugspace_queue.api import callers, caps, grants, streams
+from plugspace_queue.api import authentication, caps, grants, sse
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import EventQuery
-from plugspace_queue.api.pages import query
-from plugspace_queue.api.schema import READS, answers, operation, parameters
-from plugspace_queue.api.shapes import EventPage
-from plugspace_queue.api.streams import Feed
-from plugspace_queue.engine.events import START
+from plugspace_queue.api.openapi import READS, answers, operation, parameters
+from plugspace_queue.api.pagination import query
+from plugspace_queue.api.responses import EventPage
+from plugspace_queue.api.sse import Feed
+from plugspace_queue.broker.stream import START
 from plugspace_queue.errors import Unavailable, ValidationRefused
-from plugspace_queue.events import CURSOR
+from plugspace_queue.events import fanout
+from plugspace_queue.events.frames import Entry, Subject
+from plugspace_queue.events.publish import CURSOR
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
-from plugspace_queue.portions import Entry, Subject
 
 R = TypeVar("R", bound=HttpResponseBase)
 
@@ -120,7 +120,7 @@ class _Events(ApiView):
         grants.refuse_suspended(holder)
         # Asked for before Redis is: who may open no more makes no further work.
         claim = caps.claim(holder) if self._stays_open() else None
-        now = feeds.newest()
+        now = fanout.newest()
         feed = Feed(
             subject=subject,
             start=cursor or start or now,
@@ -133,7 +133,7 @@ class _Events(ApiView):
         if cursor and is_over and not _collected(subject, cursor, 1)[0]:
             return HttpResponse(status=204)
         if claim is not None:
-            return _as_stream(StreamingHttpResponse(streams.frames(feed)))
+            return _as_stream(StreamingHttpResponse(sse.frames(feed)))
         return self._at_once(feed)
 
     def _stays_open(self) -> bool:
@@ -155,7 +155,7 @@ class _Events(ApiView):
         """Without an ASGI server: what is there; an EventSource comes again by itself."""
         found, _ = _collected(feed.subject, feed.start, MOST_AT_ONCE)
         parts = [entry.staff_frame if feed.is_staff else entry.frame for entry in found]
-        return _as_stream(HttpResponse(b"".join([streams.RETRY, *parts])))
+        return _as_stream(HttpResponse(b"".join([sse.RETRY, *parts])))
 
 
 class TaskEvents(_Events):
@@ -196,8 +196,8 @@ class OrganizationEvents(_Events):
     @listen("listenToOrganization", "Events of an organization, as a stream or a page")
     def get(self, request: Request, organization_id: str) -> HttpResponseBase:
         if self.caller.organization_id not in (None, organization_id):
-            raise callers.not_yours()
-        organization = callers.organization(organization_id)
+            raise authentication.not_yours()
+        organization = authentication.organization(organization_id)
         return self.answer(Subject("organizationId", organization.pk))
 
 
@@ -210,7 +210,7 @@ def _collected(subject: Subject, cursor: str, most: int) -> tuple[list[Entry], s
     """At most so many kept events after a cursor, and the cursor to go on from."""
     found: list[Entry] = []
     while len(found) < most:
-        page, last = feeds.kept(subject, cursor)
+        page, last = fanout.kept(subject, cursor)
         found += page
         if last == cursor:
             break

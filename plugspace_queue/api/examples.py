@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample
 
 from plugspace_queue import errors
-from plugspace_queue.api import problems
+from plugspace_queue.api import exceptions
 from plugspace_queue.errors import QueueError
 
 TASK_ID = "019b76da-a800-7c3e-9f6e-1d2f5b0c4a11"
@@ -156,16 +156,16 @@ REFUSED: tuple[QueueError, ...] = (
     errors.OrganizationUnknown("No such organization among yours."),
     errors.InvalidState(),
     errors.IdempotencyConflict(),
-    problems.LengthRequired(),
+    exceptions.LengthRequired(),
     errors.PayloadTooLarge(limit=327_680),
     errors.RequestRateLimited(retry_after=12.5, used=100, limit=100),
     errors.Unavailable(),
 )
 OTHERS: tuple[QueueError, ...] = (
-    problems.MethodNotAllowed(),
-    problems.NotAcceptable(),
-    problems.UnsupportedMediaType(),
-    problems.InternalError(),
+    exceptions.MethodNotAllowed(),
+    exceptions.NotAcceptable(),
+    exceptions.UnsupportedMediaType(),
+    exceptions.InternalError(),
 )
 
 
@@ -184,7 +184,7 @@ def of_operation(operation_id: str | None) -> list[OpenApiExample]:
 
 def of_problems(refusals: tuple[QueueError, ...]) -> list[OpenApiExample]:
     """A problem for each of these errors, as it is sent."""
-    return [OpenApiExample(error.code, problems.problem(error).data) for error in refusals]
+    return [OpenApiExample(error.code, exceptions.problem(error).data) for error in refusals]
 
 
 def with_status(status: int) -> tuple[QueueError, ...]:

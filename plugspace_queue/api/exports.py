@@ -7,7 +7,7 @@ from rest_framework.request import Request
 
 from plugspace_queue import exports
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.schema import answers, operation
+from plugspace_queue.api.openapi import answers, operation
 from plugspace_queue.errors import NotFound
 
 # `x:meta` would name the description of the export x: a key of another type.

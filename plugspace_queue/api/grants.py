@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.db import Error, connections
 from django.utils import timezone
 
-from plugspace_queue.api import callers
+from plugspace_queue.api import authentication
 from plugspace_queue.api.caps import Holder, Kind
 from plugspace_queue.errors import OrganizationSuspended
 from plugspace_queue.models import ApiKey, Membership, Organization
@@ -51,7 +51,9 @@ def _keys(holders: Collection[Holder]) -> set[Holder]:
     rows = ApiKey.objects.valid(timezone.now()).filter(
         pk__in=[holder.credential.id for holder in holders], organization__is_suspended=False
     )
-    good = {pk for pk, scopes in rows.values_list("pk", "scopes") if callers.key_may_read(scopes)}
+    good = {
+        pk for pk, scopes in rows.values_list("pk", "scopes") if authentication.key_may_read(scopes)
+    }
     return {holder for holder in holders if holder.credential.id in good}
 
 
@@ -61,7 +63,7 @@ def _members(holders: Collection[Holder]) -> set[Holder]:
         organization__in={holder.organization_id for holder in holders},
         organization__is_suspended=False,
     )
-    good = {(row.user_id, row.organization_id) for row in rows if callers.may_read(row)}
+    good = {(row.user_id, row.organization_id) for row in rows if authentication.may_read(row)}
     return {h for h in holders if (h.credential.id, h.organization_id) in good}
 
 
@@ -70,7 +72,7 @@ def _staff(holders: Collection[Holder]) -> set[Holder]:
     users = get_user_model()._default_manager.filter(
         pk__in={holder.credential.id for holder in holders}
     )
-    good = {user.pk for user in users if user.is_active and callers.sees_all(user)}
+    good = {user.pk for user in users if user.is_active and authentication.sees_all(user)}
     return {holder for holder in holders if holder.credential.id in good}
 
 

@@ -4,7 +4,7 @@ from django.db import Error, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 
-from plugspace_queue.engine import presence, server
+from plugspace_queue.broker import presence, server
 
 
 @never_cache

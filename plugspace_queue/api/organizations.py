@@ -6,21 +6,21 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from plugspace_queue import auditing
-from plugspace_queue.api import callers
+from plugspace_queue import audit_log
+from plugspace_queue.api import authentication
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.bodies import OrganizationChange, UsageQuery
-from plugspace_queue.api.pages import query
-from plugspace_queue.api.schema import CHANGES, answers, operation, parameters
-from plugspace_queue.api.shapes import OrganizationShape, TypeUsage, Usage
+from plugspace_queue.api.openapi import CHANGES, answers, operation, parameters
+from plugspace_queue.api.pagination import query
+from plugspace_queue.api.responses import OrganizationShape, TypeUsage, Usage
 from plugspace_queue.api.windows import window_of
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import MonthlyUsage, Organization
 from plugspace_queue.policies import tier_of
 from plugspace_queue.quotas import end_of_month, month_of
-from plugspace_queue.rules.tiers import UNLIMITED
-from plugspace_queue.types import TaskType
 
 
 class _OneOrganization(ApiView):
@@ -28,8 +28,8 @@ class _OneOrganization(ApiView):
 
     def _organization(self, organization_id: str) -> Organization:
         if self.caller.organization_id not in (None, organization_id):
-            raise callers.not_yours()
-        return callers.organization(organization_id)
+            raise authentication.not_yours()
+        return authentication.organization(organization_id)
 
 
 class OrganizationDetail(_OneOrganization):
@@ -56,7 +56,7 @@ class OrganizationDetail(_OneOrganization):
         row = self._organization(organization_id)
         before = _set_values(row)
         changed = queue_manager.change_organization(row.pk, wanted.changes())
-        if words := auditing.differences(before, _set_values(changed)):
+        if words := audit_log.differences(before, _set_values(changed)):
             self.note(changed, words, wanted.reason)
         return Response(_shown(changed))
 
@@ -86,7 +86,7 @@ class OrganizationUsage(_OneOrganization):
 
 
 def _set_values(row: Organization) -> dict[str, Any]:
-    values = auditing.values(row, ("tier_id", "name", "is_suspended"))
+    values = audit_log.values(row, ("tier_id", "name", "is_suspended"))
     return values | {"tier_id": row.tier_id or ""}
 
 

@@ -9,7 +9,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request, is_form_media_type
 
-from plugspace_queue.api.problems import LengthRequired, UnsupportedMediaType
+from plugspace_queue.api.exceptions import LengthRequired, UnsupportedMediaType
 from plugspace_queue.errors import PayloadTooLarge
 
 

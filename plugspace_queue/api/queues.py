@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from plugspace_queue import auditing
+from plugspace_queue import audit_log
+from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import Pressed, QueueChange
-from plugspace_queue.api.callers import Caller
-from plugspace_queue.api.schema import CHANGES, answers, operation
-from plugspace_queue.api.shapes import Limiter, QueueResults, QueueShape
+from plugspace_queue.api.bodies import QueueChange, ReasonRequest
+from plugspace_queue.api.openapi import CHANGES, answers, operation
+from plugspace_queue.api.responses import Limiter, QueueResults, QueueShape
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.door.own_stats import own_stats
 from plugspace_queue.door.stats import FRESH_FOR, QueueStats
@@ -19,7 +20,6 @@ from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import queue_settings
-from plugspace_queue.types import TaskType
 
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")
 POLICIES = {"policy", "default_priority"}
@@ -64,10 +64,10 @@ class QueueDetail(ApiView):
         wanted = QueueChange.model_validate(request.data)
         if POLICIES & wanted.changes().keys():
             self.caller.require(Verb.SET_POLICY)
-        before = auditing.values(_row(kind), COLUMNS)
+        before = audit_log.values(_row(kind), COLUMNS)
         queue_manager.set_queue(kind, wanted.changes())
         row = _row(kind)
-        if words := auditing.differences(before, auditing.values(row, COLUMNS)):
+        if words := audit_log.differences(before, audit_log.values(row, COLUMNS)):
             self.note(row, words, wanted.reason)
         return Response(_changed(self.caller, kind))
 
@@ -80,11 +80,11 @@ class QueuePause(ApiView):
     @operation(
         "pauseQueue",
         summary="Pause a queue (staff)",
-        request=Pressed,
+        request=ReasonRequest,
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), Pressed.model_validate(request.data or {})
+        kind, asked = _type(type), ReasonRequest.model_validate(request.data or {})
         queue_manager.pause(kind)
         self.note(_row(kind), "paused", asked.reason)
         return Response(_changed(self.caller, kind))
@@ -98,11 +98,11 @@ class QueueResume(ApiView):
     @operation(
         "resumeQueue",
         summary="Resume a queue (staff)",
-        request=Pressed,
+        request=ReasonRequest,
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), Pressed.model_validate(request.data or {})
+        kind, asked = _type(type), ReasonRequest.model_validate(request.data or {})
         queue_manager.resume(kind)
         self.note(_row(kind), "resumed", asked.reason)
         return Response(_changed(self.caller, kind))

@@ -8,8 +8,8 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from plugspace_queue.api.callers import Caller
-from plugspace_queue.api.schema import operation, submitted
+from plugspace_queue.api.authentication import Caller
+from plugspace_queue.api.openapi import operation, submitted
 from plugspace_queue.api.windows import with_window
 from plugspace_queue.errors import ValidationRefused
 

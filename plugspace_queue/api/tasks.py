@@ -10,21 +10,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewTask, NewTasks, Pressed, TaskQuery
-from plugspace_queue.api.pages import page, query
-from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
-from plugspace_queue.api.shapes import TaskPage, TaskResults, TaskState, for_caller, wire
+from plugspace_queue.api.bodies import NewTask, NewTasks, ReasonRequest, TaskQuery
+from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
+from plugspace_queue.api.pagination import page, query
+from plugspace_queue.api.responses import TaskPage, TaskResults, TaskState, for_caller, wire
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
+from plugspace_queue.db.json_size import fill, light
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
-from plugspace_queue.models.light import fill, light
 from plugspace_queue.models.task import TaskQuerySet
-from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.task import LARGE, AgentTask, snapshot
-from plugspace_queue.types import State
 
 MAX_BULK_BODY = 8 * 1024 * 1024
 
@@ -106,11 +106,11 @@ class TaskCancel(ApiView):
     @operation(
         "cancelTask",
         summary="Cancel a task; 202 when it runs and was told to stop",
-        request=Pressed,
+        request=ReasonRequest,
         responses=answers(200, TaskState, CHANGES) | {202: TaskState},
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = Pressed.model_validate(request.data or {})
+        asked = ReasonRequest.model_validate(request.data or {})
         task = queue_manager.get_task(task_id, self.caller.organization_id)
         state = State(queue_manager.cancel(task_id))
         self.note(task, "cancelled or told to stop", asked.reason)
@@ -127,11 +127,11 @@ class TaskRetry(ApiView):
     @operation(
         "retryTask",
         summary="Retry a failed, cancelled or expired task; one new charge, none for staff",
-        request=Pressed,
+        request=ReasonRequest,
         responses=answers(200, AgentTask, SUBMITS),
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = Pressed.model_validate(request.data or {})
+        asked = ReasonRequest.model_validate(request.data or {})
         queue_manager.get_task(task_id, self.caller.organization_id)
         task = queue_manager.retry(task_id, **terms(self.caller, asked.reason))
         self.note(task, "goes again", asked.reason)

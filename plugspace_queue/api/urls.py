@@ -5,8 +5,8 @@ from django.urls import path, re_path
 
 from plugspace_queue.api import events, exports, organizations, queues, tasks, workflows
 from plugspace_queue.api.base import NoSuchAddress
-from plugspace_queue.api.schema import DocsView, SchemaView
-from plugspace_queue.guarding import guarded
+from plugspace_queue.api.openapi import DocsView, SchemaView
+from plugspace_queue.csp import guarded
 
 # The page's own files come with these two; the document itself needs neither.
 has_page = all(map(apps.is_installed, ("drf_spectacular", "drf_spectacular_sidecar")))

@@ -2,8 +2,8 @@
 
 from rest_framework.response import Response
 
-from plugspace_queue.api.shapes import RequestWindow
-from plugspace_queue.engine import server
+from plugspace_queue.api.responses import RequestWindow
+from plugspace_queue.broker import server
 from plugspace_queue.models import Organization
 from plugspace_queue.policies import tier_of
 

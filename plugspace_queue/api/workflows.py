@@ -10,10 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewWorkflow, Pressed, WorkflowQuery
-from plugspace_queue.api.pages import page, query
-from plugspace_queue.api.schema import CHANGES, SUBMITS, answers, operation, parameters
-from plugspace_queue.api.shapes import (
+from plugspace_queue.api.bodies import NewWorkflow, ReasonRequest, WorkflowQuery
+from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
+from plugspace_queue.api.pagination import page, query
+from plugspace_queue.api.responses import (
     WorkflowDetail,
     WorkflowPage,
     WorkflowStarted,
@@ -22,11 +22,11 @@ from plugspace_queue.api.shapes import (
 )
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
+from plugspace_queue.db.json_size import fill, light
+from plugspace_queue.domain import json_text
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Workflow
-from plugspace_queue.models.light import fill, light
-from plugspace_queue.rules import jsontext
 
 LARGE = ("input",)
 # What a summary needs of each step, and nothing large.
@@ -67,7 +67,7 @@ class WorkflowList(ApiView):
     def _short(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow of a list: a large input is left out, with a note."""
         limit = get_settings().snapshot_limit
-        is_left = bool(fill(workflow, LARGE, limit)) or jsontext.size(workflow.input) > limit
+        is_left = bool(fill(workflow, LARGE, limit)) or json_text.size(workflow.input) > limit
         return summary(workflow, is_input_left=is_left)
 
 
@@ -102,11 +102,11 @@ class WorkflowCancel(_OneWorkflow):
     @operation(
         "cancelWorkflow",
         summary="Cancel what is left of a workflow; 202 while a step still runs",
-        request=Pressed,
+        request=ReasonRequest,
         responses=answers(200, WorkflowDetail, CHANGES) | {202: WorkflowDetail},
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = Pressed.model_validate(request.data or {})
+        asked = ReasonRequest.model_validate(request.data or {})
         self._workflow(workflow_id)
         queue_manager.cancel_workflow(workflow_id)
         workflow = self._workflow(workflow_id)
@@ -124,11 +124,11 @@ class WorkflowRetry(_OneWorkflow):
     @operation(
         "retryWorkflow",
         summary="Retry a workflow from its failed step; charged anew, not for staff",
-        request=Pressed,
+        request=ReasonRequest,
         responses=answers(200, WorkflowDetail, SUBMITS),
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = Pressed.model_validate(request.data or {})
+        asked = ReasonRequest.model_validate(request.data or {})
         workflow = self._workflow(workflow_id)
         queue_manager.retry_workflow(workflow_id, **terms(self.caller, asked.reason))
         self.note(workflow, "goes again", asked.reason)

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from plugspace_queue import policies
+from plugspace_queue.broker import workers
+from plugspace_queue.broker.workers import WorkerSeen
 from plugspace_queue.dashboards.shared import Shared
-from plugspace_queue.engine import crews
-from plugspace_queue.engine.crews import WorkerSeen
+from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.rules.catalog import type_of_queue
 
 SILENT_AFTER = timedelta(seconds=15)
 """A worker speaks once a second; one that is silent for so long is not counted on."""
@@ -87,7 +87,7 @@ def forget() -> None:
 
 def _read() -> list[Crew]:
     now = timezone.now()
-    return [_crew(worker, now) for worker in crews.workers()]
+    return [_crew(worker, now) for worker in workers.workers()]
 
 
 def _crew(worker: WorkerSeen, now: datetime) -> Crew:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.models import Task
-from plugspace_queue.rules.redaction import redacted
-from plugspace_queue.types import State
 
 MOST_CAUSES = 5
 

@@ -4,8 +4,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from plugspace_queue.domain.spans import span
 from plugspace_queue.models import Dependency, Task
-from plugspace_queue.rules.spans import span
 
 BOX = (168, 58)
 GAP = (52, 22)

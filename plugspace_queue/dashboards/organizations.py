@@ -6,12 +6,12 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from plugspace_queue.engine import server
+from plugspace_queue.broker import server
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.models import MonthlyUsage, Organization, Task
 from plugspace_queue.policies import Plan, tier_of
 from plugspace_queue.quotas import end_of_month, month_of
-from plugspace_queue.rules.tiers import UNLIMITED
-from plugspace_queue.types import TaskType
 
 RECENT = 10
 
@@ -31,7 +31,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class RedisTaskState:
     """An organization now."""
 
     plan: Plan
@@ -44,7 +44,7 @@ class Standing:
     at: datetime
 
 
-def standing(organization: Organization, now: datetime | None = None) -> Standing:
+def standing(organization: Organization, now: datetime | None = None) -> RedisTaskState:
     """How an organization stands; two queries and one look at Redis."""
     now = now or timezone.now()
     month = month_of(now)
@@ -53,7 +53,7 @@ def standing(organization: Organization, now: datetime | None = None) -> Standin
     used = dict(rows.values_list("type", "used"))
     requests, reset = server.request_window(organization.pk) or (None, 0)
     newest = Task.objects.filter(organization=organization).order_by("-pk")
-    return Standing(
+    return RedisTaskState(
         plan=plan,
         shares=[_share(kind, used.get(kind, 0), plan.quota(kind)) for kind in TaskType],
         renewed_at=end_of_month(month),

@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass
 
-from plugspace_queue.engine import server
+from plugspace_queue.broker import server
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Task
-from plugspace_queue.types import State, TaskType
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from plugspace_queue import crossing, policies
+from plugspace_queue import policies
+from plugspace_queue.broker import presence, queue_state, routing
+from plugspace_queue.broker.queue_state import Gauge, Oldest
 from plugspace_queue.dashboards import crews
 from plugspace_queue.dashboards.crews import Crew
 from plugspace_queue.dashboards.shared import Shared
-from plugspace_queue.engine import gauges, presence
-from plugspace_queue.engine.gauges import Gauge, Oldest
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import QueueMinute, QueueSettings
 from plugspace_queue.policies import QueuePolicy
-from plugspace_queue.types import TaskType
 
 HOUR = timedelta(hours=1)
 
@@ -142,7 +142,9 @@ def _card(
 
 def _figures() -> Mapping[str, Gauge]:
     """Of each queue; without those whose server is away or whose data is damaged."""
-    return crossing.ask_each({kind.queue_name: gauges.gauge(kind.queue_name) for kind in TaskType})
+    return routing.ask_each(
+        {kind.queue_name: queue_state.gauge(kind.queue_name) for kind in TaskType}
+    )
 
 
 def _an_hour_ago(now: datetime) -> dict[str, int]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.utils import timezone
 
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import QueueMinute
-from plugspace_queue.types import TaskType
 
 SHOWN = timedelta(minutes=60)
 MINUTE = timedelta(minutes=1)

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.utils import timezone
 
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.redaction import redacted
+from plugspace_queue.domain.spans import span
 from plugspace_queue.models import Attempt, Task
-from plugspace_queue.rules.redaction import redacted
-from plugspace_queue.rules.spans import span
-from plugspace_queue.types import State
 
 MOST = 100
 """Attempts that are shown, the newest ones."""

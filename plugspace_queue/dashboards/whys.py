@@ -7,14 +7,14 @@ from datetime import datetime
 from django.utils import timezone
 
 from plugspace_queue.dashboards.failures import Failure, failure_of
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Reason, State
+from plugspace_queue.domain.redaction import redacted
+from plugspace_queue.domain.spans import span
 from plugspace_queue.door.explaining import explain
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.rules.redaction import redacted
-from plugspace_queue.rules.spans import span
 from plugspace_queue.schemas.explanation import Explanation, Gate
-from plugspace_queue.types import Reason, State
 
 AWAY = (
     "Redis does not answer, so nobody knows which gate holds it; nothing of it is lost, and it"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from plugspace_queue.types import Role, Scope
+from plugspace_queue.domain.enums import Role, Scope
 
 APP = "plugspace_queue"
 

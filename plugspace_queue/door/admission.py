@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from django.db import connections, router
 
 from plugspace_queue import limits
+from plugspace_queue.db.recordset import prepared_cursor
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
 from plugspace_queue.models import Organization, TierPolicy
 from plugspace_queue.models.organization import ORGANIZATION_ID
-from plugspace_queue.models.rowset import prepared_cursor
 from plugspace_queue.policies import Plan, plan_of
 
 _ORGANIZATION_ID = re.compile(ORGANIZATION_ID.replace("$", r"\Z"))

@@ -11,13 +11,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue import quotas
+from plugspace_queue.db.insert import insert_tasks
 from plugspace_queue.door import dependencies, new_task, replays, submitting, validating
 from plugspace_queue.door.admission import Admitted, admit
 from plugspace_queue.door.new_task import NewTask
 from plugspace_queue.door.replays import Submitted
 from plugspace_queue.errors import QueueError, QuotaExceeded
 from plugspace_queue.models import IdempotencyKey, Task
-from plugspace_queue.models.insert import insert_tasks
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from typing import Literal
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import crossing, ending
+from plugspace_queue import ending
+from plugspace_queue.broker import commands, routing, task_store
+from plugspace_queue.broker.types import Place
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.door import reading
-from plugspace_queue.engine import commands, store
-from plugspace_queue.engine.shapes import Place
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task, Workflow
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State, TaskType
 
 CODE = "CANCELLED"
 MESSAGE = "The task was cancelled."
@@ -112,7 +112,7 @@ def _withdrawn(task: Task) -> Place | None:
 
 def _withdraw(task: Task) -> Place:
     queue = TaskType(task.type).queue_name
-    return crossing.ask(store.withdraw(queue, [str(task.pk)]), queue)[0]
+    return routing.ask(task_store.withdraw(queue, [str(task.pk)]), queue)[0]
 
 
 def _end(tasks: Sequence[Task]) -> list[Task]:

@@ -4,12 +4,12 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
 from plugspace_queue.door import lineage
 from plugspace_queue.door.new_task import NewTask
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.models import Dependency, Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State
 
 Parents = Mapping[uuid.UUID, Task]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from django.utils import timezone
 
-from plugspace_queue import crossing
+from plugspace_queue.broker import inspection, routing
+from plugspace_queue.broker.inspection import GateView, Holder, View
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Reason, State, TaskType
 from plugspace_queue.door import reading
 from plugspace_queue.door.reasons import Look, reasons
 from plugspace_queue.door.sentences import sentence_for
-from plugspace_queue.engine import view
-from plugspace_queue.engine.view import GateView, Holder, View
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.explanation import (
     Explanation,
     Gate,
@@ -26,7 +26,6 @@ from plugspace_queue.schemas.explanation import (
     SlotHolder,
     Slots,
 )
-from plugspace_queue.types import Reason, State, TaskType
 
 MOST_PARENTS = 20
 LOOKS = 3
@@ -60,7 +59,7 @@ def _version(task: Task) -> tuple[object, ...]:
 
 def _view(task: Task) -> View:
     queue = TaskType(task.type).queue_name
-    call = view.explain(
+    call = inspection.explain(
         queue,
         str(task.pk),
         organization_id=task.organization_id,
@@ -68,7 +67,7 @@ def _view(task: Task) -> View:
         # Who has not told for a whole lease has lost what it ran, too.
         alive_ms=round(get_settings().lease * 1000),
     )
-    return crossing.ask(call, queue)
+    return routing.ask(call, queue)
 
 
 def _told(look: Look, *, is_staff: bool) -> Explanation:

@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from plugspace_queue import crossing, keys
-from plugspace_queue.engine import copies, lines
-from plugspace_queue.engine.connection import client
-from plugspace_queue.engine.lines import Holding, Line
+from plugspace_queue.broker import keys, lanes, projections, routing
+from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.lanes import Holding, Line
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import TierPolicy
-from plugspace_queue.types import TaskType
 
 NONE = "(none)"
 """Instead of a tier, and never one: tasks of organizations without."""
@@ -33,10 +32,10 @@ def held() -> list[Held]:
     Raises Unavailable when none does.
     """
     slugs = sorted(TierPolicy.objects.values_list("pk", flat=True))
-    others, found = crossing.Others(), dict[TaskType, Line]()
+    others, found = routing.PerServerErrors(), dict[TaskType, Line]()
     for kind in TaskType:
         with others.at_one():
-            found[kind] = lines.line(client(kind.queue_name), kind.queue_name)
+            found[kind] = lanes.line(client(kind.queue_name), kind.queue_name)
     if not found:
         others.tell()
     names = {name for line in found.values() for holding in line for name in holding.of}
@@ -61,7 +60,7 @@ def _by_tier(holding: Holding, tiers: Mapping[str, str]) -> Counter[str]:
 
 def _tiers(organization_ids: Collection[str], slugs: Collection[str]) -> dict[str, str]:
     """From the mirror, which the reconciler holds to the rows."""
-    told = copies.texts(client(), [keys.organization_tier(name) for name in organization_ids])
+    told = projections.texts(client(), [keys.organization_tier(name) for name in organization_ids])
     shown: dict[str | None, str] = {**{slug: slug for slug in slugs}, "": NONE}
     return {
         name: shown.get(text, OTHERS) for name, text in zip(organization_ids, told, strict=True)

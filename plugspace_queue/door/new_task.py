@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY, accepted_priority
 from plugspace_queue.door import validating
 from plugspace_queue.door.lineage import CallerContext
 from plugspace_queue.errors import PermissionRefused, ValidationRefused
 from plugspace_queue.policies import Plan, queue_settings
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY, accepted_priority
-from plugspace_queue.types import TaskType
 
 REQUIRED = ("type", "project_id", "user_id", "organization_id", "input")
 OPTIONAL = {

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import Kind, State, TaskType
+from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.door import new_task, validating
 from plugspace_queue.door.admission import Admitted
 from plugspace_queue.door.lineage import CallerContext
 from plugspace_queue.door.workflow_input import WorkflowInput, step_inputs
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.models import Task
-from plugspace_queue.rules.kinds import PURPOSES, steps_of
-from plugspace_queue.types import Kind, State, TaskType
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

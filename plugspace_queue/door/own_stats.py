@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from plugspace_queue.engine import lines
-from plugspace_queue.engine.connection import client
+from plugspace_queue.broker import lanes
+from plugspace_queue.broker.connection import client
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Task
-from plugspace_queue.types import State, TaskType
 
 MOST = 10_000
 """Rows of one state that are counted."""
@@ -58,7 +58,7 @@ def forget() -> None:
 
 
 def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
-    in_line, active = lines.of_organization(
+    in_line, active = lanes.of_organization(
         client(kind.queue_name), kind.queue_name, organization_id
     )
     waiting = _figure(counts, kind, State.WAITING)

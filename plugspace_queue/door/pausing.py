@@ -8,9 +8,9 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from plugspace_queue import mirrors
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.door import admission, submitting, validating
 from plugspace_queue.models import Organization, QueueSettings, Task
-from plugspace_queue.types import TaskType
 
 
 def pause(task_type: object = None, organization_id: str | None = None) -> None:

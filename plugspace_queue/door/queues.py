@@ -6,11 +6,11 @@ from typing import Any
 from django.db import transaction
 
 from plugspace_queue import policies
+from plugspace_queue.domain.enums import Policy, TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.door import submitting, validating
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW, QueuePolicy
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY
-from plugspace_queue.types import Policy, TaskType
 
 
 def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:

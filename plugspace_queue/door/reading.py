@@ -3,11 +3,11 @@
 import uuid
 from typing import Any
 
+from plugspace_queue.domain.enums import Status, TaskType
+from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.door import validating
 from plugspace_queue.errors import NotFound
-from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task, Workflow
-from plugspace_queue.types import Status, TaskType
 
 MOST_PER_PAGE = 1000
 FURTHEST_OFFSET = 10_000

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from plugspace_queue.engine.view import GateView, View
+from plugspace_queue.broker.inspection import GateView, View
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Reason, State
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import Reason, State
 
 
 @dataclass(frozen=True, kw_only=True)

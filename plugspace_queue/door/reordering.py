@@ -4,16 +4,16 @@ from typing import Any
 
 from django.db import transaction
 
-from plugspace_queue import crossing, publishing
+from plugspace_queue import publishing
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.door import reading, validating
-from plugspace_queue.engine import store
-from plugspace_queue.engine.scripts import Call
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.models.task import OPEN_VALUES
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY
-from plugspace_queue.types import State, TaskType
 
 
 def set_priority(task_id: object, priority: object, organization_id: str | None = None) -> Task:
@@ -35,11 +35,11 @@ def set_priority(task_id: object, priority: object, organization_id: str | None 
 
 def _line_up_again(task: Task) -> None:
     queue, task_id = TaskType(task.type).queue_name, str(task.pk)
-    calls: list[Call[Any]] = [store.set_band(queue, task_id, task.priority)]
+    calls: list[Call[Any]] = [task_store.set_band(queue, task_id, task.priority)]
     if task.state in lifecycle.STARTABLE:
-        calls.append(store.withdraw(queue, [task_id]))
+        calls.append(task_store.withdraw(queue, [task_id]))
     try:
-        crossing.ask_all(calls, queue)
+        routing.ask_all(calls, queue)
     except Unavailable:
         # It goes on in its old band: order is lost, the task is not.
         return

@@ -11,12 +11,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue import mirrors, quotas
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
 from plugspace_queue.door import reading, submitting, validating
 from plugspace_queue.door.admission import Admitted, admit
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.models import Dependency, Task, Workflow
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State
 
 RETRYABLE = lifecycle.FINAL - {State.COMPLETE}
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import Reason, State, TaskType
 from plugspace_queue.door.reasons import Look
-from plugspace_queue.types import Reason, State, TaskType
 
 
 def sentence_for(reason: Reason, look: Look) -> str:

@@ -12,12 +12,12 @@ from django.utils import timezone
 
 from plugspace_queue import mirrors, quotas
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import Kind, State
+from plugspace_queue.domain.ids import new_id
 from plugspace_queue.door import lineage, new_task, replays, submitting
 from plugspace_queue.door.admission import Admitted, admit
 from plugspace_queue.door.new_workflow import NewWorkflow, checked
-from plugspace_queue.ids import new_id
 from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
-from plugspace_queue.types import Kind, State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
-from plugspace_queue import crossing
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.door import own_stats, validating
-from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings, Task
-from plugspace_queue.types import State, TaskType
 
 FRESH_FOR = 1.0
 """Seconds a count is good for on pages."""
@@ -52,7 +51,7 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
         QueueStats(
             type=kind,
             waiting=held.get((kind, State.WAITING), 0),
-            active=crossing.ask(store.counts(kind.queue_name), kind.queue_name).active,
+            active=routing.ask(task_store.counts(kind.queue_name), kind.queue_name).active,
             completed=ended[kind].completed if kind in ended else 0,
             failed=ended[kind].failed if kind in ended else 0,
             delayed=sum(held.get((kind, state), 0) for state in _DELAYED),

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.door import (
     cancelling,
     organizations,
@@ -18,7 +19,6 @@ from plugspace_queue.door.refusals import counted
 from plugspace_queue.door.retrying import Terms
 from plugspace_queue.models import Organization, Task, Workflow
 from plugspace_queue.policies import QueuePolicy
-from plugspace_queue.types import State, TaskType
 
 Id = uuid.UUID | str
 

@@ -10,14 +10,14 @@ from django.utils import timezone
 
 from plugspace_queue import announcing, publishing, quotas
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.ids import new_id
 from plugspace_queue.door import dependencies, lineage, new_task, replays
 from plugspace_queue.door.admission import Admitted, admit
 from plugspace_queue.door.new_task import NewTask
 from plugspace_queue.door.replays import Submitted
-from plugspace_queue.ids import new_id
 from plugspace_queue.models import IdempotencyKey, Task
 from plugspace_queue.quotas import Counter
-from plugspace_queue.types import State
 
 
 def add_task(arguments: Mapping[str, Any], *, limit_requests: bool) -> Submitted[Task]:

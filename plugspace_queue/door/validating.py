@@ -11,12 +11,12 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.text import all_clean, is_clean
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
-from plugspace_queue.ids import parse_id
 from plugspace_queue.models import Task
-from plugspace_queue.rules.text import all_clean, is_clean
 from plugspace_queue.schemas.inputs import INPUTS
-from plugspace_queue.types import TaskType
 
 Word = TypeVar("Word", bound=StrEnum)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.door import validating
 from plugspace_queue.schemas.architecture import ArchitectureOutput
 from plugspace_queue.schemas.base import WireModel
@@ -16,7 +17,6 @@ from plugspace_queue.schemas.inputs import (
     Prompt,
     WebAddress,
 )
-from plugspace_queue.types import TaskType
 
 _DESIGNS = {"industry", "style", "brandColors", "referenceImage", "mood"}
 _ARCHITECTS = {"industry", "style", "features", "targetAudience", "budget", "timeline"}

@@ -7,7 +7,8 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
-from plugspace_queue import conf, keys
+from plugspace_queue import conf
+from plugspace_queue.broker import keys
 
 SETTINGS_HEAD = """# Settings
 
@@ -22,7 +23,7 @@ is not listed here is an error of `manage.py check`. Seconds unless the text say
 
 REDIS_HEAD = """# Redis keys
 
-Written by `make docs` from `plugspace_queue/keys.py`; change it there.
+Written by `make docs` from `plugspace_queue/broker/keys.py`; change it there.
 
 Every key of ours, in the database of the RQ connection. `{queue}` is a queue's name (`architect`),
 `{TYPE}` a task type (`ARCHITECT`), `{month}` a month in UTC (`2026-01`). The first segment is the

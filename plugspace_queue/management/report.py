@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugspace_queue.reconciling.findings import Finding, Kind
-from plugspace_queue.reconciling.judging import Place
-from plugspace_queue.types import TaskType
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.maintenance.reconcile.compare import Place
+from plugspace_queue.maintenance.reconcile.findings import Finding, Kind
 
 SHOWN = 3
 """Keys that are named of each kind."""

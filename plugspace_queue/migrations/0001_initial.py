@@ -4,10 +4,10 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import plugspace_queue.ids
+import plugspace_queue.domain.enums
+import plugspace_queue.domain.ids
 import plugspace_queue.models.organization
 import plugspace_queue.models.tier
-import plugspace_queue.types
 
 
 class Migration(migrations.Migration):
@@ -179,7 +179,7 @@ class Migration(migrations.Migration):
                     "policy",
                     models.CharField(
                         choices=[("strict", "strict"), ("weighted", "weighted")],
-                        default=plugspace_queue.types.Policy["STRICT"],
+                        default=plugspace_queue.domain.enums.Policy["STRICT"],
                         max_length=16,
                     ),
                 ),
@@ -224,7 +224,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=plugspace_queue.ids.new_id,
+                        default=plugspace_queue.domain.ids.new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -263,7 +263,7 @@ class Migration(migrations.Migration):
                             ("cancelled", "cancelled"),
                             ("expired", "expired"),
                         ],
-                        default=plugspace_queue.types.State["WAITING"],
+                        default=plugspace_queue.domain.enums.State["WAITING"],
                         max_length=12,
                     ),
                 ),
@@ -545,7 +545,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=plugspace_queue.ids.new_id,
+                        default=plugspace_queue.domain.ids.new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -701,7 +701,7 @@ class Migration(migrations.Migration):
                     "role",
                     models.CharField(
                         choices=[("viewer", "viewer"), ("member", "member"), ("admin", "admin")],
-                        default=plugspace_queue.types.Role["MEMBER"],
+                        default=plugspace_queue.domain.enums.Role["MEMBER"],
                         max_length=16,
                     ),
                 ),
@@ -871,7 +871,9 @@ class Migration(migrations.Migration):
             model_name="task",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("state", plugspace_queue.types.State["BLOCKED"]), _negated=True),
+                    models.Q(
+                        ("state", plugspace_queue.domain.enums.State["BLOCKED"]), _negated=True
+                    ),
                     ("open_deps__gt", 0),
                     _connector="OR",
                 ),

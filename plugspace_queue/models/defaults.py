@@ -3,10 +3,10 @@
 from typing import Any
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.tier import TierPolicy
-from plugspace_queue.rules.tiers import TIERS
-from plugspace_queue.types import TaskType
 
 
 def create_missing(*, using: str = "default", **kwargs: Any) -> None:

@@ -11,8 +11,8 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 
+from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.models.tier import TierPolicy
-from plugspace_queue.types import Role, Scope
 
 ORGANIZATION_ID = r"^[A-Za-z0-9_-]{1,64}$"
 

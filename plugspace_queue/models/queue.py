@@ -7,15 +7,17 @@ from typing import Any
 from django.core.validators import MinValueValidator
 from django.db import models, router, transaction
 
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY
-from plugspace_queue.types import Policy, TaskType
+from plugspace_queue.domain.enums import Policy, TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 
 TYPE_CHOICES = [(kind.value, kind.value) for kind in TaskType]
 POLICY_CHOICES = [(policy.value, policy.value) for policy in Policy]
 
 _at_least_one = [MinValueValidator(1)]
 
-LIVING = frozenset({"type", "is_paused", "paused_at", "completed", "failed", "version"})
+WORKER_OWNED_COLUMNS = frozenset(
+    {"type", "is_paused", "paused_at", "completed", "failed", "version"}
+)
 """Columns with a life of their own: pausing and the workers change them, a whole row never does."""
 
 
@@ -88,7 +90,7 @@ class QueueSettings(models.Model):
             known = self._known_version(alias)
             if update_fields is None and known is not None and not kwargs.get("force_insert"):
                 names = {field.name for field in self._meta.concrete_fields}
-                update_fields = names - LIVING
+                update_fields = names - WORKER_OWNED_COLUMNS
             # Never below the clock: a database that comes from a backup must win over what Redis
             # has.
             self.version = max((known or 0) + 1, time.time_ns() // 1_000_000)

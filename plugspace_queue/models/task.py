@@ -9,14 +9,13 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from plugspace_queue import tasklog
-from plugspace_queue.domain import permissions
-from plugspace_queue.ids import new_id
+from plugspace_queue import task_log
+from plugspace_queue.domain import lifecycle, permissions
+from plugspace_queue.domain.enums import Outcome, State, Status
+from plugspace_queue.domain.ids import new_id
 from plugspace_queue.models.organization import Organization
 from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.workflow import Workflow
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import Outcome, State, Status
 
 STATE_CHOICES = [(state.value, state.value) for state in State]
 OUTCOME_CHOICES = [(outcome.value, outcome.value) for outcome in Outcome]
@@ -47,16 +46,16 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Compare-and-set one task's state; False when somebody was first."""
         if self.filter(pk=task_id)._change(source, target, fields) != 1:
             return False
-        tasklog.change_on_commit([task_id], target, source, using=self.db)
+        task_log.change_on_commit([task_id], target, source, using=self.db)
         return True
 
     def move_all(self, source: State, target: State, **fields: Any) -> int:
         """Compare-and-set the state of all these tasks; how many moved."""
         # The callers hold these rows, so that those it finds are those it changes.
         found = self.filter(state=source).values_list("pk", flat=True)
-        moved = list(found) if tasklog.wants_changes() else []
+        moved = list(found) if task_log.wants_changes() else []
         count = self._change(source, target, fields)
-        tasklog.change_on_commit(moved, target, source, using=self.db)
+        task_log.change_on_commit(moved, target, source, using=self.db)
         return count
 
     def _change(self, source: State, target: State, fields: Mapping[str, Any]) -> int:

@@ -6,8 +6,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
-from plugspace_queue.rules.tiers import LOWEST_PRIORITY, UNLIMITED
-from plugspace_queue.types import TaskType
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY, UNLIMITED
 
 
 def validate_quotas(quotas: Any) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from django.db import models
 from django.utils import timezone
 
-from plugspace_queue.ids import new_id
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Kind, State, Status
+from plugspace_queue.domain.ids import new_id
 from plugspace_queue.models.organization import Organization
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import Kind, State, Status
 
 KIND_CHOICES = [(kind.value, kind.value) for kind in Kind]
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from plugspace_queue import clock
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import clock
+from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.domain.text import all_clean
 from plugspace_queue.errors import (
     InvalidResult,
     TaskCancelled,
@@ -22,9 +24,7 @@ from plugspace_queue.processing.context import Context, raise_if_told
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
-from plugspace_queue.rules.text import all_clean
 from plugspace_queue.schemas.inputs import ACCEPTED, INPUTS
-from plugspace_queue.types import Outcome
 from plugspace_queue.workflows.inputs import merge
 
 

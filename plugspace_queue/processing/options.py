@@ -9,9 +9,9 @@ from asgiref.sync import iscoroutinefunction
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import InvalidProcessor
 from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
-from plugspace_queue.types import TaskType
 
 ISOLATIONS = (None, "thread", "process")
 LONGEST_TIMEOUT = LONGEST_WINDOW

@@ -13,12 +13,12 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import backoff
+from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.domain.public_text import public_text
+from plugspace_queue.domain.text import clean, shortened
 from plugspace_queue.errors import QueueError, TaskError, TaskTimeout, Unavailable
 from plugspace_queue.models import Task
-from plugspace_queue.rules import backoff
-from plugspace_queue.rules.public_text import public_text
-from plugspace_queue.rules.text import clean, shortened
-from plugspace_queue.types import Outcome, State
 
 MESSAGE_LIMIT = 4 * 1024
 STACK_LIMIT = 16 * 1024

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from plugspace_queue import policies
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import ProcessorConflict
 from plugspace_queue.processing.options import (
     adapter_of,
@@ -18,7 +19,6 @@ from plugspace_queue.processing.options import (
     require_valid,
 )
 from plugspace_queue.schemas.outputs import OUTPUTS
-from plugspace_queue.types import TaskType
 
 F = TypeVar("F", bound=Callable[..., Any])
 

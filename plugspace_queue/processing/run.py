@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.text import clean
 from plugspace_queue.models import Task
-from plugspace_queue.rules.text import clean
 
 
 class Told(StrEnum):

@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from plugspace_queue.rules.text import is_clean
+from plugspace_queue.domain.text import is_clean
 
 
 class WireModel(BaseModel):

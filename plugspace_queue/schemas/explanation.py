@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from plugspace_queue.domain.enums import Reason, State, Status, TaskType
 from plugspace_queue.schemas.base import WireModel
-from plugspace_queue.types import Reason, State, Status, TaskType
 
 
 class Gate(WireModel):

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.rules import jsontext
-from plugspace_queue.rules.lifecycle import status_of
-from plugspace_queue.types import State, Status, TaskType
+from plugspace_queue.domain import json_text
+from plugspace_queue.domain.enums import State, Status, TaskType
+from plugspace_queue.domain.lifecycle import status_of
 
 if TYPE_CHECKING:
     from plugspace_queue.models import Task
@@ -129,7 +129,7 @@ def snapshot(task: "Task", unread: Collection[str] = ()) -> str:
 
     `unread` are columns known to be larger: they are not looked at.
     """
-    text = jsontext.encode(_wire(task))[:-1]
+    text = json_text.encode(_wire(task))[:-1]
     limit = get_settings().snapshot_limit
     for name in LARGE:
         text += _omitted(name) if name in unread else _spliced(task, name, limit)
@@ -156,11 +156,11 @@ def copy_of(task: "Task", apart: Collection[str] = ()) -> Copy:
 
     As its snapshot, but without what only staff see of a failure: our code and our paths.
     """
-    text = jsontext.encode(_for_all(_wire(task)))[:-1]
+    text = json_text.encode(_for_all(_wire(task)))[:-1]
     limit = get_settings().snapshot_limit
     names = [name for name in LARGE if name not in apart]
     members = "".join(_spliced(task, name, limit) for name in names)
-    if jsontext.bytes_of(members) <= UNCOUNTED:
+    if json_text.bytes_of(members) <= UNCOUNTED:
         return Copy(f"{text}{members}}}")
     lean = "".join(_spliced(task, name, min(limit, ALWAYS)) for name in names)
     return Copy(f"{text}}}", Values(members, lean))
@@ -180,7 +180,7 @@ def text_of(task: "Task", name: str) -> str:
     kept: dict[str, tuple[Any, str]] = task.__dict__.setdefault("_texts", {})
     known, text = kept.get(name, (None, ""))
     if known is not value or not text:
-        text = jsontext.encode(value)
+        text = json_text.encode(value)
         if len(text) <= get_settings().snapshot_limit:
             kept[name] = (value, text)
     return text
@@ -191,7 +191,7 @@ def _spliced(task: "Task", name: str, limit: int) -> str:
         return ""
     # Encoded apart, so that the size is known without encoding twice.
     text = text_of(task, name)
-    is_large = jsontext.bytes_of(text) > limit
+    is_large = json_text.bytes_of(text) > limit
     return _omitted(name) if is_large else f',"{name}":{text}'
 
 

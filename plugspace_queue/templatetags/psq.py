@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.rules.spans import span
+from plugspace_queue.domain.spans import span
 
 register = template.Library()
 

@@ -4,8 +4,8 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Task
-from plugspace_queue.types import State, TaskType
 
 
 def assert_submitted(type: TaskType | str, count: int | None = None, **fields: Any) -> list[Task]:

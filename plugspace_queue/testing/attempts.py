@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from asgiref.sync import async_to_sync
 
-from plugspace_queue import crossing
-from plugspace_queue.engine import store
-from plugspace_queue.engine.shapes import Lease
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.types import Lease
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 from plugspace_queue.processing.attempt import run_async, run_sync
@@ -16,7 +16,6 @@ from plugspace_queue.processing.registry import Processor, processor_of, timeout
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.pending import Clock
-from plugspace_queue.types import TaskType
 from plugspace_queue.worker.commit import Batch, write
 from plugspace_queue.worker.following import FollowUp
 from plugspace_queue.worker.launching import Launcher
@@ -109,7 +108,7 @@ def _is_running_elsewhere(task: Task) -> bool:
         return False
     queue = TaskType(task.type).queue_name
     try:
-        place = crossing.ask(store.withdraw(queue, [str(task.pk)]), queue)[0]
+        place = routing.ask(task_store.withdraw(queue, [str(task.pk)]), queue)[0]
     except Unavailable:
         return False
     return place.name == "running"

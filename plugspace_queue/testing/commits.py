@@ -12,7 +12,7 @@ from typing import Any
 from django.db import DatabaseError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from plugspace_queue.engine.connection import cut_off
+from plugspace_queue.broker.connection import cut_off
 from plugspace_queue.models import Task
 
 logger = logging.getLogger("plugspace_queue.testing")

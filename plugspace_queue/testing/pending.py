@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import QueueSettings, Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State, TaskType
 
 STARTABLE = sorted(lifecycle.STARTABLE)
 

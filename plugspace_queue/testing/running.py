@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Literal
 
 from plugspace_queue import publishing
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task
 from plugspace_queue.processing.registry import processor_of
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.attempts import Bench
 from plugspace_queue.testing.pending import Clock, Scope
-from plugspace_queue.types import TaskType
 
 logger = logging.getLogger("plugspace_queue.testing")
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.processing import registry
-from plugspace_queue.types import TaskType
 
 
 @contextmanager

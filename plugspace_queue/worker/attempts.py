@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from plugspace_queue import clock
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import clock
+from plugspace_queue.domain.enums import Outcome
 from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor, processor_of
 from plugspace_queue.processing.run import Run, Told
-from plugspace_queue.types import Outcome
 from plugspace_queue.worker.desk import Desk
 from plugspace_queue.worker.isolation import ProcessSlots
 from plugspace_queue.worker.loops import Loops

@@ -20,7 +20,7 @@ if not apps.ready:
     # The forkserver could not load it (`forkserver.py`).
     django.setup()
 
-from plugspace_queue import clock
+from plugspace_queue.domain import clock
 from plugspace_queue.models import Task
 from plugspace_queue.processing.attempt import run_async, run_sync
 from plugspace_queue.processing.outcome import Ending

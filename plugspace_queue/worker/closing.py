@@ -5,15 +5,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from plugspace_queue import events, publishing
-from plugspace_queue.engine.store import Settlement
+from plugspace_queue import publishing
+from plugspace_queue.broker.task_store import Settlement
+from plugspace_queue.db.bulk import FINISH_COLUMNS, Finish
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import EventName, Outcome, State
+from plugspace_queue.events import publish
 from plugspace_queue.models import Task
-from plugspace_queue.models.bulk import FINISH_COLUMNS, Finish
 from plugspace_queue.processing.outcome import Ending, Failure, public
 from plugspace_queue.processing.run import Run
-from plugspace_queue.rules import lifecycle
 from plugspace_queue.schemas.task import without_internals
-from plugspace_queue.types import EventName, Outcome, State
 
 Settled = Literal["ok", "fail", "retry", "back", "stopped", "drop"]
 
@@ -123,7 +124,7 @@ def apply(closing: Closing) -> Task:
     return task
 
 
-def event_bodies(closing: Closing) -> list[tuple[EventName, events.Payload]]:
+def event_bodies(closing: Closing) -> list[tuple[EventName, publish.Payload]]:
     """The events of an ending, after `apply`."""
     data: dict[str, Any] = {}
     if closing.ending.outcome is Outcome.COMPLETE:
@@ -131,7 +132,7 @@ def event_bodies(closing: Closing) -> list[tuple[EventName, events.Payload]]:
     if closing.ending.failure is not None:
         data["error"] = without_internals(closing.ending.failure.as_json())
     task = closing.run.task
-    return [(name, events.payload(name, task, **data)) for name in EVENTS[closing.ending.outcome]]
+    return [(name, publish.payload(name, task, **data)) for name in EVENTS[closing.ending.outcome]]
 
 
 def _ms(moment: datetime | None) -> int:

@@ -11,13 +11,14 @@ from typing import Any
 
 from django.db import DatabaseError, DataError, OperationalError, connection, transaction
 
-from plugspace_queue import recovering
 from plugspace_queue.conf import get_settings
-from plugspace_queue.models import Task, UsageEntry, bulk
-from plugspace_queue.models.patience import is_locked, is_of_a_row
-from plugspace_queue.models.rowset import Answer, pipeline, prepare_for_rows
+from plugspace_queue.db import bulk
+from plugspace_queue.db.recordset import Answer, pipeline, prepare_for_rows
+from plugspace_queue.db.transactions import is_locked, is_of_a_row
+from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.maintenance import rescue
+from plugspace_queue.models import Task, UsageEntry
 from plugspace_queue.processing.run import Run
-from plugspace_queue.types import Outcome
 from plugspace_queue.worker import closing
 from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.messages import Ended, Guard, Lost, Progressed, RecorderMessage
@@ -151,7 +152,7 @@ class Refused(Exception):
 
 def _write_all(batch: Batch, worker_name: str) -> None:
     _send_all(batch, worker_name)
-    recovering.recover_all(batch.lost, batch.now)
+    rescue.recover_all(batch.lost, batch.now)
     UsageEntry.objects.bulk_create(_usage_entries(batch.recorded, batch.now))
     batch.results = results_of(batch.started)
 

@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from plugspace_queue import clock, mending, metrics, policies
+from plugspace_queue import metrics, policies
+from plugspace_queue.broker import presence
+from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.kept_connection import Wire
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import presence
-from plugspace_queue.engine.connection import client
-from plugspace_queue.engine.wire import Wire
+from plugspace_queue.domain import clock
+from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.maintenance import queue_config
+from plugspace_queue.maintenance.relay import relay
 from plugspace_queue.processing.registry import processor_of, timeout_of
 from plugspace_queue.processing.run import Told
-from plugspace_queue.relay import relay
-from plugspace_queue.rules.catalog import type_of_queue
 from plugspace_queue.worker.attempts import Attempts
 from plugspace_queue.worker.desk import Desk, Limits
 from plugspace_queue.worker.heartbeat import Heartbeat
@@ -275,7 +277,7 @@ def _mend(*, is_burst: bool) -> None:
         if is_burst:
             relay(clock.now())
         else:
-            mending.mend(clock.now())
+            queue_config.mend(clock.now())
     except (Unavailable, DatabaseError, InterfaceError) as error:
         logger.warning("upkeep writes the gates soon: %s", error.__cause__ or error)
         connection.close()

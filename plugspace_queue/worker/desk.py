@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from plugspace_queue.engine.store import Note
+from plugspace_queue.broker.task_store import Note
 from plugspace_queue.worker.messages import Settle
 from plugspace_queue.worker.table import Held
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from redis import Redis
 from redis.exceptions import RedisError
 
-from plugspace_queue.engine import scripts, store
-from plugspace_queue.engine.connection import is_spoiled
+from plugspace_queue.broker import scripts, task_store
+from plugspace_queue.broker.connection import is_spoiled
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -46,7 +46,7 @@ class DueTimes:
         soonest = min(self._due.values(), default=float("inf"))
         return min(max(soonest - time.monotonic(), 0.0), most)
 
-    def let_in(self) -> None:
+    def promote_due(self) -> None:
         """Let in what is due by now."""
         now = time.monotonic()
         for name in [name for name, moment in self._due.items() if moment <= now]:
@@ -63,7 +63,7 @@ class DueTimes:
     def _let_in(self, name: str) -> None:
         due_ms, foreign = OVERDUE, list[str]()
         for _ in range(MOST_CALLS):
-            [(due_ms, refused)] = scripts.run(self._client, [store.let_in(name)])
+            [(due_ms, refused)] = scripts.run(self._client, [task_store.promote_due(name)])
             foreign += refused
             if due_ms != OVERDUE:
                 break

@@ -7,9 +7,9 @@ appended after the commit; while the stream's server is away they are lost to li
 from collections.abc import Iterable
 from dataclasses import replace
 
-from plugspace_queue.crossing import ANY_QUEUE
-from plugspace_queue.engine.connection import client
-from plugspace_queue.engine.store import Note
+from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.routing import ANY_QUEUE
+from plugspace_queue.broker.task_store import Note
 from plugspace_queue.worker.messages import Announce, Settle
 
 Message = Settle | Announce

@@ -10,14 +10,15 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from plugspace_queue import events, mirrors, publishing, quotas
+from plugspace_queue import mirrors, publishing, quotas
+from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine.store import Note
+from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
+from plugspace_queue.domain import json_text
+from plugspace_queue.domain.enums import EventName, Outcome, State
+from plugspace_queue.events import publish
 from plugspace_queue.models import Task
-from plugspace_queue.models.patience import LOOK, is_of_a_row, shortly
 from plugspace_queue.processing.run import Run
-from plugspace_queue.rules import jsontext
-from plugspace_queue.types import EventName, Outcome, State
 from plugspace_queue.worker import closing, elsewhere, judge, measuring, reporting
 from plugspace_queue.worker.commit import Batch, Counts, added
 from plugspace_queue.worker.messages import Announce, PumpMessage, Settle, Together
@@ -69,7 +70,7 @@ class FollowUp:
         if untold:
             messages, notes = elsewhere.parted(untold)
             self._tell(Together(messages))
-            events.append(notes)
+            publish.append(notes)
 
     def _publish_released(self, batch: Batch) -> None:
         if batch.released:
@@ -127,11 +128,11 @@ class FollowUp:
         closing.apply(one)
         bodies = closing.event_bodies(one)
         settlement = closing.settlement_of(one)
-        texts = [events.text_for(settlement, body) for _, body in bodies]
+        texts = [publish.text_for(settlement, body) for _, body in bodies]
         settlement = settlement._replace(event=texts[-1] if texts else None)
         notes = [_event_only(one, text) for text in texts[:-1]]
         for name, body in bodies:
-            events.tell(name, one.run.task, body)
+            publish.tell(name, one.run.task, body)
         return [*([Announce(held.queue, notes)] if notes else []), Settle(held, settlement)]
 
     def _announce_progress(self, batch: Batch) -> None:
@@ -140,11 +141,11 @@ class FollowUp:
                 continue
             run.task.progress = closing.progress_of(run)
             run.reports += 1
-            body = events.payload(
+            body = publish.payload(
                 EventName.PROGRESS, run.task, number=run.reports, progress=run.task.progress
             )
-            events.tell(EventName.PROGRESS, run.task, body)
-            note = publishing.note_of(run.task, event=jsontext.encode(body), is_bound=True)
+            publish.tell(EventName.PROGRESS, run.task, body)
+            note = publishing.note_of(run.task, event=json_text.encode(body), is_bound=True)
             self._untold.append(Announce(held.queue, [note]))
 
     def _judge(self, batch: Batch) -> None:
@@ -156,7 +157,7 @@ class FollowUp:
     def _judged(self, held: Held, batch: Batch) -> Settle:
         verdict = self._verdict(held, batch)
         self._owed = added(self._owed, verdict.owed)
-        return Settle(held, verdict.settlement, verdict.raise_fence)
+        return Settle(held, verdict.settlement, verdict.bump_fence)
 
     def _verdict(self, held: Held, batch: Batch) -> judge.Verdict:
         try:
@@ -178,7 +179,7 @@ class FollowUp:
         hold the rows of many, as a caller's that submits holds its organization's usage.
         """
         try:
-            with shortly(self._look):
+            with lock_timeout(self._look):
                 yield
         except OperationalError:
             self._look = SHORT_LOOK
@@ -210,11 +211,11 @@ _CASCADES = frozenset({State.FAILED, State.CANCELLED})
 
 def _started_note(run: Run) -> Note:
     task = run.task
-    body = events.payload(EventName.STARTED, task) | {"at": run.started_at.isoformat()}
-    events.tell(EventName.STARTED, task, body)
+    body = publish.payload(EventName.STARTED, task) | {"at": run.started_at.isoformat()}
+    publish.tell(EventName.STARTED, task, body)
     # Of one that has ended already the settle tells, with its ending, in a moment; should the
     # commit of that be held up, Redis shows the task as waiting until then.
-    event = jsontext.encode(body)
+    event = json_text.encode(body)
     return (
         Note(body["jobId"], event=event)
         if run.is_recorded

@@ -16,13 +16,12 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from plugspace_queue import clock
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import backoff, clock
 from plugspace_queue.processing import attempt, outcome
 from plugspace_queue.processing.outcome import Ending, Failure
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.processing.run import Run, Told
-from plugspace_queue.rules import backoff
 from plugspace_queue.worker import child, forkserver
 from plugspace_queue.worker.table import Held
 

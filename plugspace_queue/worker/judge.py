@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
-from plugspace_queue import announcing, ending, publishing, recovering
+from plugspace_queue import announcing, ending, publishing
+from plugspace_queue.broker import task_store
+from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import store
-from plugspace_queue.engine.store import Settlement
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
+from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.processing.outcome import resting_state
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State
 from plugspace_queue.worker.commit import Counts
 from plugspace_queue.worker.table import Held
 
@@ -29,7 +30,7 @@ class Verdict:
     """What Redis is told about a lease."""
 
     settlement: Settlement
-    raise_fence: int = 0
+    bump_fence: int = 0
     """A fence it has to rise above (0: none)."""
     owed: Counts = field(default_factory=dict)
     """What ended here, to be added to the lifetime counts."""
@@ -45,10 +46,10 @@ def judge(held: Held, now: datetime) -> Verdict:
         # Our own start, whose commit's answer got lost: nothing has run.
         Task.objects.filter(fence=lease.fence).move(task.pk, State.PROCESSING, resting_state(task))
         return Verdict(_settlement(held, "back", task))
-    if lease.fence <= task.fence <= store.MOST_FENCE:
-        return Verdict(_settlement(held, "back", task), raise_fence=task.fence)
+    if lease.fence <= task.fence <= task_store.MOST_FENCE:
+        return Verdict(_settlement(held, "back", task), bump_fence=task.fence)
     if task.state == State.PROCESSING:
-        recovering.recover(task.pk, task.fence, now)
+        rescue.recover(task.pk, task.fence, now)
         task.refresh_from_db()
         return Verdict(_settlement(held, "back", task))
     if task.fence > lease.fence:

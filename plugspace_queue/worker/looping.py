@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
-from plugspace_queue import clock
+from plugspace_queue.domain import clock
 from plugspace_queue.processing.attempt import ending_of, run_async
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor

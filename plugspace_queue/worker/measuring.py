@@ -3,9 +3,9 @@
 from collections import Counter
 
 from plugspace_queue import metrics
+from plugspace_queue.domain import lifecycle
 from plugspace_queue.metrics import Counts, field, observe
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
 from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.commit import Batch
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plugspace_queue.engine.store import Note, Reaped, Settlement
+from plugspace_queue.broker.task_store import Note, Reaped, Settlement
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.run import Run
 from plugspace_queue.worker.table import Held
@@ -17,7 +17,7 @@ class Settle:
 
     held: Held
     settlement: Settlement
-    raise_fence: int = 0
+    bump_fence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from plugspace_queue.engine import store
-from plugspace_queue.engine.connection import is_spoiled
-from plugspace_queue.engine.scripts import Call
-from plugspace_queue.engine.store import Grant, Note
-from plugspace_queue.engine.wire import Wire
+from plugspace_queue.broker import task_store
+from plugspace_queue.broker.connection import is_spoiled
+from plugspace_queue.broker.kept_connection import Wire
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.broker.task_store import Grant, Note
 from plugspace_queue.worker import judge
 from plugspace_queue.worker.desk import Desk, Limits, is_over
 from plugspace_queue.worker.messages import (
@@ -164,7 +164,7 @@ class Pump:
                 continue
             if desk.notes:
                 steps.append(self._announcement(desk, desk.notes[:]))
-            steps += [self._fence(desk, s) for s in desk.settles if s.raise_fence]
+            steps += [self._fence(desk, s) for s in desk.settles if s.bump_fence]
             if desk.settles:
                 steps.append(self._settlement(desk, desk.settles[:]))
         return steps
@@ -173,10 +173,10 @@ class Pump:
         def sent(_: None) -> None:
             del desk.notes[: len(notes)]
 
-        return desk.name, store.announce(desk.name, notes), sent
+        return desk.name, task_store.announce(desk.name, notes), sent
 
     def _fence(self, desk: Desk, settle: Settle) -> Step:
-        return desk.name, store.raise_fence(desk.name, settle.raise_fence), lambda _: None
+        return desk.name, task_store.bump_fence(desk.name, settle.bump_fence), lambda _: None
 
     def _settlement(self, desk: Desk, settles: list[Settle]) -> Step:
         def settled(_: list[bool]) -> None:
@@ -189,7 +189,7 @@ class Pump:
                 for other in self._desks.values():
                     other.is_ready = other.is_deep = True
 
-        call = store.settle(desk.name, [settle.settlement for settle in settles])
+        call = task_store.settle(desk.name, [settle.settlement for settle in settles])
         return desk.name, call, settled
 
     def _release(self, desk: Desk, held: Held) -> None:
@@ -229,7 +229,7 @@ class Pump:
 
     def _acquire(self, desk: Desk, want: int) -> Call[Grant]:
         worker, lease = self._worker_name, self._lease_ms
-        return store.acquire(desk.name, worker=worker, want=want, lease_ms=lease)
+        return task_store.acquire(desk.name, worker=worker, want=want, lease_ms=lease)
 
     def _granted(self, desk: Desk, want: int) -> Callable[[Grant], None]:
         def granted(grant: Grant) -> None:

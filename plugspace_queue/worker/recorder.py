@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from django.db import connection, transaction
 
-from plugspace_queue import clock
+from plugspace_queue.domain import clock
+from plugspace_queue.domain.text import fitting
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import ProgressSink, Run
-from plugspace_queue.rules.text import fitting
 from plugspace_queue.worker.aside import Aside, Waiting, single, task_of
 from plugspace_queue.worker.commit import Batch, Counts, Locked, Refused, added, count, write
 from plugspace_queue.worker.follower import Follower

@@ -3,12 +3,12 @@
 After Redis was told: a log or a receiver that is slow keeps no slot and no lease.
 """
 
-from plugspace_queue import announcing, tasklog
+from plugspace_queue import announcing, task_log
+from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.errors import WORKER_LOST
 from plugspace_queue.models import Attempt
 from plugspace_queue.processing.outcome import Failure
-from plugspace_queue.tasklog import EndedAttempt
-from plugspace_queue.types import Outcome, State
+from plugspace_queue.task_log import EndedAttempt
 from plugspace_queue.worker.closing import Closing
 from plugspace_queue.worker.commit import Batch
 
@@ -17,15 +17,15 @@ WILL_RETRY = frozenset({Outcome.RETRY, Outcome.DEFERRED, Outcome.LOST})
 
 def changes_of(batch: Batch) -> None:
     """Log the changes of state, where anybody reads them."""
-    if tasklog.wants_changes():
-        tasklog.changed([task.pk for task in batch.started], State.PROCESSING)
+    if task_log.wants_changes():
+        task_log.changed([task.pk for task in batch.started], State.PROCESSING)
         for one in batch.recorded:
-            tasklog.changed([one.finish.id], one.finish.state, State.PROCESSING)
+            task_log.changed([one.finish.id], one.finish.state, State.PROCESSING)
 
 
 def to_tell(batch: Batch) -> list[Closing]:
     """The endings that somebody hears of: failures, others when they are logged."""
-    all_of_them = tasklog.wants_successes()
+    all_of_them = task_log.wants_successes()
     return [
         one
         for one in batch.closings
@@ -44,7 +44,7 @@ def tell(one: Closing) -> None:
     """Log one ended attempt, and send the signal when it failed."""
     task, ending = one.run.task, one.ending
     failure = ending.failure or (_LOST if ending.outcome is Outcome.LOST else None)
-    is_failure = failure is not None and ending.outcome in tasklog.FAILURES
+    is_failure = failure is not None and ending.outcome in task_log.FAILURES
     announcing.attempt_ended(
         EndedAttempt(
             task_id=str(task.pk),

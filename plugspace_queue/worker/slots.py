@@ -7,7 +7,7 @@ from typing import Protocol
 
 from django.db import close_old_connections, connections
 
-from plugspace_queue import clock
+from plugspace_queue.domain import clock
 from plugspace_queue.processing.attempt import ending_of, run_sync
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.registry import Processor

@@ -18,8 +18,8 @@ from django.db.models import F
 from redis.exceptions import RedisError
 
 from plugspace_queue import policies
+from plugspace_queue.db.transactions import is_locked, lock_timeout
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.models.patience import is_locked, shortly
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -110,7 +110,7 @@ def require_database(kinds: Sequence[str]) -> None:
     """
     policies.forget()
     try:
-        with shortly():
+        with lock_timeout():
             QueueSettings.objects.filter(type__in=kinds).update(completed=F("completed"))
         for kind in kinds:
             policies.queue_settings(kind)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from plugspace_queue.engine.store import Lease
-from plugspace_queue.ids import parse_id
+from plugspace_queue.broker.task_store import Lease
+from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.processing.run import Run, Told
 
 

@@ -12,11 +12,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from plugspace_queue import clock, metrics
+from plugspace_queue import metrics
+from plugspace_queue.broker import presence, scripts, task_store
+from plugspace_queue.broker.connection import is_spoiled
+from plugspace_queue.broker.task_store import Tick
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import presence, scripts, store
-from plugspace_queue.engine.connection import is_spoiled
-from plugspace_queue.engine.store import Tick
+from plugspace_queue.domain import clock
 from plugspace_queue.processing.run import Run, Told
 from plugspace_queue.worker.due import DueTimes, tell_refused
 from plugspace_queue.worker.messages import Lost, Progressed, RecorderMessage
@@ -95,7 +96,7 @@ class Ticker(threading.Thread):
         beat_at, tick_at = time.monotonic() + BEAT, 0.0
         self._sign(self._attend())
         while not self._stopping.wait(self._due.within(beat_at - time.monotonic())):
-            self._due.let_in()
+            self._due.promote_due()
             self.beaten_at = time.monotonic()
             if self.beaten_at < beat_at:
                 continue
@@ -160,7 +161,7 @@ class Ticker(threading.Thread):
             self._fence_off(error)
 
     def _call(self, name: str, held: Mapping[str, int]) -> scripts.Call[Tick]:
-        return store.tick(
+        return task_store.tick(
             name,
             worker=self._worker_name,
             held=held,

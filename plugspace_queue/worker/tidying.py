@@ -6,9 +6,9 @@ import os
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from plugspace_queue.domain.enums import Outcome
 from plugspace_queue.processing import outcome
 from plugspace_queue.processing.outcome import Ending, Failure
-from plugspace_queue.types import Outcome
 
 logger = logging.getLogger("plugspace_queue.worker")
 

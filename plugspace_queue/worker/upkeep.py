@@ -14,14 +14,16 @@ from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
-from plugspace_queue import clock, metrics, sampling, sweeping
+from plugspace_queue import metrics
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import clock
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.maintenance import expiry, statistics
+from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
+from plugspace_queue.maintenance.relay import relay
+from plugspace_queue.maintenance.rescue import OrphanDetector
 from plugspace_queue.models import Task
 from plugspace_queue.processing.run import Told
-from plugspace_queue.reconciling.patrol import Patrol
-from plugspace_queue.recovering import Suspects
-from plugspace_queue.relay import relay
 from plugspace_queue.worker import memory
 from plugspace_queue.worker.table import Table
 from plugspace_queue.worker.troubles import TOLD_EVERY
@@ -142,19 +144,19 @@ class Upkeep(Chores):
 
     def __init__(self) -> None:
         interval = get_settings().relay_interval
-        suspects = Suspects()
-        self._patrol = Patrol()
+        suspects = OrphanDetector()
+        self._patrol = ReconcileRunner()
         self._mend = Chore(self._relay, interval)
         chores = [
             Chore(metrics.flush_due, metrics.INTERVAL),
             self._mend,
-            Chore(lambda: sweeping.expire_due(clock.now()), interval),
-            Chore(lambda: sweeping.finish_cancels(clock.now()), interval),
-            Chore(lambda: sweeping.free_blocked(clock.now()), 6 * interval),
+            Chore(lambda: expiry.expire_due(clock.now()), interval),
+            Chore(lambda: expiry.finish_cancels(clock.now()), interval),
+            Chore(lambda: expiry.free_blocked(clock.now()), 6 * interval),
             Chore(lambda: suspects.look(clock.now()), get_settings().lease / 2),
-            Chore(lambda: sweeping.refund_owed(clock.now()), 6 * interval),
+            Chore(lambda: expiry.refund_owed(clock.now()), 6 * interval),
             Chore(self._go_round, 1.0),
-            Chore(lambda: sampling.sample(clock.now()), SAMPLING),
+            Chore(lambda: statistics.sample(clock.now()), SAMPLING),
         ]
         super().__init__("upkeep", chores)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from redis import Redis
 from redis.exceptions import RedisError
 
-from plugspace_queue import keys
-from plugspace_queue.engine.connection import is_spoiled
+from plugspace_queue.broker import keys
+from plugspace_queue.broker.connection import is_spoiled
 from plugspace_queue.worker.messages import PumpMessage, Woken
 
 logger = logging.getLogger("plugspace_queue.worker")

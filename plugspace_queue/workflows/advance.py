@@ -9,8 +9,8 @@ from django.db import router, transaction
 from django.db.models import F
 
 from plugspace_queue import announcing, quotas
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Dependency, Task
-from plugspace_queue.types import State
 
 CODE = "CANCELLED"
 MESSAGE = "A task this one waited for did not complete."

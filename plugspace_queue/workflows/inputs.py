@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db.models import Q
 
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Dependency, Task
-from plugspace_queue.types import State, TaskType
 
 FLOWS: dict[TaskType, dict[str, TaskType]] = {
     TaskType.DESIGN: {"architecture": TaskType.ARCHITECT},

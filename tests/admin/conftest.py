@@ -9,9 +9,9 @@ from django.core.management import call_command
 from django.test import Client
 
 from plugspace_queue import policies
+from plugspace_queue.broker import connection
 from plugspace_queue.dashboards import queues
 from plugspace_queue.door import stats
-from plugspace_queue.engine import connection
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
+from plugspace_queue.broker import queue_state, scripts, task_store
+from plugspace_queue.broker.connection import client
 from plugspace_queue.dashboards import queues
-from plugspace_queue.engine import gauges, scripts, store
-from plugspace_queue.engine.connection import client
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import QueueMinute, QueueSettings
-from plugspace_queue.types import TaskType
 from tests.admin.test_records import rows_of
 from tests.factories import arguments, make_organization
 
@@ -38,7 +38,7 @@ def test_a_card_says_what_waits_by_priority_what_runs_and_who_waits_longest():
     configure = queue_manager.set_queue("CODE", {"limiter_max": 10})
     assert configure.limiter_max == 10
     grant = scripts.run(
-        client("code"), [store.acquire("code", worker="w1", want=1, lease_ms=10_000)]
+        client("code"), [task_store.acquire("code", worker="w1", want=1, lease_ms=10_000)]
     )[0]
 
     card = queues.board().card(TaskType.CODE)
@@ -60,7 +60,7 @@ def test_lanes_beyond_the_bound_are_counted_as_not_looked_at():
     for number in range(3):
         submit(f"org-{number}", "free")
     from_all, from_two = (
-        scripts.run(client("code"), [gauges.gauge("code", most)])[0] for most in (3, 2)
+        scripts.run(client("code"), [queue_state.gauge("code", most)])[0] for most in (3, 2)
     )
 
     assert (from_all.left_out, sum(from_all.bands)) == (0, 3)

@@ -8,8 +8,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.types import State
 from tests.admin.test_records import act, rows_of, with_data
 from tests.factories import make_task
 

@@ -9,9 +9,9 @@ from django.db import models
 from django.test import Client
 from redis import Redis
 
-from plugspace_queue import keys
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Membership, MonthlyUsage, Task, UsageEntry, Workflow
-from plugspace_queue.types import State
 from tests.admin.test_policy import HEADER
 from tests.admin.test_roles import NOBODY, address, rows, table
 

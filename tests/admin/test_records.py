@@ -13,8 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Attempt, MonthlyUsage, Task, Workflow
-from plugspace_queue.types import State
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db

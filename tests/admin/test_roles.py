@@ -14,6 +14,7 @@ from django_rq.settings import get_queues_map
 from redis import Redis
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import (
     ApiKey,
     Attempt,
@@ -27,7 +28,6 @@ from plugspace_queue.models import (
     UsageEntry,
     Workflow,
 )
-from plugspace_queue.types import State
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)

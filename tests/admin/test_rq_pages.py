@@ -17,9 +17,9 @@ from redis import Redis
 from rq.job import Job
 
 from plugspace_queue import queue_manager
-from plugspace_queue.engine.rq_pages import POSTS
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task, UsageEntry
-from plugspace_queue.types import State
+from plugspace_queue.rq.admin import POSTS
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)

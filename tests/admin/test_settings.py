@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path, reverse
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import ApiKey, Membership, Organization, QueueSettings, TierPolicy
-from plugspace_queue.types import TaskType
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization
 

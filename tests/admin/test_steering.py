@@ -6,8 +6,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from plugspace_queue.admin import steering
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
 from tests.admin.test_records import TASKS, rows_of
 from tests.factories import make_task
 

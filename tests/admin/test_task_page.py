@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis import Redis
 
-from plugspace_queue import keys
+from plugspace_queue.broker import keys
 from plugspace_queue.dashboards import timelines
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Attempt, Task
-from plugspace_queue.types import State
 from tests.admin.test_records import TASKS, rows_of
 from tests.factories import make_task
 

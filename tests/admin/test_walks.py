@@ -8,8 +8,8 @@ from django.test import Client
 from django.urls import reverse
 
 from plugspace_queue.admin import changelists
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task, UsageEntry
-from plugspace_queue.types import State
 from tests.admin.test_records import TASKS, rows_of
 from tests.factories import make_organization, make_task
 

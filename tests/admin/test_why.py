@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from plugspace_queue import crossing, mirrors, queue_manager
-from plugspace_queue.engine import presence, store
+from plugspace_queue import mirrors, queue_manager
+from plugspace_queue.broker import presence, routing, task_store
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Dependency, QueueSettings, Task
-from plugspace_queue.types import State, TaskType
 from tests.admin.test_records import TASKS, rows_of
 from tests.factories import arguments, make_organization, make_task
 
@@ -25,7 +25,7 @@ def a_worker() -> None:
     make_organization()
     for kind in TaskType:
         mirrors.write_queue(kind)
-    crossing.ask(presence.attend("architect", worker="w1", slots=5), "architect")
+    routing.ask(presence.attend("architect", worker="w1", slots=5), "architect")
 
 
 def live(client: Client, task: Task) -> str:
@@ -33,8 +33,8 @@ def live(client: Client, task: Task) -> str:
 
 
 def run_one(task: Task, worker: str = "w1") -> None:
-    call = store.acquire("architect", worker=worker, want=1, lease_ms=10_000)
-    [lease] = crossing.ask(call, "architect").leases
+    call = task_store.acquire("architect", worker=worker, want=1, lease_ms=10_000)
+    [lease] = routing.ask(call, "architect").leases
     assert lease.task_id == str(task.pk)
     Task.objects.filter(pk=task.pk).update(
         state=State.PROCESSING, fence=lease.fence, deadline=None, started_at=timezone.now()

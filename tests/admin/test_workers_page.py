@@ -11,12 +11,12 @@ from redis import Redis
 from rq.command import PUBSUB_CHANNEL_TEMPLATE
 
 from plugspace_queue import queue_manager
+from plugspace_queue.broker import scripts, task_store
+from plugspace_queue.broker.connection import client
 from plugspace_queue.dashboards import crews
-from plugspace_queue.engine import scripts, store
-from plugspace_queue.engine.connection import client
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
-from plugspace_queue.worker.worker import Worker
+from plugspace_queue.rq.worker import Worker
 from tests.admin.test_records import rows_of
 from tests.factories import arguments, make_organization
 
@@ -39,7 +39,7 @@ def run_one() -> Task:
     make_organization()
     queue_manager.set_queue("CODE", {"concurrency": None})
     task = queue_manager.add_task(**arguments(type="CODE"))
-    scripts.run(client("code"), [store.acquire("code", worker=NAME, want=1, lease_ms=10_000)])
+    scripts.run(client("code"), [task_store.acquire("code", worker=NAME, want=1, lease_ms=10_000)])
     crews.forget()
     return task
 

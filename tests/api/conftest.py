@@ -9,9 +9,9 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from plugspace_queue import policies
+from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.door import stats
 from plugspace_queue.models import ApiKey, Membership
-from plugspace_queue.types import Role, Scope
 from tests.factories import make_organization
 
 

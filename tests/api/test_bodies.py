@@ -14,8 +14,8 @@ from django.conf import global_settings, settings
 from django.contrib.auth import get_user_model
 from django.core.asgi import get_asgi_application
 
+from plugspace_queue.domain.enums import Role
 from plugspace_queue.models import ApiKey, Membership, Task
-from plugspace_queue.types import Role
 from tests.api.conftest import ApiClient
 from tests.factories import make_organization
 from tests.processes import web

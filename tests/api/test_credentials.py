@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
+from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.models import ApiKey
-from plugspace_queue.types import Role, Scope
 from tests.api.conftest import ApiClient
 from tests.factories import make_organization, make_task
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from plugspace_queue import conf, events, keys, queue_manager
+from plugspace_queue import conf, queue_manager
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.events import publish
 from plugspace_queue.models import Task
-from plugspace_queue.types import EventName, State
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization, make_task
 
@@ -154,7 +156,7 @@ def test_a_cursor_that_is_none_is_refused(acme: ApiClient, cursor: str):
 def test_only_staff_see_the_stack_in_an_event(acme: ApiClient, staff: ApiClient):
     task = make_task(state=State.FAILED)
     error = {"code": "INTERNAL_ERROR", "message": "broken", "stack": "File …"}
-    events.emit(EventName.FAILED, task, error=error)
+    publish.emit(EventName.FAILED, task, error=error)
 
     def stack(client: ApiClient, **headers: str) -> bool:
         address = f"/api/v1/tasks/{task.pk}/events/"

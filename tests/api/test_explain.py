@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from plugspace_queue import crossing, mirrors, queue_manager
-from plugspace_queue.engine import presence, store
-from plugspace_queue.types import Scope, State, TaskType
+from plugspace_queue import mirrors, queue_manager
+from plugspace_queue.broker import presence, routing, task_store
+from plugspace_queue.domain.enums import Scope, State, TaskType
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization, make_task
 
@@ -19,12 +19,12 @@ QUEUE = "architect"
 def running() -> list[str]:
     """Two tasks of a rival and one of acme run on the worker host-7."""
     mirrors.write_queue(TaskType.ARCHITECT)
-    crossing.ask(presence.attend(QUEUE, worker="host-7", slots=5), QUEUE)
+    routing.ask(presence.attend(QUEUE, worker="host-7", slots=5), QUEUE)
     ids = []
     for organization in ("acme", "rival", "rival"):
         make_organization(organization)
         ids.append(str(queue_manager.add_task(**arguments(organization_id=organization)).pk))
-    crossing.ask(store.acquire(QUEUE, worker="host-7", want=3, lease_ms=10_000), QUEUE)
+    routing.ask(task_store.acquire(QUEUE, worker="host-7", want=3, lease_ms=10_000), QUEUE)
     return ids
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from plugspace_queue import conf, feeds, keys
-from plugspace_queue.api import streams
-from plugspace_queue.api.streams import Feed, frames
+from plugspace_queue import conf
+from plugspace_queue.api import sse
+from plugspace_queue.api.sse import Feed, frames
+from plugspace_queue.broker import keys
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.portions import Subject
+from plugspace_queue.events import fanout
+from plugspace_queue.events.frames import Subject
 from tests.support import wait_until
 
 SUBJECT = Subject("jobId", "t1")
@@ -36,7 +38,7 @@ def tell(redis: Redis, number: int, task: str = "t1", **more: Any) -> str:
 
 
 def feed(start: str = "0-0", **more: Any) -> Feed:
-    return Feed(subject=SUBJECT, start=start, now=feeds.newest(), is_staff=False, **more)
+    return Feed(subject=SUBJECT, start=start, now=fanout.newest(), is_staff=False, **more)
 
 
 async def numbers(parts: AsyncIterator[bytes], count: int) -> list[int]:
@@ -97,7 +99,7 @@ def test_all_listeners_of_a_process_share_one_reader(redis: Redis):
 def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(feeds, "MOST_WAITING", 10)
+    monkeypatch.setattr(fanout, "MOST_WAITING", 10)
 
     async def main() -> tuple[bytes, list[int]]:
         slow = frames(feed())
@@ -114,14 +116,14 @@ def test_who_takes_nothing_is_dropped_and_told_so_and_resumes(
         return last, rest
 
     last, rest = run(main)
-    assert last == streams.end("slow")
+    assert last == sse.end("slow")
     assert rest == list(range(1, 30))
 
 
 def test_bytes_fill_a_line_too_but_one_large_event_fits(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(feeds, "MOST_BYTES", 1000)
+    monkeypatch.setattr(fanout, "MOST_BYTES", 1000)
 
     async def main() -> bytes:
         parts = frames(feed())
@@ -133,12 +135,12 @@ def test_bytes_fill_a_line_too_but_one_large_event_fits(
         await _until(lambda: any(line.ended for line in _lines()))
         return [part async for part in parts][-1]
 
-    assert run(main) == streams.end("slow")
+    assert run(main) == sse.end("slow")
 
 
 def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(feeds, "MOST_WAITING", 1)
-    monkeypatch.setitem(feeds.GRACE, feeds.SLOW, 0.05)
+    monkeypatch.setattr(fanout, "MOST_WAITING", 1)
+    monkeypatch.setitem(fanout.GRACE, fanout.SLOW, 0.05)
 
     async def stuck() -> None:
         async for _ in frames(feed()):
@@ -158,15 +160,15 @@ def test_a_dropped_client_that_never_reads_on_is_cut(redis: Redis, monkeypatch: 
 def test_silence_is_broken_by_a_heartbeat_and_ends_after_the_lifetime(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
-    monkeypatch.setattr(streams, "LIFETIME", 0.4)
+    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "LIFETIME", 0.4)
 
     async def main() -> list[bytes]:
         return [part async for part in frames(feed())]
 
     first, *beats, last = run(main)
-    assert (first, last) == (streams.RETRY, streams.end("lifetime"))
-    assert set(beats) == {streams.BEAT}
+    assert (first, last) == (sse.RETRY, sse.end("lifetime"))
+    assert set(beats) == {sse.BEAT}
     assert len(beats) >= 3
 
 
@@ -188,7 +190,7 @@ def test_listeners_outlive_a_cut_connection(redis: Redis):
 def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
     redis: Redis, settings: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
     at_home = settings.RQ_QUEUES
 
     async def main() -> list[int]:
@@ -196,7 +198,7 @@ def test_a_stream_stays_open_while_redis_is_away_and_goes_on_afterwards(
         await anext(parts)
         settings.RQ_QUEUES = AWAY
         beats = [await anext(parts) for _ in range(30)]
-        assert set(beats) == {streams.BEAT}
+        assert set(beats) == {sse.BEAT}
         tell(redis, 1)
         settings.RQ_QUEUES = at_home
         found = await numbers(parts, 1)
@@ -216,7 +218,7 @@ def test_who_cannot_be_told_what_is_kept_is_told_that_redis_is_away(redis: Redis
         settings.RQ_QUEUES = at_home
         return found
 
-    assert run(main) == [streams.RETRY, streams.end("unavailable")]
+    assert run(main) == [sse.RETRY, sse.end("unavailable")]
 
 
 def test_a_task_that_is_tried_again_is_not_over(redis: Redis):
@@ -231,7 +233,7 @@ def test_a_task_that_is_tried_again_is_not_over(redis: Redis):
         tell(redis, 3, state="failed")
         return [part async for part in parts][-1:]
 
-    assert run(main) == [streams.end("final")]
+    assert run(main) == [sse.end("final")]
 
 
 def test_what_could_not_be_looked_up_is_asked_again_and_else_once_for_all(redis: Redis):
@@ -258,12 +260,12 @@ def test_what_could_not_be_looked_up_is_asked_again_and_else_once_for_all(redis:
         await bystander.aclose()
         return found
 
-    assert run(main) == [streams.end("unavailable")] + [streams.end("final")] * 5
+    assert run(main) == [sse.end("unavailable")] + [sse.end("final")] * 5
     assert asked == 2
 
 
-def _lines() -> list[feeds.Line]:
-    return [line for lines in feeds.hub()._lines.values() for line in lines]
+def _lines() -> list[fanout.Line]:
+    return [line for lines in fanout.hub()._lines.values() for line in lines]
 
 
 async def _until(condition: Callable[[], Any]) -> None:

@@ -8,9 +8,9 @@ from django.db import connection
 from django.db.models import JSONField
 from django.test.utils import CaptureQueriesContext
 
-from plugspace_queue import events
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.events import publish
 from plugspace_queue.schemas.task import snapshot
-from plugspace_queue.types import EventName, State
 from tests.api.conftest import ApiClient
 from tests.factories import make_task
 
@@ -80,7 +80,7 @@ def test_the_limit_of_a_list_is_the_snapshots_limit(
 
     row = acme.ask("tasks/").json()["results"][0]
     copy = json.loads(snapshot(task))
-    event = events.payload(EventName.COMPLETED, task, result=value)
+    event = publish.payload(EventName.COMPLETED, task, result=value)
 
     told = None if too_long else value
     assert (row["result"], copy["result"], event["result"]) == (told, told, told)

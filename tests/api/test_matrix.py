@@ -12,9 +12,9 @@ from django.db import transaction
 from django.urls import URLPattern
 
 from plugspace_queue import exports, queue_manager
-from plugspace_queue.api import metrics, urls
+from plugspace_queue.api import prometheus, urls
+from plugspace_queue.domain.enums import Role, Scope, State
 from plugspace_queue.models import Task
-from plugspace_queue.types import Role, Scope, State
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization
 
@@ -160,7 +160,7 @@ def _asked(
     as_role: Callable[[str], ApiClient], role: str, method: str, path: str, body: Any
 ) -> int:
     """The status of one request; nothing that it changed stays."""
-    metrics.forget()
+    prometheus.forget()
     # Staff see every organization; they name one only for what is submitted for it.
     is_submit = body is not None and method == "POST"
     headers = {"X-Organization": "acme"} if is_submit and role != "anonymous" else {}

@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 from redis import Redis
 
-from plugspace_queue import keys
-from plugspace_queue import metrics as counts
-from plugspace_queue.api import metrics
-from plugspace_queue.types import Role, Scope
+from plugspace_queue import prometheus as counts
+from plugspace_queue.api import prometheus
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import Role, Scope
 from tests.api.conftest import ApiClient
 
 pytestmark = pytest.mark.django_db
@@ -20,7 +20,7 @@ PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;versio
 
 @pytest.fixture(autouse=True)
 def made_anew() -> None:
-    metrics.forget()
+    prometheus.forget()
 
 
 def test_nobody_sees_them_without_credentials(settings: Any):

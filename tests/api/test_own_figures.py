@@ -9,14 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from plugspace_queue import crossing, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.domain.enums import Role, Scope, State
 from plugspace_queue.door import own_stats, stats
-from plugspace_queue.engine import store
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.types import Role, Scope, State
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization, make_task
-from tests.front_door.test_holdings import GATES
+from tests.services.test_holdings import GATES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,8 +45,8 @@ def busy(redis: Any) -> None:
         queue_manager.add_task(**arguments(organization_id=name, run_at=later))
         make_task(organization=organization, state=State.COMPLETE)
         make_task(organization=organization, state=State.COMPLETE, type="CODE")
-    crossing.ask(store.configure("architect", **GATES), "architect")
-    crossing.ask(store.acquire("architect", worker="w", want=2, lease_ms=60_000), "architect")
+    routing.ask(task_store.configure("architect", **GATES), "architect")
+    routing.ask(task_store.acquire("architect", worker="w", want=2, lease_ms=60_000), "architect")
     QueueSettings.objects.update_or_create(pk="ARCHITECT", defaults={"completed": 70, "failed": 7})
 
 

@@ -15,7 +15,8 @@ from django.db.backends.signals import connection_created
 from django.test import Client
 from redis import Redis
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import ApiKey, Membership, Task
 from tests.api.asgi import Request, until
 from tests.factories import arguments, make_organization

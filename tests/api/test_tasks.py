@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from plugspace_queue.ids import first_id, new_id
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.ids import first_id, new_id
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
 from tests.api.conftest import ApiClient
 from tests.factories import make_organization, make_task
 

@@ -11,13 +11,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.utils import timezone
 from redis import Redis
 
-from plugspace_queue import crossing, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import presence, routing, scripts, task_store
+from plugspace_queue.broker.connection import client
 from plugspace_queue.dashboards import queues
-from plugspace_queue.engine import presence, scripts, store
-from plugspace_queue.engine.connection import client
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Attempt, QueueMinute, QueueSettings, Task, Workflow
-from plugspace_queue.types import State, TaskType
-from plugspace_queue.worker.worker import Worker
+from plugspace_queue.rq.worker import Worker
 from tests.factories import arguments, make_organization, make_task
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -58,7 +58,7 @@ class Scene:
             crew.heartbeat()
             for queue in CREWS[crew.name]:
                 call = presence.attend(queue, worker=crew.name, slots=8)
-                crossing.ask(call, queue)
+                routing.ask(call, queue)
         queues.forget()
 
     def _workers(self) -> None:
@@ -92,7 +92,7 @@ class Scene:
     def _start(self, kind: str, want: int) -> None:
         queue = kind.lower()
         name = next(name for name, names in CREWS.items() if queue in names)
-        call = store.acquire(queue, worker=name, want=want, lease_ms=3_600_000)
+        call = task_store.acquire(queue, worker=name, want=want, lease_ms=3_600_000)
         [grant] = scripts.run(client(queue), [call])
         for lease in grant.leases:
             Task.objects.filter(pk=lease.task_id).update(

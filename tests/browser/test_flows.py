@@ -10,8 +10,8 @@ from redis import Redis
 
 from plugspace_queue import errors, policies
 from plugspace_queue.dashboards import queues
+from plugspace_queue.domain.enums import Scope, State
 from plugspace_queue.models import ApiKey, Organization, Task
-from plugspace_queue.types import Scope, State
 from tests.browser.conftest import Open
 from tests.factories import make_organization
 from tests.support import wait_until

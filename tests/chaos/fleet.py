@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from plugspace_queue.rules.catalog import QUEUE_NAMES
+from plugspace_queue.domain.catalog import QUEUE_NAMES
 from tests.chaos import journal
 from tests.chaos.clocks import SETTLES_IN
 

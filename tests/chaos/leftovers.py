@@ -6,10 +6,10 @@ from typing import Any
 
 from redis import Redis
 
-from plugspace_queue import keys
-from plugspace_queue.engine.connection import client
+from plugspace_queue.broker import keys
+from plugspace_queue.broker.connection import client
+from plugspace_queue.domain.catalog import QUEUE_NAMES
 from plugspace_queue.models import Task
-from plugspace_queue.rules.catalog import QUEUE_NAMES
 
 LOOKED_AT = 500
 

@@ -13,8 +13,8 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import QueueError, Unavailable
-from plugspace_queue.types import TaskType
 from tests.chaos.calls import ACCEPTED, LEAK, REFUSED, UNCLEAR, Book, Call
 from tests.factories import INPUTS
 

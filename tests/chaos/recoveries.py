@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from plugspace_queue.domain.enums import Outcome
 from plugspace_queue.models import Attempt, Task
-from plugspace_queue.types import Outcome
 from tests.chaos.faults import Injected
 from tests.chaos.journal import Span, by_task
 

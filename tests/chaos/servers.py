@@ -11,7 +11,7 @@ from typing import Protocol
 from redis import Redis
 from redis.exceptions import RedisError
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
 from tests import postgres
 from tests.support import wait_until
 
@@ -104,4 +104,4 @@ class SqliteFile:
 
 
 def _redis_binary() -> str:
-    return shutil.which("redis-server") or embedded.server_binary()
+    return shutil.which("redis-server") or embedded_redis.server_binary()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Attempt, MonthlyUsage, QueueSettings, Task
 from tests.chaos import calls, journal
 from tests.chaos.clocks import LEASE, LONGEST_OVERLAP

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.models import Attempt, Task
 from plugspace_queue.quotas import Account
-from plugspace_queue.types import Outcome, State
 from tests.chaos.calls import ACCEPTED, LEAK, REFUSED
 from tests.chaos.clocks import STARTS_WITHIN
 from tests.chaos.deadlines import late

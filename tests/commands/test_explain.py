@@ -5,9 +5,9 @@ import json
 import pytest
 from django.core.management import CommandError
 
-from plugspace_queue import crossing, mirrors, queue_manager
-from plugspace_queue.engine import presence, store
-from plugspace_queue.types import TaskType
+from plugspace_queue import mirrors, queue_manager
+from plugspace_queue.broker import presence, routing, task_store
+from plugspace_queue.domain.enums import TaskType
 from tests.commands.test_operators import run
 from tests.factories import arguments, make_organization, make_task
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def ground() -> None:
     make_organization()
     mirrors.write_queue(TaskType.ARCHITECT)
-    crossing.ask(presence.attend("architect", worker="w1", slots=5), "architect")
+    routing.ask(presence.attend("architect", worker="w1", slots=5), "architect")
 
 
 def test_the_table_tells_gates_slots_place_and_workers():
     first = queue_manager.add_task(**arguments())
-    crossing.ask(store.acquire("architect", worker="w1", want=1, lease_ms=10_000), "architect")
+    routing.ask(task_store.acquire("architect", worker="w1", want=1, lease_ms=10_000), "architect")
     task = queue_manager.add_task(**arguments())
     queue_manager.pause("ARCHITECT")
 

@@ -10,9 +10,9 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from plugspace_queue.ids import new_id
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.ids import new_id
 from plugspace_queue.models import Attempt, Dependency, Task, UsageEntry, Workflow
-from plugspace_queue.types import State
 from tests.factories import make_organization, make_task
 
 pytestmark = pytest.mark.django_db

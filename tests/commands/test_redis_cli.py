@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from plugspace_queue import embedded, queue_manager
-from plugspace_queue.engine import server
+from plugspace_queue import embedded_redis, queue_manager
+from plugspace_queue.broker import server
 from plugspace_queue.management.commands.queue_redis_cli import told
 from tests.factories import arguments, make_organization
 from tests.support import child_environment, wait_until
@@ -65,7 +65,7 @@ def test_shutdown_stops_the_embedded_server(redis: Redis):
 
     cli("--builtin", "shutdown")
 
-    assert not embedded.is_running()
+    assert not embedded_redis.is_running()
     assert wait_until(server.answers), "the next question starts it again"
 
 

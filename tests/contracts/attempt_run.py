@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from plugspace_queue import keys, signals
-from plugspace_queue.engine import store
-from plugspace_queue.engine.shapes import Settlement
+from plugspace_queue import signals
+from plugspace_queue.broker import keys, task_store
+from plugspace_queue.broker.types import Settlement
 from plugspace_queue.models import MonthlyUsage, QueueSettings, Task, UsageEntry
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(Z|\+00:00)")
@@ -148,7 +148,7 @@ def recorded(
     """Record what is settled, signalled and logged within."""
     caplog.set_level("DEBUG", "plugspace_queue.tasks")
     recording = Recording(caplog)
-    settle = store.settle
+    settle = task_store.settle
 
     def note(queue: str, settlements: Iterable[Settlement]) -> Any:
         settlements = list(settlements)
@@ -161,7 +161,7 @@ def recorded(
         kind = str(told["task"].state) if "task" in told else type(told["exception"]).__name__
         recording.signals.append((task_id, name, kind))
 
-    monkeypatch.setattr(store, "settle", note)
+    monkeypatch.setattr(task_store, "settle", note)
     heard = [*signals.SIGNALS.values(), signals.task_attempt_failed]
     for signal in heard:
         signal.connect(hear)

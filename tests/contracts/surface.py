@@ -20,8 +20,9 @@ from django.core.management import get_commands, load_command_class
 from django.urls import URLPattern, URLResolver, get_resolver
 
 import plugspace_queue
-from plugspace_queue import conf, errors, queue_manager, signals, testing, types
-from plugspace_queue.engine.store import PERFORM
+from plugspace_queue import conf, errors, queue_manager, signals, testing
+from plugspace_queue.broker.task_store import PERFORM
+from plugspace_queue.domain import enums
 from plugspace_queue.management.pages import redis_page
 from plugspace_queue.schemas.task import AgentTask
 
@@ -70,7 +71,7 @@ def _methods(kind: type) -> Iterator[tuple[str, str]]:
 
 
 def _enums() -> Iterator[tuple[str, Any]]:
-    for name, found in sorted(vars(types).items()):
+    for name, found in sorted(vars(enums).items()):
         if inspect.isclass(found) and issubclass(found, StrEnum) and list(found):
             yield name, found
 

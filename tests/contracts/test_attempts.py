@@ -20,9 +20,10 @@ from django.test import override_settings
 from django.utils import timezone
 from redis import Redis
 
-from plugspace_queue import errors, keys, mending, queue_manager
-from plugspace_queue.engine import scripts, store
-from plugspace_queue.engine.connection import client
+from plugspace_queue import errors, queue_manager
+from plugspace_queue.broker import keys, scripts, task_store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.maintenance import queue_config
 from plugspace_queue.models import Organization, Task
 from tests.contracts.attempt_run import Recording, recorded
 from tests.support import wait_until
@@ -278,8 +279,8 @@ def test_handed_back_at_the_end_of_its_worker(processors, run, compare):
 def test_reaped_after_its_worker_was_killed(processors, run, compare):
     processors("ARCHITECT", lambda context: None)
     run.name(task=(task := submit(input={"prompt": "busy-once"})))
-    mending.mend(timezone.now())
-    call = store.acquire("architect", worker="dead", want=1, lease_ms=1)
+    queue_config.mend(timezone.now())
+    call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
     (grant,) = scripts.run(client("architect", purpose="pump"), [call])
     Task.objects.filter(pk=task.pk).update(
         state="processing",

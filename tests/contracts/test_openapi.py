@@ -11,9 +11,9 @@ from drf_spectacular.settings import patched_settings
 from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
-from plugspace_queue.api import schema
+from plugspace_queue.api import openapi
 from plugspace_queue.api.examples import SENT
-from plugspace_queue.api.schema import SETTINGS
+from plugspace_queue.api.openapi import SETTINGS
 from plugspace_queue.errors import QueueError
 from tests.api.conftest import ApiClient
 from tests.factories import make_organization
@@ -85,7 +85,7 @@ def test_the_document_is_made_once_in_a_process(monkeypatch: pytest.MonkeyPatch)
         return get_schema(generator, *args, **told)
 
     monkeypatch.setattr(SchemaGenerator, "get_schema", counted)
-    schema.forget()
+    openapi.forget()
 
     def ask(accept: str, **query: str) -> Any:
         return Client().get("/api/v1/schema/", query, headers={"Accept": accept})

@@ -18,10 +18,10 @@ from django.urls import reverse
 from django_rq.settings import get_queues_map
 
 from plugspace_queue import queue_manager
-from plugspace_queue.api import metrics as api_metrics
+from plugspace_queue.api import prometheus as api_metrics
+from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import GROUPS, Verb
 from plugspace_queue.models import ApiKey, Membership, QueueSettings
-from plugspace_queue.types import Role, Scope
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db

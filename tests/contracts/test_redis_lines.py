@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from plugspace_queue import embedded, queue_manager
+from plugspace_queue import embedded_redis, queue_manager
 from tests.processes.conftest import acme, nothing_is_left, rqworker  # noqa: F401
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
@@ -23,7 +23,7 @@ def cli(redis):
         if program is None:
             answer = redis.execute_command(*line.split())
             return answer.decode() if isinstance(answer, bytes) else str(answer)
-        command = [program, "-s", embedded.socket_path(), *line.split()]
+        command = [program, "-s", embedded_redis.socket_path(), *line.split()]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     return type_in

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import Scope
 from plugspace_queue.models import ApiKey
-from plugspace_queue.types import Scope
 from tests.factories import arguments, make_organization
 
 pytest.importorskip("schemathesis", reason="`make setup` installs it")

@@ -5,7 +5,7 @@ import contextlib
 import threading
 from typing import Any
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
 from tests.servers import HOST
 
 
@@ -41,7 +41,7 @@ class Proxy:
         server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        source, sink = await asyncio.open_unix_connection(embedded.socket_path())
+        source, sink = await asyncio.open_unix_connection(embedded_redis.socket_path())
         ways = (self._carry(reader, sink, 0.0), self._carry(source, writer, self.delay))
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await asyncio.gather(*ways)

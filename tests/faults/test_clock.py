@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import clock
+from plugspace_queue.domain import clock
 from plugspace_queue.models import Task
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit

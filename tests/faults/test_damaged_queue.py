@@ -7,10 +7,11 @@ import pytest
 from django.core.management import call_command
 from django.test import Client, override_settings
 
-from plugspace_queue import keys, queue_manager
-from plugspace_queue.api import metrics as metrics_page
+from plugspace_queue import queue_manager
+from plugspace_queue.api import prometheus as metrics_page
+from plugspace_queue.broker import keys
 from plugspace_queue.dashboards import queues as board
-from plugspace_queue.types import TaskType
+from plugspace_queue.domain.enums import TaskType
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 

@@ -6,7 +6,8 @@ import threading
 import pytest
 from django.test import override_settings
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 

@@ -6,7 +6,8 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Attempt, MonthlyUsage, Task
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit

@@ -6,12 +6,12 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import keys, mending
-from plugspace_queue.engine import scripts, store
-from plugspace_queue.engine.connection import client
+from plugspace_queue.broker import keys, scripts, task_store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.maintenance import queue_config
 from plugspace_queue.models import Task
 from plugspace_queue.worker.judge import hand_back
-from tests.engine.tools import entry
+from tests.broker.tools import entry
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
@@ -36,7 +36,7 @@ def test_an_id_that_no_row_knows_is_dropped_and_the_others_run(
 ):
     ran = []
     processors("ARCHITECT", lambda context: ran.append(context.task_id))
-    scripts.run(client(), [store.submit("architect", [entry(task_id)])])
+    scripts.run(client(), [task_store.submit("architect", [entry(task_id)])])
     task = submit()
 
     made = crew("architect")
@@ -52,9 +52,9 @@ def test_an_id_that_no_row_knows_is_dropped_and_the_others_run(
 @override_settings(PLUGSPACE_QUEUE=SOON)
 def test_an_id_that_can_be_no_tasks_is_left_by_a_dead_worker(processors, crew, redis, until_final):
     processors("ARCHITECT", lambda context: {})
-    mending.mend(timezone.now())
-    take = store.acquire("architect", worker="dead", want=1, lease_ms=1)
-    scripts.run(client(), [store.submit("architect", [entry("no-id-at-all")]), take])
+    queue_config.mend(timezone.now())
+    take = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
+    scripts.run(client(), [task_store.submit("architect", [entry("no-id-at-all")]), take])
     assert redis.hexists(keys.own("architect"), "no-id-at-all")
 
     crew("architect")
@@ -163,12 +163,12 @@ def test_a_settle_with_a_wrong_token_or_a_second_one_changes_nothing(
     right = hand_back(held)
     wrong = right._replace(fence=right.fence - 1)
 
-    assert scripts.run(pump, [store.settle("architect", [wrong])]) == [[False]]
+    assert scripts.run(pump, [task_store.settle("architect", [wrong])]) == [[False]]
     gate.set()
     assert until_final(task).result == 1
     wait_until(lambda: nothing_is_held(redis))
     for _ in range(2):
-        assert scripts.run(pump, [store.settle("architect", [right])]) == [[False]]
+        assert scripts.run(pump, [task_store.settle("architect", [right])]) == [[False]]
     assert nothing_is_held(redis)
     assert (fresh(task).attempts.count(), Task.objects.count()) == (1, 1)
 

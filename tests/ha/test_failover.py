@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 
-from plugspace_queue import keys
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Attempt, Task
 from tests.support import patient, took, wait_until
 from tests.worker.conftest import fresh, submit

@@ -2,9 +2,9 @@
 
 import pytest
 
-from plugspace_queue.engine import store, wire
-from plugspace_queue.engine.connection import client
-from plugspace_queue.engine.wire import Wire
+from plugspace_queue.broker import kept_connection, task_store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.kept_connection import Wire
 from tests.ha.trio import SERVICE, Trio
 from tests.support import wait_until
 
@@ -15,9 +15,9 @@ def test_a_new_primary_that_another_connection_heard_of_gets_the_next_call(
     sentinel_trio: Trio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As of a pump that never rests.
-    monkeypatch.setattr(wire, "IDLE", 60.0)
+    monkeypatch.setattr(kept_connection, "IDLE", 60.0)
     pump = client(purpose="pump")
-    kept, counts = Wire(pump), store.counts("code")
+    kept, counts = Wire(pump), task_store.counts("code")
     old = sentinel_trio.primary()
     kept.run([counts])
     assert kept._connection.port == old.port
@@ -25,6 +25,6 @@ def test_a_new_primary_that_another_connection_heard_of_gets_the_next_call(
     sentinel_trio.sentinels[0].client.execute_command("SENTINEL", "FAILOVER", SERVICE)
     wait_until(lambda: pump.connection_pool.get_master_address()[1] != old.port, 20)
 
-    assert kept.run([counts]) == [store.Counts(0, 0, 0)]
+    assert kept.run([counts]) == [task_store.Counts(0, 0, 0)]
     assert kept._connection.port == sentinel_trio.primary().port
     kept.close()

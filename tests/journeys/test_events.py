@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from plugspace_queue import embedded, errors, events, keys, queue_manager
+from plugspace_queue import embedded_redis, errors, queue_manager
+from plugspace_queue.broker import keys
+from plugspace_queue.events import publish
 from plugspace_queue.models import Task
 from tests.processes.app.receivers import HEARD
 from tests.support import wait_until
@@ -113,7 +115,7 @@ def test_a_listener_that_raises_is_counted_and_keeps_no_other_from_its_event(
     def fall_over(event: dict[str, Any]) -> None:
         raise RuntimeError("a listener fell over")
 
-    reader = events.on("taskCompleted", fall_over)
+    reader = publish.on("taskCompleted", fall_over)
     heard = hear("taskCompleted")
     rqworker("architect")
 
@@ -267,7 +269,7 @@ def test_a_listeners_database_connection_is_renewed_and_closed_with_it(hear):
 
 def test_a_listener_goes_on_where_it_was_after_redis_was_away(hear):
     heard = hear("taskAdded")
-    embedded.stop()
+    embedded_redis.stop()
     wait_until(answers)
 
     task = prompt("pid")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from plugspace_queue import embedded, queue_manager
+from plugspace_queue import embedded_redis, queue_manager
 from plugspace_queue.models import ApiKey, Organization, Task
 from tests.support import child_environment, patient, wait_until
 
@@ -51,7 +51,7 @@ def serve(port: int, tmp_path: Path) -> Iterator[object]:
         if program == "gunicorn":
             rest += ["--bind", f"127.0.0.1:{port}"]
         words = [sys.executable, *(rest if program == "python" else ["-m", program, *rest])]
-        url = f"unix://{embedded.socket_path()}?db=0"
+        url = f"unix://{embedded_redis.socket_path()}?db=0"
         with (tmp_path / f"{program}.log").open("wb") as log:
             process = subprocess.Popen(
                 words,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import MonthlyUsage, Task, Workflow
 from tests.agents.web import Web, running_web, text
 from tests.support import patient, wait_until

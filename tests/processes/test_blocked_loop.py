@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from plugspace_queue import keys
+from plugspace_queue.broker import keys
 from tests.processes.gates import SETTINGS, Gates, task_of
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh

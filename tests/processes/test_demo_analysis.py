@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
 from tests.agents.web import Web, running_web, text
 from tests.processes.conftest import Start
 from tests.support import patient

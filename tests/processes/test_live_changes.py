@@ -9,7 +9,8 @@ from functools import partial
 
 import pytest
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Task
 from tests.processes.test_rqworker import prompt
 from tests.support import took, wait_until

@@ -13,7 +13,8 @@ from redis import Redis
 from rq.command import send_stop_job_command
 from rq.suspension import is_suspended
 
-from plugspace_queue import embedded, keys, queue_manager
+from plugspace_queue import embedded_redis, queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Task
 from tests.processes.conftest import ROOT, held_places
 from tests.support import child_environment, patient, wait_until
@@ -269,9 +270,9 @@ def rq(*arguments: str) -> str:
             str(Path(sys.executable).with_name("rq")),
             *arguments,
             "--url",
-            f"unix://{embedded.socket_path()}",
+            f"unix://{embedded_redis.socket_path()}",
             "--queue-class",
-            "plugspace_queue.engine.queue.Queue",
+            "plugspace_queue.rq.queue.Queue",
         ],
         env=child_environment(DJANGO_SETTINGS_MODULE="tests.processes.settings"),
         capture_output=True,

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Attempt
 from tests.processes.conftest import is_registered
 from tests.support import patient, wait_until

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from plugspace_queue import events, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.events import publish
 from plugspace_queue.models import ApiKey, Task
-from plugspace_queue.types import EventName, State
 from tests.factories import arguments, make_organization, make_task
 from tests.processes.web import Crowd, Stream, Web, limits, serving
 
@@ -45,7 +46,7 @@ Open = Callable[[str], Stream]
 
 
 def progress(task: Task, number: int) -> None:
-    events.emit(EventName.PROGRESS, task, number=number, progress={"percent": number})
+    publish.emit(EventName.PROGRESS, task, number=number, progress={"percent": number})
 
 
 def percents(stream: Stream) -> list[int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
 from tests.support import child_environment, patient, wait_until
 
 
@@ -36,7 +36,7 @@ def serving(log: Path, **environment: str) -> Iterator[Web]:
     """uvicorn on a free port; it is gone when this ends."""
     port = _free_port()
     words = [sys.executable, "-m", "uvicorn", "project.asgi:application", "--port", str(port)]
-    url = f"unix://{embedded.socket_path()}?db=0"
+    url = f"unix://{embedded_redis.socket_path()}?db=0"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*words, "--timeout-graceful-shutdown", "1", "--log-level", "warning"],

@@ -6,7 +6,7 @@ import pytest
 
 from plugspace_queue import policies
 from plugspace_queue.testing import processors
-from tests.front_door.conftest import redis_away
+from tests.services.conftest import redis_away
 from tests.testing.host import FAKES
 
 __all__ = ["redis_away"]

@@ -3,9 +3,9 @@
 from typing import Any
 
 from plugspace_queue import queue_manager
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task
 from plugspace_queue.processing.context import Context
-from plugspace_queue.types import TaskType
 from tests.workflows.examples import ARCHITECTURE, DESIGN
 
 INPUTS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Task
 from plugspace_queue.testing import assert_state, eager, processors
 from tests.testing.host import start_workflow, submit

@@ -7,7 +7,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from plugspace_queue import errors, keys, queue_manager, signals
+from plugspace_queue import errors, queue_manager, signals
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Task
 from plugspace_queue.processing import registry
 from plugspace_queue.testing import assert_state, processors, run_pending, running

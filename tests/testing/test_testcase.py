@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.test import TestCase
 
 from plugspace_queue import errors, queue_manager, signals
-from plugspace_queue.engine.connection import client
+from plugspace_queue.broker.connection import client
 from plugspace_queue.models import MonthlyUsage, Organization, QueueSettings
 from plugspace_queue.testing import assert_state, eager, processors, run_pending
 from tests.testing.host import FAKES, start_workflow, submit

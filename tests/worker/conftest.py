@@ -10,9 +10,9 @@ import pytest
 from django.db import connections
 
 from plugspace_queue import policies, queue_manager
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
-from plugspace_queue.types import TaskType
 from plugspace_queue.worker.crew import Crew
 from plugspace_queue.worker.desk import Limits
 from tests.support import patient, wait_until

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 from django.test import override_settings
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Attempt, QueueSettings, UsageEntry
 from plugspace_queue.processing import registry
 from tests.support import wait_until

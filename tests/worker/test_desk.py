@@ -3,7 +3,7 @@
 import pytest
 from django.utils import timezone
 
-from plugspace_queue import mending
+from plugspace_queue.maintenance import queue_config
 from plugspace_queue.worker.desk import Desk
 from plugspace_queue.worker.messages import Woken
 from tests.worker.conftest import make_crew, submit
@@ -29,7 +29,7 @@ def test_it_asks_for_nothing_when_nothing_is_in_line_or_no_slot_is_free():
 @pytest.mark.usefixtures("acme")
 def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(processors):
     processors("ARCHITECT", lambda context: {}, concurrency=50)
-    mending.mend(timezone.now())
+    queue_config.mend(timezone.now())
     pump = make_crew("architect").pump
     run, asked = pump._wire.run_each, []
     pump._wire.run_each = lambda calls: asked.append(len(calls)) or run(calls)

@@ -3,7 +3,7 @@
 from redis import Redis
 
 from plugspace_queue.worker.due import SPACING, DueTimes
-from tests.engine.tools import Line
+from tests.broker.tools import Line
 from tests.support import wait_until
 
 LONG = 60.0
@@ -29,7 +29,7 @@ def test_all_that_is_due_comes_in_and_the_next_time_is_known(redis: Redis) -> No
     assert 0 < due.within(LONG) <= 2
 
     wait_until(lambda: not due.within(LONG))
-    due.let_in()
+    due.promote_due()
 
     assert redis.zcard(line.rq("scheduled")) == 50
     assert len(line.waits()) == 350
@@ -55,7 +55,7 @@ def test_nothing_delayed_is_nothing_to_wake_for(redis: Redis) -> None:
     line, due = Line(redis), DueTimes(redis)
     told(due, line)
 
-    due.let_in()
+    due.promote_due()
 
     assert due.within(LONG) == LONG
 
@@ -75,7 +75,7 @@ def test_while_redis_is_away_nothing_is_asked_again_until_a_tick_tells() -> None
         due.hear("design", 1)
         wait_until(lambda: not due.within(LONG))
 
-        due.let_in()
+        due.promote_due()
 
         assert due.within(LONG) == LONG
 
@@ -88,8 +88,8 @@ def test_the_order_is_that_of_the_due_times(redis: Redis) -> None:
     told(due, line)
 
     wait_until(lambda: not due.within(LONG))
-    due.let_in()
+    due.promote_due()
     wait_until(lambda: not due.within(LONG) or due.within(LONG) == LONG)
-    due.let_in()
+    due.promote_due()
 
     assert line.waits() == ["first", "second"]

@@ -13,10 +13,11 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from redis import Redis
 
-from plugspace_queue import errors, keys, queue_manager, signals
+from plugspace_queue import errors, queue_manager, signals
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import Scope
+from plugspace_queue.domain.public_text import public_text
 from plugspace_queue.models import ApiKey, Organization, Task
-from plugspace_queue.rules.public_text import public_text
-from plugspace_queue.types import Scope
 from tests.worker.conftest import fresh, submit
 
 pytestmark = pytest.mark.usefixtures("acme")

@@ -8,13 +8,13 @@ from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import keys, policies, queue_manager
-from plugspace_queue.engine import scripts, store
-from plugspace_queue.engine.connection import client
+from plugspace_queue import policies, queue_manager
+from plugspace_queue.broker import keys, scripts, task_store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.domain.enums import State
+from plugspace_queue.maintenance.relay import RowCursor, relay
 from plugspace_queue.models import MonthlyUsage, QueueSettings, Task
 from plugspace_queue.processing.run import Told
-from plugspace_queue.relay import Rotation, relay
-from plugspace_queue.types import State
 from plugspace_queue.worker import upkeep
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("acme")
 
 
 def place_of(task):
-    (places,) = scripts.run(client(), [store.places("architect", [str(task.pk)])])
+    (places,) = scripts.run(client(), [task_store.places("architect", [str(task.pk)])])
     return places[0]
 
 
@@ -150,7 +150,7 @@ def test_the_late_word_of_a_stopped_worker_is_refused_by_the_row_and_by_redis(
     stale = Task.objects.get(pk=task.pk)
     Task.objects.filter(pk=task.pk).update(state=State.WAITING, fence=stale.fence)
     redis.delete(keys.own("architect"), keys.lease("architect"), keys.active("architect"))
-    relay(timezone.now(), Rotation())
+    relay(timezone.now(), RowCursor())
     wait_until(lambda: fresh(task).attempt_count == 2, 15)
     first.set()
     second.set()
@@ -163,7 +163,7 @@ def test_what_a_flush_took_from_redis_is_published_again(ran, redis, work):
     tasks = [submit() for _ in range(5)]
     redis.flushall()
 
-    assert relay(timezone.now(), Rotation()) == 5
+    assert relay(timezone.now(), RowCursor()) == 5
     work("architect")
 
     assert {fresh(task).state for task in tasks} == {"complete"}

@@ -7,7 +7,8 @@ import threading
 import pytest
 from django.test import override_settings
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Task
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit

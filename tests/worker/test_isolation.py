@@ -10,12 +10,12 @@ from multiprocessing.process import BaseProcess
 import pytest
 from django.utils import timezone
 
-from plugspace_queue.engine.store import Lease
+from plugspace_queue.broker.task_store import Lease
+from plugspace_queue.domain.enums import Outcome
 from plugspace_queue.models import Task
 from plugspace_queue.processing import registry
 from plugspace_queue.processing.outcome import Ending
 from plugspace_queue.processing.run import Run
-from plugspace_queue.types import Outcome
 from plugspace_queue.worker import child
 from plugspace_queue.worker import forkserver as children_forkserver
 from plugspace_queue.worker.isolation import ProcessSlots

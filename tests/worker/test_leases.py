@@ -8,11 +8,12 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import keys, mending, queue_manager
-from plugspace_queue.engine import scripts, store
-from plugspace_queue.engine.connection import client
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys, scripts, task_store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.domain.enums import State
+from plugspace_queue.maintenance import queue_config
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
 from plugspace_queue.worker.heartbeat import Heartbeat
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
@@ -150,7 +151,7 @@ def test_the_older_run_is_told_when_its_own_worker_is_granted_the_task_again(
 
 def reap_as(worker):
     """What another worker's tick takes from those whose leases ran out."""
-    call = store.tick("architect", worker=worker, held={}, lease_ms=1000, reap=True)
+    call = task_store.tick("architect", worker=worker, held={}, lease_ms=1000, reap=True)
     (answer,) = scripts.run(client("architect", purpose="pump"), [call])
     return answer.reaped
 
@@ -257,8 +258,8 @@ def past_its_first_lease(crew, processors):
 def held_by_a_dead_worker(lease_ms):
     """A task that a worker took and has not begun."""
     task = submit()
-    mending.mend(timezone.now())
-    call = store.acquire("architect", worker="dead", want=1, lease_ms=lease_ms)
+    queue_config.mend(timezone.now())
+    call = task_store.acquire("architect", worker="dead", want=1, lease_ms=lease_ms)
     scripts.run(client("architect", purpose="pump"), [call])
     return task
 
@@ -290,8 +291,8 @@ def test_the_event_of_an_ending_comes_though_its_worker_died_before_it_told_redi
 
 def end_without_telling(task, **fields):
     """Commit an ending as a worker does that is killed before it settles the lease."""
-    mending.mend(timezone.now())
-    call = store.acquire("architect", worker="dead", want=1, lease_ms=1)
+    queue_config.mend(timezone.now())
+    call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
     (grant,) = scripts.run(client("architect", purpose="pump"), [call])
     (lease,) = grant.leases
     now = timezone.now()

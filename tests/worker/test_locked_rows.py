@@ -13,12 +13,12 @@ from django.db.models import Model, QuerySet
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue.engine.connection import cut_off
+from plugspace_queue.broker.connection import cut_off
+from plugspace_queue.db.recordset import send
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import MonthlyUsage, Task
-from plugspace_queue.models.rowset import send
 from plugspace_queue.processing.outcome import handed_back, success
 from plugspace_queue.processing.run import Run
-from plugspace_queue.types import State
 from plugspace_queue.worker import aside, commit
 from plugspace_queue.worker.commit import Batch, Locked, write
 from plugspace_queue.worker.messages import Ended, Guard

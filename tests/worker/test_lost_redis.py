@@ -2,7 +2,8 @@
 
 import pytest
 
-from plugspace_queue import keys, queue_manager
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.models import Task
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from plugspace_queue import conf, errors, events, metrics, queue_manager
-from plugspace_queue.api import metrics as pages
+from plugspace_queue import conf, errors, metrics, queue_manager
+from plugspace_queue.api import prometheus as pages
+from plugspace_queue.domain.enums import EventName
 from plugspace_queue.door import stats
-from plugspace_queue.types import EventName
+from plugspace_queue.events import publish
 from tests.support import wait_until
 from tests.worker.conftest import Register, submit
 
@@ -147,7 +148,7 @@ def test_a_listener_that_raises_is_counted(acme: Any):
     def fail(event: dict[str, Any]) -> None:
         raise ZeroDivisionError
 
-    reader = events.on(EventName.ADDED, fail)
+    reader = publish.on(EventName.ADDED, fail)
     submit()
     wait_until(lambda: reader.errors)
     queue_manager.close()

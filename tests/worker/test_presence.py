@@ -2,9 +2,9 @@
 
 import pytest
 
-from plugspace_queue import crossing, keys, queue_manager
-from plugspace_queue.engine import view
-from plugspace_queue.engine.view import Workers
+from plugspace_queue import queue_manager
+from plugspace_queue.broker import inspection, keys, routing
+from plugspace_queue.broker.inspection import Workers
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.processing import registry
 from tests.support import wait_until
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def workers_of(queue: str) -> Workers:
-    call = view.explain(queue, "x", organization_id="acme", band=2, alive_ms=10_000)
-    return crossing.ask(call, queue).workers
+    call = inspection.explain(queue, "x", organization_id="acme", band=2, alive_ms=10_000)
+    return routing.ask(call, queue).workers
 
 
 def set_slots(task_type: str, slots: int) -> None:

@@ -11,12 +11,12 @@ from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
-from plugspace_queue.engine.store import Lease, Settlement
+from plugspace_queue.broker.task_store import Lease, Settlement
+from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.processing.outcome import success
 from plugspace_queue.processing.run import Run
 from plugspace_queue.signals import SIGNALS
-from plugspace_queue.types import EventName, State
 from plugspace_queue.worker import closing
 from plugspace_queue.worker import recorder as recording
 from plugspace_queue.worker.commit import Batch, write
@@ -24,7 +24,7 @@ from plugspace_queue.worker.launching import starts_first
 from plugspace_queue.worker.messages import Ended, Guard, PumpMessage, Settle, Together
 from plugspace_queue.worker.recorder import Recorder
 from plugspace_queue.worker.table import Held
-from tests.front_door.conftest import redis_away
+from tests.services.conftest import redis_away
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, meanwhile, submit
 

@@ -7,10 +7,11 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, queue_manager
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import State
+from plugspace_queue.maintenance.rescue import recover
 from plugspace_queue.models import Task
-from plugspace_queue.recovering import recover
-from plugspace_queue.types import State
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from plugspace_queue import errors, exports, queue_manager
 from plugspace_queue.models import ApiKey, Organization, Task
-from tests.reconciling.scene import kinds_found, reconcile
+from tests.maintenance.scene import kinds_found, reconcile
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from plugspace_queue.db.bulk import Finish, finish_all
+from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.models import Task
-from plugspace_queue.models.bulk import Finish, finish_all
-from plugspace_queue.types import Outcome, State
 from tests.worker.conftest import fresh, submit
 
 pytestmark = pytest.mark.usefixtures("acme")

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from plugspace_queue import sampling
+from plugspace_queue.domain.enums import State
+from plugspace_queue.maintenance import statistics
 from plugspace_queue.models import Dependency, QueueMinute, QueueSettings, Task
-from plugspace_queue.types import State
 from tests.factories import make_task
 
 pytestmark = pytest.mark.django_db
@@ -28,16 +28,16 @@ def ended(wait: float, *, attempts: int = 1, **fields: object) -> Task:
 
 
 def row(now: datetime = NOW) -> QueueMinute:
-    sampling.sample(now)
+    statistics.sample(now)
     return QueueMinute.objects.get(type="CODE", minute=now.replace(second=0))
 
 
 def test_a_minute_is_written_once_with_what_ended_by_then():
     QueueSettings.objects.filter(pk="CODE").update(completed=7, failed=2)
 
-    assert sampling.sample(NOW)
-    assert not sampling.sample(NOW + timedelta(seconds=20))
-    assert sampling.sample(NOW + timedelta(seconds=40))
+    assert statistics.sample(NOW)
+    assert not statistics.sample(NOW + timedelta(seconds=20))
+    assert statistics.sample(NOW + timedelta(seconds=40))
     assert QueueMinute.objects.count() == 12
     assert (row().completed, row().failed) == (7, 2)
 
@@ -67,7 +67,7 @@ def test_a_minute_in_which_nothing_ended_has_no_wait():
 
 
 def test_minutes_of_long_ago_go():
-    sampling.sample(NOW - timedelta(days=3))
-    sampling.sample(NOW)
+    statistics.sample(NOW - timedelta(days=3))
+    statistics.sample(NOW)
 
     assert QueueMinute.objects.count() == 6

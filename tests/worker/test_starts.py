@@ -8,11 +8,11 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from plugspace_queue.engine.store import Lease
+from plugspace_queue.broker.task_store import Lease
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
 from plugspace_queue.processing.outcome import success
 from plugspace_queue.processing.run import Run
-from plugspace_queue.types import State
 from plugspace_queue.worker.commit import Batch, Locked, write
 from plugspace_queue.worker.messages import Ended, Guard, RecorderMessage
 from plugspace_queue.worker.table import Held

@@ -13,8 +13,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from plugspace_queue import errors, queue_manager, signals
+from plugspace_queue.maintenance.rescue import recover
 from plugspace_queue.models import Task
-from plugspace_queue.recovering import recover
 from plugspace_queue.testing import processors as stubs
 from plugspace_queue.testing import run_pending
 from tests.support import wait_until

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from plugspace_queue import keys
-from plugspace_queue.engine.connection import client
+from plugspace_queue.broker import keys
+from plugspace_queue.broker.connection import client
 from tests.support import took, wait_until
 from tests.worker.conftest import submit
 

@@ -8,10 +8,11 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, queue_manager
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import State, Status
+from plugspace_queue.maintenance.relay import RowCursor, relay
 from plugspace_queue.models import MonthlyUsage, Task
-from plugspace_queue.relay import Rotation, relay
-from plugspace_queue.types import State, Status
 from plugspace_queue.workflows import advance
 from plugspace_queue.workflows.inputs import merge, results_of
 from tests.factories import arguments, completed_parents, make_organization, make_task
@@ -225,7 +226,7 @@ def test_a_workflow_cancelled_in_a_transaction_that_fails_is_as_it_was(redis):
     steps = queue_manager.get_workflow(code.workflow_id).tasks.all()
     assert {step.state for step in steps} == {State.WAITING, State.BLOCKED}
     assert {row.used for row in MonthlyUsage.objects.all()} == {1}
-    relay(timezone.now(), Rotation())
+    relay(timezone.now(), RowCursor())
     assert redis.llen(keys.wait("architect")) == 1
 
 

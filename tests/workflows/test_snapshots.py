@@ -7,9 +7,11 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import keys, publishing, queue_manager, sweeping
+from plugspace_queue import publishing, queue_manager
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import State
+from plugspace_queue.maintenance import expiry
 from plugspace_queue.models import Task
-from plugspace_queue.types import State
 from plugspace_queue.workflows import advance
 from tests.factories import completed_parents, make_organization
 
@@ -59,7 +61,7 @@ def test_an_expired_step_is_seen_in_the_snapshot_of_its_workflow(redis, workflow
     first = Task.objects.filter(pk=workflow.task_ids[0])
     first.update(deadline=timezone.now() - timedelta(seconds=1))
 
-    sweeping.expire_due(timezone.now())
+    expiry.expire_due(timezone.now())
 
     steps = told(redis, keys.workflow(str(workflow.workflow_id)))["steps"]
     assert [step["state"] for step in steps] == ["expired", "cancelled", "cancelled"]

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from plugspace_queue import errors, keys, queue_manager
+from plugspace_queue import errors, queue_manager
+from plugspace_queue.broker import keys
+from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.models import Dependency, MonthlyUsage, Task, Workflow
-from plugspace_queue.types import State, Status
 from tests.factories import make_organization, make_task
 from tests.workflows.examples import ARCHITECTURE, DESIGN
 

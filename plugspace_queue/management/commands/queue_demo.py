@@ -15,13 +15,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from plugspace_queue.domain.enums import Tier
 from plugspace_queue.management.demo import ground, report, story, web
 from plugspace_queue.management.demo.board import board_for
 from plugspace_queue.management.demo.children import ChildDied
 from plugspace_queue.management.demo.ground import Credentials
 from plugspace_queue.management.demo.interrupts import Interrupts
 from plugspace_queue.management.demo.stage import Stage
-from plugspace_queue.types import Tier
 
 POLL = 0.1
 INTERRUPTED = 130

@@ -7,8 +7,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from plugspace_queue.domain.enums import Scope
 from plugspace_queue.models import ApiKey, Organization
-from plugspace_queue.types import Scope
 
 
 class Command(BaseCommand):

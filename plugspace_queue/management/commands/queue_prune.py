@@ -11,9 +11,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Dependency, Task, Workflow
 from plugspace_queue.models.task import OPEN_VALUES
-from plugspace_queue.types import State
 
 MILLISECONDS_SHIFT = 80
 

@@ -11,14 +11,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from plugspace_queue import metrics
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.maintenance.reconcile import reading
+from plugspace_queue.maintenance.reconcile.compare import Place
+from plugspace_queue.maintenance.reconcile.confirmation import confirmed
+from plugspace_queue.maintenance.reconcile.findings import Finding
+from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.management.report import findings_table, places_table, plain
-from plugspace_queue.reconciling import looking
-from plugspace_queue.reconciling.confirming import confirmed
-from plugspace_queue.reconciling.findings import Finding
-from plugspace_queue.reconciling.judging import Place
-from plugspace_queue.reconciling.repairing import repair
-from plugspace_queue.types import TaskType
 
 ROUNDS = 3
 """Turns of --fix at most: a repair may bring to light what was hidden by the damage."""
@@ -79,7 +79,7 @@ class Command(BaseCommand):
     def _look(self, kinds: Sequence[TaskType]) -> tuple[Places, list[Finding]]:
         places: Places = Counter()
         found: list[Finding] = []
-        for look in looking.everywhere(timezone.now(), kinds):
+        for look in reading.everywhere(timezone.now(), kinds):
             places += look.places
             found += look.findings
             self._progress(f"looked at {places.total()} tasks, found {len(found)}")

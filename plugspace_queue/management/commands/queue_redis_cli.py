@@ -11,11 +11,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
+from plugspace_queue.broker import server
 from plugspace_queue.conf import get_settings
-from plugspace_queue.engine import server
+from plugspace_queue.domain.catalog import QUEUE_NAMES
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.rules.catalog import QUEUE_NAMES
 
 BINARIES = ("redis-cli", "valkey-cli")
 GOODBYE = {"quit", "exit"}
@@ -34,7 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         name, words = options["queue"], options["words"]
         if [word.lower() for word in words] == ["shutdown"] and _is_embedded(name):
-            embedded.stop()
+            embedded_redis.stop()
             return
         try:
             self._run(name, words, wants_builtin=options["builtin"])
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             if not line or (words and words[0].lower() in GOODBYE):
                 return
             if words and [word.lower() for word in words] == ["shutdown"] and _is_embedded(name):
-                embedded.stop()
+                embedded_redis.stop()
                 return
             if words:
                 self._answer(name, words)
@@ -117,4 +117,6 @@ def _words(line: str) -> list[str]:
 
 def _is_embedded(name: str) -> bool:
     config = settings.RQ_QUEUES[name]
-    return get_settings().embedded and config.get("UNIX_SOCKET_PATH") == embedded.socket_path()
+    return (
+        get_settings().embedded and config.get("UNIX_SOCKET_PATH") == embedded_redis.socket_path()
+    )

@@ -9,10 +9,10 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
+from plugspace_queue.domain.enums import Role, Scope, Tier
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import ApiKey, Membership, Organization
-from plugspace_queue.types import Role, Scope, Tier
 
 # The second when the first is somebody else's.
 ADMINS = ("admin", "demo-admin")
@@ -48,14 +48,14 @@ def refuse_production() -> None:
 def uses_embedded() -> bool:
     """Whether the queues live on the embedded server."""
     queue = settings.RQ_QUEUES.get("architect", {})
-    return bool(queue.get("UNIX_SOCKET_PATH") == embedded.socket_path())
+    return bool(queue.get("UNIX_SOCKET_PATH") == embedded_redis.socket_path())
 
 
 def start_embedded() -> bool:
     """Make the embedded server run, if it is the one; True when this call started it."""
-    if not uses_embedded() or embedded.is_running():
+    if not uses_embedded() or embedded_redis.is_running():
         return False
-    embedded.ensure_running()
+    embedded_redis.ensure_running()
     return True
 
 

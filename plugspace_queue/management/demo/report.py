@@ -8,10 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
+from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.management.demo.ground import Credentials
 from plugspace_queue.management.demo.web import HOST
 from plugspace_queue.models import Task
-from plugspace_queue.types import TaskType
 
 
 def results(ids: Sequence[uuid.UUID]) -> dict[str, Any]:

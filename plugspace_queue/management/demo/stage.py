@@ -8,11 +8,11 @@ from pathlib import Path
 
 from django.conf import settings
 
-from plugspace_queue import embedded
+from plugspace_queue import embedded_redis
+from plugspace_queue.domain.catalog import QUEUE_NAMES
 from plugspace_queue.management.demo import ground, web
 from plugspace_queue.management.demo.children import Children
 from plugspace_queue.management.demo.interrupts import Interrupts
-from plugspace_queue.rules.catalog import QUEUE_NAMES
 
 
 class Stage:
@@ -36,7 +36,7 @@ class Stage:
             with self._interrupts.held():
                 self.children.stop()
                 if is_our_server:
-                    embedded.stop()
+                    embedded_redis.stop()
 
     def start(self, port: int, workers: int) -> None:
         """Start the web process on `port` (or a free one) and the workers."""

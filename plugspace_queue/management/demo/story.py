@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
-from plugspace_queue.rules import lifecycle
-from plugspace_queue.types import State, TaskType
 
 PROJECT = "saas-dashboard"
 USER = "demo"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urldefrag, urljoin, urlsplit
 
+from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import TaskError, ValidationFailed
-from plugspace_queue.rules.text import clean
 from plugspace_queue.schemas.analysis import AnalysisOutput, Issue, PageReport
 from plugspace_queue.schemas.inputs import AnalyzeInput, AnalyzeOptions
 from project.agents.analysis import reports, styles, technologies

@@ -13,13 +13,13 @@ from urllib.parse import urljoin
 
 import webencodings
 
+from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import (
     ExternalServiceError,
     RateLimited,
     TaskTimeout,
     ValidationFailed,
 )
-from plugspace_queue.rules.text import clean
 from project.agents.analysis.guard import Target, target_of
 
 MAX_BYTES = 2 * 1024 * 1024

@@ -9,7 +9,7 @@ from typing import Any
 import tinycss2
 from tinycss2 import color4
 
-from plugspace_queue.rules.text import clean
+from plugspace_queue.domain.text import clean
 from plugspace_queue.schemas.analysis import ColorUse, DesignReport
 from project.agents.design.oklch import Oklch, parse
 

@@ -2,7 +2,7 @@
 
 import signal
 
-from plugspace_queue.worker.worker import Worker
+from plugspace_queue.rq.worker import Worker
 
 
 class ToldAtBirth(Worker):

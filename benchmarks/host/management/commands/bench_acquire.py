@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management import BaseCommand, CommandParser
 from redis import Redis
 
-from plugspace_queue.engine import scripts, store
-from plugspace_queue.engine.connection import client
-from plugspace_queue.engine.shapes import Entry, Grant, Settlement
+from plugspace_queue.broker import scripts, task_store
+from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.types import Entry, Grant, Settlement
 
 SHORT, LONG = "architect", "design"
 """The queues whose lines are short and long."""
@@ -46,7 +46,7 @@ class Command(BaseCommand):
 
 def _fill(redis: Redis, queue: str, tasks: int, organizations: int) -> None:
     """Tasks of all organizations in turns, in the four bands alike."""
-    call = store.configure(
+    call = task_store.configure(
         queue,
         paused=False,
         concurrency=1_000_000,
@@ -57,10 +57,10 @@ def _fill(redis: Redis, queue: str, tasks: int, organizations: int) -> None:
         version=0,
     )
     scripts.run(redis, [call])
-    for first in range(0, tasks, store.MOST_ENTRIES):
-        numbers = range(first, min(first + store.MOST_ENTRIES, tasks))
+    for first in range(0, tasks, task_store.MOST_ENTRIES):
+        numbers = range(first, min(first + task_store.MOST_ENTRIES, tasks))
         entries = [_entry(number, organizations) for number in numbers]
-        scripts.run(redis, [store.submit(queue, entries)])
+        scripts.run(redis, [task_store.submit(queue, entries)])
 
 
 def _entry(number: int, organizations: int) -> Entry:
@@ -86,12 +86,12 @@ def _measure(redis: Redis, want: int) -> list[float]:
 
 
 def _round(redis: Redis, queue: str, want: int) -> float:
-    call = store.acquire(queue, worker="bench", want=want, lease_ms=LEASE_MS)
+    call = task_store.acquire(queue, worker="bench", want=want, lease_ms=LEASE_MS)
     redis.config_resetstat()
     grants = [scripts.run(redis, [call])[0] for _ in range(max(CALLS // want, 5))]
     told = redis.info("commandstats")["cmdstat_evalsha"]
     for settlements in _backs(grants):
-        scripts.run(redis, [store.settle(queue, settlements)])
+        scripts.run(redis, [task_store.settle(queue, settlements)])
     return float(told["usec_per_call"])
 
 

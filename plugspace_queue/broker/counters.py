@@ -1,0 +1,35 @@
+"""Counters that all processes share: one hash in Redis, and how many workers are alive."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+
+from plugspace_queue.broker import keys
+from plugspace_queue.broker.connection import guarded
+
+WORKERS = f"{RQ_KEY_PREFIX}:workers"
+
+
+@guarded
+def add(connection: Redis, counts: Mapping[str, int]) -> None:
+    """Add to the counters, all in one round trip. Raises Unavailable."""
+    with connection.pipeline(transaction=False) as pipe:
+        for field, count in counts.items():
+            pipe.hincrby(keys.metrics(), field, count)
+        pipe.execute()
+
+
+@guarded
+def read(connection: Redis) -> dict[str, int]:
+    """All counters. Raises Unavailable."""
+    found: Any = connection.hgetall(keys.metrics())
+    return {field.decode(): int(count) for field, count in found.items()}
+
+
+@guarded
+def workers_alive(connection: Redis) -> int:
+    """Registered workers whose heartbeat has not run out. Raises Unavailable."""
+    names: Any = connection.smembers(WORKERS)
+    return int(connection.exists(*names)) if names else 0

@@ -1,0 +1,117 @@
+"""What a queue's line holds, told apart by organization.
+
+Reads how long lanes are, never the tasks in them: how long it takes depends on how many
+organizations wait and not on how many tasks do. The server serves others between the parts.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+
+from plugspace_queue.broker import keys, scripts
+from plugspace_queue.broker.connection import guarded
+from plugspace_queue.broker.scripts import Call, on_queue
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
+
+MOST = 5_000
+"""Lanes of one queue that are told apart."""
+
+MOST_DELAYED = 500
+"""Likewise of delayed tasks, each of which is looked at."""
+
+AT_ONCE = 500
+"""Lanes of one round trip, so that none holds the server up for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Tasks of one queue in one state: how many, and how many of each organization."""
+
+    total: int
+    of: Counter[str]
+    """Less than the total when there was too much to tell apart."""
+
+
+class Line(NamedTuple):
+    """One queue."""
+
+    waiting: Holding
+    delayed: Holding
+    running: Holding
+
+
+@guarded
+def of_organization(connection: Redis, queue: str, organization_id: str) -> tuple[int, int]:
+    """How many tasks of one organization wait in line and how many run. Raises Unavailable."""
+    with connection.pipeline(transaction=False) as pipe:
+        for band in range(LOWEST_PRIORITY + 1):
+            pipe.llen(keys.lane(queue, band, organization_id))
+        pipe.hget(keys.running(queue), organization_id)
+        *lengths, running = pipe.execute()
+    return sum(lengths), int(running or 0)
+
+
+@guarded
+def line(connection: Redis, queue: str, most: int = MOST) -> Line:
+    """How many tasks wait, are delayed and run. Raises Unavailable."""
+    parts = (
+        _waiting(connection, queue, most),
+        _delayed(connection, queue, most),
+        _running(connection, queue),
+    )
+    with connection.pipeline(transaction=False) as pipe:
+        pipe.llen(keys.wait(queue))
+        pipe.zcard(_scheduled(queue))
+        pipe.llen(keys.active(queue))
+        totals: list[Any] = pipe.execute()
+    return Line(*map(Holding, totals, parts))
+
+
+def lines(queue: str, place: str, cursor: int) -> Call[tuple[int, dict[str, int]]]:
+    """Lanes in the ring or parked, from a cursor on, with their lengths, and the next cursor."""
+    return on_queue("lines", queue, [place, cursor, AT_ONCE], _lengths)
+
+
+def _scheduled(queue: str) -> str:
+    return f"{RQ_KEY_PREFIX}:scheduled:{queue}"
+
+
+def _waiting(connection: Redis, queue: str, most: int) -> Counter[str]:
+    found: dict[str, int] = {}
+    for place in ("ring", "parked"):
+        cursor = 0
+        while len(found) < most:
+            [(cursor, part)] = scripts.run(connection, [lines(queue, place, cursor)])
+            # A lane that moves meanwhile may come twice.
+            found |= dict(islice(part.items(), most - len(found)))
+            if not cursor:
+                break
+    counts: Counter[str] = Counter()
+    for lane, length in found.items():
+        counts[lane[2:]] += length
+    return counts
+
+
+def _lengths(reply: list[Any]) -> tuple[int, dict[str, int]]:
+    cursor, flat = reply
+    return cursor, dict(zip(map(bytes.decode, flat[::2]), flat[1::2], strict=True))
+
+
+def _delayed(connection: Redis, queue: str, most: int) -> Counter[str]:
+    """By what their jobs say; the first that are due are told apart."""
+    ids: Any = connection.zrange(_scheduled(queue), 0, min(most, MOST_DELAYED) - 1)
+    with connection.pipeline(transaction=False) as pipe:
+        for task_id in ids:
+            pipe.hget(f"{RQ_KEY_PREFIX}:job:{task_id.decode()}", "psq_org")
+        # Whatever stands under the key of a job: one that is no hash is nobody's.
+        owners: list[Any] = pipe.execute(raise_on_error=False)
+    return Counter(owner.decode() for owner in owners if isinstance(owner, bytes))
+
+
+def _running(connection: Redis, queue: str) -> Counter[str]:
+    found: Any = connection.hgetall(keys.running(queue))
+    return Counter({name.decode(): int(count) for name, count in found.items()})

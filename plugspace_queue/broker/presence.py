@@ -1,0 +1,58 @@
+"""Workers tell each queue that they live and how many slots they have for it.
+
+RQ's registry of workers keeps dead ones for minutes, and knows nothing of slots and processors.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+
+from plugspace_queue.broker import keys
+from plugspace_queue.broker.connection import Client, client, guarded
+from plugspace_queue.broker.scripts import Call, on_queue
+from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.text import clean, shortened
+from plugspace_queue.errors import Unavailable
+
+LEAVING = -1
+
+
+def attend(queue: str, *, worker: str, slots: int) -> Call[None]:
+    """Tell that the worker lives; with 0 slots it has no processor for this queue."""
+    return on_queue("heartbeat", queue, [worker, slots], lambda reply: None)
+
+
+def leave(queue: str, *, worker: str) -> Call[None]:
+    """Tell that the worker ends."""
+    return on_queue("heartbeat", queue, [worker, LEAVING], lambda reply: None)
+
+
+TROUBLE_TTL = 15
+"""Seconds that a trouble is told after its last sign."""
+
+
+def tell_trouble(queue: str, reason: str) -> Call[None]:
+    """Tell why no worker can work on this queue."""
+    text = shortened(clean(reason), 500)
+    return Call("snapshot", (keys.trouble(queue),), (text, TROUBLE_TTL), lambda reply: None)
+
+
+@guarded
+def _troubles(connection: Redis, queues: Sequence[str]) -> dict[str, str]:
+    found: Any = connection.mget([keys.trouble(name) for name in queues])
+    pairs = zip(queues, found, strict=True)
+    return {name: text.decode(errors="replace") for name, text in pairs if text is not None}
+
+
+def troubles() -> dict[str, str]:
+    """Queues that no worker can work on, and why; nothing of servers that are away."""
+    servers: dict[Client, list[str]] = {}
+    for name in QUEUE_NAMES:
+        servers.setdefault(client(name), []).append(name)
+    told: dict[str, str] = {}
+    for server, queues in servers.items():
+        with contextlib.suppress(Unavailable):
+            told |= _troubles(server, queues)
+    return told

@@ -1,0 +1,33 @@
+"""What stands in Redis for a result that is not kept there: a note that says where it is."""
+
+import functools
+import uuid
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
+
+from plugspace_queue.domain import json_text
+
+TEXT = "This result is not kept in Redis; the address has it."
+TASK = uuid.UUID(int=0)
+DEFAULT_PATH = f"/api/v1/tasks/{TASK}/"
+
+
+def result_note() -> str:
+    """JSON of the note for any task: a format of Lua with `%s` twice for the task's id."""
+    return _note(settings.ROOT_URLCONF)
+
+
+@functools.cache
+def _note(urlconf: str) -> str:
+    told = {"note": TEXT, "taskId": str(TASK), "path": _path(urlconf)}
+    return json_text.encode(told).replace("%", "%%").replace(str(TASK), "%s")
+
+
+def _path(urlconf: str) -> str:
+    try:
+        return reverse("plugspace_queue:task", urlconf, args=[TASK])
+    except (NoReverseMatch, ImportError, ImproperlyConfigured):
+        # A worker may run without the addresses of its project's site.
+        return DEFAULT_PATH

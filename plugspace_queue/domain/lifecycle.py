@@ -1,0 +1,72 @@
+"""States of a task and the one table of transitions."""
+
+from plugspace_queue.domain.enums import State, Status
+from plugspace_queue.errors import InvalidTransition
+
+S = State
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    S.BLOCKED: frozenset({S.WAITING, S.SCHEDULED, S.CANCELLED}),
+    S.SCHEDULED: frozenset({S.WAITING, S.PROCESSING, S.CANCELLED, S.EXPIRED}),
+    S.WAITING: frozenset({S.PROCESSING, S.CANCELLED, S.EXPIRED, S.FAILED}),
+    S.PROCESSING: frozenset(
+        {S.COMPLETE, S.FAILED, S.CANCELLED, S.RETRYING, S.WAITING}  # waiting: handed back, reaped
+    ),
+    S.RETRYING: frozenset({S.PROCESSING, S.CANCELLED, S.FAILED}),
+    S.COMPLETE: frozenset(),
+    S.FAILED: frozenset({S.WAITING, S.BLOCKED}),  # retry by hand
+    S.CANCELLED: frozenset({S.WAITING, S.BLOCKED}),
+    S.EXPIRED: frozenset({S.WAITING, S.BLOCKED}),
+}
+
+FINAL = frozenset({S.COMPLETE, S.FAILED, S.CANCELLED, S.EXPIRED})
+"""States in which nothing happens any more unless somebody retries by hand."""
+
+STARTABLE = frozenset({S.WAITING, S.SCHEDULED, S.RETRYING})
+"""States a granted lease may turn into processing."""
+
+WITHDRAWABLE = STARTABLE | {S.BLOCKED}
+"""States left by cancel without a word to a worker."""
+
+_STATUS: dict[State, Status] = {
+    S.BLOCKED: Status.PENDING,
+    S.SCHEDULED: Status.PENDING,
+    S.WAITING: Status.PENDING,
+    S.PROCESSING: Status.PROCESSING,
+    S.RETRYING: Status.RETRYING,
+    S.COMPLETE: Status.COMPLETE,
+    S.FAILED: Status.FAILED,
+    S.CANCELLED: Status.FAILED,
+    S.EXPIRED: Status.FAILED,
+}
+
+
+def require(source: State, target: State) -> None:
+    """Raise InvalidTransition unless the table knows source → target.
+
+    >>> require(State.WAITING, State.PROCESSING)
+    >>> require(State.COMPLETE, State.WAITING)
+    Traceback (most recent call last):
+    ...
+    plugspace_queue.errors.InvalidTransition: complete → waiting is not a transition
+    """
+    if target not in TRANSITIONS[source]:
+        raise InvalidTransition(f"{source} → {target} is not a transition")
+
+
+def status_of(state: State | str) -> Status:
+    """The seed's public status.
+
+    >>> status_of(State.BLOCKED).value, status_of("expired").value
+    ('pending', 'failed')
+    """
+    return _STATUS[State(state)]
+
+
+def states_of(status: Status | str) -> frozenset[State]:
+    """All states that show as this status.
+
+    >>> sorted(states_of("failed"))
+    [<State.CANCELLED: 'cancelled'>, <State.EXPIRED: 'expired'>, <State.FAILED: 'failed'>]
+    """
+    return frozenset(state for state, shown in _STATUS.items() if shown == Status(status))

@@ -1,0 +1,55 @@
+"""The seed's four plans: priority and monthly quotas."""
+
+from dataclasses import dataclass, field
+
+from plugspace_queue.domain.enums import TaskType, Tier
+
+UNLIMITED = -1
+"""A quota without an end; 0 means none at all."""
+
+LOWEST_PRIORITY = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierDefaults:
+    """What a plan is born with."""
+
+    priority: int
+    quotas: dict[str, int] = field(default_factory=dict)
+
+
+def _quotas(*per_type: int) -> dict[str, int]:
+    return dict(zip((kind.value for kind in TaskType), per_type, strict=True))
+
+
+TIERS: dict[Tier, TierDefaults] = {
+    Tier.FREE: TierDefaults(priority=3, quotas=_quotas(10, 10, 5, 5, 1, 5)),
+    Tier.STARTER: TierDefaults(priority=2, quotas=_quotas(100, 100, 50, 50, 10, 50)),
+    Tier.PROFESSIONAL: TierDefaults(priority=1, quotas=_quotas(500, 500, 250, 250, 50, 250)),
+    Tier.ENTERPRISE: TierDefaults(priority=0, quotas=_quotas(*[UNLIMITED] * 6)),
+}
+
+
+def admits(used: int, quota: int, wanted: int = 1) -> bool:
+    """Whether `wanted` more fit.
+
+    >>> admits(9, 10), admits(10, 10), admits(10_000, UNLIMITED), admits(0, 0)
+    (True, False, True, False)
+    """
+    return quota == UNLIMITED or used + wanted <= quota
+
+
+def accepted_priority(tier_priority: int | None, default: int, asked: int | None) -> int | None:
+    """The priority fixed at acceptance, or None when `asked` is above what the tier gives.
+
+    0 is the highest. Without a tier the queue's default is the ceiling.
+
+    >>> accepted_priority(1, 2, None), accepted_priority(1, 2, 3), accepted_priority(1, 2, 0)
+    (1, 3, None)
+    >>> accepted_priority(None, 2, None)
+    2
+    """
+    ceiling = default if tier_priority is None else tier_priority
+    if asked is None:
+        return ceiling
+    return asked if asked >= ceiling else None

@@ -1,0 +1,76 @@
+"""What an address of django-rq's pages names; Http404 for what is not there or not within reach.
+
+The stock views trust their addresses, and a wrong one is an error of the server to them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import Http404, HttpRequest
+from django_rq.queues import get_queue_by_index, get_scheduler_by_index
+from rq import Queue, Worker
+from rq.job import Job
+from rq.utils import as_text
+
+from plugspace_queue.domain.catalog import type_of_queue
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.models import Task
+
+CHOSEN = ("job_ids", "_selected_action")
+"""The fields in which the forms of RQ's lists name jobs."""
+
+
+def queue_of(request: HttpRequest, kwargs: Mapping[str, Any]) -> Queue | None:
+    """The queue of an address, or None for one without; a POST is to its own tasks only."""
+    if "scheduler_index" in kwargs:
+        _require_scheduler(kwargs["scheduler_index"])
+    if "queue_index" not in kwargs:
+        return None
+    try:
+        queue = get_queue_by_index(kwargs["queue_index"])
+    except IndexError:
+        raise Http404("There is no such queue.") from None
+    if "key" in kwargs:
+        _require_worker(queue, kwargs["key"])
+    if "job_id" in kwargs:
+        _require_origin(queue, kwargs["job_id"])
+    if request.method == "POST":
+        chosen = [job_id for name in CHOSEN for job_id in request.POST.getlist(name)]
+        _require_no_others(queue, [kwargs.get("job_id"), *chosen])
+    return queue
+
+
+def _require_origin(queue: Queue, job_id: str) -> None:
+    """A job of ours is shown on the pages of its own queue only, and they show no other.
+
+    RQ finds it through every queue, and would read it as the jobs of that queue are written.
+    """
+    told: Any = queue.connection.hget(Job.key_for(job_id), "origin")
+    origin = queue.name if told is None else as_text(told)
+    if origin != queue.name and (type_of_queue(origin) or type_of_queue(queue.name)):
+        raise Http404("There is no such job in this queue.")
+
+
+def _require_scheduler(index: int) -> None:
+    try:
+        get_scheduler_by_index(index)
+    except (IndexError, ImproperlyConfigured):
+        # The latter: rq-scheduler is not installed, so there is none.
+        raise Http404("There is no such scheduler.") from None
+
+
+def _require_worker(queue: Queue, key: str) -> None:
+    is_worker = key.startswith(Worker.redis_worker_namespace_prefix)
+    if not (is_worker and queue.connection.exists(key)):
+        raise Http404("There is no such worker any more.")
+
+
+def _require_no_others(queue: Queue, job_ids: list[str | None]) -> None:
+    """RQ finds every job through every queue: its hashes know no queue."""
+    named = [task_id for job_id in job_ids if (task_id := parse_id(job_id))]
+    if not named:
+        return
+    kind = type_of_queue(queue.name)
+    if Task.objects.filter(pk__in=named).exclude(type=kind or "").exists():
+        raise Http404("A task is changed on the pages of its own queue only.")

@@ -1,0 +1,262 @@
+"""django-rq's own pages under our permissions; their buttons do for our ids what the manager does.
+
+Stock views build stock jobs and write RQ's keys behind the engine's back. For queues that are
+not ours they stay as they are.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin import AdminSite, site
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import URLPattern
+from django_rq import admin as stock
+from django_rq.models import Dashboard
+from django_rq.urls import get_admin_urlpatterns, get_api_urlpatterns
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
+
+from plugspace_queue import audit_log
+from plugspace_queue.domain import permissions
+from plugspace_queue.domain.catalog import type_of_queue
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.errors import QueueError
+from plugspace_queue.models import Task
+from plugspace_queue.rq import reading, verbs
+from plugspace_queue.rq.addresses import queue_of
+from plugspace_queue.rq.reading import UNREADABLE, reading_safely
+
+MOST_AT_ONCE = 500
+"""Ids one click handles: each is a transaction of its own, and a browser waits for them."""
+
+View = Callable[..., HttpResponseBase]
+
+logger = logging.getLogger("plugspace_queue.rq_pages")
+
+
+def install(admin_site: AdminSite = site) -> None:
+    """Put our guarded pages in the place of django-rq's registration."""
+    reading.install()
+    if admin_site.is_registered(Dashboard):
+        admin_site.unregister(Dashboard)
+    admin_site.register(Dashboard, GuardedQueueAdmin)
+
+
+class GuardedQueueAdmin(stock.QueueAdmin):
+    """The Django-RQ entry of the admin for whoever may view tasks."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return _may(request, Verb.VIEW_FLEET)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _may(request, Verb.VIEW_FLEET)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """The pages' own addresses only: a dashboard is no row to be changed."""
+        pages = get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=self._wrapped)
+        api = get_api_urlpatterns(name_prefix="django_rq_")
+        for pattern in api:
+            pattern.callback = _counted(pattern.callback)
+        home = pages[0]
+        listed = URLPattern(home.pattern, home.callback, home.default_args, _list_name(self))
+        return [*api, listed, *pages]
+
+    def _wrapped(self, view: View) -> View:
+        guarded = _guarded(view)
+
+        @wraps(view)
+        def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            # The pages build their links for the admin from this attribute.
+            request.current_app = self.admin_site.name
+            return self.admin_site.admin_view(guarded)(request, *args, **kwargs)
+
+        return page
+
+
+def _list_name(model_admin: Any) -> str:
+    opts = model_admin.model._meta
+    return f"{opts.app_label}_{opts.model_name}_changelist"
+
+
+def _may(request: HttpRequest, verb: Verb) -> bool:
+    user = request.user
+    return bool(user.is_active and user.is_staff and permissions.staff_may(user, verb))
+
+
+def _guarded(view: View) -> View:
+    """The view for who may view; for who may operate its POST, ours on our queues."""
+    ours = POSTS.get(view.__name__)
+
+    @wraps(view)
+    def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        is_post = request.method == "POST"
+        if not (_may(request, Verb.VIEW_FLEET) and (_may(request, Verb.PRESS_RQ) or not is_post)):
+            raise PermissionDenied
+        with reading_safely():
+            try:
+                queue = queue_of(request, kwargs)
+                if is_post and ours and queue and type_of_queue(queue.name) is not None:
+                    return ours(Click(request, queue, kwargs))
+                return view(request, *args, **kwargs)
+            except NoSuchJobError as error:
+                raise Http404("There is no such job.") from error
+            except UNREADABLE:
+                logger.warning("a page of RQ's cannot be made: %s", request.path, exc_info=True)
+                return _note_of_unread(request)
+
+    return page
+
+
+def _note_of_unread(request: HttpRequest) -> HttpResponseBase:
+    context = {**site.each_context(request), "title": "This cannot be read"}
+    return render(request, "admin/plugspace_queue/rq/unread.html", context)
+
+
+def _counted(view: View) -> View:
+    """stats.json and metrics: with RQ_API_TOKEN, or for who may view."""
+
+    @wraps(view)
+    def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.user.is_staff and not _may(request, Verb.VIEW_FLEET):
+            raise PermissionDenied
+        with reading_safely():
+            return view(request, *args, **kwargs)
+
+    return page
+
+
+class Click:
+    """One button pressed on a page of one of our queues."""
+
+    def __init__(self, request: HttpRequest, queue: Queue, kwargs: dict[str, Any]) -> None:
+        self.request, self.queue, self.kwargs = request, queue, kwargs
+
+    def to(self, name: str, *args: Any) -> HttpResponseBase:
+        """Back to another page of RQ's."""
+        app = getattr(self.request, "current_app", None)
+        return redirect(f"{app}:django_rq_{name}" if app else f"django_rq:{name}", *args)
+
+    def back(self) -> HttpResponseBase:
+        return self.to("jobs", self.kwargs["queue_index"])
+
+    def each(self, ids: Iterable[str], verb: Callable[[str], object], said: str) -> None:
+        """Do it for each id, up to a limit; tell how many and why the others not."""
+        asked = list(ids)
+        done: list[str] = []
+        refused: list[str] = []
+        for job_id in asked[:MOST_AT_ONCE]:
+            try:
+                verb(job_id)
+            except QueueError as error:
+                refused.append(f"{job_id}: {error.message}")
+            else:
+                done.append(job_id)
+        self._note(done, said)
+        messages.info(self.request, f"{len(done)} of {len(asked)} tasks {said}.")
+        if len(asked) > MOST_AT_ONCE:
+            messages.warning(self.request, f"{len(asked) - MOST_AT_ONCE} are left: press again.")
+        for line in refused[:5]:
+            messages.error(self.request, line)
+
+    def cancel_or_forget(self, job_id: str) -> None:
+        """An open task is cancelled; of a final one only RQ's index entry goes."""
+        task_id = parse_id(job_id)
+        if task_id is not None and Task.objects.filter(pk=task_id).open().exists():
+            verbs.cancel(job_id)
+        else:
+            self._forget(job_id)
+
+    def retry(self, job_id: str) -> None:
+        """Raises QueueError for a job that is no task of ours."""
+        if parse_id(job_id) is None:
+            raise QueueError("this is no task: plugspace_queue refuses stock jobs on this queue")
+        verbs.retry(job_id, f"by {self.request.user.get_username()} on RQ's pages")
+
+    def _note(self, job_ids: Iterable[str], said: str) -> None:
+        """Who pressed the button, in the history of each task."""
+        ids = [task_id for job_id in job_ids if (task_id := parse_id(job_id))]
+        tasks = Task.objects.filter(pk__in=ids).only("id", "type")
+        audit_log.note(self.request.user.pk, list(tasks), f"{said}, on RQ's pages")
+
+    def _forget(self, job_id: str) -> None:
+        try:
+            job = self.queue.job_class.fetch(
+                job_id, connection=self.queue.connection, serializer=self.queue.serializer
+            )
+        except NoSuchJobError:
+            return
+        # The stock method: RQ's hash and registries, nothing of ours.
+        Job.delete(job)
+
+
+def _delete(click: Click) -> HttpResponseBase:
+    click.each([click.kwargs["job_id"]], click.cancel_or_forget, "cancelled or removed")
+    return click.back()
+
+
+def _retry(click: Click) -> HttpResponseBase:
+    click.each([click.kwargs["job_id"]], click.retry, "go again")
+    return click.to("job_detail", click.kwargs["queue_index"], click.kwargs["job_id"])
+
+
+def _stop(click: Click) -> HttpResponseBase:
+    click.each([click.kwargs["job_id"]], verbs.cancel, "told to stop")
+    return click.to("job_detail", click.kwargs["queue_index"], click.kwargs["job_id"])
+
+
+def _empty(click: Click) -> HttpResponseBase:
+    click.each(click.queue.get_job_ids(0, 10 * MOST_AT_ONCE), verbs.cancel, "cancelled")
+    return click.back()
+
+
+def _retry_all(click: Click) -> HttpResponseBase:
+    click.each(_failed(click.queue), click.retry, "go again")
+    return click.back()
+
+
+def _delete_failed(click: Click) -> HttpResponseBase:
+    click.each(_failed(click.queue), click.cancel_or_forget, "cancelled or removed")
+    return click.back()
+
+
+def _failed(queue: Queue) -> list[str]:
+    return list(queue.failed_job_registry.get_job_ids(cleanup=False))
+
+
+def _chosen(click: Click) -> HttpResponseBase:
+    ids: Sequence[str] = click.request.POST.getlist("job_ids")
+    known: dict[str, tuple[Callable[[str], object], str]] = {
+        "delete": (click.cancel_or_forget, "cancelled or removed"),
+        "requeue": (click.retry, "go again"),
+        "stop": (verbs.cancel, "told to stop"),
+    }
+    found = known.get(click.request.POST.get("action", ""))
+    if found is not None:
+        click.each(ids, *found)
+    return click.back()
+
+
+POSTS: dict[str, Callable[[Click], HttpResponseBase]] = {
+    "delete_job": _delete,
+    "requeue_job_view": _retry,
+    "enqueue_job": _retry,
+    "stop_job": _stop,
+    "clear_queue": _empty,
+    "requeue_all": _retry_all,
+    "delete_failed_jobs": _delete_failed,
+    "actions": _chosen,
+}
+"""By the names of django-rq's views; a contract test holds them."""

@@ -1,1 +1,0 @@
-"""Pure rules: no database, no Redis, no clock of their own."""

@@ -1,0 +1,204 @@
+"""The documentation is held to the code: its examples run, its links and names exist."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command, get_commands
+from django.core.management.base import CommandError
+from django.test import Client
+from django.utils.crypto import get_random_string
+
+from plugspace_queue import errors, exports, queue_manager
+from plugspace_queue.api import exceptions
+from plugspace_queue.errors import QueueError
+from plugspace_queue.models import ApiKey, Organization
+from plugspace_queue.processing import registry
+from tests.factories import arguments
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
+)
+MARKS = {"run", "by-hand", "picture"}
+FENCE = re.compile(r"^ *```(\w*) ?(.*?)\n(.*?)^ *```$", re.M | re.S)
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
+NAMED = re.compile(r"`([\w/]+\.(?:py|lua|md|toml|sh))(?::([\w.]+))?`")
+OF_HOSTS = {"processors.py"}
+ADDRESS = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: language, mark, text, and where it stands."""
+
+    page: Path
+    language: str
+    mark: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{named(self.page)}: {self.text.strip().splitlines()[0][:60]}"
+
+
+def blocks(*languages: str, mark: str | None = None) -> list[Block]:
+    return [
+        block
+        for page in PAGES
+        for block in _blocks(page)
+        if block.language in languages and mark in (None, block.mark)
+    ]
+
+
+def _blocks(page: Path) -> Iterator[Block]:
+    for language, mark, text in FENCE.findall(page.read_text(encoding="utf-8")):
+        yield Block(page, language, mark, text)
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def test_pages_made_from_code_are_up_to_date():
+    call_command("queue_docs", check=True, stdout=StringIO())
+
+
+def test_a_stale_page_is_reported_and_not_written(tmp_path: Path):
+    with pytest.raises(CommandError, match=r"Stale: settings\.md, redis\.md"):
+        call_command("queue_docs", check=True, into=tmp_path)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_block_says_whether_it_is_run():
+    unmarked = [str(block) for block in blocks("python", "sh") if block.mark not in MARKS]
+
+    assert not unmarked
+
+
+@pytest.mark.parametrize("block", blocks("python", mark="by-hand"), ids=str)
+def test_python_that_is_only_shown_compiles(block: Block):
+    compile(block.text, str(block.page), "exec")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("page", sorted({b.page for b in blocks("python", mark="run")}), ids=named)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, monkeypatch):
+    # What a page registers ends with it.
+    monkeypatch.setattr(registry, "_processors", dict(registry._processors))
+    names: dict[str, object] = {"__name__": "docs"}
+    for block in _blocks(page):
+        if (block.language, block.mark) == ("python", "run"):
+            exec(compile(block.text, str(page), "exec"), names)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed here")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("block", blocks("sh", mark="run"), ids=str)
+def test_a_command_of_the_documentation_succeeds(block: Block, live_server, admin_client):
+    acme = Organization.objects.create(id="acme")
+    _, key = ApiKey.issue(acme, _scopes(block.page))
+
+    done = subprocess.run(
+        ["sh", "-eu", "-c", block.text.replace(ADDRESS, live_server.url)],
+        cwd=ROOT,
+        env=os.environ | _named_by_pages(admin_client) | {"KEY": key, "no_proxy": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _scopes(page: Path) -> list[str]:
+    """Those of the key that the page tells to issue; a page that tells nothing only reads."""
+    return re.findall(r"--scope (\w+)", page.read_text(encoding="utf-8")) or ["read"]
+
+
+def _named_by_pages(staff: Client) -> dict[str, str]:
+    """One of each thing that pages name by a variable."""
+    export = "export-of-acme"
+    exports.put(export, b"zip", filename="site.zip", organization_id="acme")
+    workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A bakery"})
+    return {
+        "TASK": str(queue_manager.add_task(**arguments(organization_id="acme")).pk),
+        "WORKFLOW": str(workflow.workflow_id),
+        "EXPORT": export,
+        "SESSION": staff.cookies["sessionid"].value,
+        "CSRF": get_random_string(32),
+    }
+
+
+def test_the_page_of_the_api_tells_every_code_of_a_problem_and_no_other():
+    page = (ROOT / "docs" / "howto" / "rest-api.md").read_text(encoding="utf-8")
+    table = [line.split("|")[2] for line in page.splitlines() if re.match(r"\| [45]\d\d", line)]
+    told = re.findall(r"`([A-Z_]+)`", " ".join(table))
+    of_python = {errors.InvalidTransition, errors.ProcessorConflict, errors.InvalidProcessor}
+
+    # Those of HTTP alone stand in a module of their own.
+    assert issubclass(exceptions.LengthRequired, QueueError)
+    known = {error.code for error in set(QueueError.__subclasses__()) - of_python}
+    assert sorted(told) == sorted(known)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_to_files_that_exist(page: Path):
+    broken = [link for link in LINK.findall(prose(page)) if not (page.parent / link).exists()]
+
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_and_names_that_are_mentioned_exist(page: Path):
+    wrong = [
+        f"{path}:{name}" for path, name in NAMED.findall(prose(page)) if not _is_there(path, name)
+    ]
+
+    assert not wrong
+
+
+def _is_there(path: str, name: str) -> bool:
+    file = next(
+        (
+            base / path
+            for base in (ROOT, ROOT / "plugspace_queue", ROOT / "docs")
+            if (base / path).is_file()
+        ),
+        None,
+    )
+    if file is None:
+        return path in OF_HOSTS
+    return not name or name in _defined(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def _defined(tree: ast.Module | ast.ClassDef, prefix: str = "") -> set[str]:
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= _defined(node, f"{prefix}{node.name}.")
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {prefix + target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def test_every_make_target_and_command_that_is_mentioned_exists():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
+
+    assert set(re.findall(r"`?make ([a-z-]+)`", text)) <= targets
+    assert set(re.findall(r"manage\.py ([a-z_-]+)", text)) <= set(get_commands())
