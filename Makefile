@@ -91,6 +91,6 @@ screenshots: $(READY) ## render the admin's pages into var/screenshots (wants Ch
 	@echo "Look at var/screenshots."
 
 clean: ## stop the embedded server; remove .venv, var and all caches
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -c "from plugspace_queue import embedded; embedded.stop()"; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -c "from plugspace_queue import embedded_redis; embedded_redis.stop()"; fi
 	rm -rf .venv var build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,8 +17,6 @@ class PlugspaceQueueConfig(AppConfig):
     def ready(self) -> None:
         import_module("plugspace_queue.checks")
         import_module("plugspace_queue.mirrors")
-        # RQ's verbs on our ids are the manager's.
-        import_module("plugspace_queue.manager")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(
             defaults.create_missing, sender=self, dispatch_uid="plugspace_queue.defaults"

@@ -16,10 +16,9 @@ from plugspace_queue.door.replays import Submitted
 from plugspace_queue.door.starting import WorkflowHandle
 from plugspace_queue.door.stats import QueueStats
 from plugspace_queue.door.steering import Id, Steering
-from plugspace_queue.events import publish
+from plugspace_queue.events import listeners
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.processing import registry
-from plugspace_queue.rq import verbs
 from plugspace_queue.schemas.explanation import Explanation
 
 
@@ -222,11 +221,11 @@ class QueueManager(Steering):
         In a thread of this process, whichever process the event happened in. Raises ValueError
         for a name that nobody sends.
         """
-        publish.on(name, fn, since=since)
+        listeners.on(name, fn, since=since)
 
     def close(self) -> None:
         """Stop this process's listeners."""
-        publish.close()
+        listeners.close()
 
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)
@@ -240,13 +239,3 @@ class QueueManager(Steering):
 
 
 queue_manager = QueueManager()
-
-# RQ's own cancel and requeue on our ids do what the manager does; staff is behind them.
-verbs.install(
-    verbs.Verbs(
-        cancel=queue_manager.cancel,
-        retry=lambda task_id, reason: queue_manager.retry(
-            task_id, charge=False, reason=reason, limit_requests=False
-        ),
-    )
-)

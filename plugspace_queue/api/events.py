@@ -26,7 +26,7 @@ from plugspace_queue.broker.stream import START
 from plugspace_queue.errors import Unavailable, ValidationRefused
 from plugspace_queue.events import fanout
 from plugspace_queue.events.frames import Entry, Subject
-from plugspace_queue.events.publish import CURSOR
+from plugspace_queue.events.listeners import CURSOR
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
 

@@ -19,7 +19,7 @@ from plugspace_queue.errors import Unavailable
 LEAVING = -1
 
 
-def attend(queue: str, *, worker: str, slots: int) -> Call[None]:
+def heartbeat(queue: str, *, worker: str, slots: int) -> Call[None]:
     """Tell that the worker lives; with 0 slots it has no processor for this queue."""
     return on_queue("heartbeat", queue, [worker, slots], lambda reply: None)
 

@@ -1,38 +1,13 @@
-"""What RQ's verbs do with our tasks: the manager installs itself here, so that RQ's pages, commands
-and classes can reach it from below.
-"""
+"""What RQ's cancel, delete, empty and requeue do with a task: the manager cancels or retries it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Verbs:
-    """Both take the text of a task's id, `retry` its reason too; they raise `errors.QueueError`."""
-
-    cancel: Callable[[str], object]
-    retry: Callable[[str, str], object]
-
-
-_installed: list[Verbs] = []
-
-
-def install(verbs: Verbs) -> None:
-    """Let RQ's cancel, delete, empty and requeue do this from now on."""
-    _installed[:] = [verbs]
+from plugspace_queue.manager import queue_manager
 
 
 def cancel(task_id: str) -> None:
-    """RQ's cancel, delete or empty of a task that has not ended."""
-    _verbs().cancel(task_id)
+    """Cancel a task that has not ended. Raises `errors.QueueError`."""
+    queue_manager.cancel(task_id)
 
 
 def retry(task_id: str, reason: str = "requeued by RQ's means") -> None:
-    """RQ's requeue of a task; the reason says why it costs nothing."""
-    _verbs().retry(task_id, reason)
-
-
-def _verbs() -> Verbs:
-    if not _installed:
-        raise RuntimeError("Django is not set up: call django.setup() before changing tasks.")
-    return _installed[0]
+    """Retry a task; the reason says why it costs nothing. Raises `errors.QueueError`."""
+    queue_manager.retry(task_id, charge=False, reason=reason, limit_requests=False)

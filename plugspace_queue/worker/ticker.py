@@ -171,7 +171,7 @@ class Ticker(threading.Thread):
 
     def _attend(self) -> list[scripts.Call[None]]:
         return [
-            presence.attend(name, worker=self._worker_name, slots=slots)
+            presence.heartbeat(name, worker=self._worker_name, slots=slots)
             for name, slots in self._attendance().items()
         ]
 

@@ -25,7 +25,7 @@ def a_worker() -> None:
     make_organization()
     for kind in TaskType:
         mirrors.write_queue(kind)
-    routing.ask(presence.attend("architect", worker="w1", slots=5), "architect")
+    routing.ask(presence.heartbeat("architect", worker="w1", slots=5), "architect")
 
 
 def live(client: Client, task: Task) -> str:

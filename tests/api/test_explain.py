@@ -19,7 +19,7 @@ QUEUE = "architect"
 def running() -> list[str]:
     """Two tasks of a rival and one of acme run on the worker host-7."""
     mirrors.write_queue(TaskType.ARCHITECT)
-    routing.ask(presence.attend(QUEUE, worker="host-7", slots=5), QUEUE)
+    routing.ask(presence.heartbeat(QUEUE, worker="host-7", slots=5), QUEUE)
     ids = []
     for organization in ("acme", "rival", "rival"):
         make_organization(organization)

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from redis import Redis
 
-from plugspace_queue import prometheus as counts
+from plugspace_queue import metrics as counts
 from plugspace_queue.api import prometheus
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import Role, Scope

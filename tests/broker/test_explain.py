@@ -185,10 +185,10 @@ def test_holders_are_the_longest_running_ones_the_own_organizations_first(line: 
 
 
 def test_workers_that_were_seen_a_moment_ago_are_counted_with_their_slots(line: Line) -> None:
-    line.run(presence.attend(QUEUE, worker="w1", slots=3))
-    line.run(presence.attend(QUEUE, worker="w2", slots=0))
-    line.run(presence.attend(QUEUE, worker="w3", slots=5))
-    line.run(presence.attend(QUEUE, worker="w4", slots=5))
+    line.run(presence.heartbeat(QUEUE, worker="w1", slots=3))
+    line.run(presence.heartbeat(QUEUE, worker="w2", slots=0))
+    line.run(presence.heartbeat(QUEUE, worker="w3", slots=5))
+    line.run(presence.heartbeat(QUEUE, worker="w4", slots=5))
     line.run(presence.leave(QUEUE, worker="w3"))
     line.redis.zadd(keys.workers(QUEUE), {"w4": line.now_ms() - LEASE_MS - 1})
 
@@ -200,10 +200,10 @@ def test_workers_that_were_seen_a_moment_ago_are_counted_with_their_slots(line: 
 
 
 def test_workers_that_died_long_ago_are_forgotten(line: Line) -> None:
-    line.run(presence.attend(QUEUE, worker="old", slots=3))
+    line.run(presence.heartbeat(QUEUE, worker="old", slots=3))
     line.redis.zadd(keys.workers(QUEUE), {"old": line.now_ms() - 3_600_001})
 
-    line.run(presence.attend(QUEUE, worker="new", slots=3))
+    line.run(presence.heartbeat(QUEUE, worker="new", slots=3))
 
     assert texts(line.redis.zrange(keys.workers(QUEUE), 0, -1)) == ["new"]
     assert texts(line.redis.hkeys(keys.slots(QUEUE))) == ["new"]
@@ -225,7 +225,7 @@ def test_a_full_server_still_hears_of_workers_and_explains(line: Line) -> None:
     line.submit("a")
     line.redis.config_set("maxmemory", 1)
     try:
-        line.run(presence.attend(QUEUE, worker="w1", slots=3))
+        line.run(presence.heartbeat(QUEUE, worker="w1", slots=3))
 
         assert look(line, "a").workers.serving == 1
     finally:

@@ -1,6 +1,5 @@
 """RQ's verbs on our names: tasks go to the manager, stock jobs are refused, `default` is stock."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import django_rq
@@ -13,10 +12,10 @@ from rq.job import JobStatus
 from rq.registry import FailedJobRegistry
 from rq.timeouts import TimerDeathPenalty
 
+from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys, task_store
 from plugspace_queue.broker.connection import EmbeddedConnection
 from plugspace_queue.domain.catalog import QUEUE_NAMES
-from plugspace_queue.rq import verbs
 from plugspace_queue.rq.job import Job
 from plugspace_queue.rq.queue import Queue
 from tests.broker.tools import QUEUE, Line, texts
@@ -27,18 +26,12 @@ def answer() -> int:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What the manager would have been asked to do."""
     asked: list[tuple[str, str]] = []
-    before = list(verbs._installed)
-    verbs.install(
-        verbs.Verbs(
-            cancel=lambda task_id: asked.append(("cancel", task_id)),
-            retry=lambda task_id, reason: asked.append(("retry", task_id)),
-        )
-    )
-    yield asked
-    verbs._installed[:] = before
+    monkeypatch.setattr(queue_manager, "cancel", lambda id: asked.append(("cancel", id)))
+    monkeypatch.setattr(queue_manager, "retry", lambda id, **_: asked.append(("retry", id)))
+    return asked
 
 
 @pytest.fixture

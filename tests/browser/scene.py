@@ -57,7 +57,7 @@ class Scene:
         for crew in self._crews:
             crew.heartbeat()
             for queue in CREWS[crew.name]:
-                call = presence.attend(queue, worker=crew.name, slots=8)
+                call = presence.heartbeat(queue, worker=crew.name, slots=8)
                 routing.ask(call, queue)
         queues.forget()
 

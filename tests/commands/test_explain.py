@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def ground() -> None:
     make_organization()
     mirrors.write_queue(TaskType.ARCHITECT)
-    routing.ask(presence.attend("architect", worker="w1", slots=5), "architect")
+    routing.ask(presence.heartbeat("architect", worker="w1", slots=5), "architect")
 
 
 def test_the_table_tells_gates_slots_place_and_workers():

@@ -9,7 +9,7 @@ from django.db import connection, connections
 
 from plugspace_queue import embedded_redis, errors, queue_manager
 from plugspace_queue.broker import keys
-from plugspace_queue.events import publish
+from plugspace_queue.events import listeners
 from plugspace_queue.models import Task
 from tests.processes.app.receivers import HEARD
 from tests.support import wait_until
@@ -115,7 +115,7 @@ def test_a_listener_that_raises_is_counted_and_keeps_no_other_from_its_event(
     def fall_over(event: dict[str, Any]) -> None:
         raise RuntimeError("a listener fell over")
 
-    reader = publish.on("taskCompleted", fall_over)
+    reader = listeners.on("taskCompleted", fall_over)
     heard = hear("taskCompleted")
     rqworker("architect")
 

@@ -37,7 +37,7 @@ def worker() -> None:
 
 
 def attend(*, slots: int, name: str = "w1") -> None:
-    routing.ask(presence.attend("architect", worker=name, slots=slots), "architect")
+    routing.ask(presence.heartbeat("architect", worker=name, slots=slots), "architect")
 
 
 def take(want: int = 1, worker: str = "w1") -> list[Lease]:

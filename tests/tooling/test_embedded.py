@@ -41,8 +41,9 @@ def pid() -> int:
 
 def test_four_racing_processes_start_one_server(home: Path):
     code = (
-        "from plugspace_queue import embedded; from redis import Redis; embedded.ensure_running();"
-        "print(Redis(unix_socket_path=embedded.socket_path()).info()['process_id'])"
+        "from plugspace_queue import embedded_redis; from redis import Redis;"
+        "embedded_redis.ensure_running();"
+        "print(Redis(unix_socket_path=embedded_redis.socket_path()).info()['process_id'])"
     )
 
     racers = [

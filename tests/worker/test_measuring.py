@@ -12,7 +12,7 @@ from plugspace_queue import conf, errors, metrics, queue_manager
 from plugspace_queue.api import prometheus as pages
 from plugspace_queue.domain.enums import EventName
 from plugspace_queue.door import stats
-from plugspace_queue.events import publish
+from plugspace_queue.events import listeners
 from tests.support import wait_until
 from tests.worker.conftest import Register, submit
 
@@ -148,7 +148,7 @@ def test_a_listener_that_raises_is_counted(acme: Any):
     def fail(event: dict[str, Any]) -> None:
         raise ZeroDivisionError
 
-    reader = publish.on(EventName.ADDED, fail)
+    reader = listeners.on(EventName.ADDED, fail)
     submit()
     wait_until(lambda: reader.errors)
     queue_manager.close()

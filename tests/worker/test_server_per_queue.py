@@ -6,7 +6,7 @@ from typing import Any
 from redis import Redis
 
 from plugspace_queue.broker import keys
-from plugspace_queue.events import publish
+from plugspace_queue.events import listeners
 from tests.services.conftest import others
 from tests.support import wait_until
 from tests.worker.conftest import Register, submit
@@ -24,7 +24,7 @@ def test_events_of_all_queues_are_in_one_stream(
 ):
     settings.PLUGSPACE_QUEUE = {}
     heard: list[dict[str, Any]] = []
-    publish.on("*", heard.append)
+    listeners.on("*", heard.append)
 
     def code(context: Any) -> Any:
         context.report_progress(50)
@@ -37,7 +37,7 @@ def test_events_of_all_queues_are_in_one_stream(
         until_final(submit("CODE"))
         wait_until(lambda: len(heard) == 4, 10, str(heard))
     finally:
-        publish.close()
+        listeners.close()
 
     names = ["taskAdded", "taskStarted", "taskProgress", "taskCompleted"]
     assert [event["name"] for event in heard] == names

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-attend: a worker tells that it lives and how many slots it has for this queue.
+heartbeat: a worker tells that it lives and how many slots it has for this queue.
 
 ARGV[4]  worker          its RQ name
 ARGV[5]  slots           0: it has no processor for it; less: it leaves

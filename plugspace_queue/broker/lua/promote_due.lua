@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-let_in: let what is due come into line on time, though no slot is free or a gate is shut.
+promote_due: let what is due come into line on time, though no slot is free or a gate is shut.
 
 ARGV[4]  refusal         RQ's coding of the message for jobs that are not ours
 
