@@ -26,7 +26,7 @@ def test_a_signal_that_comes_while_the_table_is_locked_stops_the_worker(processo
     before = signal.signal(signal.SIGTERM, lambda *_: made.stop())
 
     try:
-        # The pump's thread is the main one: a signal finds it anywhere.
+        # A signal finds the main thread anywhere.
         with made.table._lock:
             signal.raise_signal(signal.SIGTERM)
     finally:
@@ -108,18 +108,18 @@ def test_a_worker_without_any_processor_warns_and_waits(processors, caplog):
 def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
     processors("ARCHITECT", lambda context: {})
     made = crew("architect")
-    desk = made.pump._desks["architect"]
-    turns, turn = [], made.pump.turn
+    queue = made.fetcher.queues["architect"]
+    turns, turn = [], made.loop.turn
 
     def counted(messages):
         turns.append(time.monotonic())
         turn(messages)
 
     task = submit(run_at=timezone.now() + timedelta(seconds=0.6))
-    wait_until(lambda: desk.ask_at)
+    wait_until(lambda: queue.ask_at)
     made._is_suspended = lambda: True
-    wait_until(lambda: time.monotonic() > desk.ask_at)
-    made.pump.turn = counted
+    wait_until(lambda: time.monotonic() > queue.ask_at)
+    made.loop.turn = counted
 
     wait_until(lambda: len(turns) >= 3, 10)
     assert turns[2] - turns[0] > 0.5
@@ -130,10 +130,10 @@ def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
 @pytest.mark.parametrize(
     ("name", "thread"),
     [
-        ("_wakers", "waker-architect"),
-        ("_lookout", "lookout"),
-        ("_upkeep", "upkeep"),
-        ("recorder.follower", "follower"),
+        ("notifiers", "notifier-architect"),
+        ("control", "control"),
+        ("maintenance", "maintenance"),
+        ("completer.follow_up", "follow-up"),
     ],
 )
 @pytest.mark.timeout(40)
