@@ -112,7 +112,9 @@ def unregister(task_type: TaskType | str) -> None:
 
 def processor_of(task_type: TaskType | str) -> Processor | None:
     """The processor of a type, or None."""
-    return _processors.get(TaskType(task_type))
+    # A plain text finds it as well; an unknown one is refused.
+    entry = _processors.get(task_type)  # type: ignore[arg-type]
+    return entry if entry is not None else _processors.get(TaskType(task_type))
 
 
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:

@@ -105,6 +105,7 @@ class Completer:
         self._sink = sink
         self._tell = tell
         self._stopping = threading.Event()
+        self._unannounced: list[CommitBatch] = []
         self._uncounted: Counts = {}
         self._owed: queue.SimpleQueue[Counts] = queue.SimpleQueue()
         self._known_connection: object = None
@@ -124,6 +125,20 @@ class Completer:
             self.record_apart(free, self._tell)
         finally:
             self.is_in_database = False
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are starts that Redis has not been told of."""
+        return bool(self._unannounced)
+
+    def announce(self) -> None:
+        """Tell Redis of the starts of the commits since the last time."""
+        batches, self._unannounced = self._unannounced, []
+        for batch in batches:
+            messages, elsewhere = split_events_by_server(self.post_commit.starts(batch))
+            self._tell(messages)
+            if elsewhere:
+                events.append(elsewhere)
 
     def stop(self) -> None:
         """Wait no longer than a moment for a database that is away (any thread)."""
@@ -182,7 +197,13 @@ class Completer:
                 self._follow(batch, tell)
 
     def _follow(self, batch: CommitBatch, tell: Callable[[Sequence[Message]], None]) -> None:
-        messages, elsewhere = split_events_by_server(self.post_commit.messages(batch))
+        told = self.post_commit.messages(batch)
+        if tell is self._tell:
+            if batch.guarded:
+                self._unannounced.append(batch)
+        else:
+            told = [*self.post_commit.starts(batch), *told]
+        messages, elsewhere = split_events_by_server(told)
         tell(messages)
         if elsewhere or self.post_commit.needs_more(batch):
             batch.elsewhere = elsewhere

@@ -84,6 +84,7 @@ class AttemptLoop(threading.Thread):
         """One round: two commits and one round trip to Redis, for all tasks there are."""
         self.turned_at = time.monotonic()
         self._receive(messages)
+        self._completer.announce()
         granted = self._fetcher.exchange()
         self._start(granted)
         self._record()
@@ -111,7 +112,7 @@ class AttemptLoop(threading.Thread):
         return self._inbox.get_nowait()
 
     def _patience(self) -> float:
-        if self._rows:
+        if self._rows or self._completer.has_news:
             return 0.0
         patience = self._fetcher.patience()
         return min(patience, COUNT_AGAIN) if self._completer.owes else patience
@@ -201,6 +202,7 @@ class AttemptLoop(threading.Thread):
                 break
             self._write_rows()
         self._fetcher.is_stopping = True
+        self._completer.announce()
         self._fetcher.exchange()
         self._completer.pay()
         self._fetcher.close()

@@ -9,27 +9,23 @@ import contextlib
 import json
 import logging
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from plugspace_queue import announcing, metrics, mirrors, publishing, quotas, task_log
+from plugspace_queue import announcing, mirrors, publishing, quotas, task_log
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.routing import ANY_QUEUE
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
-from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import EventName, Outcome, State
-from plugspace_queue.errors import WORKER_LOST
 from plugspace_queue.events import publish as events
-from plugspace_queue.models import Attempt, Task
-from plugspace_queue.processing.outcome import Failure
+from plugspace_queue.models import Task
 from plugspace_queue.signals import SIGNALS
-from plugspace_queue.task_log import EndedAttempt
-from plugspace_queue.worker import rendering, unstarted
+from plugspace_queue.worker import rendering, reports, unstarted
 from plugspace_queue.worker.commit import CommitBatch, Completion, Counts, added
 from plugspace_queue.worker.state import Announce, HeldLease, Settle
 from plugspace_queue.workflows import advance
@@ -54,17 +50,27 @@ class PostCommit:
     # In the loop.
 
     def messages(self, batch: CommitBatch) -> list[Message]:
-        """What Redis is told of a commit, once its attempts were launched."""
+        """What Redis is told of a commit, once its attempts were launched, but for its starts."""
         told: list[Message] = []
-        signals: Signals = []
         at = timezone.now().isoformat()
-        for step in (_starts, _ends, _progress):
+        for step in (_signal_starts, _ends, _progress):
             with tolerated(step.__name__):
-                told += step(batch, at, signals)
-        batch.signals = signals
+                told += step(batch, at)
         with tolerated("measure"):
-            measure(batch)
+            reports.measure(batch)
         return told
+
+    def starts(self, batch: CommitBatch) -> list[Message]:
+        """What Redis is told of the starts of a commit.
+
+        The later it is rendered, the more of them have ended, whose settle brings their copy.
+        """
+        notes: dict[str, list[Note]] = {}
+        with tolerated("starts"):
+            for held in batch.guarded:
+                if (execution := held.execution) is not None:
+                    notes.setdefault(held.queue, []).append(rendering.started_note(execution))
+        return [Announce(queue, told) for queue, told in notes.items()]
 
     # In the thread for what may take long.
 
@@ -114,10 +120,10 @@ class PostCommit:
                 events.tell(name, task_of(), json.loads(text))
 
     def _report(self, batch: CommitBatch) -> None:
-        _log_changes(batch)
-        for one in _to_log(batch):
+        reports.log_changes(batch)
+        for one in reports.to_log(batch):
             with tolerated("log"):
-                announcing.attempt_ended(_ended_attempt(one))
+                announcing.attempt_ended(reports.ended_attempt(one))
 
     def _cascade(self, batch: CommitBatch) -> None:
         recorded = batch.recorded
@@ -228,28 +234,28 @@ def _ending(message: Settle) -> Note:
 # Messages of a commit.
 
 
-def _starts(batch: CommitBatch, at: str, signals: Signals) -> list[Message]:
-    notes: dict[str, list[Note]] = {}
-    is_heard = SIGNALS[EventName.STARTED].has_listeners(Task)
-    for held in batch.guarded:
-        if (execution := held.execution) is not None:
-            note = rendering.started_note(execution)
-            notes.setdefault(held.queue, []).append(note)
-            if is_heard:
-                signals.append((EventName.STARTED, execution.row.as_task, note.event or ""))
-    return [Announce(queue, told) for queue, told in notes.items()]
+def _signal_starts(batch: CommitBatch, at: str) -> list[Message]:
+    if SIGNALS[EventName.STARTED].has_listeners(Task):
+        for held in batch.guarded:
+            if (execution := held.execution) is not None:
+                text = rendering.started_event(execution)
+                batch.signals.append((EventName.STARTED, execution.row.as_task, text))
+    return []
 
 
-def _ends(batch: CommitBatch, at: str, signals: Signals) -> list[Message]:
+def _ends(batch: CommitBatch, at: str) -> list[Message]:
     told: list[Message] = []
     written = batch.written
+    heard = {name for name, signal in SIGNALS.items() if signal.has_listeners(Task)}
     for one in batch.completions:
         # One that was not written belongs to somebody else by now, or was written by a commit
         # whose answer got lost: its row is asked.
         is_settled = one.key in written
         if is_settled:
             try:
-                told += _ending_of(one, at, signals)
+                told += _settled(one, at)
+                if heard:
+                    batch.signals += _signals_of(one, at, heard)
             except Exception:
                 # The others of its batch are settled all the same.
                 logger.exception("%s cannot be settled by its result", one.held.task_id)
@@ -259,34 +265,32 @@ def _ends(batch: CommitBatch, at: str, signals: Signals) -> list[Message]:
     return told
 
 
-def _ending_of(one: Completion, at: str, signals: Signals) -> list[Message]:
+def _settled(one: Completion, at: str) -> list[Message]:
     notes, settlement = rendering.settlement(one, at)
-    told: list[Message] = [Settle(one.held, settlement)]
-    if any(SIGNALS[name].has_listeners(Task) for name in rendering.EVENTS[one.update.outcome]):
-        texts = rendering.event_texts(one, at)
-        signals += [(name, lambda: task_after(one), text) for name, text in texts]
-    return [Announce(one.held.queue, notes), *told] if notes else told
+    settle = Settle(one.held, settlement)
+    return [Announce(one.held.queue, notes), settle] if notes else [settle]
 
 
-def _progress(batch: CommitBatch, at: str, signals: Signals) -> list[Message]:
+def _signals_of(one: Completion, at: str, heard: set[EventName]) -> Signals:
+    if heard.isdisjoint(rendering.EVENTS[one.update.outcome]):
+        return []
+    texts = rendering.event_texts(one, at)
+    return [(name, partial(task_after, one), text) for name, text in texts]
+
+
+def _progress(batch: CommitBatch, at: str) -> list[Message]:
     told: list[Message] = []
     is_heard = SIGNALS[EventName.PROGRESS].has_listeners(Task)
     for execution, held in batch.progressed.items():
-        if execution.is_recorded or execution.progress is None:
+        progress = execution.progress
+        if execution.is_recorded or progress is None:
             continue
         execution.reports += 1
-        progress = execution.progress
         note = rendering.progress_note(execution, at)
         told.append(Announce(held.queue, [note]))
         if is_heard:
-            row = execution.row
-            signals.append(
-                (
-                    EventName.PROGRESS,
-                    lambda row=row, progress=progress: row.as_task(progress=progress),  # type: ignore[misc]
-                    note.event or "",
-                )
-            )
+            task_of = partial(execution.row.as_task, progress=progress)
+            batch.signals.append((EventName.PROGRESS, task_of, note.event or ""))
     return told
 
 
@@ -323,78 +327,3 @@ def _project_workflows(batch: CommitBatch) -> None:
     touched = {uuid.UUID(row.workflow_id) for row in rows if row.workflow_id is not None}
     if touched:
         mirrors.write_workflows(sorted(touched))
-
-
-# The log.
-
-WILL_RETRY = frozenset({Outcome.RETRY, Outcome.DEFERRED, Outcome.LOST})
-
-_LOST = Failure(code=WORKER_LOST, message="The process of this attempt died.", retryable=True)
-
-
-def _log_changes(batch: CommitBatch) -> None:
-    if task_log.wants_changes():
-        task_log.changed([row.task_id for row in batch.started], State.PROCESSING)
-        for one in batch.recorded:
-            task_log.changed([one.update.task_id], one.update.state, State.PROCESSING)
-
-
-def _to_log(batch: CommitBatch) -> list[Completion]:
-    """The endings that are logged: failures, and others where anybody reads them."""
-    all_of_them = task_log.wants_successes()
-    return [
-        one
-        for one in batch.completions
-        if all_of_them or one.result.outcome is not Outcome.COMPLETE
-        if one.key in batch.written or _was_recorded(one)
-    ]
-
-
-def _was_recorded(one: Completion) -> bool:
-    """Whether its commit was made though the answer got lost; a refused one is another's."""
-    ended = Attempt.objects.filter(task_id=uuid.UUID(one.update.task_id), fence=one.update.fence)
-    return ended.filter(outcome=one.update.outcome).exists()
-
-
-def _ended_attempt(one: Completion) -> EndedAttempt:
-    row, result = one.execution.row, one.result
-    failure = result.failure or (_LOST if result.outcome is Outcome.LOST else None)
-    is_failure = failure is not None and result.outcome in task_log.FAILURES
-    return EndedAttempt(
-        task_id=row.task_id,
-        type=row.type,
-        organization_id=row.organization_id,
-        attempt=row.attempt_count,
-        retry_count=one.update.retry_count,
-        worker=row.worker_name,
-        outcome=result.outcome,
-        will_retry=result.outcome in WILL_RETRY,
-        is_last=result.outcome is Outcome.FAILED,
-        code=failure.code if failure else None,
-        error=failure.whole_message if failure else None,
-        exception=failure.as_exception() if failure and is_failure else None,
-    )
-
-
-# The metrics.
-
-
-def measure(batch: CommitBatch) -> None:
-    """Count waits of what started, runs and ends of what was recorded: once a batch, in memory."""
-    counts: metrics.Counts = Counter()
-    for row in batch.started:
-        # No rerun, and no step that had to wait for its parents.
-        if not (row.retry_count or row.deferral_count or row.recovery_count or row.step):
-            waited = (row.started_at - row.queued_at).total_seconds()
-            metrics.observe(counts, metrics.WAIT, waited, row.type)
-    ends: Counter[tuple[str, str, State, int]] = Counter()
-    for one in batch.recorded:
-        row, update = one.execution.row, one.update
-        metrics.observe(counts, metrics.RUN, update.duration / 1000, row.type)
-        ends[row.type, update.outcome.value, update.state, row.priority] += 1
-    for (kind, outcome, state, priority), number in ends.items():
-        counts[metrics.field(metrics.ATTEMPTS, kind, outcome)] += number
-        if state in lifecycle.FINAL:
-            counts[metrics.field(metrics.ENDED, kind, state.value, str(priority))] += number
-    if counts:
-        metrics.add(counts)

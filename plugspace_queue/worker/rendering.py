@@ -131,10 +131,14 @@ def _member(name: str, text: str, limit: int) -> str:
     return f',"{name}":{text}'
 
 
+def started_event(execution: Execution) -> str:
+    row = execution.row
+    return event(EventName.STARTED, row, State.PROCESSING, row.started_at.isoformat())
+
+
 def started_note(execution: Execution) -> Note:
     """What Redis is told when an attempt has started."""
-    row = execution.row
-    text = event(EventName.STARTED, row, State.PROCESSING, row.started_at.isoformat())
+    row, text = execution.row, started_event(execution)
     if execution.is_recorded:
         # Its settle brings the copy in a moment. Should the commit of that be held up, Redis shows
         # the task as waiting until then.
