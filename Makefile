@@ -7,7 +7,12 @@ RUN = $(BIN)/python -m
 # Two processes, each with a server and a database of its own: half of the time is waiting.
 SUITE = pytest -n 2 --dist worksteal
 QUICK = $(SUITE) -m "not slow and not browser and not prove"
-SLOW = $(SUITE) -m "slow and not prove"
+SLOW = $(SUITE) -m "slow and not prove and not browser"
+# What depends on the database or the server, which is all but a few.
+ON_POSTGRES = $(SUITE) -m "not one_row and not browser and not prove"
+# Many tests start processes of ours. Where no bytecode may be kept, each compiles all modules again,
+# which is half of its start.
+unexport PYTHONDONTWRITEBYTECODE
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
@@ -32,8 +37,8 @@ test: $(READY) ## run the tests on SQLite and the embedded server, but for the s
 test-slow: $(READY) ## run the slow tests, which `make test` leaves out
 	$(RUN) $(SLOW)
 
-test-postgres: $(READY) ## run all tests on PostgreSQL and on the redis-server of PATH
-	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) $(SUITE)
+test-postgres: $(READY) ## run the tests, slow ones too, on PostgreSQL and on the redis-server of PATH
+	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) $(ON_POSTGRES)
 
 test-browser: $(READY) ## run the tests of the pages in a browser (wants Chromium)
 	@$(PLAYWRIGHT)

@@ -90,7 +90,7 @@ def session_of(row: Row) -> Callable[[nox.Session], None]:
     return run
 
 
+_pythons = {version: interpreter(version) for version in {row.python for row in ROWS}}
 for _row in ROWS:
     # Without an interpreter there is no environment to make: the row only says that it is skipped.
-    _python = interpreter(_row.python) or False
-    nox.session(name=_row.name, python=_python)(session_of(_row))
+    nox.session(name=_row.name, python=_pythons[_row.python] or False)(session_of(_row))

@@ -105,7 +105,7 @@ class RequestRateLimited(QueueError):
 
 
 class TooManyStreams(RequestRateLimited):
-    """Too many event streams are open for this organization or credential; close some."""
+    """Too many event streams or polls of this organization or credential at once; close some."""
 
 
 class Unavailable(QueueError):

@@ -165,6 +165,8 @@ class QueueManager(Steering):
     ) -> list[QueueStats]:
         """How each queue stands, or the one of a type. Raises Unavailable without Redis.
 
+        `active` is None for a queue whose data in Redis is damaged.
+
         Counts what waits, or takes this process's last count when that is at most `max_age`
         seconds old.
         """

@@ -4,6 +4,7 @@ Everything is put into the environment before Django reads its settings, so that
 that tests start see the same. That is why DJANGO_SETTINGS_MODULE is set here, not in a file.
 """
 
+import importlib
 import os
 import signal
 import tempfile
@@ -141,3 +142,5 @@ def redis(redis_server: Redis) -> Iterator[Redis]:
 _prepare()
 # The conftests of the rooms import models when they are read.
 django.setup()
+# It imports models too.
+importlib.import_module("tests.economy").install()

@@ -1,14 +1,15 @@
 """Events over HTTP: a stream under an ASGI server, else and on request a page to poll."""
 
-import threading
+import math
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.db import Error
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -22,8 +23,9 @@ from plugspace_queue.api.openapi import READS, answers, operation, parameters
 from plugspace_queue.api.pagination import query
 from plugspace_queue.api.responses import EventPage
 from plugspace_queue.api.sse import Feed
+from plugspace_queue.api.turns import polling, turns
 from plugspace_queue.broker.stream import START
-from plugspace_queue.errors import Unavailable, ValidationRefused
+from plugspace_queue.errors import TooManyStreams, Unavailable, ValidationRefused
 from plugspace_queue.events import fanout
 from plugspace_queue.events.frames import Entry, Subject
 from plugspace_queue.events.listeners import CURSOR
@@ -33,11 +35,10 @@ from plugspace_queue.models import Task
 R = TypeVar("R", bound=HttpResponseBase)
 
 MOST_AT_ONCE = 100
-OPENINGS = 16
-"""Requests of one process that look at rows and Redis at once; further ones wait for their turn.
+MOST_READ, MOST_BYTES = 2_000, 4 * 1024 * 1024
+"""Entries of the stream that one poll reads, about, and bytes of its own events among them.
 
-An ASGI server gives each request a thread, and each thread takes connections of its own: hundreds
-that come at once, as after a restart, would use up those of the pool and of PostgreSQL.
+Those of all organizations are in one stream: a poll may find few of its own among very many.
 """
 
 SENT = {
@@ -46,7 +47,6 @@ SENT = {
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
 }
 LAST_EVENT_ID = "Last-Event-ID"
-_turn = threading.BoundedSemaphore(OPENINGS)
 
 SKEW_MS = 60_000
 """How far the clock of Redis, which makes cursors, may be behind the one that makes ids."""
@@ -89,7 +89,7 @@ class _Events(ApiView):
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Take turns; the thread of a request under ASGI lives on, its connections must not."""
-        with _turn:
+        with turns.turn(_presented(request)):
             try:
                 return super().dispatch(request, *args, **kwargs)
             finally:
@@ -130,7 +130,7 @@ class _Events(ApiView):
             look=look and _aside(look),
             claim=claim,
         )
-        if cursor and is_over and not _collected(subject, cursor, 1)[0]:
+        if cursor and is_over and self._has_told_all(subject, cursor):
             return HttpResponse(status=204)
         if claim is not None:
             return _as_stream(StreamingHttpResponse(sse.frames(feed)))
@@ -146,15 +146,31 @@ class _Events(ApiView):
             raise ValidationRefused("This cursor is none of ours; take it from an event's id.")
         return told
 
+    def _has_told_all(self, subject: Subject, cursor: str) -> bool:
+        """Whether no event is kept after a cursor; not looked at when the organization polls a lot.
+
+        All that is kept is read: an EventSource that is not told of the end comes again and again.
+        """
+        try:
+            with polling(self.caller.holder()):
+                return not _collected(subject, cursor, 1, read_at_most=math.inf).entries
+        except TooManyStreams:
+            return False
+
     def _page(self, subject: Subject, cursor: str, limit: int) -> Response:
-        found, cursor = _collected(subject, cursor, limit)
-        shown = [entry.body if self.caller.is_staff else entry.told for entry in found]
-        return Response({"results": shown, "cursor": cursor})
+        with polling(self.caller.holder()):
+            found = _collected(subject, cursor, limit)
+        shown = [entry.body if self.caller.is_staff else entry.told for entry in found.entries]
+        return Response({"results": shown, "cursor": found.cursor, "hasMore": found.has_more})
 
     def _at_once(self, feed: Feed) -> HttpResponse:
         """Without an ASGI server: what is there; an EventSource comes again by itself."""
-        found, _ = _collected(feed.subject, feed.start, MOST_AT_ONCE)
-        parts = [entry.staff_frame if feed.is_staff else entry.frame for entry in found]
+        with polling(self.caller.holder()):
+            found = _collected(feed.subject, feed.start, MOST_AT_ONCE)
+        parts = [entry.staff_frame if feed.is_staff else entry.frame for entry in found.entries]
+        if found.has_more:
+            # An empty event that only moves the client's Last-Event-ID on.
+            parts.append(f"id: {found.cursor}\n\n".encode())
         return _as_stream(HttpResponse(b"".join([sse.RETRY, *parts])))
 
 
@@ -206,19 +222,38 @@ def _first_cursor(made: uuid.UUID) -> str:
     return f"{max((made.int >> 80) - SKEW_MS, 0)}-0" if made.version == 7 else START
 
 
-def _collected(subject: Subject, cursor: str, most: int) -> tuple[list[Entry], str]:
-    """At most so many kept events after a cursor, and the cursor to go on from."""
+class _Collected(NamedTuple):
+    """Kept events, the cursor to go on from, and whether there may be more behind it."""
+
+    entries: list[Entry]
+    cursor: str
+    has_more: bool
+
+
+def _collected(
+    subject: Subject, cursor: str, most: int, *, read_at_most: float = MOST_READ
+) -> _Collected:
+    """At most so many kept events after a cursor, of a bounded part of the stream."""
     found: list[Entry] = []
-    while len(found) < most:
+    read = size = 0
+    while len(found) < most and read < read_at_most and size < MOST_BYTES:
         page, last = fanout.kept(subject, cursor)
-        found += page
         if last == cursor:
-            break
+            return _Collected(found, cursor, False)
+        found += page
         cursor = last
+        read += fanout.PAGE
+        size += sum(entry.size for entry in page)
     if len(found) > most:
         found = found[:most]
         cursor = found[-1].cursor
-    return found, cursor
+    return _Collected(found, cursor, True)
+
+
+def _presented(request: HttpRequest) -> str:
+    """What a caller came with, before anybody has looked whether it is valid."""
+    session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    return request.headers.get("Authorization", "") or session
 
 
 def _as_stream(response: R) -> R:

@@ -140,9 +140,9 @@ ANSWERED: dict[str, Any] = {
     "getOrganization": ORGANIZATION,
     "changeOrganization": ORGANIZATION,
     "getUsage": USAGE,
-    "listenToTask": {"results": [EVENT], "cursor": EVENT["id"]},
-    "listenToWorkflow": {"results": [EVENT], "cursor": EVENT["id"]},
-    "listenToOrganization": {"results": [EVENT], "cursor": EVENT["id"]},
+    "listenToTask": {"results": [EVENT], "cursor": EVENT["id"], "hasMore": False},
+    "listenToWorkflow": {"results": [EVENT], "cursor": EVENT["id"], "hasMore": False},
+    "listenToOrganization": {"results": [EVENT], "cursor": EVENT["id"], "hasMore": False},
 }
 
 _MISSING = {"loc": ["projectId"], "msg": "Field required", "type": "missing"}

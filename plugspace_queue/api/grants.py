@@ -6,8 +6,9 @@ credential, however many streams there are.
 
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from django.contrib.auth import get_user_model
@@ -21,11 +22,14 @@ from plugspace_queue.models import ApiKey, Membership, Organization
 
 logger = logging.getLogger("plugspace_queue.api")
 
-INTERVAL = 1.5
-"""Seconds between two looks: what is revoked ends its streams within five."""
+INTERVAL, LEAST_PAUSE = 1.0, 0.25
+"""Seconds from one look to the next, and between them: what is revoked ends streams within five."""
 
-AT_ONCE, PAUSE = 8, 0.005
-"""Streams that are ended in one go, and seconds until the next ones are."""
+AT_ONCE, PAUSE, SPREAD = 4, 0.01, 1.5
+"""Streams that are ended in one go, seconds until the next ones are, and seconds for all of them.
+
+What is revoked during a look waits for its end and for the next look: SPREAD counts twice.
+"""
 
 Granted = Callable[[Collection[Holder]], set[Holder]]
 
@@ -94,7 +98,9 @@ class _Watch(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        while not self.done.wait(INTERVAL):
+        pause = INTERVAL
+        while not self.done.wait(pause):
+            begun = time.monotonic()
             try:
                 self._look()
             except Error:
@@ -104,18 +110,23 @@ class _Watch(threading.Thread):
                 logger.exception("open streams could not be looked after; it is tried again")
             finally:
                 leave_databases()
+            pause = max(INTERVAL - (time.monotonic() - begun), LEAST_PAUSE)
 
     def _look(self) -> None:
         with _lock:
             watched = list(_watched.values())
         good = granted({holder for holder, _ in watched})
-        for number, (_, end) in enumerate(pair for pair in watched if pair[0] not in good):
-            # To end many requests is work too: others get their turn in between.
-            if number % AT_ONCE == AT_ONCE - 1:
-                self.done.wait(PAUSE)
-            # Its loop may be closed by now.
-            with suppress(RuntimeError):
-                end()
+        self._end([end for holder, end in watched if holder not in good])
+
+    def _end(self, ends: Sequence[Callable[[], object]]) -> None:
+        """End streams a few at a time: each is work for its process, which also serves others."""
+        groups = [ends[start : start + AT_ONCE] for start in range(0, len(ends), AT_ONCE)]
+        for group in groups:
+            for end in group:
+                # Its loop may be closed by now.
+                with suppress(RuntimeError):
+                    end()
+            self.done.wait(min(PAUSE, SPREAD / len(groups)))
 
 
 _lock = threading.Lock()
@@ -128,10 +139,12 @@ def watch(holder: Holder, end: Callable[[], object]) -> Callable[[], None]:
     global _watch
     ticket = object()
     with _lock:
-        _watched[ticket] = holder, end
         if _watch is None:
-            _watch = _Watch()
-            _watch.start()
+            made = _Watch()
+            # A process that has no thread left raises here; the next stream tries again.
+            made.start()
+            _watch = made
+        _watched[ticket] = holder, end
     return lambda: _forget(ticket)
 
 

@@ -88,7 +88,10 @@ class QueueShape(WireModel):
         description="The figures are of your organization's tasks, for staff of all. Null after a "
         "change without Redis."
     )
-    active: int | None
+    active: int | None = Field(
+        description="Null: what the queue keeps in Redis is damaged, and nobody knows what runs; "
+        "workers repair it. The other figures are of the rows."
+    )
     completed: int | None = Field(
         description="Of those that are kept, for staff of all that ever were. Null: above 10,000."
     )
@@ -134,6 +137,9 @@ class EventPage(WireModel):
 
     results: list[EventShape]
     cursor: str
+    has_more: bool = Field(
+        description="Whether there may be more: ask again at once, also when `results` is empty."
+    )
 
 
 class OrganizationShape(WireModel):

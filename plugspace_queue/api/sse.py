@@ -6,9 +6,12 @@ is sent. https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import json
+import logging
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 
 from plugspace_queue.api import grants
@@ -18,6 +21,8 @@ from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import fanout
 from plugspace_queue.events.fanout import FORBIDDEN, Line
 from plugspace_queue.events.frames import Entry, Portion, Subject, place_of, portions
+
+logger = logging.getLogger("plugspace_queue.api")
 
 HEARTBEAT = 15.0
 """Seconds of silence before a comment shows that the stream lives."""
@@ -47,38 +52,48 @@ class Feed:
     claim: Claim | None = None
     """The place that this stream takes, and for whom; None: nobody counts it or looks after it."""
 
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
+    """What log and client call this stream when it fails."""
 
-def end(reason: str) -> bytes:
+
+def end(reason: str, **more: str) -> bytes:
     """The last words of a stream; without an `id`, so that a client resumes where it was."""
-    return f"event: end\ndata: {json.dumps({'reason': reason})}\n\n".encode()
+    return f"event: end\ndata: {json.dumps({'reason': reason, **more})}\n\n".encode()
 
 
 async def frames(feed: Feed) -> AsyncIterator[bytes]:
-    """The body of the response."""
-    hub = fanout.hub()
-    line = hub.subscribe(feed.subject, feed.now)
-    leave = _look_after(line, feed.claim)
-    try:
-        yield RETRY
-        async for part in _Stream(feed, line, hub).parts():
-            yield part
-    finally:
-        leave()
-        hub.unsubscribe(feed.subject, line)
+    """The body of the response; an error ends it with an event and is never raised.
+
+    Django would take a TypeError for a body that it has to iterate in another way, and the server
+    would cut the connection for any other: clients could not tell that from a bad network.
+    """
+    with ExitStack() as held:
+        if feed.claim is not None:
+            held.callback(feed.claim.release)
+        try:
+            hub = fanout.hub()
+            line = hub.subscribe(feed.subject, feed.now)
+            held.callback(hub.unsubscribe, feed.subject, line)
+            if feed.claim is not None:
+                held.callback(_look_after(line, feed.claim))
+            yield RETRY
+            async for part in _Stream(feed, line, hub).parts():
+                yield part
+        except Unavailable:
+            yield end("unavailable")
+        except Exception:
+            subject = feed.subject
+            logger.exception(
+                "event stream %s of %s %s met an unexpected error and ends",
+                *(feed.id, subject.field, subject.id),
+            )
+            yield end("error", stream=feed.id)
 
 
-def _look_after(line: Line, claim: Claim | None) -> Callable[[], None]:
-    """End the line when its holder's grant ends; the answer ends that and gives the place back."""
-    if claim is None:
-        return lambda: None
+def _look_after(line: Line, claim: Claim) -> Callable[[], None]:
+    """End the line when its holder's grant ends; the answer stops that."""
     loop = asyncio.get_running_loop()
-    forget = grants.watch(claim.holder, lambda: loop.call_soon_threadsafe(line.end, FORBIDDEN))
-
-    def leave() -> None:
-        forget()
-        claim.release()
-
-    return leave
+    return grants.watch(claim.holder, lambda: loop.call_soon_threadsafe(line.end, FORBIDDEN))
 
 
 class _Stream:
@@ -93,13 +108,10 @@ class _Stream:
         self._ends_at = asyncio.get_running_loop().time() + LIFETIME * random.uniform(0.9, 1.1)
 
     async def parts(self) -> AsyncIterator[bytes]:
-        try:
-            async for portion in self._kept():
-                yield self._text(portion)
-            async for part in self._live():
-                yield part
-        except Unavailable:
-            yield end("unavailable")
+        async for portion in self._kept():
+            yield self._text(portion)
+        async for part in self._live():
+            yield part
 
     async def _kept(self) -> AsyncIterator[Portion]:
         """Events between the client's cursor and the start of its line."""

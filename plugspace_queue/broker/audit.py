@@ -13,11 +13,10 @@ from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import guarded
-from plugspace_queue.broker.scripts import Arg, Call
-from plugspace_queue.conf import get_settings
+from plugspace_queue.broker.scripts import Arg, Call, name_of, on_queue, raw
 
 Disagreement = Literal["active", "lease", "record", "line", "count"]
-LaneWord = Literal["empty", "both", "off", "held", "strays"]
+LaneWord = Literal["strange", "empty", "both", "off", "held", "strays"]
 
 MOST_IDS = 50
 """Ids of one call of `audit`: some milliseconds of the server at the most."""
@@ -51,7 +50,7 @@ class RedisTaskState:
     task_id: str
     holds: Holds
     lane: str
-    """`<band>:<organization>` by idx, else empty."""
+    """`<band>:<organization>` by idx, else empty; with IDX too, when its entry is no place."""
     fence: int
     """Of the running attempt, else 0."""
     lease_ms: int
@@ -85,7 +84,7 @@ def audit(queue: str, ids: Sequence[str]) -> Call[list[RedisTaskState]]:
     def parse(reply: list[Any]) -> list[RedisTaskState]:
         rows = zip(*[iter(reply)] * 5, strict=True)
         return [
-            RedisTaskState(id_, Holds(sum_), lane.decode(), int(fence), int(left), int(due))
+            RedisTaskState(id_, Holds(sum_), name_of(lane), int(fence), int(left), int(due))
             for id_, (sum_, lane, fence, left, due) in zip(ids, rows, strict=True)
         ]
 
@@ -156,14 +155,13 @@ def _page(
     following, found = scan(key, cursor, count=MOST_ENTRIES)
     # A hash comes as a dict, a sorted set as pairs.
     names = found if isinstance(found, dict) else (name for name, _ in found)
-    return following, [name.decode() for name in names]
+    return following, [name_of(name) for name in names]
 
 
 def _call(name: str, queue: str, args: Sequence[Arg], parse: Any) -> Call[Any]:
-    base: tuple[Arg, ...] = (queue, get_settings().key_prefix, RQ_KEY_PREFIX)
-    return Call(name, (keys.queue(queue),), (*base, *args), parse)
+    return on_queue(name, queue, [raw(arg) if isinstance(arg, str) else arg for arg in args], parse)
 
 
 def _pairs(flat: list[Any]) -> list[Any]:
-    words = [value.decode() for value in flat]
+    words = [name_of(value) for value in flat]
     return list(zip(words[::2], words[1::2], strict=True))

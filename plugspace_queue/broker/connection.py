@@ -49,7 +49,8 @@ GONE = (ConnectionError, TimeoutError, ReadOnlyError)
 # server answers, but not with what was asked for.
 REFUSALS = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ")
 
-# A key of another type, or a script that stumbled over a value.
+# The server is well: a key of another type, or a script that stumbled over a value.
+DAMAGED = "The data of this queue in Redis is damaged; nothing was lost, workers repair it."
 DAMAGE = re.compile(
     r"(^|caused error: )WRONGTYPE |on @user_script|is not an integer|is not a valid float"
 )
@@ -151,16 +152,18 @@ def guarded(
                 connection.breaker.trip()
             raise Unavailable from error
         except ResponseError as error:
-            if _passes(error):
-                raise Unavailable from error
+            if told := _passing(error):
+                raise told from error
             raise
 
     return wrapper
 
 
-def _passes(error: ResponseError) -> bool:
-    """Whether the server refuses now what it will do later, rather than what it never does."""
-    return _is_of_server(error) or is_spoiled(error)
+def _passing(error: ResponseError) -> Unavailable | None:
+    """What callers hear when the server refuses now what it will do later, else None."""
+    if is_spoiled(error):
+        return Unavailable(DAMAGED)
+    return Unavailable() if _is_of_server(error) else None
 
 
 def _is_of_server(error: Exception) -> bool:
@@ -178,6 +181,11 @@ def is_spoiled(error: Exception) -> bool:
         return False
     is_damage = isinstance(error, Spoiled) or DAMAGE.search(str(error)) is not None
     return is_damage and not _is_of_server(error)
+
+
+def is_of_damage(error: Unavailable) -> bool:
+    """Whether what one queue keeps is damaged, and nothing else is amiss."""
+    return isinstance(error.__cause__, ResponseError) and is_spoiled(error.__cause__)
 
 
 _cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)

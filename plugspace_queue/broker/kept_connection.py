@@ -31,12 +31,8 @@ class Wire:
         self._connection: Any = None
         self._used_at = 0.0
 
-    def run(self, calls: Sequence[Call[Any]]) -> list[Any]:
-        """As `scripts.run`; raises what redis raises."""
-        return scripts.answers(self._send, calls)
-
     def run_each(self, calls: Sequence[Call[Any]]) -> list[Any]:
-        """As `scripts.run_each`."""
+        """As `scripts.run_each`; raises what redis raises when the connection breaks."""
         return scripts.outcomes(self._send, calls)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from redis import Redis
 from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue.broker import keys, scripts
-from plugspace_queue.broker.connection import guarded
+from plugspace_queue.broker.connection import Spoiled, guarded
 from plugspace_queue.broker.scripts import Call, on_queue
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 
@@ -52,7 +52,10 @@ def of_organization(connection: Redis, queue: str, organization_id: str) -> tupl
             pipe.llen(keys.lane(queue, band, organization_id))
         pipe.hget(keys.running(queue), organization_id)
         *lengths, running = pipe.execute()
-    return sum(lengths), int(running or 0)
+    try:
+        return sum(lengths), int(running or 0)
+    except ValueError as error:
+        raise Spoiled(f"The count of what runs is no number: {running!r}") from error
 
 
 @guarded

@@ -1,12 +1,12 @@
 """The front door's way to Redis: ask for an answer, or tell what may be mended later."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from plugspace_queue.broker import scripts
-from plugspace_queue.broker.connection import Client, client
+from plugspace_queue.broker.connection import Client, client, is_of_damage
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
@@ -41,6 +41,19 @@ def ask(call: Call[Answer], queue: str = ANY_QUEUE) -> Answer:
     """The answer of one script. Raises Unavailable."""
     answer: Answer = scripts.run(client(queue), [call])[0]
     return answer
+
+
+def unless_damaged(read: Callable[[], Answer]) -> Answer | None:
+    """What it reads of one queue; None when the data of that queue is damaged.
+
+    Raises Unavailable when its server is away.
+    """
+    try:
+        return read()
+    except Unavailable as error:
+        if not is_of_damage(error):
+            raise
+        return None
 
 
 def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answer]:

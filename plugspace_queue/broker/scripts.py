@@ -40,6 +40,16 @@ def on_queue(name: str, queue: str, args: Sequence[Arg], parse: Callable[[Any], 
     return Call(name, (keys.queue(queue),), (*base, *args), parse)
 
 
+def name_of(held: bytes) -> str:
+    """A name that Redis holds; of one that is no UTF-8, what `raw` makes the same bytes of."""
+    return held.decode(errors="surrogateescape")
+
+
+def raw(name: str) -> bytes:
+    """The bytes of a name, whoever wrote it."""
+    return name.encode(errors="surrogateescape")
+
+
 @functools.cache
 def source(name: str) -> str:
     """The text of lua/<name>.lua with its includes."""

@@ -15,7 +15,7 @@ from rq.utils import utcformat
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.result_notes import result_note
-from plugspace_queue.broker.scripts import Arg, Call
+from plugspace_queue.broker.scripts import Arg, Call, raw
 from plugspace_queue.broker.scripts import on_queue as _call
 from plugspace_queue.broker.types import (
     Counts,
@@ -145,7 +145,7 @@ def set_band(queue: str, task_id: str, band: int) -> Call[bool]:
 
 def withdraw(queue: str, ids: Sequence[str]) -> Call[list[Place]]:
     """Take waiting and delayed tasks out of the line; a running one stays."""
-    return _call("withdraw", queue, ids, _places)
+    return _call("withdraw", queue, [raw(id_) for id_ in ids], _places)
 
 
 def configure(

@@ -16,10 +16,17 @@ _PAIRS = frozenset({("api", "key"), ("private", "key"), ("access", "key"), ("sec
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 # Text is cut to LONGEST before it is searched, so the bounds let no secret through. No run can hold
 # the `://` or the space that the next match would begin with: each character is read once.
-_IN_ADDRESS = re.compile(r"(://[^\s/:@]{0,200000}):[^\s/@]{1,200000}@")
+# A password may hold `/` and `@`, and ends at the last `@`; digits before a `/` are a port.
+_IN_ADDRESS = re.compile(
+    r"""(://[^\s/:"'<>\[]{0,200000}):(?!\d{1,5}/)"""
+    r"[^\s:]{0,200000}(?::(?!//)[^\s:]{0,200000}){0,200000}@"
+)
 _BEARER = re.compile(r"\b(Bearer|Basic) {1,200000}[A-Za-z0-9._~+/=-]{8,200000}", re.IGNORECASE)
 # The same at the end of text that was cut, where nobody can say how it went on.
-_CUT_ADDRESS = re.compile(r"(://[^\s/:@]{0,200000}):[^\s/@]{0,200000}\Z")
+_CUT_ADDRESS = re.compile(
+    r"""(://[^\s/:"'<>\[]{0,200000}):(?!\d{1,5}/)"""
+    r"[^\s:]{0,200000}(?::(?!//)[^\s:]{0,200000}){0,200000}\Z"
+)
 _CUT_BEARER = re.compile(
     r"\b(Bearer|Basic) {1,200000}[A-Za-z0-9._~+/=-]{0,200000}\Z", re.IGNORECASE
 )

@@ -7,13 +7,15 @@ tenant asks must not cost more the more tasks it has had.
 import threading
 import time
 from collections import Counter, OrderedDict
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
 from django.db import connections
 
-from plugspace_queue.broker import lanes
+from plugspace_queue.broker import lanes, routing
 from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 
 MOST = 10_000
@@ -21,6 +23,12 @@ MOST = 10_000
 
 FRESH_FOR = 1.0
 """Seconds a count is good for."""
+
+STALE_FOR = 10.0
+"""Seconds for which a count is good enough for who asks while the next one is made."""
+
+PATIENCE = 5.0
+"""Seconds that others wait for a count when there is no such one."""
 
 REMEMBERED = 1_000
 """Organizations whose last count is kept."""
@@ -31,15 +39,20 @@ Counts = Counter[tuple[str, str]]
 
 _lock = threading.Lock()
 _kept: OrderedDict[str, tuple[float, Counts]] = OrderedDict()
+_running: "dict[str, Future[Counts]]" = {}
+"""Counts that a thread makes now, by organization; cancelled when one could not be made."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnStats:
-    """One queue in numbers of one organization; None: more than are counted."""
+    """One queue in numbers of one organization; None: more than are counted.
+
+    What Redis alone knows is None when what the queue keeps there is damaged.
+    """
 
     type: TaskType
-    waiting: int
-    active: int
+    waiting: int | None
+    active: int | None
     completed: int | None
     failed: int | None
     delayed: int | None
@@ -55,12 +68,13 @@ def forget() -> None:
     """Count anew when asked next."""
     with _lock:
         _kept.clear()
+        _running.clear()
 
 
 def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
-    in_line, active = lanes.of_organization(
-        client(kind.queue_name), kind.queue_name, organization_id
-    )
+    in_line, active = routing.unless_damaged(
+        lambda: lanes.of_organization(client(kind.queue_name), kind.queue_name, organization_id)
+    ) or (None, None)
     waiting = _figure(counts, kind, State.WAITING)
     return OwnStats(
         type=kind,
@@ -82,17 +96,52 @@ def _figure(counts: Counts, kind: TaskType, *states: State) -> int | None:
 
 
 def _recent(organization_id: str) -> Counts:
+    """The shared count; one thread makes it, the others take the last one or wait for it."""
     with _lock:
         counted_at, counts = _kept.get(organization_id, (float("-inf"), Counter()))
-    if time.monotonic() - counted_at <= FRESH_FOR:
-        return counts
-    counts = _counted(organization_id)
+        age = time.monotonic() - counted_at
+        if age <= FRESH_FOR:
+            return counts
+        running = _running.get(organization_id)
+        if running is None:
+            mine = _running[organization_id] = Future[Counts]()
+    if running is None:
+        return _count_for_all(organization_id, mine)
+    return counts if age <= STALE_FOR else _awaited(running)
+
+
+def _awaited(running: "Future[Counts]") -> Counts:
+    try:
+        return running.result(PATIENCE)
+    except (TimeoutError, CancelledError) as error:
+        raise Unavailable("The tasks could not be counted in time; try again soon.") from error
+
+
+def _count_for_all(organization_id: str, mine: "Future[Counts]") -> Counts:
+    try:
+        counts = _counted(organization_id)
+    except BaseException:
+        _end(organization_id, mine)
+        # Who waits is told to try again: what went wrong may be this thread's alone.
+        mine.cancel()
+        raise
+    _end(organization_id, mine, counts)
+    mine.set_result(counts)
+    return counts
+
+
+def _end(organization_id: str, mine: "Future[Counts]", counts: Counts | None = None) -> None:
+    """Let others count again, and keep the count; neither when it was forgotten meanwhile."""
     with _lock:
+        if _running.get(organization_id) is not mine:
+            return
+        del _running[organization_id]
+        if counts is None:
+            return
         _kept[organization_id] = time.monotonic(), counts
         _kept.move_to_end(organization_id)
         while len(_kept) > REMEMBERED:
             _kept.popitem(last=False)
-    return counts
 
 
 def _counted(organization_id: str) -> Counts:

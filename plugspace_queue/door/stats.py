@@ -33,7 +33,8 @@ class QueueStats:
 
     type: TaskType
     waiting: int
-    active: int
+    active: int | None
+    """None: what the queue keeps in Redis is damaged."""
     completed: int
     failed: int
     delayed: int
@@ -51,13 +52,18 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
         QueueStats(
             type=kind,
             waiting=held.get((kind, State.WAITING), 0),
-            active=routing.ask(task_store.counts(kind.queue_name), kind.queue_name).active,
+            active=_active(kind.queue_name),
             completed=ended[kind].completed if kind in ended else 0,
             failed=ended[kind].failed if kind in ended else 0,
             delayed=sum(held.get((kind, state), 0) for state in _DELAYED),
         )
         for kind in kinds
     ]
+
+
+def _active(queue: str) -> int | None:
+    counts = routing.unless_damaged(lambda: routing.ask(task_store.counts(queue), queue))
+    return None if counts is None else counts.active
 
 
 def forget() -> None:

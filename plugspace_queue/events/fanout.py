@@ -155,9 +155,10 @@ class Hub:
     def subscribe(self, subject: Subject, now: str) -> Line:
         """A line that gets every event after its `start`; `now` is the stream's end as known."""
         if self._reader is None:
-            self._position = now
-            self._reader = Reader(now, self._from_reader)
-            self._reader.start()
+            reader = Reader(now, self._from_reader)
+            # A process that has no thread left raises here; the next client tries again.
+            reader.start()
+            self._position, self._reader = now, reader
         task = asyncio.current_task()
         line = Line(self._position, task.cancel if task else lambda: None)
         self._lines[subject].add(line)

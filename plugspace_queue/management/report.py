@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.text import clean
 from plugspace_queue.maintenance.reconcile.compare import Place
 from plugspace_queue.maintenance.reconcile.findings import Finding, Kind
 
@@ -45,7 +46,8 @@ def plain(
 
 
 def _line(queue: str, kind: Kind, findings: Sequence[Finding]) -> str:
-    named = [f"{f.key} ({f.detail})" if f.detail else f.key for f in findings[:SHOWN]]
+    # Names that somebody else wrote need not be text.
+    named = [clean(f"{f.key} ({f.detail})" if f.detail else f.key) for f in findings[:SHOWN]]
     more = ["…"] if len(findings) > SHOWN else []
     meaning = findings[0].meaning
     return (

@@ -24,7 +24,7 @@ from rq import Worker as StockWorker
 from rq import worker_registration
 from rq.command import parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
-from rq.suspension import is_suspended
+from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import ensure_job_list
 from rq.worker import WorkerStatus
 from rq.worker.base import DequeueStrategy
@@ -194,7 +194,7 @@ class Worker(StockWorker):
         """Before the first heartbeat, so that a new worker takes nothing either."""
         assert self.runtime is not None
         try:
-            self._is_suspended = bool(is_suspended(self.connection))
+            self._is_suspended = self._ask_whether_suspended()
         except RedisError:
             # Until a heartbeat knows better.
             self._is_suspended = True
@@ -204,6 +204,14 @@ class Worker(StockWorker):
             if burst:
                 # As RQ's own worker: nobody waits for a burst to be resumed.
                 self.runtime.stop()
+
+    def _ask_whether_suspended(self) -> bool:
+        """RQ's `is_suspended` as a plain read, which a server with a full memory answers.
+
+        RQ asks inside MULTI, where redis-server refuses every command while its memory is full: the
+        worker would take nothing, and nobody would make room.
+        """
+        return bool(self.connection.exists(WORKERS_SUSPENDED))
 
     def _end_without_pool(self) -> None:
         """The pool's process was killed (called in a thread): nobody would stop this worker.
@@ -218,8 +226,7 @@ class Worker(StockWorker):
     def _beat(self) -> None:
         """Called once a second by the ticker: RQ's heartbeat, state and suspension."""
         assert self.runtime is not None
-        # Asked without the worker it only reads, which a server with a full memory allows.
-        self._is_suspended = bool(is_suspended(self.connection))
+        self._is_suspended = self._ask_whether_suspended()
         busy = WorkerStatus.BUSY if self.runtime.table.all() else WorkerStatus.IDLE
         with self.connection.pipeline() as pipe:
             pipe.hexists(self.key, "birth")

@@ -89,7 +89,10 @@ class AgentTask(_Outgoing):
     state: State
     result: Any = None
     error: TaskFailure | None = None
-    progress: TaskProgress | None = None
+    progress: TaskProgress | None = Field(
+        default=None,
+        description="Absent, not 0, until the attempt has reported some; the next one begins anew.",
+    )
     metrics: TaskMetrics
     retry_count: int
     max_retries: int

@@ -17,7 +17,7 @@ from plugspace_queue.domain import clock
 from plugspace_queue.domain.text import fitting
 from plugspace_queue.events import publish as events
 from plugspace_queue.models import Task
-from plugspace_queue.processing.execution import Execution, ProgressSink
+from plugspace_queue.processing.execution import Execution, ProgressSink, StopReason
 from plugspace_queue.processing.registry import timeout_of
 from plugspace_queue.worker.backlog import DeferredTask, LockedBacklog, split, task_of
 from plugspace_queue.worker.commit import (
@@ -75,6 +75,8 @@ def launch(batch: CommitBatch, dispatch: Dispatch, sink: ProgressSink) -> None:
             results = batch.results.get(row.task_id)
             timeout = timeout_of(row.type)
             held.execution = Execution(row, timeout=timeout, sink=sink, results=results)
+            if held.is_stop_asked:
+                held.execution.ask_to_stop(StopReason.CANCEL)
             dispatch(held, held.execution)
         except Exception:
             logger.exception("%s could not be started; it goes back", held.task_id)

@@ -156,7 +156,7 @@ class PostCommit:
                 )
                 return resolve(held, batch.now)
         except Exception as error:
-            logger.exception("the row of a lease could not be read; its task goes back")
+            logger.exception("the row of %s could not be judged; it goes back", held.task_id)
             _reconnect_after(error)
             if is_of_a_row(error):
                 return unstarted.Resolution(unstarted.hand_back_later(held, batch.now))

@@ -163,8 +163,7 @@ class WorkerRuntime:
     def stop_task(self, task_id: str) -> bool:
         """Stop one attempt (RQ's stop-job command); False when it does not run here."""
         held = self.table.get(task_id)
-        execution = held.execution if held is not None else None
-        return execution is not None and execution.ask_to_stop(StopReason.CANCEL)
+        return held is not None and held.stop()
 
     def refresh_slots(self) -> None:
         """A change of slots is in force within a second; what was read may be as old by now."""

@@ -20,7 +20,7 @@ ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 class HeldLease:
     """A lease from the grant to the settle; `execution` is there once the row is `processing`."""
 
-    __slots__ = ("execution", "has_slot", "lease", "queue", "task_id")
+    __slots__ = ("execution", "has_slot", "is_stop_asked", "lease", "queue", "task_id")
 
     def __init__(self, queue: str, lease: Lease) -> None:
         self.queue = queue
@@ -29,6 +29,14 @@ class HeldLease:
         self.execution: Execution | None = None
         self.has_slot = True
         """Whether it keeps a slot: from the grant until its call has come back."""
+        self.is_stop_asked = False
+        """Whether its attempt was asked to stop, perhaps before it had an execution."""
+
+    def stop(self) -> bool:
+        """Ask its attempt to stop (any thread); False when it was asked as much before."""
+        # Noted first: an execution that is made between this line and the next one looks for it.
+        self.is_stop_asked = True
+        return self.execution is None or self.execution.ask_to_stop(StopReason.CANCEL)
 
     @property
     def is_of_a_task(self) -> bool:

@@ -4,7 +4,9 @@ import logging
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
+from django.db import transaction
 from django.db.models import QuerySet
 
 from plugspace_queue import announcing, ending, publishing
@@ -64,10 +66,15 @@ def end_refused(held: HeldLease, now: datetime) -> Resolution:
     task = Task.objects.filter(pk=uuid.UUID(held.task_id)).first()
     if task is None or task.state not in lifecycle.STARTABLE:
         return resolve_unstarted_lease(held, now)
-    logger.error("the database refuses to start %s; it fails", held.task_id)
     if ending.end(task, State.FAILED, now, "INTERNAL_ERROR", "The task could not be started."):
+        # Only when that is committed: if it is refused too, the caller logs the one error.
+        transaction.on_commit(partial(_log_failed_start, held.task_id), robust=True)
         return Resolution(_settlement(held, "drop", task), owed={task.type: (0, 1)})
     return Resolution(hand_back_later(held, now))
+
+
+def _log_failed_start(task_id: str) -> None:
+    logger.error("the database refuses to start %s; it fails", task_id)
 
 
 def _rows_of(task: Task) -> QuerySet[Task]:

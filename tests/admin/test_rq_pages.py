@@ -285,6 +285,7 @@ def test_a_result_that_cannot_be_read_is_a_note(operator: Client, redis: Redis, 
 def test_a_button_of_a_stock_queue_keeps_the_bytes_that_its_page_did_not_read(
     operator: Client, redis: Redis, settings: Any, monkeypatch: pytest.MonkeyPatch
 ):
+    # django_rq keeps this very dictionary, so it is changed in place, and back.
     monkeypatch.delitem(settings.RQ_QUEUES["default"], "SERIALIZER")
     stock = django_rq.get_queue("default", serializer="pickle")
     job = stock.enqueue(print, "hello", meta={"who": "ann"})

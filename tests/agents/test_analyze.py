@@ -418,6 +418,7 @@ def test_twice_the_style_takes_twice_the_time_whatever_it_is_made_of(make: Maker
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.parametrize("make", HOSTILE_PAGES.values(), ids=HOSTILE_PAGES)
 def test_the_largest_page_is_reported_on_within_seconds_whatever_it_is_made_of(
     web: Web, make: Maker
@@ -432,6 +433,7 @@ def test_the_largest_page_is_reported_on_within_seconds_whatever_it_is_made_of(
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "undefined", "a" * 300])
 def test_a_charset_that_the_web_does_not_know_is_read_as_utf_8(web: Web, charset: str) -> None:
     body = "<title>\u00e9</title>-" + "z9" * (MAX_BYTES // 2)

@@ -15,14 +15,22 @@ class Request:
     """One GET; `status`, and `parts` of the body as the application hands them to the server."""
 
     def __init__(
-        self, path: str, key: str = "", *, cookie: str = "", heard: Heard | None = None
+        self,
+        path: str,
+        key: str = "",
+        *,
+        cookie: str = "",
+        accept: str = "text/event-stream",
+        heard: Heard | None = None,
     ) -> None:
+        path, _, query = path.partition("?")
         self.status = 0
+        self.headers: dict[str, str] = {}
         self.parts: list[bytes] = []
         self.heard = heard
         self._has_asked = False
         self._gone = asyncio.Event()
-        headers = [(b"host", b"testserver"), (b"accept", b"text/event-stream")]
+        headers = [(b"host", b"testserver"), (b"accept", accept.encode())]
         if key:
             headers.append((b"authorization", f"Bearer {key}".encode()))
         if cookie:
@@ -33,7 +41,7 @@ class Request:
             "method": "GET",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": headers,
         }
         self.task = asyncio.create_task(_application()(scope, self._receive, self._send))
@@ -55,6 +63,7 @@ class Request:
 
     async def _send(self, message: dict[str, Any]) -> None:
         self.status = message.get("status", self.status)
+        self.headers |= {k.decode(): v.decode() for k, v in message.get("headers", [])}
         if part := message.get("body", b""):
             self.parts.append(part)
             if self.heard:

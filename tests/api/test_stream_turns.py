@@ -13,9 +13,12 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.backends.signals import connection_created
 from django.test import Client
+from django.utils import timezone
 from redis import Redis
 
 from plugspace_queue import queue_manager
+from plugspace_queue.api import caps
+from plugspace_queue.api.sse import end
 from plugspace_queue.broker import keys
 from plugspace_queue.models import ApiKey, Membership, Task
 from tests.api.asgi import Request, until
@@ -119,6 +122,7 @@ def test_a_client_that_reads_all_the_time_is_not_slow_however_large_events_are(r
     assert run(main) == list(range(150))
 
 
+@pytest.mark.slow
 def test_all_open_streams_are_looked_after_with_one_query_for_each_kind_of_credential(
     client_of: Callable[..., Any],
 ):
@@ -155,6 +159,39 @@ def test_all_open_streams_are_looked_after_with_one_query_for_each_kind_of_crede
     assert len(asked[number]) == 2, asked[number]
 
 
+def test_the_streams_of_a_revoked_key_end_in_small_turns_and_give_their_places_back():
+    key = key_of()
+    ended: Counter[int] = Counter()
+    turn = 0
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def revoke() -> None:
+        ApiKey.objects.update(revoked_at=timezone.now())
+        connections.close_all()
+
+    async def main() -> list[Request]:
+        streams = await opened(key, CLIENTS)
+        for stream in streams:
+            stream.heard = lambda stream, part: ended.update([turn])
+        counting = asyncio.create_task(count_turns())
+        await asyncio.to_thread(revoke)
+        async with asyncio.timeout(patient(30)):
+            await asyncio.gather(*(stream.task for stream in streams))
+        counting.cancel()
+        return streams
+
+    streams = run(main)
+
+    assert all(stream.body.endswith(end("forbidden")) for stream in streams)
+    assert max(ended.values()) < CLIENTS / 2
+    assert caps.opened() == 0
+
+
 @pytest.fixture
 def client_of(db: None) -> Callable[[str], str]:
     """The session of a new member of acme."""
@@ -169,6 +206,7 @@ def client_of(db: None) -> Callable[[str], str]:
     return make
 
 
+@pytest.mark.slow
 def test_clients_that_go_while_their_stream_is_being_opened_take_no_place(settings: Any):
     settings.PLUGSPACE_QUEUE = {"MAX_STREAMS": 4, "STREAMS_RESERVED": 0.0}
     key = key_of()

@@ -64,6 +64,7 @@ def told(redis: Any, tmp_path: Path) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.slow
 def test_a_host_project_needs_three_apps_and_no_more(told: dict[str, Any]):
     assert told == {
         "checks": [],

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -14,14 +14,13 @@ from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db import transaction
 from django.test import Client
-from django.urls import reverse
-from django_rq.settings import get_queues_map
 
 from plugspace_queue import queue_manager
 from plugspace_queue.api import prometheus as api_metrics
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import GROUPS, Verb
 from plugspace_queue.models import ApiKey, Membership, QueueSettings
+from tests.contracts.doors import Door, Rows, all_doors
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db
@@ -66,109 +65,23 @@ MAY: dict[str, set[str]] = {
 }
 
 
-class Door(NamedTuple):
-    """One request that does a verb."""
-
-    verb: str
-    path: str
-    body: dict[str, Any] | None = None
-    method: str = "POST"
-
-    @property
-    def is_api(self) -> bool:
-        return not self.path.startswith("/admin/")
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.method} {self.path}"
-
-
 @pytest.fixture
 def doors(django_user_model: Any) -> list[Door]:
     """Every surface of every verb, for rows of acme's."""
     acme = make_organization("acme", tier="starter")
-    task = queue_manager.add_task(**arguments())
     ended = queue_manager.add_task(**arguments())
     queue_manager.cancel(ended.pk)
-    flow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "x"}).workflow_id
-    key, _ = ApiKey.issue(acme, ["read"])
-    member = Membership.objects.create(
-        organization=acme, user=django_user_model.objects.create_user("kim")
-    )
     QueueSettings.objects.get_or_create(type="CODE")
-    index = get_queues_map()["architect"]
-    new = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "x"}}
-    membership = {"organization": "acme", "user": member.user_id, "role": "viewer"}
-    no_members = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
-    tier = {"slug": "odd", "priority": 3, "request_limit": 5, "request_window": 60}
-    tier |= dict.fromkeys(("architect", "design", "code", "analyze", "deploy", "export"), 1)
-
-    def ours(name: str, *args: Any) -> str:
-        return reverse(f"admin:plugspace_queue_{name}", args=args)
-
-    def rq(name: str, *args: Any) -> str:
-        return reverse(f"admin:django_rq_{name}", args=args)
-
-    def chosen(model: str, action: str, pk: Any) -> Door:
-        body = {"action": action, "_selected_action": [str(pk)]}
-        return Door(action.partition("_")[0], ours(f"{model}_changelist"), body)
-
-    return [
-        Door("view", "tasks/", method="GET"),
-        Door("view", f"tasks/{task.pk}/", method="GET"),
-        Door("view", f"tasks/{task.pk}/explain/", method="GET"),
-        Door("view", f"workflows/{flow}/", method="GET"),
-        Door("view", "queues/", method="GET"),
-        Door("view", "organizations/acme/", method="GET"),
-        Door("view", "organizations/acme/usage/", method="GET"),
-        *(
-            Door("view_fleet", ours(f"{model}_changelist"), method="GET")
-            for model in (
-                *("apikey", "attempt", "audit", "dashboard", "idempotencykey", "membership"),
-                *("monthlyusage", "organization", "queuesettings", "task", "tierpolicy"),
-                *("usageentry", "worker", "workflow"),
-            )
+    rows = Rows(
+        task=queue_manager.add_task(**arguments()),
+        ended=ended,
+        flow=queue_manager.add_workflow("site", "ann", "acme", {"prompt": "x"}).workflow_id,
+        key=ApiKey.issue(acme, ["read"])[0],
+        member=Membership.objects.create(
+            organization=acme, user=django_user_model.objects.create_user("kim")
         ),
-        Door("view_fleet", ours("task_change", task.pk), method="GET"),
-        Door("view_fleet", rq("home"), method="GET"),
-        Door("view_fleet", rq("jobs", index), method="GET"),
-        Door("view_fleet", "/metrics", method="GET"),
-        Door("submit", "tasks/", new),
-        Door("submit", "tasks/bulk/", {"tasks": [new]}),
-        Door("submit", "workflows/", {"projectId": "site", "input": {"prompt": "x"}}),
-        Door("cancel", f"tasks/{task.pk}/cancel/"),
-        Door("cancel", f"workflows/{flow}/cancel/"),
-        Door("cancel", ours("task_cancel", task.pk)),
-        Door("cancel", ours("task_all", "cancel"), method="GET"),
-        Door("cancel", f"{ours('worker_stop')}?task={task.pk}", method="GET"),
-        Door("retry", f"tasks/{ended.pk}/retry/"),
-        Door("retry", ours("task_retry", ended.pk)),
-        Door("retry", ours("task_all", "retry"), method="GET"),
-        Door("pause", "queues/code/pause/"),
-        Door("pause", "queues/code/resume/"),
-        Door("pause", ours("dashboard_pause", "code"), {"verb": "pause", "reason": "why"}),
-        Door("limit", "queues/code/", {"globalConcurrency": 7}, "PATCH"),
-        Door("limit", ours("dashboard_limits", "code"), {"concurrency": 2, "reason": "why"}),
-        Door("press_rq", rq("stop_job", index, task.pk)),
-        Door("press_rq", rq("clear", index)),
-        Door("set_policy", "queues/code/", {"policy": "weighted"}, "PATCH"),
-        Door("set_policy", "queues/code/", {"limiter": None, "defaultPriority": 1}, "PATCH"),
-        Door("set_policy", ours("queuesettings_change", "CODE"), {"policy": "weighted"}),
-        Door("set_organization", "organizations/acme/", {"tier": "enterprise"}, "PATCH"),
-        Door("set_organization", "organizations/acme/", {"isSuspended": True}, "PATCH"),
-        Door("set_organization", ours("organization_change", "acme"), {"name": "A", **no_members}),
-        Door("set_organization", ours("organization_add"), {"id": "new", **no_members}),
-        Door("set_members", ours("membership_change", member.pk), membership),
-        Door("set_members", ours("membership_delete", member.pk), {"post": "yes"}),
-        Door("set_tiers", ours("tierpolicy_add"), tier),
-        Door("set_tiers", ours("tierpolicy_change", "free"), tier),
-        Door("set_keys", ours("apikey_add"), {"organization": "acme", "scopes": ["read"]}),
-        Door("set_keys", ours("apikey_change", key.pk), {"scopes": ["read", "submit"]}),
-        chosen("task", "cancel_chosen", task.pk),
-        chosen("task", "retry_chosen", ended.pk),
-        chosen("workflow", "cancel_chosen", flow),
-        chosen("organization", "pause_chosen", "acme"),
-        chosen("queuesettings", "pause_chosen", "CODE"),
-    ]
+    )
+    return all_doors(rows)
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ def test_a_jump_ends_nothing_before_its_time_and_holds_nothing_up(
     assert "3600 s off that of Redis" in caplog.text
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE=QUICK)
 @pytest.mark.parametrize("children", ["tests.processes.alone_settings"], indirect=True)
 @pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["ahead", "behind"])

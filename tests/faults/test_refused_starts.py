@@ -1,6 +1,7 @@
 """A start that the database refuses holds up no other start and no other queue."""
 
 import contextlib
+import logging
 
 import pytest
 from django.db import connection
@@ -223,3 +224,32 @@ def test_what_hangs_on_an_ending_is_refused_and_only_that_ending_fails(
     row = until_final(parent)
     assert (row.state, row.error["code"]) == ("failed", "INVALID_RESULT")
     assert "not this one" not in str(row.error)
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+@pytest.mark.parametrize("states", [["processing"], ["processing", "failed"], ["complete"]])
+@pytest.mark.parametrize("kind", ["", AT_THE_END])
+def test_a_task_whose_row_the_database_refuses_is_one_error_of_the_log(
+    processors, crew, redis, until_final, refuse, caplog, states, kind
+):
+    if kind == AT_THE_END and connection.vendor == "sqlite":
+        pytest.skip("SQLite has no triggers that wait for the end of a transaction")
+    processors("ARCHITECT", lambda context: "done")
+    tasks = [submit() for _ in range(5)]
+    bad = tasks.pop(2)
+    for state in states:
+        refuse(bad, state, kind)
+
+    crew("architect")
+
+    assert [until_final(task).result for task in tasks] == ["done"] * 4
+    wait_until(lambda: errors_about(bad, caplog))
+    # All that is logged about it comes before its lease is settled.
+    wait_until(lambda: not redis.exists(keys.own("architect"), keys.active("architect")))
+    assert len(errors_about(bad, caplog)) == 1
+
+
+def errors_about(task, caplog):
+    """The records of a task that Sentry's SDK would make events of."""
+    texts = [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
+    return [text for text in texts if str(task.pk) in text]

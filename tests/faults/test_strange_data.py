@@ -49,6 +49,7 @@ def test_an_id_that_no_row_knows_is_dropped_and_the_others_run(
     wait_until(lambda: all(desk.busy == desk.held == 0 for desk in made.fetcher.queues.values()))
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE=SOON)
 def test_an_id_that_can_be_no_tasks_is_left_by_a_dead_worker(processors, crew, redis, until_final):
     processors("ARCHITECT", lambda context: {})

@@ -16,6 +16,7 @@ def cache(sentinel_trio, settings):
     return caches["default"]
 
 
+@pytest.mark.slow
 def test_the_cache_works_through_a_failover_and_empties_only_itself(sentinel_trio, cache):
     queue = sentinel_trio.primary().client
     queue.set("of the queue", "kept")

@@ -94,6 +94,7 @@ def test_redis_pys_own_connections_to_sentinel_are_warned_of(settings: Any) -> N
     assert "hang" in found()["psq.W004"]
 
 
+@pytest.mark.slow
 def test_a_service_that_no_sentinel_knows_is_told_by_the_deployment_check(
     sentinel_trio: Any, settings: Any
 ) -> None:

@@ -87,6 +87,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.timeout(2 * LIMIT)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 class TestTheWholeDemo:

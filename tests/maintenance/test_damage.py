@@ -14,9 +14,15 @@ from plugspace_queue.models import Dependency, MonthlyUsage, QueueSettings, Task
 from tests.broker.tools import entry
 from tests.maintenance.scene import Scene, kinds_found, reconcile
 
-pytestmark = pytest.mark.usefixtures("scene")
+pytestmark = pytest.mark.usefixtures("scene", "no_long_looks")
 
 Damage = Callable[[Scene], object]
+
+
+@pytest.fixture
+def no_long_looks(scene, settings):
+    """The second look of the command comes one lease after the first, and it looks often here."""
+    settings.PLUGSPACE_QUEUE = {"LEASE": 0.05}
 
 
 def end(task: Task, state: State = State.COMPLETE) -> None:

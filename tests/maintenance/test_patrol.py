@@ -4,6 +4,7 @@ import logging
 import threading
 from datetime import timedelta
 
+import pytest
 from django.utils import timezone
 
 from plugspace_queue import errors, metrics, queue_manager
@@ -105,6 +106,7 @@ def test_a_loss_begins_a_new_round_at_once(scene):
     wait_until(lambda: turn(patrol) >= 0 and scene.redis.exists(*lost) == len(lost))
 
 
+@pytest.mark.slow
 def test_after_a_loss_with_tasks_in_every_place_all_of_them_end(
     acme,
     processors,

@@ -47,14 +47,15 @@ def rqworker(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[S
         settings: str = "tests.processes.settings",
         cwd: Path | None = None,
         flags: Sequence[str] = (),
+        log: Path | None = None,
         **environment: str,
     ) -> "subprocess.Popen[bytes]":
-        with (tmp_path / f"worker-{len(started)}.log").open("wb") as log:
+        with (log or tmp_path / f"worker-{len(started)}.log").open("ab") as written:
             process = subprocess.Popen(
                 [sys.executable, *flags, str(ROOT / "manage.py"), command, *arguments],
                 cwd=cwd or ROOT,
                 env=child_environment(DJANGO_SETTINGS_MODULE=settings, **environment),
-                stdout=log,
+                stdout=written,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )

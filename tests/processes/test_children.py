@@ -101,6 +101,22 @@ def test_a_worker_without_room_for_temporary_files_does_all_that_needs_none(
     assert "isolated attempts cannot start" in log()
 
 
+def test_a_worker_without_room_for_temporary_files_leaves_isolated_tasks_to_others(
+    rqworker, worker, until_final, log
+):
+    rqworker("analyze", settings="tests.processes.no_room_settings")
+    task = analyze()
+    wait_until(lambda: "rests for 1 s" in log(), 30, "not tried again")
+    row = fresh(task)
+    assert (row.is_final, row.retry_count, row.recovery_count) == (False, 0, 0)
+
+    worker()
+
+    row = until_final(task, 60)
+    assert is_loaded_before(row)
+    assert (row.retry_count, row.recovery_count) == (0, 0)
+
+
 @pytest.mark.timeout(240)
 def test_a_forkserver_that_finds_no_code_to_load_is_waited_for_once(
     worker, until_final, tmp_path, log
@@ -153,7 +169,8 @@ def test_the_start_of_a_child_counts_neither_as_its_time_nor_as_its_duration(wor
 def test_a_child_that_is_not_there_yet_when_its_task_is_cancelled_costs_no_slot(
     worker, until_final, log
 ):
-    process = worker("slow", PSQ_PATIENCE=str(2 * patient(1)))
+    # The forkserver has 60 s to load, however patient the tests are; this makes it at most 36.
+    process = worker("slow", PSQ_PATIENCE=str(min(2 * patient(1), 12)))
     tasks = [analyze(), analyze()]
     wait_until(lambda: {fresh(task).state for task in tasks} == {"processing"}, 10)
 

@@ -65,7 +65,9 @@ def test_each_failed_attempt_is_one_record_one_signal_and_one_event_of_sentry(
     tasks = {kind: task_of(kind, max_retries=2 if kind == "DEPLOY" else 0) for kind in kinds}
 
     rows = {kind: until_final(task, 60) for kind, task in tasks.items()}
-    wait_until(lambda: len(records(tmp_path)) >= 9, 10, f"{records(tmp_path)}")
+    wait_until(lambda: len(records(tmp_path)) >= 9, 10, "an attempt has no record")
+    # Each failed attempt is told in this order: to the log, to Sentry, to receivers.
+    wait_until(lambda: len(signalled(tmp_path)) >= 8, 10, "a failed attempt has no signal")
 
     of_kind = {kind: [one for one in records(tmp_path) if one["type"] == kind] for kind in kinds}
     told = {kind: [(one["level"], one["code"]) for one in mine] for kind, mine in of_kind.items()}
@@ -93,11 +95,14 @@ def test_each_failed_attempt_is_one_record_one_signal_and_one_event_of_sentry(
     )
     assert {process for process, *_ in heard} == {str(worker.pid)}
 
-    events = [json.loads(line) for line in sentry.read_text().splitlines()]
+    # On a busy machine a worker may have an error of its own, as of a pump that does not turn.
+    ids = {str(task.pk) for task in tasks.values()}
+    lines = [line for line in sentry.read_text().splitlines() if any(pk in line for pk in ids)]
+    events = [json.loads(line) for line in lines]
+    assert {event["logger"] for event in events} == {"plugspace_queue.tasks"}
     assert sorted(event["extra"]["taskId"] for event in events) == sorted(
         one["taskId"] for one in failures if one["level"] == "ERROR"
     )
-    assert {event["logger"] for event in events} == {"plugspace_queue.tasks"}
 
 
 def test_an_attempt_whose_worker_was_killed_is_told_by_the_one_that_takes_it_back(

@@ -100,6 +100,7 @@ def test_the_redis_lines_of_the_seed_tell_the_truth(rqworker, redis, until_runni
     assert {until_final(task).state for task in tasks} == {"cancelled"}
 
 
+@pytest.mark.slow
 def test_tasks_of_a_killed_worker_run_elsewhere_within_two_leases(
     rqworker, until_running, until_final
 ):
@@ -205,6 +206,7 @@ def test_queues_of_both_kinds_in_one_worker_are_refused(rqworker):
     assert worker.wait(timeout=patient(20)) != 0
 
 
+@pytest.mark.slow
 def test_a_stock_queue_of_the_project_keeps_working(rqworker, redis):
     import django_rq
 

@@ -11,6 +11,10 @@ from tests.growth import Maker, many
 
 ROOT = Path(__file__).parents[2]
 WORDS = "a the for and to with page called "
+ADDRESS = (
+    r"""(://[^\s/:"'<>\[]{0,200000}):(?!\d{1,5}/)[^\s:]{0,200000}"""
+    r"(?::(?!//)[^\s:]{0,200000}){0,200000}"
+)
 #: A pattern's text to what is hostile to it.
 TEXTS: dict[str, list[Maker]] = {
     # Organizations, cursors, numbers, dates
@@ -28,19 +32,21 @@ TEXTS: dict[str, list[Maker]] = {
     r"^--@include (\S+)\n": [many("a", "--@include "), many("--@include a"), many("--@include \n")],
     # Redaction, text
     "[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+": [many("A", after="a"), many("Aa1"), many("AA_")],
-    r"(://[^\s/:@]{0,200000}):[^\s/@]{1,200000}@": [
-        many("a-"),
-        many("a://:"),
-        many("://"),
+    ADDRESS + "@": [
+        *(many("a-"), many("://"), many("a://:"), many("a://:a"), many("a@:")),
         many(":", "://"),
         many("a:", "x://"),
-        many("a@:"),
+        many(":/", "x://"),
+        many("/", "x://:"),
+        many("a:@ ", "x://"),
+        many("x://:1/"),
+        many("1", "x://:"),
     ],
-    r"(://[^\s/:@]{0,200000}):[^\s/@]{0,200000}\Z": [
-        many("a-"),
-        many("a://:"),
-        many(":", "://", "@"),
-        many("a:", "x://", "/"),
+    ADDRESS + r"\Z": [
+        *(many("a-"), many("a://:"), many("a://:a")),
+        many(":", "://", " "),
+        many("a:", "x://", " "),
+        many("/@", "x://:", "://"),
     ],
     r"\b(Bearer|Basic) {1,200000}[A-Za-z0-9._~+/=-]{8,200000}": [
         many("Bearer "),
@@ -55,7 +61,12 @@ TEXTS: dict[str, list[Maker]] = {
         many("Bearer a/"),
     ],
     # Messages that tenants read
-    r"""(["'`])(?:file:/{1,3}|~?/|[A-Za-z]:[\\/]|\\\\)[^"'`\n]{0,1024}\1""": [
+    (
+        r"""(["'`])(?:file:/{1,3}|(?:~(?:[A-Za-z_][\w.-]{0,31})?)?/|[A-Za-z]:[\\/]|\\\\)"""
+        r"""[^"'`\n]{0,1024}\1"""
+    ): [
+        many("'~a"),
+        many("a", "'~"),
         many('"/'),
         many("'/a\n"),
         many("`~/", after="a"),
@@ -63,12 +74,24 @@ TEXTS: dict[str, list[Maker]] = {
         many('"/`'),
     ],
     (
-        r"(?:\bfile:/{1,3}|(?<=://)/|(?<![\w/.~-])~?/(?!/)|(?<![\w:/.~-])//(?=\w)"
-        r"""|(?<![A-Za-z])[A-Za-z]:[\\/](?!/)|\\\\)[^\s"'`<>|]{1,1024}"""
+        r"(?:\bfile:/{1,3}|(?<=://)/|(?<![\w/.~-])(?:~(?:[A-Za-z_][\w.-]{0,31})?)?/(?!/)"
+        r"""|(?<![\w:/.~-])//(?=\w)|(?<![A-Za-z])[A-Za-z]:[\\/](?!/)|\\\\)[^\s"'`<>|]{1,1024}"""
     ): [
         *(many("/"), many("file:/ "), many(" ~/<"), many("C:/ "), many("\\"), many(" //")),
         many(":///"),
         many("x:///<"),
+        *(many(" ~a"), many("a", " ~"), many(" ~a.b/<")),
+    ],
+    (
+        r"-----BEGIN [A-Z0-9 ]{1,64}-----(?:[^-]|-(?!----)){0,16384}"
+        r"(?:-----END [A-Z0-9 ]{1,64}-----)?"
+    ): [
+        many("-"),
+        many("-----BEGIN "),
+        many("-----BEGIN A-----"),
+        many("a-", "-----BEGIN A-----"),
+        many("-----END ", "-----BEGIN A-----"),
+        many("A ", "-----BEGIN "),
     ],
     r"""(authorization["']?\s{0,3}[:=]\s{0,3})[^\s][^\n]{0,1024}""": [
         many("authorization"),
@@ -91,8 +114,13 @@ TEXTS: dict[str, list[Maker]] = {
     (
         r"\b(?:[spr]k[-_][A-Za-z0-9_-]{16,512}|gh[opsu]_[A-Za-z0-9]{20,255}"
         r"|github_pat_[A-Za-z0-9_]{20,255}|xox[abps]-[A-Za-z0-9-]{10,255}|AKIA[A-Z0-9]{12,32}"
+        r"|AIza[A-Za-z0-9_-]{16,255}|hf_[A-Za-z0-9]{16,255}"
+        r"|gl(?:pat|dt|rt|ptt|cbt)-[A-Za-z0-9_-]{16,255}(?:\.[A-Za-z0-9_-]{1,255}){0,4}"
         r"|eyJ[A-Za-z0-9_.-]{16,4096})"
-    ): [many("sk-"), many("ghp_a "), many("eyJ."), many("xoxb-aaa "), many("AKIA")],
+    ): [
+        *(many("sk-"), many("ghp_a "), many("eyJ."), many("xoxb-aaa "), many("AKIA")),
+        *(many("AIza-"), many("hf_a "), many("glpat-"), many(".a", "glpat-aaaaaaaaaaaaaaaa")),
+    ],
     "[\x00\ud800-\udfff]": [many("a"), many("\x00")],
     # Answers of a damaged server
     "(^|caused error: )WRONGTYPE |on @user_script|is not an integer|is not a valid float": [

@@ -28,6 +28,7 @@ SEARCHERS = {"RegexValidator", "RegexField", "re_path"}
 #: Names in a class body that hold a pattern: Django's converters, REST framework's viewsets.
 NAMES = {"regex", "lookup_value_regex"}
 FLAGS = {"I", "IGNORECASE", "M", "MULTILINE", "S", "DOTALL", "X", "VERBOSE", "A", "ASCII"}
+KINDS = (ast.Import, ast.ImportFrom, ast.Assign, ast.Attribute, ast.Call)
 
 
 @dataclass
@@ -64,10 +65,12 @@ class _Tree:
 
     def __init__(self, path: Path) -> None:
         self._file = path.relative_to(ROOT)
-        self._tree = ast.parse(path.read_text(encoding="utf-8"))
+        # Walked once: every process of a parallel run reads all files before its first test.
+        walked = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        self._nodes = [node for node in walked if isinstance(node, KINDS)]
         self._modules = {"re"}
         self._functions: dict[str, str] = {}
-        for node in ast.walk(self._tree):
+        for node in self._nodes:
             self._note_import(node)
 
     def _note_import(self, node: ast.AST) -> None:
@@ -78,12 +81,12 @@ class _Tree:
 
     def uses(self) -> Iterator[tuple[str, str]]:
         """What is done with patterns that have a name: (name, use)."""
-        for node in ast.walk(self._tree):
+        for node in self._nodes:
             if isinstance(node, ast.Attribute) and node.attr in USES:
                 yield ast.unparse(node.value).rpartition(".")[2], USES[node.attr]
 
     def patterns(self, used: dict[str, set[str]]) -> Iterator[Found]:
-        for node in ast.walk(self._tree):
+        for node in self._nodes:
             if isinstance(node, ast.Assign):
                 yield from self._assigned(node, used)
             if isinstance(node, ast.Call):
@@ -99,7 +102,7 @@ class _Tree:
             yield self._found(node.value, node, {"find", "fullmatch"})
 
     def _called(self, call: ast.Call) -> Iterator[Found]:
-        function, name = self._function(call), ast.unparse(call.func).rpartition(".")[2]
+        function, name = self._function(call), _last_name(call.func)
         given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
         if function in USES:
             yield self._found(call.args[0], call, {USES[function]})
@@ -120,10 +123,9 @@ class _Tree:
         """The function of `re` that is called, else an empty text."""
         if isinstance(call.func, ast.Name):
             return self._functions.get(call.func.id, "")
-        is_ours = isinstance(call.func, ast.Attribute) and (
-            ast.unparse(call.func.value) in self._modules
-        )
-        return call.func.attr if is_ours and isinstance(call.func, ast.Attribute) else ""
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+            return call.func.attr if call.func.value.id in self._modules else ""
+        return ""
 
     def _found(self, pattern: ast.expr, whole: ast.AST, uses: set[str]) -> Found:
         text, is_made = ast.unparse(pattern), True
@@ -152,6 +154,12 @@ class _Tree:
     def _module(self) -> ModuleType:
         parts = self._file.with_suffix("").parts
         return importlib.import_module(".".join(parts).removesuffix(".__init__"))
+
+
+def _last_name(expression: ast.expr) -> str:
+    if isinstance(expression, ast.Attribute):
+        return expression.attr
+    return expression.id if isinstance(expression, ast.Name) else ""
 
 
 def passed_on() -> list[str]:

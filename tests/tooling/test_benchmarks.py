@@ -71,6 +71,7 @@ def rows() -> list[Row]:
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.timeout(240)
 def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
     words = ("--system", "SQLite, threads", "--system", "SQLite, all gates", "--system", "RQ")
@@ -98,6 +99,7 @@ def test_the_smallest_run_measures_a_real_worker_beside_rq(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.timeout(240)
 def test_a_run_may_have_fewer_or_more_rounds(tmp_path: Path):
     only = ("--only", "waiting", "--system", "RQ")
@@ -118,6 +120,7 @@ def test_a_number_of_rounds_that_is_none_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.timeout(240)
 def test_delayed_tasks_are_timed_from_due_until_in_line(tmp_path: Path):
     _, written = measure("--smoke", "--only", "delayed", "--system", "SQLite", into=tmp_path)
@@ -128,6 +131,7 @@ def test_delayed_tasks_are_timed_from_due_until_in_line(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.timeout(240)
 def test_peers_that_are_installed_drain_as_ours_do(tmp_path: Path):
     names = {peer.name for peer in PEERS if is_installed(peer)}
@@ -183,6 +187,7 @@ def test_a_measurement_that_fails_is_told_and_stops_no_other():
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.timeout(240)
 def test_a_peer_that_cannot_be_installed_is_skipped_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +213,7 @@ def test_without_node_its_peer_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.timeout(240)
 def test_an_environment_is_made_again_only_when_its_wishes_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,7 @@ def pid() -> int:
     return int((embedded_redis.data_dir() / "server.pid").read_text())
 
 
+@pytest.mark.slow
 def test_four_racing_processes_start_one_server(home: Path):
     code = (
         "from plugspace_queue import embedded_redis; from redis import Redis;"

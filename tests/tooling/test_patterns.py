@@ -85,6 +85,7 @@ def test_no_function_of_re_is_passed_on_where_its_pattern_could_not_be_found():
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.parametrize("found", FIXED, ids=named)
 def test_time_grows_with_the_text(found: Found):
     for use, work in works(found).items():
@@ -93,6 +94,7 @@ def test_time_grows_with_the_text(found: Found):
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.parametrize("found", MADE, ids=named)
 def test_time_grows_with_the_text_for_patterns_that_are_made(found: Found):
     makers = texts(found) if found.uses == {"route"} else hostile.nearly(found.text)
@@ -102,6 +104,7 @@ def test_time_grows_with_the_text_for_patterns_that_are_made(found: Found):
 
 
 @pytest.mark.slow
+@pytest.mark.one_row
 @pytest.mark.parametrize(
     ("pattern", "make"),
     [

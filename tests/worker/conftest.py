@@ -17,6 +17,7 @@ from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.processing.execution import Execution
+from plugspace_queue.worker.executors.forkserver import _forkserver as children_forkserver
 from plugspace_queue.worker.fetcher import Limits
 from plugspace_queue.worker.runtime import WorkerRuntime
 from tests.support import patient, wait_until
@@ -57,6 +58,9 @@ def children(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
     stop()
     settings = getattr(request, "param", "tests.processes.settings")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", settings)
+    # What one test's forkserver could not load says nothing of the next one.
+    monkeypatch.setattr(children_forkserver, "_loads", True)
+    monkeypatch.setattr(children_forkserver, "_has_ended", False)
     yield
     stop()
 

@@ -1,5 +1,6 @@
 """A worker lets delayed tasks in at their time, whatever else keeps it."""
 
+import pytest
 from redis import Redis
 
 from plugspace_queue.worker.leases import SPACING, DelayedPromoter
@@ -20,6 +21,7 @@ def delay(line: Line, count: int, ms: int) -> None:
         line.submit(*[f"{ms}-{first + n}" for n in range(50)], due_ms=moment)
 
 
+@pytest.mark.slow
 def test_all_that_is_due_comes_in_and_the_next_time_is_known(redis: Redis) -> None:
     line, due = Line(redis), DelayedPromoter(redis)
     # Not so soon that a busy machine lets them in before it is told of them.
@@ -68,6 +70,7 @@ def test_many_times_in_a_row_are_one_look_at_a_time(redis: Redis) -> None:
     assert SPACING / 2 < due.within(LONG) <= SPACING
 
 
+@pytest.mark.slow
 def test_while_redis_is_away_nothing_is_asked_again_until_a_tick_tells() -> None:
     with Redis(unix_socket_path="/nowhere/redis.sock") as away:
         due = DelayedPromoter(away)

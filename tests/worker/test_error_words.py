@@ -153,6 +153,13 @@ def test_an_infrastructure_error_is_told_without_its_path_too(processors, work):
     assert row.error["detail"] == "[Errno 2] No such file: '/srv/app/x y.txt'"
 
 
+GOOGLE = "AIzaSyA-1234567890abcdefghijklmnopqrstuv"
+PEM = (
+    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow+/=\nabc==\n"
+    "-----END RSA PRIVATE KEY-----"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "public"),
     [
@@ -170,7 +177,32 @@ def test_an_infrastructure_error_is_told_without_its_path_too(processors, work):
         ("authorization: Token abc", "authorization: ••••"),
         ("key AKIAABCDEFGHIJKLMNOP", "key ••••"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", "••••"),
+        ("in ~bob/x and '~ann.lee/a b', about ~5/7", "in [path] and [path], about ~5/7"),
+        (f"key {GOOGLE}, done", "key ••••, done"),
+        ("glpat-AbCdEfGh_jKlMnOpQrS-.01.a2b3c4d5e is wrong", "•••• is wrong"),
+        ("hf_AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGh", "••••"),
+        (f"no key: {PEM}, so", "no key: ••••, so"),
+        (f"private_key={PEM!r} x", "private_key=•••• x"),
+        (f"cut {PEM[:-40]}", "cut ••••"),
+        ("-----BEGIN----- and -----END-----", None),
     ],
 )
 def test_public_text_leaves_out_paths_and_secrets_and_nothing_else(text, public):
+    assert public_text(text) == (text if public is None else public)
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("at postgres://bob:p/w@db/x now", "at postgres://bob:••••@db/x now"),
+        ("postgres://bob:p@ss@db/x", "postgres://bob:••••@db/x"),
+        ("postgres://bob:$/p@/:ss@db:5432/x", "postgres://bob:••••@db:5432/x"),
+        ("amqp://bob@example.org:p/w@mq", "amqp://bob@example.org:••••@mq"),
+        ("redis://:p/w@cache, mysql://a:b@c", "redis://:••••@cache, mysql://a:••••@c"),
+        ("a://u:x/y@h,b://v:z@i", "a://u:••••@h,b://v:••••@i"),
+        ("see http://localhost:4873/@scope/page and http://[::1]:80/@x", None),
+        ("mail bob@example.org or https://a.b/c:d@e", None),
+    ],
+)
+def test_the_password_of_an_address_is_left_out_whatever_it_holds(text, public):
     assert public_text(text) == (text if public is None else public)

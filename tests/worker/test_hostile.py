@@ -215,6 +215,7 @@ def test_an_interruption_while_the_error_is_told_frees_the_slot(
     all_slots_are_free(made)
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE=QUICK)
 def test_an_attempt_cancelled_before_the_loop_came_to_it_frees_its_slot(
     processors, crew, until_running, until_final
@@ -243,6 +244,7 @@ def test_an_attempt_cancelled_before_the_loop_came_to_it_frees_its_slot(
     assert begun == [str(first.pk)]
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE=QUICK)
 def test_a_call_that_returns_while_it_is_given_up_frees_its_slot_once(
     processors, crew, until_running, until_final

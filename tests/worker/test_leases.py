@@ -54,6 +54,7 @@ def test_a_heartbeat_that_hangs_lets_no_lease_run_out(processors, crew, until_fi
         released.set()
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": LEASE})
 def test_a_lease_renewer_that_hangs_costs_its_attempts_before_another_worker_starts_them(
     processors, crew, until_final
@@ -190,6 +191,7 @@ def test_nobody_reaps_for_one_lease_after_the_server_was_silent_for_long(
     assert time.monotonic() - heard_at > 2.9
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 4.0})
 def test_a_worker_that_ticks_late_on_a_busy_machine_reaps_nevertheless(
     processors, crew, until_final, caplog
@@ -212,6 +214,7 @@ def test_a_worker_that_ticks_late_on_a_busy_machine_reaps_nevertheless(
         ended.set()
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 10.0})
 def test_a_new_worker_reaps_soon_at_a_server_that_has_been_up_for_long(
     processors, crew, until_final, redis

@@ -59,6 +59,7 @@ def test_a_worker_at_the_end_of_its_burst_signs_off(acme, work, processors, redi
     assert not redis.exists(keys.workers("architect"), keys.slots("architect"))
 
 
+@pytest.mark.slow
 def test_slots_that_an_operator_changes_are_told(acme, crew, processors):
     processors("CODE", lambda context: {})
     crew("code")

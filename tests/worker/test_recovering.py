@@ -18,6 +18,7 @@ from tests.worker.conftest import fresh, make_crew, submit
 pytestmark = pytest.mark.usefixtures("acme")
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0})
 def test_the_snapshot_of_a_task_that_was_taken_back_says_that_it_waits(processors, crew, redis):
     gate = threading.Event()
@@ -38,6 +39,7 @@ def test_the_snapshot_of_a_task_that_was_taken_back_says_that_it_waits(processor
         gate.set()
 
 
+@override_settings(PLUGSPACE_QUEUE={"BACKOFF_DELAY": 0.1})
 def test_retries_of_a_task_wait_in_the_band_that_was_set_while_it_ran(processors, crew, redis):
     gate = threading.Event()
 

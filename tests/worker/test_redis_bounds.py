@@ -111,6 +111,7 @@ def test_without_a_budget_every_result_within_the_limit_is_kept(
     assert not redis.exists("plugspace:org:acme:written")
 
 
+@pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 40 * KIB, "RESULT_TTL": 2})
 def test_what_has_expired_no_longer_counts(processors, work, redis):
     processors("ARCHITECT", lambda context: "r" * (30 * KIB))
@@ -149,8 +150,39 @@ def test_a_count_that_cannot_be_read_begins_anew(processors, work, redis, damage
     assert redis.ttl(account) > 0
 
 
+@override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB})
+@pytest.mark.parametrize("strange", ["nan", "-nan", "inf", "many", "-5", "1e999", "", "0x10"])
+def test_a_sum_that_is_no_count_is_added_up_from_its_buckets(processors, work, redis, strange):
+    account = "plugspace:org:acme:written"
+    processors("ARCHITECT", lambda context: "r" * (30 * KIB))
+    before = [submit() for _ in range(2)]
+    work("architect")
+    assert all(isinstance(result_of(redis, task), str) for task in before)
+    redis.hset(account, "sum", strange)
+
+    after = [submit() for _ in range(3)]
+    work("architect")
+
+    assert sum(isinstance(result_of(redis, task), str) for task in after) == 1
+    assert 90 * KIB < int(redis.hget(account, "sum")) <= 100 * KIB
+
+
+@override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB})
+def test_buckets_that_are_no_counts_hold_nothing(processors, work, redis):
+    account = "plugspace:org:acme:written"
+    processors("ARCHITECT", lambda context: "r" * (30 * KIB))
+    first = submit(input={"prompt": "p" * 2000})
+    redis.hset(account, mapping=dict.fromkeys(["sum", *map(str, range(24))], "nan"))
+
+    tasks = [first, *(submit() for _ in range(4))]
+    work("architect")
+
+    assert sum(isinstance(result_of(redis, task), str) for task in tasks) == 3
+    assert 90 * KIB < int(redis.hget(account, "sum")) <= 100 * KIB
+
+
 @pytest.mark.slow
-@override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB, "LEASE": 0.2})
+@override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB})
 def test_inputs_fill_no_more_than_the_budget_whoever_writes_the_copies(processors, work, redis):
     prompt = "p" * 18_000
     tasks = [submit(input={"prompt": prompt}) for _ in range(20)]
@@ -177,8 +209,11 @@ def test_inputs_fill_no_more_than_the_budget_whoever_writes_the_copies(processor
     for task in tasks:
         if task not in whole:
             redis.delete(f"plugspace:task:{task.pk}")
-    assert "snapshot_missing" in kinds_found()
-    assert reconcile("--fix")[0] == 0
+    # The reconciler looks twice, a lease apart. The worker below keeps the lease of the default: on
+    # a busy machine a short one runs out, and the task is taken back and runs again.
+    with override_settings(PLUGSPACE_QUEUE={"PAYLOAD_BUDGET": 100 * KIB, "LEASE": 0.2}):
+        assert "snapshot_missing" in kinds_found()
+        assert reconcile("--fix")[0] == 0
     assert [task for task in tasks if "inputOmitted" not in copy_of(redis, task)] == whole
 
     processors("ARCHITECT", lambda context: {"said": "done"})

@@ -13,7 +13,7 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.models import Attempt
 from plugspace_queue.processing import registry
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
 pytestmark = pytest.mark.usefixtures("acme")
@@ -95,6 +95,26 @@ def test_cancel_and_timeout_are_heard_during_the_grace_time(
     assert (row.state, row.error["code"]) == (state, code)
 
 
+def test_a_stop_command_that_comes_while_the_attempt_is_being_started_is_heard(
+    processors, crew, until_running, until_final
+):
+    ran, goes_on = [], threading.Event()
+    processors("ARCHITECT", lambda context: ran.append(context.task_id))
+    made = crew("architect")
+    launcher = made.recorder._launcher
+    timeout_of = launcher._timeout_of
+    # Asked when the row is `processing` and the attempt has no run yet.
+    launcher._timeout_of = lambda task: goes_on.wait(patient(20)) and timeout_of(task)
+    task = until_running(submit())
+    assert made.table.get(str(task.pk)).run is None
+
+    assert made.stop_task(str(task.pk))
+    goes_on.set()
+
+    row = until_final(task)
+    assert (row.state, row.error["code"], ran) == ("cancelled", "CANCELLED", [])
+
+
 def test_a_worker_without_any_processor_warns_and_waits(processors, caplog):
     registry.unregister("DEPLOY")
     task = submit("DEPLOY")
@@ -105,6 +125,7 @@ def test_a_worker_without_any_processor_warns_and_waits(processors, caplog):
     assert "no processor for deploy" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
     processors("ARCHITECT", lambda context: {})
     made = crew("architect")

@@ -81,6 +81,7 @@ def test_an_idle_worker_of_several_queues_starts_each_task_at_once(processors, c
     took(time.monotonic() - began, 6, "six tasks of an idle worker of three queues")
 
 
+@pytest.mark.slow
 def test_a_marker_taken_by_a_worker_that_died_wakes_another(processors, crew, until_final, redis):
     processors("ARCHITECT", lambda context: {})
     marker = keys.marker("architect")

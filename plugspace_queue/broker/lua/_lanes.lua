@@ -50,9 +50,10 @@ end
 local function leave(lane)
     local score = redis.call("ZSCORE", ring_key, lane) or redis.call("ZSCORE", parked_key, lane)
     if not score then return end
-    local band = band_of(lane)
     redis.call("ZREM", ring_key, lane)
     redis.call("ZREM", parked_key, lane)
+    if not is_lane(lane) then return end
+    local band = band_of(lane)
     redis.call("ZADD", fin_key(band), whole(tonumber(score) - base_of(band)), lane)
 end
 
@@ -163,15 +164,24 @@ local function put_all(entries)
     end
 end
 
+-- Ids that idx knows, to their lanes. An entry that is no place gives way: to the lane of its job,
+-- or to nothing, and then the relay publishes its row again.
+local function lanes_by_idx()
+    local known, lanes = redis.call("HGETALL", idx_key), {}
+    for i = 1, #known, 2 do
+        local id = known[i]
+        local _, lane = place_in(known[i + 1])
+        lanes[id] = lane or lane_of_job(id)
+        if not lanes[id] then redis.call("HDEL", idx_key, id) end
+    end
+    return lanes
+end
+
 -- Somebody changed `wait` behind our back (RQ's own code does a plain LREM): write it anew from
 -- what idx knows, in the order it has.
 local function rebuild_wait()
     local listed = redis.call("LRANGE", wait_key, 0, -1)
-    local known = redis.call("HGETALL", idx_key)
-    local lanes, ids = {}, {}
-    for i = 1, #known, 2 do
-        lanes[known[i]] = string.match(known[i + 1], "|(.*)$")
-    end
+    local lanes, ids = lanes_by_idx(), {}
     for _, id in ipairs(listed) do
         if lanes[id] then
             ids[#ids + 1] = {id, lanes[id]}
@@ -198,11 +208,15 @@ end
 local function leave_wait(id)
     local place = redis.call("HGET", idx_key, id)
     if not place then return nil end
-    local index, lane = string.match(place, "^(%d+)|(.*)$")
+    local index, lane = place_in(place)
+    if not index then
+        rebuild_wait()
+        return leave_wait(id)
+    end
     local tail = redis.call("RPOP", wait_key)
     if tail ~= id then
         local tail_place = tail and redis.call("HGET", idx_key, tail)
-        if not tail_place or redis.call("LINDEX", wait_key, index) ~= id then
+        if not place_in(tail_place) or redis.call("LINDEX", wait_key, index) ~= id then
             if tail then redis.call("RPUSH", wait_key, tail) end
             rebuild_wait()
             return leave_wait(id)

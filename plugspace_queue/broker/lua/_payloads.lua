@@ -19,22 +19,34 @@ local function fields_between(first, last)
     return fields
 end
 
--- What its buckets hold that are still counted; nothing of an account that cannot be read.
+-- A count as this file writes it, else nil: with "nan" no sum would ever be above the budget.
+local function count_in(text)
+    return text and #text <= 15 and string.match(text, "^%d+$") and tonumber(text) or nil
+end
+
+local function sum_of(account, fields)
+    local sum = 0
+    for _, bytes in ipairs(redis.call("HMGET", account.key, unpack(fields))) do
+        sum = sum + (count_in(bytes) or 0)
+    end
+    return sum
+end
+
+-- What its buckets hold that are still counted; nothing of an account whose time cannot be read.
 local function read_account(account)
     local found = redis.pcall("HMGET", account.key, "sum", "at", account.field)
-    local sum, at = tonumber(found[1]), tonumber(found[2])
+    local at = count_in(found[2])
     local passed = at and account.bucket - at
-    if found.err or not sum or not passed or passed < 0 or passed >= BUCKETS then
+    if not passed or passed < 0 or passed >= BUCKETS then
         account.is_new = true
         return
     end
-    account.sum, account.here = sum, tonumber(found[3]) or 0
+    account.sum = count_in(found[1]) or sum_of(account, fields_between(0, BUCKETS - 1))
+    account.here = count_in(found[3]) or 0
     if passed == 0 then return end
     account.here = 0
     account.passed = fields_between(at + 1, account.bucket)
-    for _, bytes in ipairs(redis.call("HMGET", account.key, unpack(account.passed))) do
-        account.sum = account.sum - (tonumber(bytes) or 0)
-    end
+    account.sum = account.sum - sum_of(account, account.passed)
 end
 
 local function account_of(organization)

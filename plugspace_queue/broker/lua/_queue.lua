@@ -87,6 +87,16 @@ local function last_fence()
     return fence and fence <= MOST_FENCE and fence or 0
 end
 
+-- A member of the ring, or of the parked ones, as we write it: band and organization.
+local function is_lane(text) return string.match(text, "^[0-3]:[%w_-]+$") ~= nil end
+
+-- What an entry of idx says: the index in `wait` and the lane; nothing when somebody else wrote it.
+local function place_in(entry)
+    local index, lane = string.match(entry or "", "^(%d+)|(.+)$")
+    if not index or #index > 15 or not is_lane(lane) then return nil end
+    return index, lane
+end
+
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
 -- The marker says nothing that could be lost: what somebody else has put there gives way.

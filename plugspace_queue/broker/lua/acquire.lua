@@ -18,7 +18,7 @@ local worker = ARGV[4]
 local wanted = tonumber(ARGV[5])
 local lease_ms = tonumber(ARGV[6])
 local refusal = ARGV[7]
--- Lanes set aside in one call; with more, the rest is done by the next one.
+-- Lanes set aside in one call, and members of the ring that are none dropped; with more, the rest is done by the next one.
 local MOST_PARKED = 200
 
 local function answer(status, retry_ms, leases)
@@ -35,8 +35,13 @@ local function first_lane()
         local first = redis.call("ZRANGE", ring_key, 0, 0, "WITHSCORES")
         local lane, score = first[1], first[2]
         if not lane then return nil end
-        if not is_held(organization_of(lane)) then return lane, score end
-        park(lane, score)
+        if not is_lane(lane) then
+            redis.call("ZREM", ring_key, lane)
+        elseif is_held(organization_of(lane)) then
+            park(lane, score)
+        else
+            return lane, score
+        end
     end
     return nil
 end

@@ -4,7 +4,7 @@ audit: where tasks are, in full; nothing is changed.
 ARGV[4]  and on          ids, some dozens at most
 
 Returns  for each, in a row: the structures that hold it (sum of the numbers below), its lane by idx
-         ("" = none), fence of its owner ("0" = none), ms left of its lease (0 = none, may be
+         ("" = none, or an entry that is no place), fence of its owner ("0" = none), ms left of its lease (0 = none, may be
          negative), ms since 1970 of its delay ("0" = none).
 
 Of a lane longer than 2 * NEAR only both ends are searched; an id between them counts as found.
@@ -26,8 +26,10 @@ local function is_served(lane)
 end
 
 local function line_of(id)
-    local index, lane = string.match(redis.call("HGET", idx_key, id) or "", "^(%d+)|(.*)$")
-    if not lane then return 0, "" end
+    local entry = redis.call("HGET", idx_key, id)
+    if not entry then return 0, "" end
+    local index, lane = place_in(entry)
+    if not index then return IDX, "" end
     local sum = IDX
     if redis.call("LINDEX", wait_key, index) == id then sum = sum + WAIT end
     if is_in_lane(lane, id) then sum = sum + LANE end

@@ -5,8 +5,8 @@ ARGV[4]  most            entries looked at in this call
 ARGV[5]  offset          in the first lane
 ARGV[6]  and on          lanes
 
-Returns  {lanes done, offset in the one after them, findings (word, lane in a row)}; words: empty (in
-         order, without tasks), both (on the ring and parked), off (neither), held (parked although
+Returns  {lanes done, offset in the one after them, findings (word, lane in a row)}; words: strange
+         (in order, but no lane), empty (in order, without tasks), both (on the ring and parked), off (neither), held (parked although
          nothing holds it), strays (an entry that idx knows elsewhere, not at all, or twice)
 ]]
 --@include _queue.lua
@@ -25,6 +25,7 @@ local function look_at_place(lane, length)
     local on_ring = redis.call("ZSCORE", ring_key, lane)
     local parked = redis.call("ZSCORE", parked_key, lane)
     local organization = organization_of(lane)
+    if not is_lane(lane) then return found("strange", lane) end
     if length == 0 then
         if on_ring or parked then found("empty", lane) end
     elseif on_ring and parked then

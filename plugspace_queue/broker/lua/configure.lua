@@ -22,7 +22,7 @@ local CHUNK = 1000
 local function latest_clock()
     local latest = 0
     for _, tag in ipairs(redis.call("HVALS", clocks_key)) do
-        latest = math.max(latest, tonumber(tag))
+        latest = math.max(latest, tonumber(tag) or 0)
     end
     return latest
 end
@@ -32,12 +32,14 @@ local function tag_anew(key, start)
     local lanes = redis.call("ZRANGE", key, 0, -1, "WITHSCORES")
     local batch = {}
     for i = 1, #lanes, 2 do
-        local band = band_of(lanes[i])
-        local ahead = math.max(tonumber(lanes[i + 1]) - base_of(band) - virtual_time(band), 0)
-        local base = new_weighted and 0 or band * BAND
-        batch[#batch + 1] = whole(base + start + ahead)
-        batch[#batch + 1] = lanes[i]
-        if #batch >= CHUNK or i + 1 >= #lanes then
+        if is_lane(lanes[i]) then
+            local band = band_of(lanes[i])
+            local ahead = math.max(tonumber(lanes[i + 1]) - base_of(band) - virtual_time(band), 0)
+            local base = new_weighted and 0 or band * BAND
+            batch[#batch + 1] = whole(base + start + ahead)
+            batch[#batch + 1] = lanes[i]
+        end
+        if #batch >= CHUNK or #batch > 0 and i + 1 >= #lanes then
             redis.call("ZADD", key, unpack(batch))
             batch = {}
         end

@@ -119,7 +119,8 @@ end
 local owner = redis.call("HGET", own_key, id)
 local place = place_of(id)
 local index = redis.call("HGET", idx_key, id)
-local lane = index and string.match(index, "|(.*)$") or band .. ":" .. organization
+local _, indexed = place_in(index)
+local lane = indexed or band .. ":" .. organization
 organization = organization_of(lane)
 local shut = shut_queue_gate()
 local due = redis.call("ZSCORE", delayed_key, id)
@@ -128,5 +129,5 @@ return cjson.encode({
     answer = shut and shut.answer or "ok", opens_in = shut and opens_in(shut) or 0,
     gates = verdicts(), running = redis.call("LLEN", active_key), concurrency = concurrency,
     lease = owner and holder(id, owner, redis.call("ZSCORE", lease_key, id)) or nil,
-    holders = holders(), position = index and position(lane) or nil, workers = workers()
+    holders = holders(), position = indexed and position(lane) or nil, workers = workers()
 })

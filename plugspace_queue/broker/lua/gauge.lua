@@ -37,6 +37,7 @@ local function compare(organization, id)
 end
 
 local function look(lane)
+    if not is_lane(lane) then return end
     local length = redis.call("LLEN", ring_key .. ":lane:" .. lane)
     local band = tonumber(string.sub(lane, 1, 1)) + 1
     bands[band] = bands[band] + length

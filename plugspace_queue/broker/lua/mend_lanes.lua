@@ -4,7 +4,7 @@ mend_lanes: write lanes anew from what idx says of their entries, and put them w
 
 ARGV[4]  and on          lanes
 
-Returns  1; a lane keeps the order of its entries, each once
+Returns  1; what is no lane leaves the order, a lane keeps the order of its entries, each once
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -41,7 +41,7 @@ end
 local function place(lane, length)
     local on_ring = redis.call("ZSCORE", ring_key, lane)
     local parked = redis.call("ZSCORE", parked_key, lane)
-    if length == 0 then return leave(lane) end
+    if length == 0 or not is_lane(lane) then return leave(lane) end
     if on_ring and parked then redis.call("ZREM", parked_key, lane) end
     if not on_ring and not parked then
         enter(lane)

@@ -131,6 +131,10 @@ def _of_waiting(row: Row, standing: RedisTaskState) -> Iterator[Kind]:
 
 
 def _of_line(row: Row, standing: RedisTaskState) -> Iterator[Kind]:
+    if not standing.lane:
+        # Its entry in idx is no place: that says nothing of where it is.
+        yield Kind.TORN
+        return
     if Holds.WAIT not in standing.holds:
         yield Kind.TORN
     if Holds.LANE not in standing.holds:

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     LEASE_ENDED = "lease_ended"
     SNAPSHOT_MISSING = "snapshot_missing"
     SNAPSHOT_GARBLED = "snapshot_garbled"
+    LANE_STRANGE = "lane_strange"
     LANE_EMPTY = "lane_empty"
     LANE_DOUBLED = "lane_doubled"
     LANE_OFF = "lane_off"
@@ -94,6 +95,7 @@ MEANINGS: dict[Kind, Meaning] = {
     Kind.LEASE_ENDED: Meaning(_T, "its lease ran out, and nobody took it back", "taken back"),
     Kind.SNAPSHOT_MISSING: Meaning(_T, "has no snapshot", "written", True),
     Kind.SNAPSHOT_GARBLED: Meaning(_T, "its snapshot is no task, or another one", "written", True),
+    Kind.LANE_STRANGE: Meaning(_L, "in the order, but no lane", "taken out of it"),
     Kind.LANE_EMPTY: Meaning(_L, "in the order without tasks", _LANE),
     Kind.LANE_DOUBLED: Meaning(_L, "on the ring and parked", _LANE),
     Kind.LANE_OFF: Meaning(_L, "has tasks, but is not in the order", _LANE),

@@ -22,6 +22,7 @@ RUNNING: dict[Disagreement, Kind] = {
     "count": Kind.RUNNING_COUNT,
 }
 LANES: dict[LaneWord, Kind] = {
+    "strange": Kind.LANE_STRANGE,
     "empty": Kind.LANE_EMPTY,
     "both": Kind.LANE_DOUBLED,
     "off": Kind.LANE_OFF,

@@ -183,6 +183,7 @@ _REPAIRS: dict[Kind, Repair] = {
     Kind.ORPHANED: _settle_blocked,
     Kind.UNPUBLISHED: _publish,
     # After all that writes into lanes.
+    Kind.LANE_STRANGE: _mend_lanes,
     Kind.LANE_EMPTY: _mend_lanes,
     Kind.LANE_DOUBLED: _mend_lanes,
     Kind.LANE_OFF: _mend_lanes,

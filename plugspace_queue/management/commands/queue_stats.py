@@ -28,4 +28,5 @@ class Command(BaseCommand):
             return
         self.stdout.write("  ".join(f"{name:>9}" for name in rows[0]))
         for row in rows:
-            self.stdout.write("  ".join(f"{cell!s:>9}" for cell in row.values()))
+            cells = ("-" if cell is None else cell for cell in row.values())
+            self.stdout.write("  ".join(f"{cell!s:>9}" for cell in cells))

@@ -35,7 +35,7 @@ class ExecutorPool:
         self._stuck = StuckSlots()
         self._threads = ThreadExecutor(self._ended)
         self._event_loop = EventLoopExecutor(self._ended, self._leave_behind)
-        self._children = ProcessExecutor(self._ended)
+        self._children = ProcessExecutor(self._ended, self.hand_back)
 
     def dispatch(self, held: HeldLease, execution: Execution) -> None:
         """Give a started attempt to an executor; when the worker stops it goes back instead."""
@@ -57,8 +57,9 @@ class ExecutorPool:
         return not is_held_up and time.monotonic() - execution.started > execution.timeout
 
     def look(self) -> None:
-        """Called at each beat: nothing waits for an event loop that is blocked."""
+        """Called at each beat: nothing waits for an event loop or a forkserver that hangs."""
         self._event_loop.look()
+        self._children.look()
 
     def cancel(self, execution: Execution) -> None:
         """Cancel a coroutine, which does not look by itself; threads and children do."""

@@ -5,144 +5,126 @@ Children come from the forkserver (`forkserver.py`): the running worker is never
 
 import contextlib
 import logging
-import multiprocessing
-import os
-import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import backoff, clock
 from plugspace_queue.processing import execute, outcome
-from plugspace_queue.processing.execution import Execution
+from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult, Failure
 from plugspace_queue.processing.registry import Processor
-from plugspace_queue.worker.executors import child, forkserver
+from plugspace_queue.worker.executors import child, child_process, forkserver
 from plugspace_queue.worker.executors.base import Ended
+from plugspace_queue.worker.executors.child_process import POLL, ChildProcess, NoProcess
 from plugspace_queue.worker.state import HeldLease
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-POLL = 0.05
-"""Seconds between two looks whether the attempt was told to stop."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds that a slot rests when no process came up; doubled each time until one does."""
 
-START_UP = 120.0
-"""Seconds a child may take to start; one that takes longer counts as one that died."""
+HandBack = Callable[[HeldLease, Execution], None]
 
 
 class ProcessExecutor:
     """One child process per attempt, each minded by a thread."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: Ended, hand_back: HandBack) -> None:
         self._ended = ended
-        self._context = multiprocessing.get_context("forkserver")
-        self._children: dict[Execution, BaseProcess | None] = {}
-        """None until the process is there, which takes a moment."""
-        self._interrupted: set[Execution] = set()
+        self._hand_back = hand_back
+        self._children: dict[Execution, ChildProcess] = {}
+        self._failed_starts = 0
+        """Attempts in succession for which no process came up."""
 
     def is_starting(self, execution: Execution) -> bool:
-        """Whether its process is still starting: that time is not the attempt's."""
-        return execution.began_at is None and time.monotonic() - execution.started < START_UP
+        """Whether its process is still starting: that time is not the attempt's.
+
+        It is bounded by itself (`child_process.START_UP`).
+        """
+        return execution.began_at is None
 
     def start(self, held: HeldLease, execution: Execution, entry: Processor) -> None:
         execution.began_at = None
-        self._children[execution] = None
+        process = ChildProcess(execution)
+        self._children[execution] = process
         name = f"plugspace-child-of-{execution.task_id}"
-        threading.Thread(target=self._mind, args=(held, execution), name=name, daemon=True).start()
+        minded = (held, execution, process, entry.isolation == "process")
+        threading.Thread(target=self._mind, args=minded, name=name, daemon=True).start()
+
+    def look(self) -> None:
+        """Called at each beat: no attempt waits for a forkserver that hangs."""
+        forkserver.look(child_process.START_UP)
 
     def interrupt(self, execution: Execution) -> None:
-        if execution not in self._children:
-            return
-        # Noted first: a process that comes between this line and the next one looks for it.
-        self._interrupted.add(execution)
         if process := self._children.get(execution):
-            _end(process)
+            process.interrupt()
 
     def stop(self) -> None:
         """End every child; their tasks were handed back before."""
         for execution in list(self._children):
             self.interrupt(execution)
 
-    def _mind(self, held: HeldLease, execution: Execution) -> None:
+    def _mind(
+        self, held: HeldLease, execution: Execution, process: ChildProcess, is_rule: bool
+    ) -> None:
+        """From start to end; `is_rule`: all attempts of this queue run in processes."""
         try:
-            result = self._outcome(execution)
+            result = self._outcome(execution, process)
+        except NoProcess as error:
+            self._go_without(held, execution, process, is_rule, error)
+            result = after_death(execution, None)
         except Exception as error:
-            result = outcome.failed(outcome.failure_of(error))
+            result = outcome.after_failure(execution.row, outcome.failure_of(error), clock.now())
         self._children.pop(execution, None)
-        self._interrupted.discard(execution)
         self._ended(held, result)
 
-    def _outcome(self, execution: Execution) -> AttemptResult:
-        ours, theirs = self._context.Pipe()
+    def _outcome(self, execution: Execution, process: ChildProcess) -> AttemptResult:
+        result, exit_code = None, None
         try:
-            process = self._process(execution, theirs)
-        except (OSError, EOFError):
-            # No fault of the task, and no process of it is left.
-            logger.exception("no process for %s", execution.task_id)
-            ours.close()
-            return after_death(execution, None)
+            if process.start():
+                self._failed_starts = 0
+                execution.begin(clock.now())
+                result = _listen(process.connection, process.process.sentinel, execution)
         finally:
-            theirs.close()
-        self._children[execution] = process
-        if execution in self._interrupted:
-            _end(process)
-        try:
-            result = _attend(ours, process.sentinel, execution)
-        finally:
-            ours.close()
-            process.join(timeout=1.0)
-            _end(process)
-        return result or after_death(execution, process.exitcode)
+            exit_code = process.close()
+        return result or after_death(execution, exit_code)
 
-    def _process(self, execution: Execution, theirs: Connection) -> BaseProcess:
-        """The child, started; once more when the forkserver ended at just that moment."""
-        order = child.Order(execution.row, execution.timeout, execution.results)
-        for is_last in (False, True):
-            process = self._context.Process(target=child.main, args=(theirs, order), daemon=True)
-            try:
-                forkserver.ensure_ready()
-                process.start()
-                break
-            except (OSError, EOFError):
-                if is_last:
-                    raise
-        return process
+    def _go_without(
+        self,
+        held: HeldLease,
+        execution: Execution,
+        process: ChildProcess,
+        is_rule: bool,
+        error: NoProcess,
+    ) -> None:
+        """Hand the attempt back, blameless; its slot rests, or it would be here again at once.
 
-
-def _attend(connection: Connection, sentinel: int, execution: Execution) -> AttemptResult | None:
-    """The child's own ending; None when it died before, or was not let begin."""
-    if not _is_ready(connection, sentinel, execution):
-        return None
-    execution.begin(clock.now())
-    return _listen(connection, sentinel, execution)
+        Before that where no attempt of the queue can run here: another worker may have processes. A
+        task that runs alone among threads is kept meanwhile: it would put slot after slot to rest.
+        """
+        pause = min(FIRST_PAUSE * 2 ** min(self._failed_starts, 10), LONGEST_PAUSE)
+        self._failed_starts += 1
+        logger.error(
+            "no process for %s: %s; it goes back, its slot rests for %g s",
+            execution.task_id,
+            error,
+            pause,
+        )
+        if not is_rule:
+            _rest(process, pause)
+        if execution.stop_reason is not StopReason.CANCEL:
+            self._hand_back(held, execution)
+            _rest(process, pause if is_rule else FIRST_PAUSE)
 
 
-def _end(process: BaseProcess) -> None:
-    """Kill the child and what it started: it leads a session of its own."""
-    # Group 0 would be our own.
-    if process.pid:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-
-
-def _is_ready(connection: Connection, sentinel: int, execution: Execution) -> bool:
-    """Wait until the child has started; False when it died, took too long or is not wanted."""
-    deadline = execution.started + START_UP
-    with contextlib.suppress(EOFError, OSError):
-        while execution.stop_reason is None and time.monotonic() < deadline:
-            ready = wait([connection, sentinel], POLL)
-            if connection in ready:
-                connection.recv()
-                return execution.stop_reason is None
-            if ready:
-                return False
-    if execution.stop_reason is None:
-        logger.error("the process of %s did not start", execution.task_id)
-    return False
+def _rest(process: ChildProcess, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not process.is_unwanted and time.monotonic() < until:
+        time.sleep(POLL)
 
 
 def _listen(connection: Connection, sentinel: int, execution: Execution) -> AttemptResult | None:
@@ -192,8 +174,11 @@ def _take_in(execution: Execution, report: child.Report) -> None:
 
 
 def after_death(execution: Execution, exit_code: int | None) -> AttemptResult:
-    """What follows when the child ended without a word; a death that we caused has our reason."""
-    if execution.stop_reason is not None:
+    """What follows when the child ended without a word; a death that we caused has our reason.
+
+    Where none of the attempt's code has run it goes back and nothing is counted.
+    """
+    if execution.stop_reason is not None or execution.began_at is None:
         return execute.abandoned(execution, clock.now())
     if execution.row.recovery_count + 1 > get_settings().max_recoveries:
         return outcome.failed(_lost(execution, exit_code))
