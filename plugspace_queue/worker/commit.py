@@ -7,31 +7,33 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import DatabaseError, DataError, OperationalError, connection, transaction
 
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db import bulk
-from plugspace_queue.db.attempts import Key, StartedTask, TaskUpdate
+from plugspace_queue.db.attempts import Key, StartedTask
 from plugspace_queue.db.recordset import Answer, pipeline, prepare_for_rows
 from plugspace_queue.db.transactions import is_locked, is_of_a_row
-from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import EventName, Outcome
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task, UsageEntry
-from plugspace_queue.processing import outcome
-from plugspace_queue.processing.execution import NOTHING, Execution
-from plugspace_queue.processing.outcome import AttemptResult, Failure
+from plugspace_queue.processing.execution import Execution
+from plugspace_queue.worker.completion import (
+    Completion,
+    Counts,
+    added,
+    completion_of,
+    counts_of,
+    invalid,
+)
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, Lost, Progressed, RowMessage
 from plugspace_queue.workflows import advance
 from plugspace_queue.workflows.inputs import results_of
 
 logger = logging.getLogger("plugspace_queue.worker")
-
-Counts = dict[str, tuple[int, int]]
-"""(completed, failed) per task type."""
 
 LOCK_TIMEOUT = "800ms"
 """Shorter than PostgreSQL's `deadlock_timeout` (1 s): the worker, which tries again, gives way
@@ -40,19 +42,6 @@ before a caller's transaction is cancelled."""
 
 SHORTEST_TIMEOUT = 2.0
 """Seconds that a statement may take at least, however short a lease is."""
-
-
-class Completion(NamedTuple):
-    """One ended attempt and what its row says afterwards."""
-
-    held: HeldLease
-    execution: Execution
-    result: AttemptResult
-    update: TaskUpdate
-
-    @property
-    def key(self) -> Key:
-        return self.update.task_id, self.update.fence
 
 
 class CommitBatch:
@@ -107,58 +96,6 @@ class CommitBatch:
     def unstarted(self) -> list[HeldLease]:
         """Leases whose rows did not let an attempt start."""
         return [held for held in self.guarded if held.execution is None]
-
-
-def completion_of(
-    held: HeldLease, execution: Execution, result: AttemptResult, now: datetime
-) -> Completion:
-    """The rows to write for an ended attempt; nothing is written here."""
-    return Completion(held, execution, result, _update(execution, result, now))
-
-
-def _update(execution: Execution, result: AttemptResult, now: datetime) -> TaskUpdate:
-    row = execution.row
-    is_final = result.state in lifecycle.FINAL
-    return TaskUpdate(
-        row.task_id,
-        execution.fence,
-        result.state,
-        result.outcome,
-        result.result_text,
-        result.failure.as_json() if result.failure else None,
-        # One that runs again begins at nothing; what it had reached says nothing of the next.
-        execution.progress if is_final else None,
-        now if is_final else None,
-        _milliseconds(execution, now),
-        row.tokens_used + execution.tokens,
-        row.cost + execution.cost if execution.cost else row.cost,
-        row.retry_count + result.burns_retry,
-        row.deferral_count + (result.outcome is Outcome.DEFERRED),
-        row.recovery_count + result.counts_recovery,
-        result.wake_at,
-        execution.tokens,
-        execution.cost,
-        list(execution.log),
-    )
-
-
-def _milliseconds(execution: Execution, now: datetime) -> int:
-    """How long the processor ran; nothing when its process never came."""
-    if execution.began_at is None:
-        return 0
-    return max(round((now - execution.began_at).total_seconds() * 1000), 0)
-
-
-def invalid(one: Completion, reason: str, now: datetime) -> Completion:
-    """The same attempt, failed because the database refuses what it returned."""
-    message = outcome.public(reason)
-    detail = reason if reason != message else ""
-    failure = Failure(code="INVALID_RESULT", message=message, detail=detail, retryable=False)
-    execution = one.execution
-    execution.log.clear()
-    execution.percent = execution.stage = None
-    execution.tokens, execution.cost = 0, NOTHING
-    return completion_of(one.held, execution, outcome.failed(failure), now)
 
 
 class Locked(Exception):
@@ -258,13 +195,6 @@ def _unpaid(counts: Counts, answers: Sequence[Answer[int]]) -> Counts:
     return {kind: counts[kind] for kind, answer in asked if not answer.take()}
 
 
-def added(one: Counts, other: Counts, sign: int = 1) -> Counts:
-    """The sums per type, or with -1 the differences; without those that are nothing."""
-    pairs = [(kind, one.get(kind, (0, 0)), other.get(kind, (0, 0))) for kind in {*one, *other}]
-    sums = {kind: (a[0] + sign * b[0], a[1] + sign * b[1]) for kind, a, b in pairs}
-    return {kind: pair for kind, pair in sums.items() if any(pair)}
-
-
 class Answers:
     """What is still to come of the statements that were sent."""
 
@@ -298,11 +228,11 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
         if batch.guarded:
             answers.started = _start(batch, worker_name)
         # All that end here, though some may be refused: it waits for no answer either.
-        counts = added(batch.owed, _counts(batch.completions))
+        counts = added(batch.owed, counts_of(batch.completions))
         answers.counts = bulk.count_endings(counts)
     answers.take_into(batch)
     refused = [one for one in batch.completions if one.key not in batch.written]
-    batch.uncounted = added(_unpaid(counts, answers.counts), _counts(refused), sign=-1)
+    batch.uncounted = added(_unpaid(counts, answers.counts), counts_of(refused), sign=-1)
     if ended := _ended_parents(batch, answers):
         batch.released = advance.release_children(ended, batch.now)
 
@@ -368,13 +298,6 @@ def _usage_entries(recorded: Sequence[Completion], now: datetime) -> list[UsageE
         for one in recorded
         if one.update.attempt_tokens or one.update.attempt_cost
     ]
-
-
-def _counts(completions: Sequence[Completion]) -> Counts:
-    """(completed, failed) per task type."""
-    ends = Counter((one.execution.row.type, one.update.outcome) for one in completions)
-    kinds = {kind for kind, outcome in ends if outcome in (Outcome.COMPLETE, Outcome.FAILED)}
-    return {kind: (ends[kind, Outcome.COMPLETE], ends[kind, Outcome.FAILED]) for kind in kinds}
 
 
 def _prove(batch: CommitBatch, worker_name: str) -> None:

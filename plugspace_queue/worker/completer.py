@@ -20,15 +20,8 @@ from plugspace_queue.models import Task
 from plugspace_queue.processing.execution import Execution, ProgressSink, StopReason
 from plugspace_queue.processing.registry import timeout_of
 from plugspace_queue.worker.backlog import DeferredTask, LockedBacklog, split, task_of
-from plugspace_queue.worker.commit import (
-    CommitBatch,
-    Counts,
-    Locked,
-    Refused,
-    added,
-    count,
-    write,
-)
+from plugspace_queue.worker.commit import CommitBatch, Locked, Refused, count, write
+from plugspace_queue.worker.completion import Counts, added
 from plugspace_queue.worker.post_commit import (
     Message,
     PostCommit,

@@ -26,7 +26,8 @@ from plugspace_queue.events import publish as events
 from plugspace_queue.models import Task
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.worker import rendering, reports, unstarted
-from plugspace_queue.worker.commit import CommitBatch, Completion, Counts, added
+from plugspace_queue.worker.commit import CommitBatch
+from plugspace_queue.worker.completion import Completion, Counts, added
 from plugspace_queue.worker.state import Announce, HeldLease, Settle
 from plugspace_queue.workflows import advance
 

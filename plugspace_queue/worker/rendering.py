@@ -19,7 +19,7 @@ from plugspace_queue.domain.enums import EventName, Outcome, State
 from plugspace_queue.domain.json_text import bytes_of, encode
 from plugspace_queue.processing.execution import NOTHING, Execution
 from plugspace_queue.schemas.task import ALWAYS, UNCOUNTED, Copy, Values, without_internals
-from plugspace_queue.worker.commit import Completion
+from plugspace_queue.worker.completion import Completion
 
 SETTLED: dict[Outcome, SettleOutcome] = {
     Outcome.COMPLETE: "ok",

@@ -12,7 +12,8 @@ from plugspace_queue.errors import WORKER_LOST
 from plugspace_queue.models import Attempt
 from plugspace_queue.processing.outcome import Failure
 from plugspace_queue.task_log import EndedAttempt
-from plugspace_queue.worker.commit import CommitBatch, Completion
+from plugspace_queue.worker.commit import CommitBatch
+from plugspace_queue.worker.completion import Completion
 
 WILL_RETRY = frozenset({Outcome.RETRY, Outcome.DEFERRED, Outcome.LOST})
 

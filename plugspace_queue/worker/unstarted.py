@@ -18,7 +18,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.processing.outcome import resting_state
-from plugspace_queue.worker.commit import Counts
+from plugspace_queue.worker.completion import Counts
 from plugspace_queue.worker.state import HeldLease
 
 logger = logging.getLogger("plugspace_queue.worker")

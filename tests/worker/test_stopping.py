@@ -13,6 +13,7 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.models import Attempt
 from plugspace_queue.processing import registry
+from plugspace_queue.worker import completer
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
@@ -96,17 +97,18 @@ def test_cancel_and_timeout_are_heard_during_the_grace_time(
 
 
 def test_a_stop_command_that_comes_while_the_attempt_is_being_started_is_heard(
-    processors, crew, until_running, until_final
+    processors, crew, until_running, until_final, monkeypatch
 ):
     ran, goes_on = [], threading.Event()
     processors("ARCHITECT", lambda context: ran.append(context.task_id))
     made = crew("architect")
-    launcher = made.recorder._launcher
-    timeout_of = launcher._timeout_of
-    # Asked when the row is `processing` and the attempt has no run yet.
-    launcher._timeout_of = lambda task: goes_on.wait(patient(20)) and timeout_of(task)
+    timeout_of = completer.timeout_of
+    # Asked when the row is `processing` and the attempt has no execution yet.
+    monkeypatch.setattr(
+        completer, "timeout_of", lambda kind: goes_on.wait(patient(20)) and timeout_of(kind)
+    )
     task = until_running(submit())
-    assert made.table.get(str(task.pk)).run is None
+    assert made.table.get(str(task.pk)).execution is None
 
     assert made.stop_task(str(task.pk))
     goes_on.set()
