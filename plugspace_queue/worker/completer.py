@@ -250,12 +250,14 @@ class FollowUpThread(threading.Thread):
         self._loop_inbox = inbox
         self._inbox: queue.SimpleQueue[CommitBatch | None] = queue.SimpleQueue()
         self._put = 0
+        self._count_lock = threading.Lock()
         self._is_cut_off = False
         self._stopping = False
 
     def put(self, batch: CommitBatch) -> None:
-        """Follow this up, after all before it; never blocks."""
-        self._put += 1
+        """Follow this up, after all before it (any thread)."""
+        with self._count_lock:
+            self._put += 1
         self._inbox.put(batch)
 
     def wake(self) -> None:
@@ -301,13 +303,14 @@ class FollowUpThread(threading.Thread):
             self._try_again(task)
 
     def _follow(self, batch: CommitBatch) -> None:
-        try:
+        post_commit, told = self._completer.post_commit, list[Message]()
+        with tolerated("follow_up"):
             events.append(batch.elsewhere)
-            post_commit = self._completer.post_commit
-            self._tell(post_commit.follow_up(batch))
+            told = post_commit.follow_up(batch)
             self._completer.owe(post_commit.take_owed())
-        finally:
-            self.done += 1
+        # Before the loop is woken, which may wait for nothing else.
+        self.done += 1
+        self._tell(told)
 
     def _try_again(self, task: DeferredTask) -> None:
         messages = list(task.messages)

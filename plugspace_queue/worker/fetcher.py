@@ -248,19 +248,22 @@ class Fetcher:
 
     def _hold(self, queue: QueueSlots, granted: list[HeldLease]) -> None:
         held = [one for one in granted if one.is_of_a_task]
+        for one in granted if len(held) < len(granted) else ():
+            if not one.is_of_a_task:
+                self._drop(queue, one)
         queue.held += len(granted)
-        for one in granted:
-            if one not in held:
-                # No row could be asked about it.
-                logger.error("dropped %r from %s: it is no id of a task", one.task_id, queue.name)
-                one.has_slot = False
-                queue.settles.append(Settle(one, unstarted.drop(one)))
         if held:
             queue.busy += len(held)
             self._taken += len(held)
             self.active_at = time.monotonic()
             self._table.add(held)
             self._granted += held
+
+    def _drop(self, queue: QueueSlots, stranger: HeldLease) -> None:
+        """Settle a lease on what can be no task of ours: no row could be asked about it."""
+        logger.error("dropped %r from %s: it is no id of a task", stranger.task_id, queue.name)
+        stranger.has_slot = False
+        queue.settles.append(Settle(stranger, unstarted.drop(stranger)))
 
     def _send(self, plan: list[Step]) -> None:
         try:
