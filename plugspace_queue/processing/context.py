@@ -62,7 +62,7 @@ class Context:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the attempt was told to stop: save what is worth saving and return or raise.
+        """Whether the attempt was asked to stop: save what is worth saving and return or raise.
 
         When its worker ends this is so at once, and what is done within the grace time counts.
         """

@@ -88,13 +88,13 @@ class Failure:
 
     def as_json(self) -> dict[str, Any]:
         """The seed's error shape; `stack` and `detail` are for staff."""
-        told: dict[str, Any] = {
+        error: dict[str, Any] = {
             "message": self.message,
             "code": self.code,
             "retryable": self.retryable,
         }
         kept = {"stack": self.stack, "detail": self.detail}
-        return told | {name: text for name, text in kept.items() if text}
+        return error | {name: text for name, text in kept.items() if text}
 
 
 def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] = ()) -> Failure:
@@ -120,7 +120,7 @@ def stack_text(lines: Sequence[str]) -> str:
 
 
 WRITTEN_FOR_TENANTS = (TaskError, QueueError)
-"""Errors whose messages somebody chose; those of all others tell of paths, hosts and secrets."""
+"""Errors written for tenants; the messages of all others tell of paths, hosts and secrets."""
 
 
 def public(message: str) -> str:
@@ -156,7 +156,7 @@ def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -
     if isinstance(error, QueueError):
         return error.code, isinstance(error, retry_on)
     if isinstance(error, asyncio.CancelledError):
-        # Nobody told it to stop: another task on its event loop cancelled what is not its own.
+        # It was not asked to stop: another task on its event loop cancelled what is not its own.
         return "INTERNAL_ERROR", True
     retryable = isinstance(error, retry_on) or get_settings().retry_unknown_errors
     return "INTERNAL_ERROR", retryable

@@ -224,7 +224,7 @@ class Worker(StockWorker):
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _beat(self) -> None:
-        """Called once a second by the ticker: RQ's heartbeat, state and suspension."""
+        """Called once a second by a thread of its own: RQ's heartbeat, state and suspension."""
         assert self.runtime is not None
         self._is_suspended = self._ask_whether_suspended()
         busy = WorkerStatus.BUSY if self.runtime.table.all() else WorkerStatus.IDLE

@@ -1,4 +1,4 @@
-"""Messages whose rows somebody else's transaction holds: they wait here, the others go on."""
+"""Messages whose rows are locked by another transaction wait here; the others go on."""
 
 import threading
 import time

@@ -47,7 +47,7 @@ SHORTEST_TIMEOUT = 2.0
 class CommitBatch:
     """Messages sorted by kind, and what came of them.
 
-    `lock_timeout` is how long it waits for a row that somebody else's transaction holds.
+    `lock_timeout` is how long it waits for a row that another transaction has locked.
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class Refused(Exception):
 def write(batch: CommitBatch, worker_name: str) -> None:
     """Write the batch in one transaction; what the database refuses fails only its own task.
 
-    Raises Locked when a row is held by somebody else for too long, Refused when its messages are
-    to be written one by one, the driver's errors when the database is away: nothing was written.
+    Raises Locked when a row is locked for too long, Refused when its messages are to be written
+    one by one, the driver's errors when the database is away: nothing was written.
     """
     try:
         _write_or_prove(batch, worker_name)
@@ -129,7 +129,7 @@ def _write_or_prove(batch: CommitBatch, worker_name: str) -> None:
     except Exception as error:
         if not (is_of_a_row(error) or _hides_its_reason(error, batch)):
             raise
-        # Each part is tried alone; progress can be told again.
+        # Each part is tried alone; progress can be reported again.
         batch.reset()
         batch.progressed.clear()
         _prove(batch, worker_name)

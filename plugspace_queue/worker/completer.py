@@ -1,7 +1,7 @@
 """Writes what started and ended, in groups, and has done what follows each commit.
 
 The loop writes nearly everything. A second thread has time: for receivers of signals, cascades,
-refunds, leases that did not start, and rows that somebody else's transaction holds.
+refunds, leases that did not start, and rows that another transaction has locked.
 """
 
 import logging
@@ -39,7 +39,7 @@ LAST_PAUSE = 0.5
 """The same when the worker stops: the process ends soon."""
 
 LOOKS = ("100ms", "20ms")
-"""How long one message alone waits for a row that somebody holds, while all others wait for it:
+"""How long one message alone waits for a locked row, while all others wait for it:
 the first that is locked, and those after it."""
 
 Dispatch = Callable[[HeldLease, Execution], None]
@@ -115,7 +115,7 @@ class Completer:
             self._keep_connection_alive()
             self.record(CommitBatch(free, clock.now()), self._tell)
         except (Locked, Refused):
-            # One that waits for a row of somebody else's long transaction, or that cannot be
+            # One that waits for another's long transaction, or that cannot be
             # written, holds up no other.
             self.record_apart(free, self._tell)
         finally:
@@ -123,7 +123,7 @@ class Completer:
 
     @property
     def has_news(self) -> bool:
-        """Whether there are starts that Redis has not been told of."""
+        """Whether there are starts that Redis has not heard of."""
         return bool(self._unannounced)
 
     def announce(self) -> None:
@@ -145,14 +145,17 @@ class Completer:
         return bool(self._uncounted) or not self._owed.empty()
 
     def pay(self) -> None:
-        """Count what could not be counted while somebody else held the queue's row."""
+        """Count what could not be counted while the queue's row was locked."""
         while not self._owed.empty():
             self._uncounted = added(self._uncounted, self._owed.get())
-        if self._uncounted:
-            with tolerated("pay"):
-                with transaction.atomic():
-                    rest = count(self._uncounted)
-                self._uncounted = rest
+        if not self._uncounted:
+            return
+        self.is_in_database = True
+        with tolerated("pay"):
+            with transaction.atomic():
+                rest = count(self._uncounted)
+            self._uncounted = rest
+        self.is_in_database = False
 
     def owe(self, counts: Counts) -> None:
         """Count these too (any thread): with the next commit, or when there is none."""
@@ -192,13 +195,13 @@ class Completer:
                 self._follow(batch, tell)
 
     def _follow(self, batch: CommitBatch, tell: Callable[[Sequence[Message]], None]) -> None:
-        told = self.post_commit.messages(batch)
+        messages = self.post_commit.messages(batch)
         if tell is self._tell:
             if batch.guarded:
                 self._unannounced.append(batch)
         else:
-            told = [*self.post_commit.starts(batch), *told]
-        messages, elsewhere = split_events_by_server(told)
+            messages = [*self.post_commit.starts(batch), *messages]
+        messages, elsewhere = split_events_by_server(messages)
         tell(messages)
         if elsewhere or self.post_commit.needs_more(batch):
             batch.elsewhere = elsewhere
@@ -303,14 +306,14 @@ class FollowUpThread(threading.Thread):
             self._try_again(task)
 
     def _follow(self, batch: CommitBatch) -> None:
-        post_commit, told = self._completer.post_commit, list[Message]()
+        post_commit, messages = self._completer.post_commit, list[Message]()
         with tolerated("follow_up"):
             events.append(batch.elsewhere)
-            told = post_commit.follow_up(batch)
+            messages = post_commit.follow_up(batch)
             self._completer.owe(post_commit.take_owed())
         # Before the loop is woken, which may wait for nothing else.
         self.done += 1
-        self._tell(told)
+        self._tell(messages)
 
     def _try_again(self, task: DeferredTask) -> None:
         messages = list(task.messages)

@@ -84,7 +84,7 @@ class QueueSlots:
         return max(self.rests_until - now, 0.0)
 
     def has_reports(self, now: float) -> bool:
-        """Whether something is to be told to Redis right now."""
+        """Whether something is to be sent to Redis right now."""
         return bool(self.settles or self.notes) and not self.rest(now)
 
     def wants_soon(self, now: float) -> list[float]:
@@ -337,7 +337,7 @@ class Fetcher:
         return [q.name for q in self.queues.values() if q.free() > 0 and not q.is_ready]
 
     def is_idle(self) -> bool:
-        """Nothing is held and nothing is to be told."""
+        """Nothing is held and nothing is to be sent."""
         queues = self.queues.values()
         return not self._table and not any(queue.settles or queue.notes for queue in queues)
 

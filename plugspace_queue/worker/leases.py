@@ -169,8 +169,8 @@ class LeaseRenewer(threading.Thread):
             logger.warning("could not sign on or off: %s", error)
 
     def _tell_troubles(self) -> list[scripts.Call[None]]:
-        told = {**self.troubles.reasons(), **self._runtime.fetcher.troubles.reasons()}
-        return [presence.tell_trouble(name, reason) for name, reason in told.items()]
+        reasons = {**self.troubles.reasons(), **self._runtime.fetcher.troubles.reasons()}
+        return [presence.tell_trouble(name, reason) for name, reason in reasons.items()]
 
     def _take_outcome(
         self, name: str, fences: Mapping[str, int], outcome: Tick | Exception
@@ -209,13 +209,13 @@ class LeaseRenewer(threading.Thread):
         new worker knows of no silence, but its server may tell that it has been up for long.
         """
         is_new, self._is_new = self._is_new, False
-        told = self._client.info("server")
-        if said := told.get("server_time_usec"):
-            clock.hear(int(said))
-        run_id = str(told.get("run_id"))
+        info = self._client.info("server")
+        if stamp := info.get("server_time_usec"):
+            clock.hear(int(stamp))
+        run_id = str(info.get("run_id"))
         is_another = self._run_id is not None and run_id != self._run_id
         lease, now = get_settings().lease, time.monotonic()
-        if is_new and int(told.get("uptime_in_seconds", 0)) > lease:
+        if is_new and int(info.get("uptime_in_seconds", 0)) > lease:
             self._reap_from = now + min(LISTENS, lease)
         elif is_another or now - asking_since > max(lease / 2, 2 * TICK):
             self._reap_from = now + lease
@@ -249,7 +249,7 @@ MOST_CALLS = 50
 """Calls of one look; each lets in a hundred."""
 
 OVERDUE = 1
-"""Ms that are told when more is due right now."""
+"""Ms that are reported when more is due right now."""
 
 
 class DelayedPromoter:

@@ -91,7 +91,7 @@ class AttemptLoop(threading.Thread):
         self._notifiers.watch(self._fetcher.hungry())
 
     @property
-    def is_alive_in_time(self) -> float:
+    def alive_at(self) -> float:
         """When it last turned; now, while it waits for the database."""
         return time.monotonic() if self._completer.is_in_database else self.turned_at
 
@@ -134,15 +134,15 @@ class AttemptLoop(threading.Thread):
 
     def _receive_other(self, message: Tell | Woken | Stop) -> None:
         match message:
-            case Tell(messages=told):
-                self._fetcher.tell(told)
+            case Tell(messages=messages):
+                self._fetcher.tell(messages)
             case Woken(queue=name):
                 self._fetcher.queues[name].is_ready = True
             case Stop():
                 self._fetcher.is_stopping = True
 
     def _start(self, granted: Sequence[HeldLease]) -> None:
-        """Starts come first, in a commit of their own: somebody waits for a task's first line."""
+        """Starts come first, in a commit of their own: a caller may wait for them."""
         if not granted:
             return
         # One whose earlier attempt ends here starts after that ending was written.

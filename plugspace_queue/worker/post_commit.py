@@ -1,7 +1,7 @@
 """What follows a commit: Redis and listeners hear of what started and ended.
 
 All of it is safe to lose: the rows say what is still to do, and maintenance does it. What may take
-long (receivers of signals, refunds, cascades, rows that somebody holds) is done by a thread of its
+long (receivers of signals, refunds, cascades, locked rows) is done by a thread of its
 own, which holds up no start and no settle.
 """
 
@@ -34,7 +34,7 @@ from plugspace_queue.workflows import advance
 logger = logging.getLogger("plugspace_queue.worker")
 
 SHORT_LOOK = "20ms"
-"""How long a step waits for a row that somebody holds, when one before it did in vain."""
+"""How long a step waits for a locked row when a step before it waited in vain."""
 
 Message = Settle | Announce
 Signals = list[tuple[EventName, Callable[[], Task], str]]
@@ -51,18 +51,18 @@ class PostCommit:
     # In the loop.
 
     def messages(self, batch: CommitBatch) -> list[Message]:
-        """What Redis is told of a commit, once its attempts were launched, but for its starts."""
-        told: list[Message] = []
+        """What Redis hears of a commit, without its starts; after its attempts were launched."""
+        messages: list[Message] = []
         at = timezone.now().isoformat()
         for step in (_signal_starts, _ends, _progress):
             with tolerated(step.__name__):
-                told += step(batch, at)
+                messages += step(batch, at)
         with tolerated("measure"):
             reports.measure(batch)
-        return told
+        return messages
 
     def starts(self, batch: CommitBatch) -> list[Message]:
-        """What Redis is told of the starts of a commit.
+        """What Redis hears of the starts of a commit.
 
         The later it is rendered, the more of them have ended, whose settle brings their copy.
         """
@@ -71,7 +71,7 @@ class PostCommit:
             for held in batch.guarded:
                 if (execution := held.execution) is not None:
                     notes.setdefault(held.queue, []).append(rendering.started_note(execution))
-        return [Announce(queue, told) for queue, told in notes.items()]
+        return [Announce(queue, of_queue) for queue, of_queue in notes.items()]
 
     # In the thread for what may take long.
 
@@ -89,7 +89,7 @@ class PostCommit:
         )
 
     def follow_up(self, batch: CommitBatch) -> list[Message]:
-        """What may take long; what Redis is told of it."""
+        """Do what may take long; what Redis hears of it."""
         self._look = LOOK
         for step in (
             self._publish_released,
@@ -100,11 +100,11 @@ class PostCommit:
         ):
             with tolerated(step.__name__):
                 step(batch)
-        told: list[Message] = []
-        told += [self._resolved(held, batch) for held in (*batch.unsettled, *batch.unstarted)]
+        messages: list[Message] = []
+        messages += [self._resolved(held, batch) for held in (*batch.unsettled, *batch.unstarted)]
         with tolerated("project_workflows"):
             _project_workflows(batch)
-        return told
+        return messages
 
     def take_owed(self) -> Counts:
         """Counts that resolutions could not add, for the next commit to pay."""
@@ -245,16 +245,16 @@ def _signal_starts(batch: CommitBatch, at: str) -> list[Message]:
 
 
 def _ends(batch: CommitBatch, at: str) -> list[Message]:
-    told: list[Message] = []
+    messages: list[Message] = []
     written = batch.written
     heard = {name for name, signal in SIGNALS.items() if signal.has_listeners(Task)}
     for one in batch.completions:
-        # One that was not written belongs to somebody else by now, or was written by a commit
+        # One that was not written belongs to another attempt by now, or was written by a commit
         # whose answer got lost: its row is asked.
         is_settled = one.key in written
         if is_settled:
             try:
-                told += _settled(one, at)
+                messages += _settled(one, at)
                 if heard:
                     batch.signals += _signals_of(one, at, heard)
             except Exception:
@@ -263,7 +263,7 @@ def _ends(batch: CommitBatch, at: str) -> list[Message]:
                 is_settled = False
         if not is_settled:
             batch.unsettled.append(one.held)
-    return told
+    return messages
 
 
 def _settled(one: Completion, at: str) -> list[Message]:
@@ -280,7 +280,7 @@ def _signals_of(one: Completion, at: str, heard: set[EventName]) -> Signals:
 
 
 def _progress(batch: CommitBatch, at: str) -> list[Message]:
-    told: list[Message] = []
+    messages: list[Message] = []
     is_heard = SIGNALS[EventName.PROGRESS].has_listeners(Task)
     for execution, held in batch.progressed.items():
         progress = execution.progress
@@ -288,11 +288,11 @@ def _progress(batch: CommitBatch, at: str) -> list[Message]:
             continue
         execution.reports += 1
         note = rendering.progress_note(execution, at)
-        told.append(Announce(held.queue, [note]))
+        messages.append(Announce(held.queue, [note]))
         if is_heard:
             task_of = partial(execution.row.as_task, progress=progress)
             batch.signals.append((EventName.PROGRESS, task_of, note.event or ""))
-    return told
+    return messages
 
 
 def task_after(one: Completion) -> Task:

@@ -137,7 +137,7 @@ def started_event(execution: Execution) -> str:
 
 
 def started_note(execution: Execution) -> Note:
-    """What Redis is told when an attempt has started."""
+    """What Redis hears when an attempt has started."""
     row, text = execution.row, started_event(execution)
     if execution.is_recorded:
         # Its settle brings the copy in a moment. Should the commit of that be held up, Redis shows
@@ -147,7 +147,7 @@ def started_note(execution: Execution) -> Note:
 
 
 def progress_note(execution: Execution, at: str) -> Note:
-    """What Redis is told of a report; void once the attempt does not run."""
+    """What Redis hears of a progress report; void once the attempt does not run."""
     row, progress = execution.row, execution.progress
     data = f',"progress":{encode(progress)}'
     text = event(EventName.PROGRESS, row, State.PROCESSING, at, data, execution.reports)
@@ -200,7 +200,7 @@ def settlement(one: Completion, at: str) -> tuple[list[Note], Settlement]:
     text = update.result_text or ""
     size = bytes_of(text)
     is_large = size > conf.snapshot_limit
-    # A small one is always told. Any other would make the copy's values count a second time.
+    # A small one is always sent. Any other would make the copy's values count a second time.
     is_apart = size > ALWAYS
     kept = "" if is_apart or text in ("", "null") else _member("result", text, conf.snapshot_limit)
     snapshot, values = copy(row, Now(update.state, *update[5:15]), kept)

@@ -1,4 +1,4 @@
-"""What log and metrics are told of a commit."""
+"""The log records and the metrics of a commit."""
 
 import uuid
 from collections import Counter, defaultdict

@@ -183,7 +183,7 @@ class WorkerRuntime:
 
     def loop_is_alive(self) -> bool:
         """Whether the loop turns; one that waits for the database does."""
-        return time.monotonic() - self.loop.is_alive_in_time < get_settings().lease
+        return time.monotonic() - self.loop.alive_at < get_settings().lease
 
     def _helpers(self) -> list[threading.Thread | Notifiers]:
         threads = [self.completer.follow_up, self.leases, self.control, self.maintenance]

@@ -219,7 +219,7 @@ class Troubles:
     """Queues whose data in Redis is damaged: each rests by itself, the others go on.
 
     A key of a wrong type or a value that is no number makes the scripts of one queue fail. It is
-    tried again after a growing pause, until somebody, or the reconciler, has repaired it.
+    tried again after a growing pause, until a person or the reconciler has repaired it.
     """
 
     def __init__(self) -> None:

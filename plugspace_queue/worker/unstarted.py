@@ -1,4 +1,4 @@
-"""Leases whose task did not start: what the row says instead, and what Redis is told."""
+"""Leases whose task did not start: what the row says instead, and how the lease is settled."""
 
 import logging
 import uuid
@@ -29,7 +29,7 @@ REST = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What Redis is told about a lease."""
+    """How a lease is settled."""
 
     settlement: Settlement
     bump_fence: int = 0
@@ -109,7 +109,7 @@ _LOST = "The workers that ran this task died {} times; see the worker's log."
 
 
 def drop(held: HeldLease) -> Settlement:
-    """The row belongs to somebody else by now: take the id out of Redis if it is still ours."""
+    """The row belongs to another attempt by now: take the id out of Redis if it is still ours."""
     return _settlement(held, "drop", None)
 
 
@@ -130,5 +130,5 @@ def _settlement(held: HeldLease, outcome: str, task: Task | None) -> Settlement:
         return Settlement(task_id=held.task_id, **lease)  # type: ignore[arg-type]
     wake_at = task.wake_at if outcome == "retry" else None
     due_ms = round(wake_at.timestamp() * 1000) if wake_at else 0
-    told = publishing.settlement_of(task, **lease, due_ms=due_ms)
-    return announcing.with_last_event(told, task)
+    settlement = publishing.settlement_of(task, **lease, due_ms=due_ms)
+    return announcing.with_last_event(settlement, task)

@@ -36,7 +36,7 @@ class Executor(Protocol):
 
 
 class Interrupted(BaseException):
-    """Raised inside a processor that was told to stop and did not; not to be caught."""
+    """Raised inside a processor that was asked to stop and did not; not to be caught."""
 
 
 def raise_in(thread_id: int) -> None:

@@ -153,7 +153,7 @@ async def _cancellable(execution: ReportingExecution, entry: Processor) -> Attem
     task = asyncio.current_task()
     assert task is not None
     execution.cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-    # One that was told before ends here by itself.
+    # One that was asked to stop before ends here by itself.
     return await run_async(execution, entry)
 
 

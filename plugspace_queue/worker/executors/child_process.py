@@ -19,7 +19,7 @@ from plugspace_queue.worker.executors import child, forkserver
 logger = logging.getLogger("plugspace_queue.worker")
 
 POLL = 0.05
-"""Seconds between two looks whether the attempt was told to stop."""
+"""Seconds between two looks whether the attempt was asked to stop."""
 
 START_UP = 120.0
 """Seconds that a forkserver may take to fork a child, and then the child to load its code."""

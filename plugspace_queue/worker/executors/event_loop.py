@@ -31,7 +31,7 @@ BEAT = 0.2
 """Seconds between two signs that the loop turns."""
 
 PATIENCE = 0.5
-"""Seconds without one after which somebody keeps it from turning."""
+"""Seconds without one after which the loop counts as blocked."""
 
 LONGEST_LOOK = 1.0
 """Seconds between two looks at the loop that count at most: a process that was stopped, or had no
@@ -97,7 +97,7 @@ class EventLoop:
         return self._owners.get(task) if task is not None else None
 
     def look(self) -> float:
-        """For how long the loop has not turned, as far as somebody looked now and then."""
+        """For how long the loop has not turned, as far as it was looked at."""
         now, turned_at = time.monotonic(), self._turned_at
         if turned_at != self._seen_turn:
             self._seen_turn, self._stood = turned_at, 0.0
@@ -133,7 +133,7 @@ class EventLoop:
         self.thread.join(timeout=1.0)
 
     def _soon(self, function: Callable[..., object], *arguments: Execution) -> None:
-        # It may have ended by itself: then nothing is left to be told.
+        # It may have ended by itself: then there is nothing left to cancel.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
@@ -156,7 +156,7 @@ class EventLoop:
         self._loop.close()
 
     def _turn(self) -> None:
-        """Run the loop until somebody stops it: also a processor may, or its `sys.exit` in a task.
+        """Run the loop until it is stopped; a processor may do so too, or its `sys.exit` in a task.
 
         Everything else that comes out of it means that it is broken; then this thread ends, and
         the worker with it.

@@ -31,7 +31,7 @@ HandBack = Callable[[HeldLease, Execution], None]
 
 
 class ProcessExecutor:
-    """One child process per attempt, each minded by a thread."""
+    """One child process per attempt, each watched by a thread."""
 
     def __init__(self, ended: Ended, hand_back: HandBack) -> None:
         self._ended = ended
@@ -52,8 +52,8 @@ class ProcessExecutor:
         process = ChildProcess(execution)
         self._children[execution] = process
         name = f"plugspace-child-of-{execution.task_id}"
-        minded = (held, execution, process, entry.isolation == "process")
-        threading.Thread(target=self._mind, args=minded, name=name, daemon=True).start()
+        arguments = (held, execution, process, entry.isolation == "process")
+        threading.Thread(target=self._watch, args=arguments, name=name, daemon=True).start()
 
     def look(self) -> None:
         """Called at each beat: no attempt waits for a forkserver that hangs."""
@@ -68,7 +68,7 @@ class ProcessExecutor:
         for execution in list(self._children):
             self.interrupt(execution)
 
-    def _mind(
+    def _watch(
         self, held: HeldLease, execution: Execution, process: ChildProcess, is_rule: bool
     ) -> None:
         """From start to end; `is_rule`: all attempts of this queue run in processes."""
