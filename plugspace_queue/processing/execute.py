@@ -23,7 +23,8 @@ from plugspace_queue.processing.context import Context, raise_if_stopped
 from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor
-from plugspace_queue.schemas.inputs import ACCEPTED, INPUTS
+from plugspace_queue.schemas.base import ACCEPTED
+from plugspace_queue.schemas.inputs import INPUTS
 from plugspace_queue.workflows.inputs import merge
 
 

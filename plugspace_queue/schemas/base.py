@@ -9,11 +9,16 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from plugspace_queue.domain.text import is_clean
+
+ACCEPTED = {"is_accepted": True}
+"""Validation context of a stored input: it is not looked at again for what cannot be stored, and a
+limit that was lowered later does not fail it."""
 
 
 class WireModel(BaseModel):
@@ -35,8 +40,10 @@ class WireModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _storable(cls, data: Any) -> Any:
-        require_storable(data)
+    def _storable(cls, data: Any, info: ValidationInfo) -> Any:
+        # What comes out of a row has been stored.
+        if info.context is not ACCEPTED:
+            require_storable(data)
         return data
 
     def to_wire(self) -> dict[str, Any]:

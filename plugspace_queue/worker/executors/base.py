@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from django.db import connections
@@ -58,13 +58,15 @@ def clear_pending_interrupt() -> None:
             pass
 
 
-def fail_on_open_transaction(result: AttemptResult) -> AttemptResult:
-    """The ending, or a failure when what it wrote is lost with a transaction it left open.
+def fail_on_open_transaction(
+    result: AttemptResult, used: Iterable[BaseDatabaseWrapper]
+) -> AttemptResult:
+    """The result, or a failure when what it wrote is lost with a transaction it left open.
 
     Dropped here, so that no lock stays: the next processor would write into that transaction, and
     nobody would ever commit it.
     """
-    left = [c for c in connections.all(initialized_only=True) if _is_open(c)]
+    left = [connection for connection in used if _is_open(connection)]
     for connection in left:
         _drop(connection)
     if not left or result.outcome is not Outcome.COMPLETE:

@@ -14,6 +14,7 @@ from typing import Any
 
 import django
 from django.apps import apps
+from django.db import connections
 
 if not apps.ready:
     # The forkserver could not load it (`forkserver.py`).
@@ -146,7 +147,8 @@ def _run(execution: ReportingExecution) -> AttemptResult:
         raise LookupError(f"No processor for {execution.row.type} in the child process.")
     if entry.is_async:
         return asyncio.run(_cancellable(execution, entry))
-    return base.fail_on_open_transaction(run_sync(execution, entry))
+    result = run_sync(execution, entry)
+    return base.fail_on_open_transaction(result, connections.all(initialized_only=True))
 
 
 async def _cancellable(execution: ReportingExecution, entry: Processor) -> AttemptResult:

@@ -7,10 +7,11 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 from django.db import close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from plugspace_queue.domain import clock
 from plugspace_queue.processing.execute import result_of_error, run_sync
@@ -89,6 +90,8 @@ class Slot(threading.Thread):
         self._is_interrupted = False
         self._is_spoilt = False
         self._owner = os.getpid()
+        self._used: Sequence[BaseDatabaseWrapper] = ()
+        """Database connections that this thread has after its last attempt."""
 
     def run(self) -> None:
         try:
@@ -112,10 +115,12 @@ class Slot(threading.Thread):
         if self._is_spoilt:
             drop_connections()
             self._is_spoilt = False
-        self._ended(held, fail_on_open_transaction(result))
+        self._used = connections.all(initialized_only=True)
+        self._ended(held, fail_on_open_transaction(result, self._used))
 
     def _run(self, execution: Execution, entry: Processor) -> AttemptResult:
-        close_old_connections()
+        if self._used:
+            close_old_connections()
         with self._lock:
             self._current = execution
         return run_sync(execution, entry)
