@@ -21,7 +21,7 @@ from plugspace_queue.worker.state import HeldLease
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-Ended = Callable[[HeldLease, AttemptResult], None]
+OnEnd = Callable[[HeldLease, AttemptResult], None]
 """Called when an attempt's call has come back."""
 
 

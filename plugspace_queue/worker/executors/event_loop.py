@@ -22,7 +22,7 @@ from plugspace_queue.processing.execute import result_of_error, run_async
 from plugspace_queue.processing.execution import Execution
 from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor
-from plugspace_queue.worker.executors.base import Ended, Interrupted, end_if_forked, raise_in
+from plugspace_queue.worker.executors.base import Interrupted, OnEnd, end_if_forked, raise_in
 from plugspace_queue.worker.state import HeldLease
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -47,7 +47,7 @@ _RUN: ContextVar[Execution] = ContextVar("plugspace_run")
 class EventLoop:
     """One event loop; what one processor does to it ends nobody else's attempt."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: OnEnd) -> None:
         self._ended = ended
         self._owner = os.getpid()
         self._loop = asyncio.new_event_loop()
@@ -235,7 +235,7 @@ LeaveBehind = Callable[[HeldLease, Execution, bool], None]
 class EventLoopExecutor:
     """Starts attempts on a loop that turns."""
 
-    def __init__(self, ended: Ended, leave_behind: LeaveBehind) -> None:
+    def __init__(self, ended: OnEnd, leave_behind: LeaveBehind) -> None:
         self._ended = ended
         self._leave_behind = leave_behind
         self._loop: EventLoop | None = None

@@ -18,7 +18,7 @@ from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult, Failure
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.worker.executors import child, child_process, forkserver
-from plugspace_queue.worker.executors.base import Ended
+from plugspace_queue.worker.executors.base import OnEnd
 from plugspace_queue.worker.executors.child_process import POLL, ChildProcess, NoProcess
 from plugspace_queue.worker.state import HeldLease
 
@@ -33,7 +33,7 @@ HandBack = Callable[[HeldLease, Execution], None]
 class ProcessExecutor:
     """One child process per attempt, each watched by a thread."""
 
-    def __init__(self, ended: Ended, hand_back: HandBack) -> None:
+    def __init__(self, ended: OnEnd, hand_back: HandBack) -> None:
         self._ended = ended
         self._hand_back = hand_back
         self._children: dict[Execution, ChildProcess] = {}

@@ -19,8 +19,8 @@ from plugspace_queue.processing.execution import Execution
 from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.worker.executors.base import (
-    Ended,
     Interrupted,
+    OnEnd,
     clear_pending_interrupt,
     drop_connections,
     end_if_forked,
@@ -81,7 +81,7 @@ class WorkQueue(Generic[T]):
 class Slot(threading.Thread):
     """One thread; takes attempts from a shared queue until that is closed."""
 
-    def __init__(self, queue: "WorkQueue[Job]", ended: Ended) -> None:
+    def __init__(self, queue: "WorkQueue[Job]", ended: OnEnd) -> None:
         super().__init__(name="plugspace-slot", daemon=True)
         self._queue = queue
         self._ended = ended
@@ -150,7 +150,7 @@ class Slot(threading.Thread):
 class ThreadExecutor:
     """Threads made as they are needed, never more than attempts at once."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: OnEnd) -> None:
         self._ended = ended
         self._queue: WorkQueue[Job] = WorkQueue()
         self._slots: list[Slot] = []
