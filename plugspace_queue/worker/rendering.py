@@ -126,7 +126,8 @@ def _members(input_text: str, context_text: str, limit: int) -> str:
 
 
 def _member(name: str, text: str, limit: int) -> str:
-    if bytes_of(text) > limit:
+    # No character takes more than four bytes.
+    if len(text) * 4 > limit and bytes_of(text) > limit:
         return f',"{name}":null,"{name}Omitted":true'
     return f',"{name}":{text}'
 
