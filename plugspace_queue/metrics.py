@@ -10,7 +10,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,15 @@ def observe(counts: Counts, metric: Metric, seconds: float, *labels: str) -> Non
     bound = BOUNDS[bisect_left(BUCKETS, seconds)]
     counts[field(metric, *labels, bound)] += 1
     counts[field(metric, *labels, "sum")] += max(round(seconds * 1000), 0)
+
+
+def observe_all(counts: Counts, metric: Metric, seconds: Sequence[float], *labels: str) -> None:
+    """The same for many observations with the same labels."""
+    bounds = Counter([bisect_left(BUCKETS, one) for one in seconds])
+    for at, number in bounds.items():
+        counts[field(metric, *labels, BOUNDS[at])] += number
+    total = sum([max(round(one * 1000), 0) for one in seconds])
+    counts[field(metric, *labels, "sum")] += total
 
 
 def count(metric: Metric, *labels: str, by: int = 1) -> None:

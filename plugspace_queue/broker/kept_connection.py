@@ -1,7 +1,7 @@
 """A connection kept by one thread that sends all the time, as the pump of a worker does."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
@@ -9,6 +9,11 @@ from redis.exceptions import ResponseError
 
 from plugspace_queue.broker import scripts
 from plugspace_queue.broker.scripts import Call, Command
+
+try:
+    import hiredis
+except ImportError:
+    hiredis = None  # type: ignore[assignment]
 
 IDLE = 1.0
 """Seconds of rest after which the pool is asked to look whether the connection still stands."""
@@ -39,7 +44,7 @@ class Wire:
     def _send(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._standing()
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command(_packed(connection, commands))
             return [_reply(connection) for _ in commands]
         except BaseException:
             # An answer may be left in it, which nobody else must take for his own.
@@ -62,6 +67,21 @@ class Wire:
         if primary is None or self._connection is None:
             return False
         return bool(primary != (self._connection.host, self._connection.port))
+
+
+def _packed(connection: Any, commands: Sequence[Command]) -> Sequence[bytes]:
+    """The commands as they go out; as redis-py does it, but without looking at each argument."""
+    if hiredis is None:
+        packed: Sequence[bytes] = connection.pack_commands(commands)
+        return packed
+    pack: Callable[[Any], bytes] = hiredis.pack_command
+    return [b"".join([pack(_words(command)) for command in commands])]
+
+
+def _words(command: Command) -> Command:
+    name = command[0]
+    # As in `SCRIPT LOAD`.
+    return (*name.split(), *command[1:]) if isinstance(name, str) and " " in name else command
 
 
 def _reply(connection: Any) -> Any:

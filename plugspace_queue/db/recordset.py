@@ -119,7 +119,13 @@ def prepared_cursor(connection: Any) -> Any:
     return make(cursor)
 
 
-def prepare_for_rows(connection: Any, lock_timeout: str, *, is_lasting: bool = True) -> Answer[int]:
+def prepare_for_rows(
+    connection: Any,
+    lock_timeout: str,
+    statement_timeout: str | None = None,
+    *,
+    is_lasting: bool = True,
+) -> Answer[int]:
     """Until the transaction ends, look rows up by index and wait no longer than this for one.
 
     PostgreSQL takes a relation for a hundred rows and would rather read a small table as a whole,
@@ -127,6 +133,8 @@ def prepare_for_rows(connection: Any, lock_timeout: str, *, is_lasting: bool = T
     the disk: a crash of the server may undo it.
     """
     settings = {"lock_timeout": lock_timeout, "enable_seqscan": "off"}
+    if statement_timeout is not None:
+        settings["statement_timeout"] = statement_timeout
     if not is_lasting:
         settings["synchronous_commit"] = "off"
     # Written out: they are constants of ours, and the client has no parameters to write.

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.client import HTTPException
 from random import random
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from django.db import InterfaceError, OperationalError
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain import backoff
+from plugspace_queue.domain import backoff, json_text
 from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.domain.public_text import public_text
 from plugspace_queue.domain.text import clean, shortened
 from plugspace_queue.errors import QueueError, TaskError, TaskTimeout, Unavailable
-from plugspace_queue.models import Task
 
 MESSAGE_LIMIT = 4 * 1024
 STACK_LIMIT = 16 * 1024
@@ -89,13 +88,13 @@ class Failure:
 
     def as_json(self) -> dict[str, Any]:
         """The seed's error shape; `stack` and `detail` are for staff."""
-        told: dict[str, Any] = {
+        error: dict[str, Any] = {
             "message": self.message,
             "code": self.code,
             "retryable": self.retryable,
         }
         kept = {"stack": self.stack, "detail": self.detail}
-        return told | {name: text for name, text in kept.items() if text}
+        return error | {name: text for name, text in kept.items() if text}
 
 
 def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] = ()) -> Failure:
@@ -121,7 +120,7 @@ def stack_text(lines: Sequence[str]) -> str:
 
 
 WRITTEN_FOR_TENANTS = (TaskError, QueueError)
-"""Errors whose messages somebody chose; those of all others tell of paths, hosts and secrets."""
+"""Errors written for tenants; the messages of all others tell of paths, hosts and secrets."""
 
 
 def public(message: str) -> str:
@@ -135,8 +134,8 @@ def _words_of(error: BaseException) -> tuple[str, list[str], BaseException | Non
     try:
         return str(error) or name, traceback.format_exception(error), error
     except BaseException:
-        # An error that cannot say what it is must not take its slot along, whatever it raises; an
-        # interruption that comes here has done what it was for.
+        # `str(error)` may itself raise anything: fall back to the traceback, so that the slot is
+        # never lost. An interruption that arrives here has served its purpose.
         return name, traceback.format_tb(error.__traceback__), None
 
 
@@ -157,7 +156,7 @@ def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -
     if isinstance(error, QueueError):
         return error.code, isinstance(error, retry_on)
     if isinstance(error, asyncio.CancelledError):
-        # Nobody told it to stop: another task on its event loop cancelled what is not its own.
+        # It was not asked to stop: another task on its event loop cancelled what is not its own.
         return "INTERNAL_ERROR", True
     retryable = isinstance(error, retry_on) or get_settings().retry_unknown_errors
     return "INTERNAL_ERROR", retryable
@@ -168,49 +167,63 @@ def _is_external_by_name(error: BaseException) -> bool:
     return not names.isdisjoint(EXTERNAL_NAMES)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """What is written about an attempt: the task's next state and why."""
+class Retryable(Protocol):
+    """What the decision about another attempt looks at: a task's row."""
+
+    @property
+    def retry_count(self) -> int: ...
+    @property
+    def max_retries(self) -> int: ...
+    @property
+    def deferral_count(self) -> int: ...
+
+
+class AttemptResult(NamedTuple):
+    """How an attempt ended: the task's next state and why.
+
+    A named tuple, as each attempt makes one.
+    """
 
     outcome: Outcome
     state: State
-    result: Any = None
+    result_text: str | None = None
+    """The result as JSON; None unless it is complete."""
     failure: Failure | None = None
     wake_at: datetime | None = None
     burns_retry: bool = False
     counts_recovery: bool = False
 
 
-def success(result: Any) -> Ending:
-    """The processor returned a valid result."""
-    return Ending(outcome=Outcome.COMPLETE, state=State.COMPLETE, result=result)
+def success(result: Any) -> AttemptResult:
+    """The processor returned a valid result, which is strict JSON."""
+    return AttemptResult(Outcome.COMPLETE, State.COMPLETE, json_text.encode(result))
 
 
-def failed(failure: Failure) -> Ending:
+def failed(failure: Failure) -> AttemptResult:
     """The last word: no further run."""
-    return Ending(outcome=Outcome.FAILED, state=State.FAILED, failure=failure)
+    return AttemptResult(outcome=Outcome.FAILED, state=State.FAILED, failure=failure)
 
 
-def cancelled(failure: Failure) -> Ending:
-    return Ending(outcome=Outcome.CANCELLED, state=State.CANCELLED, failure=failure)
+def cancelled(failure: Failure) -> AttemptResult:
+    return AttemptResult(outcome=Outcome.CANCELLED, state=State.CANCELLED, failure=failure)
 
 
-def handed_back(task: Task) -> Ending:
+def handed_back(task: Retryable) -> AttemptResult:
     """The worker stops: back to the front of its lane, nothing burned."""
-    return Ending(outcome=Outcome.HANDED_BACK, state=resting_state(task))
+    return AttemptResult(outcome=Outcome.HANDED_BACK, state=resting_state(task))
 
 
-def lost(task: Task) -> Ending:
+def lost(task: Retryable) -> AttemptResult:
     """What it ran in died: back to its lane, to run alone, and counted."""
-    return Ending(outcome=Outcome.LOST, state=resting_state(task), counts_recovery=True)
+    return AttemptResult(outcome=Outcome.LOST, state=resting_state(task), counts_recovery=True)
 
 
-def resting_state(task: Task) -> State:
+def resting_state(task: Retryable) -> State:
     """Where a task waits between attempts: `retrying` once an attempt of it has failed."""
     return State.RETRYING if task.retry_count or task.deferral_count else State.WAITING
 
 
-def after_failure(task: Task, failure: Failure, now: datetime) -> Ending:
+def after_failure(task: Retryable, failure: Failure, now: datetime) -> AttemptResult:
     """Retry with backoff while the error allows it and retries are left, else fail."""
     if not failure.retryable:
         return failed(failure)
@@ -218,7 +231,7 @@ def after_failure(task: Task, failure: Failure, now: datetime) -> Ending:
         return _deferred(task, failure, now)
     if task.retry_count >= task.max_retries:
         return failed(failure)
-    return Ending(
+    return AttemptResult(
         outcome=Outcome.RETRY,
         state=State.RETRYING,
         failure=failure,
@@ -227,9 +240,9 @@ def after_failure(task: Task, failure: Failure, now: datetime) -> Ending:
     )
 
 
-def _deferred(task: Task, failure: Failure, now: datetime) -> Ending:
+def _deferred(task: Retryable, failure: Failure, now: datetime) -> AttemptResult:
     wait = backoff.provider_wait(failure.retry_after, _backoff(task.deferral_count + 1))
-    return Ending(
+    return AttemptResult(
         outcome=Outcome.DEFERRED,
         state=State.RETRYING,
         failure=failure,
@@ -237,7 +250,7 @@ def _deferred(task: Task, failure: Failure, now: datetime) -> Ending:
     )
 
 
-def _wait(task: Task, failure: Failure) -> float:
+def _wait(task: Retryable, failure: Failure) -> float:
     plain = _backoff(task.retry_count + 1)
     if failure.code == "RATE_LIMITED":
         return backoff.provider_wait(failure.retry_after, plain)

@@ -1,26 +1,29 @@
-"""Which function does which task type, and with what options."""
+"""Which function does which task type, and with what options.
 
+What a registration may ask for is checked when it is made, so that no task pays for a mistake.
+"""
+
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from asgiref.sync import iscoroutinefunction
 from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.errors import ProcessorConflict
+from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
 from plugspace_queue.limits import policies
-from plugspace_queue.processing.options import (
-    adapter_of,
-    is_async,
-    known_type,
-    name_of,
-    require_valid,
-)
+from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.schemas.outputs import OUTPUTS
 
 F = TypeVar("F", bound=Callable[..., Any])
+ISOLATIONS = (None, "thread", "process")
+LONGEST_TIMEOUT = LONGEST_WINDOW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,9 @@ def unregister(task_type: TaskType | str) -> None:
 
 def processor_of(task_type: TaskType | str) -> Processor | None:
     """The processor of a type, or None."""
-    return _processors.get(TaskType(task_type))
+    # A plain text finds it as well; an unknown one is refused.
+    entry = _processors.get(task_type)  # type: ignore[arg-type]
+    return entry if entry is not None else _processors.get(TaskType(task_type))
 
 
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
@@ -130,3 +135,156 @@ def timeout_of(task_type: TaskType | str) -> float:
     entry = processor_of(task_type)
     chosen = entry.timeout if entry else None
     return get_settings().timeout if chosen is None else chosen
+
+
+class Refusal:
+    """Says what is wrong with one registration."""
+
+    def __init__(self, task_type: TaskType, function: object) -> None:
+        self._subject = f"{name_of(function)} for {task_type}"
+        self._type = task_type.value
+
+    def __call__(self, option: str, reason: str) -> NoReturn:
+        raise InvalidProcessor(
+            f"Processor {self._subject}: {reason}", option=option, type=self._type
+        )
+
+
+def known_type(task_type: TaskType | str) -> TaskType:
+    """The task type; raises InvalidProcessor for one nobody knows."""
+    try:
+        return TaskType(task_type)
+    except ValueError:
+        raise InvalidProcessor(
+            f"There is no task type {task_type!r}: it is one of {', '.join(TaskType)}.",
+            option="type",
+        ) from None
+
+
+def require_valid(task_type: TaskType, function: object, options: Mapping[str, Any]) -> None:
+    """Raise InvalidProcessor for the first thing that cannot be."""
+    refuse = Refusal(task_type, function)
+    _require_processor(function, refuse)
+    for option, value in options.items():
+        if check := _CHECKS.get(option):
+            check(option, value, refuse)
+
+
+def adapter_of(task_type: TaskType, function: object, output: Any) -> TypeAdapter[Any]:
+    """What validates the results."""
+    try:
+        return TypeAdapter(output)
+    except (PydanticUserError, TypeError) as error:
+        refuse = Refusal(task_type, function)
+        refuse("output", f"output is a type that pydantic can validate, not {output!r}: {error}")
+
+
+def name_of(function: object) -> str:
+    """A callable's full name; of a partial that of what it calls, of an object its class's."""
+    inner = _unwrapped(function)
+    if not hasattr(inner, "__qualname__"):
+        inner = type(inner)
+    return f"{inner.__module__}.{inner.__qualname__}"
+
+
+def is_async(function: object) -> bool:
+    """Whether calling it gives a coroutine: also that of an object, or of a partial of one."""
+    inner = _unwrapped(function)
+    return iscoroutinefunction(inner) or iscoroutinefunction(_call_of(inner))
+
+
+def _unwrapped(function: object) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _call_of(function: object) -> Any:
+    """The method behind `object()`; None of a class, whose call makes an instance."""
+    return None if isinstance(function, type) else getattr(function, "__call__", None)  # noqa: B004
+
+
+def _require_processor(function: object, refuse: Refusal) -> None:
+    if not callable(function):
+        refuse("function", f"{function!r} cannot be called.")
+    inner = _unwrapped(function)
+    if _yields(inner) or _yields(_call_of(inner)):
+        refuse("function", "it yields; a processor returns its result.")
+    _require_one_argument(function, refuse)
+
+
+def _yields(function: Any) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _require_one_argument(function: Callable[..., Any], refuse: Refusal) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Of some built-in callables nothing is known.
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        refuse("function", f"it is called with one argument, the context: {error}.")
+
+
+def _require_concurrency(option: str, value: Any, refuse: Refusal) -> None:
+    if value is not None:
+        _require_whole(option, option, value, refuse)
+
+
+def _require_timeout(option: str, value: Any, refuse: Refusal) -> None:
+    if value is not None and not (_is_number(value) and 0 < value <= LONGEST_TIMEOUT):
+        refuse(
+            option,
+            f"timeout is a number of seconds above 0, at most {LONGEST_TIMEOUT:g}, not {value!r}.",
+        )
+
+
+def _require_limiter(option: str, value: Any, refuse: Refusal) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Mapping) or set(value) != {"max", "duration"}:
+        refuse(option, f"limiter holds max and duration, and nothing else, not {value!r}.")
+    _require_whole(option, "limiter's max", value["max"], refuse)
+    window = value["duration"]
+    if not (_is_number(window) and SHORTEST_WINDOW <= window <= LONGEST_WINDOW):
+        refuse(
+            option,
+            f"limiter's duration is a number of seconds from {SHORTEST_WINDOW:g} to"
+            f" {LONGEST_WINDOW:g}, not {window!r}.",
+        )
+
+
+def _require_isolation(option: str, value: Any, refuse: Refusal) -> None:
+    if value is not None and value not in ISOLATIONS:
+        refuse(option, f'isolation is "process", "thread" or None, not {value!r}.')
+
+
+def _require_retry_on(option: str, value: Any, refuse: Refusal) -> None:
+    is_valid = isinstance(value, tuple) and all(_is_exception(entry) for entry in value)
+    if not is_valid:
+        refuse(option, f"retry_on is a tuple of exception classes, not {value!r}.")
+
+
+def _require_whole(option: str, name: str, value: Any, refuse: Refusal) -> None:
+    if type(value) is not int or not 1 <= value <= MOST:
+        refuse(option, f"{name} is a whole number from 1 to {MOST}, not {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_exception(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+_CHECKS: Mapping[str, Callable[[str, Any, Refusal], None]] = {
+    "concurrency": _require_concurrency,
+    "timeout": _require_timeout,
+    "limiter": _require_limiter,
+    "isolation": _require_isolation,
+    "retry_on": _require_retry_on,
+}

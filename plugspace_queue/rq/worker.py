@@ -1,7 +1,7 @@
 """The worker class of `manage.py rqworker`: ours for our six queues, stock for every other.
 
 From RQ it keeps birth and death, heartbeats, commands over pub/sub and suspension; the loop is
-the crew's.
+the runtime's.
 """
 
 import gc
@@ -32,9 +32,11 @@ from rq.worker.base import DequeueStrategy
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.rq.queue import Queue
-from plugspace_queue.worker import forkserver, leftovers, lifeline, starting
-from plugspace_queue.worker.crew import Crew
-from plugspace_queue.worker.desk import Limits
+from plugspace_queue.worker import lifeline, starting
+from plugspace_queue.worker.executors import forkserver
+from plugspace_queue.worker.executors.base import exit_despite_threads
+from plugspace_queue.worker.fetcher import Limits
+from plugspace_queue.worker.runtime import WorkerRuntime
 from plugspace_queue.worker.starting import Start
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -59,7 +61,7 @@ class Worker(StockWorker):
                 f" another rqworker for {strange}."
             )
         self.is_ours = bool(ours)
-        self.crew: Crew | None = None
+        self.runtime: WorkerRuntime | None = None
         self._start: Start | None = None
         self._is_suspended = False
         if self.is_ours:
@@ -102,17 +104,17 @@ class Worker(StockWorker):
             limits, partial(self.bootstrap, logging_level, date_format, log_format)
         ):
             return False
-        assert self.crew is not None
+        assert self.runtime is not None
         _spare_the_collector()
         exit_code = 1
         try:
             self._look_at_suspension(burst)
-            has_worked = self.crew.work() > 0
+            has_worked = self.runtime.work() > 0
             exit_code = 0
             return has_worked
         finally:
             self._teardown_ours()
-            leftovers.end_in_spite_of_threads(exit_code)
+            exit_despite_threads(exit_code)
 
     def _begins(self, limits: Limits, bootstrap: Callable[[], None]) -> bool:
         """Wait for the database and Redis; False when told to stop meanwhile.
@@ -129,7 +131,7 @@ class Worker(StockWorker):
             lifeline.watch(self._end_without_pool)
             self._start.until("the database", partial(starting.require_database, kinds))
             self._start.until("Redis", partial(self._sign_on, bootstrap))
-            self.crew = self._start.until("the database", partial(self._crew, limits))
+            self.runtime = self._start.until("the database", partial(self._make_runtime, limits))
             return True
         except starting.ToldToStop:
             self._teardown_ours()
@@ -170,8 +172,8 @@ class Worker(StockWorker):
         else:
             super()._set_ip_address(connection)
 
-    def _crew(self, limits: Limits) -> Crew:
-        return Crew(
+    def _make_runtime(self, limits: Limits) -> WorkerRuntime:
+        return WorkerRuntime(
             self.name,
             self.queue_names(),
             limits=limits,
@@ -190,7 +192,7 @@ class Worker(StockWorker):
 
     def _look_at_suspension(self, burst: bool) -> None:
         """Before the first heartbeat, so that a new worker takes nothing either."""
-        assert self.crew is not None
+        assert self.runtime is not None
         try:
             self._is_suspended = self._ask_whether_suspended()
         except RedisError:
@@ -201,7 +203,7 @@ class Worker(StockWorker):
             self.log.info("Worker %s: all workers are suspended; it takes nothing", self.name)
             if burst:
                 # As RQ's own worker: nobody waits for a burst to be resumed.
-                self.crew.stop()
+                self.runtime.stop()
 
     def _ask_whether_suspended(self) -> bool:
         """RQ's `is_suspended` as a plain read, which a server with a full memory answers.
@@ -217,15 +219,15 @@ class Worker(StockWorker):
         As by SIGTERM, and within two leases.
         """
         self.log.error("Worker %s: the process of its pool has died; it hands back", self.name)
-        if self.crew is not None:
-            self.crew.shorten_grace(get_settings().lease)
+        if self.runtime is not None:
+            self.runtime.shorten_grace(get_settings().lease)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _beat(self) -> None:
-        """Called once a second by the ticker: RQ's heartbeat, state and suspension."""
-        assert self.crew is not None
+        """Called once a second by a thread of its own: RQ's heartbeat, state and suspension."""
+        assert self.runtime is not None
         self._is_suspended = self._ask_whether_suspended()
-        busy = WorkerStatus.BUSY if self.crew.table.all() else WorkerStatus.IDLE
+        busy = WorkerStatus.BUSY if self.runtime.table.all() else WorkerStatus.IDLE
         with self.connection.pipeline() as pipe:
             pipe.hexists(self.key, "birth")
             self.heartbeat(pipeline=pipe)
@@ -251,8 +253,8 @@ class Worker(StockWorker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM, SIGINT: warm stop; once more, later than a second: cold."""
-        if self.crew is not None:
-            self.crew.stop()
+        if self.runtime is not None:
+            self.runtime.stop()
         elif self._start is not None:
             self._start.stop()
         else:
@@ -260,12 +262,12 @@ class Worker(StockWorker):
 
     def handle_payload(self, message: dict[str, Any]) -> None:
         """Commands over pub/sub: stop-job and shutdown mean ours."""
-        if not self.is_ours or self.crew is None:
+        if not self.is_ours or self.runtime is None:
             super().handle_payload(message)  # type: ignore[no-untyped-call]
             return
         payload = parse_payload(message)
         if payload["command"] in ("stop-job", "stop-execution"):
-            self.crew.stop_task(str(payload.get("job_id", "")))
+            self.runtime.stop_task(str(payload.get("job_id", "")))
         elif payload["command"] == "shutdown":
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -19,6 +19,10 @@ from plugspace_queue.domain.text import find_unstorable
 STORABLE = {"is_storable": True}
 """Validation context of data whose strings have been looked at already."""
 
+ACCEPTED = {"is_accepted": True}
+"""Validation context of a stored input: it is not looked at again for what cannot be stored, and a
+limit that was lowered later does not fail it."""
+
 
 class WireModel(BaseModel):
     """Base of all models on the wire.
@@ -40,7 +44,8 @@ class WireModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _storable(cls, data: Any, info: ValidationInfo) -> Any:
-        if info.context is not STORABLE:
+        # What comes out of a row has been stored.
+        if info.context is not ACCEPTED:
             require_storable(data)
         return data
 

@@ -8,13 +8,11 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticKnownError
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.schemas.base import HexColor, Line, NotBlank, Slug, WireModel, Word
+from plugspace_queue.schemas.base import ACCEPTED, HexColor, Line, NotBlank, Slug, WireModel, Word
 from plugspace_queue.schemas.outputs import ArchitectureOutput, CodeOutput, DesignOutput
 
 MAX_DEPTH = 3
 DAY = 86_400
-ACCEPTED = {"is_accepted": True}
-"""Validation context of a stored input: a limit that was lowered later does not fail it."""
 
 
 def _web_address(url: str) -> str:

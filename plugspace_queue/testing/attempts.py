@@ -1,7 +1,6 @@
 """One attempt after the other in the calling thread, through the worker's guard and recorder."""
 
 import time
-from dataclasses import replace
 
 from asgiref.sync import async_to_sync
 
@@ -9,24 +8,17 @@ from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.types import Lease
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.models import Task, task_queries
-from plugspace_queue.processing.attempt import run_async, run_sync
-from plugspace_queue.processing.outcome import Ending
-from plugspace_queue.processing.registry import Processor, processor_of, timeout_of
-from plugspace_queue.processing.run import Run, Told
+from plugspace_queue.models import Task
+from plugspace_queue.processing.execute import run_async, run_sync
+from plugspace_queue.processing.execution import Execution, StopReason
+from plugspace_queue.processing.outcome import AttemptResult
+from plugspace_queue.processing.registry import Processor, processor_of
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.pending import RunClock
-from plugspace_queue.worker.commit import Batch, write
-from plugspace_queue.worker.following import FollowUp
-from plugspace_queue.worker.launching import Launcher
-from plugspace_queue.worker.messages import (
-    Ended,
-    Guard,
-    Progressed,
-    PumpMessage,
-    RecorderMessage,
-)
-from plugspace_queue.worker.table import Held
+from plugspace_queue.worker.commit import CommitBatch, write
+from plugspace_queue.worker.completer import launch
+from plugspace_queue.worker.post_commit import PostCommit
+from plugspace_queue.worker.state import Ended, Guard, HeldLease, Progressed, RowMessage
 
 WORKER = "testing"
 
@@ -36,11 +28,8 @@ class Bench:
 
     def __init__(self, clock: RunClock) -> None:
         self._clock = clock
-        self._launcher = Launcher(
-            dispatch=_not_dispatched, sink=self, timeout_of=lambda task: timeout_of(task.type)
-        )
-        self._follow_up = FollowUp(_not_told)
-        self._running: dict[Run, tuple[Held, Processor]] = {}
+        self._post_commit = PostCommit()
+        self._running: dict[Execution, tuple[HeldLease, Processor]] = {}
 
     def attempt(self, task: Task) -> bool:
         """Start a task that is due and run it to its end; False while a real worker has it.
@@ -49,51 +38,53 @@ class Bench:
         """
         if _is_running_elsewhere(task):
             return False
-        held = Held(TaskType(task.type).queue_name, _lease_of(task))
+        held = HeldLease(TaskType(task.type).queue_name, _lease_of(task))
         self._write(Guard([held]))
-        if held.run is not None:
-            self._write(Ended(held, held.run, self._ending(held, held.run)))
+        if (execution := held.execution) is not None:
+            self._write(Ended(held, execution, self._result(held, execution)))
         return True
 
-    def progress(self, run: Run) -> None:
+    def progress(self, execution: Execution) -> None:
         """An attempt reported progress (ProgressSink): written at once, and a cancel is seen."""
-        held, entry = self._running[run]
+        held, entry = self._running[execution]
         # Code on an event loop may not use the connection; its last report follows the attempt.
         if not entry.is_async:
-            self._write(Progressed(held, run))
-            self._look_for_cancel(run)
+            self._write(Progressed(held, execution))
+            self._look_for_cancel(execution)
 
-    def _ending(self, held: Held, run: Run) -> Ending:
-        entry = processor_of(run.task.type)
+    def _result(self, held: HeldLease, execution: Execution) -> AttemptResult:
+        entry = processor_of(execution.row.type)
         assert entry is not None
-        self._running[run] = (held, entry)
+        self._running[execution] = (held, entry)
         with commits.committed(), commits.contained():
-            ending = self._run(run, entry)
-        del self._running[run]
-        if entry.is_async and run.percent is not None:
-            self._write(Progressed(held, run))
-        run.claim_record()
+            result = self._run(execution, entry)
+        del self._running[execution]
+        if entry.is_async and execution.percent is not None:
+            self._write(Progressed(held, execution))
+        execution.try_finish()
         # The attempt went by the real clock.
-        wake_at = ending.wake_at and ending.wake_at + self._clock.shift
-        return replace(ending, wake_at=wake_at)
+        wake_at = result.wake_at and result.wake_at + self._clock.shift
+        return result._replace(wake_at=wake_at)
 
-    def _run(self, run: Run, entry: Processor) -> Ending:
+    def _run(self, execution: Execution, entry: Processor) -> AttemptResult:
         if not entry.is_async:
-            return run_sync(run, entry)
+            return run_sync(execution, entry)
         # Django's own way to an event loop: sync_to_async comes back to this thread's connection.
-        ending: Ending = async_to_sync(run_async)(run, entry)
-        return ending
+        result: AttemptResult = async_to_sync(run_async)(execution, entry)
+        return result
 
-    def _write(self, message: RecorderMessage) -> None:
-        batch = Batch([message], self._clock.now())
+    def _write(self, message: RowMessage) -> None:
+        batch = CommitBatch([message], self._clock.now())
         with commits.committed(), commits.quietly():
             write(batch, WORKER)
-            self._launcher.launch(batch)
-            self._follow_up.run(batch)
+            launch(batch, _not_dispatched, self)
+            # There is no lease to settle: what Redis would be told is dropped.
+            self._post_commit.messages(batch)
+            self._post_commit.follow_up(batch)
 
-    def _look_for_cancel(self, run: Run) -> None:
-        if task_queries.is_cancel_requested(run.task.pk):
-            run.tell(Told.CANCEL)
+    def _look_for_cancel(self, execution: Execution) -> None:
+        if Task.objects.filter(pk=execution.task_id, cancel_requested_at__isnull=False).exists():
+            execution.ask_to_stop(StopReason.CANCEL)
 
 
 def _lease_of(task: Task) -> Lease:
@@ -114,9 +105,5 @@ def _is_running_elsewhere(task: Task) -> bool:
     return place.name == "running"
 
 
-def _not_told(message: PumpMessage) -> None:
-    """There is no lease to settle."""
-
-
-def _not_dispatched(held: Held, run: Run) -> None:
+def _not_dispatched(held: HeldLease, execution: Execution) -> None:
     """The bench runs it when the start is written."""

@@ -59,8 +59,8 @@ def test_a_jump_ends_nothing_before_its_time_and_holds_nothing_up(
     again = submit(input={"prompt": "retry"})
 
     jump(by)
-    jumped_at = made.ticker.ticked_at
-    wait_until(lambda: made.ticker.ticked_at > jumped_at + 1)
+    jumped_at = made.leases.ticked_at
+    wait_until(lambda: made.leases.ticked_at > jumped_at + 1)
     assert until_final(brief).state == "expired"
     assert fresh(waiting).state == "waiting"
     gate.set()
@@ -85,8 +85,8 @@ def test_the_retry_of_a_child_process_is_due_though_the_clock_of_its_worker_jump
     made = crew("analyze")
     wait_until(lambda: clock._clock._heard)
     jump(by)
-    jumped_at = made.ticker.ticked_at
-    wait_until(lambda: made.ticker.ticked_at > jumped_at + 1)
+    jumped_at = made.leases.ticked_at
+    wait_until(lambda: made.leases.ticked_at > jumped_at + 1)
 
     # Its child reads the clock of this host, which has not jumped.
     task = submit("ANALYZE", input={"url": "https://example.com/busy"})

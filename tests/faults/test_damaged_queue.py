@@ -68,7 +68,7 @@ def test_a_key_of_a_wrong_type_stops_its_own_queue_only(
     # Each task of the other queue has started once and used one place of its window.
     assert redis.llen(keys.limiter("code")) == 9
     assert {fresh(task).attempt_count for task in [*tasks, *later]} == {1}
-    assert made.ticker.is_alive() and made.recorder.is_alive()
+    assert made.leases.is_alive() and made.loop.is_alive()
 
     redis.delete(LINES[place])
 

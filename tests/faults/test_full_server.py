@@ -74,9 +74,9 @@ def test_a_full_disk_is_an_outage_of_writes_and_ends_with_it(
     queue_manager.cancel(gone.pk)
     assert queue_manager.get_queue_stats("ARCHITECT")[0].active == 1
     # For longer than a lease, with the attempt's end in the middle of it.
-    silent_since = made.ticker.ticked_at
-    wait_until(lambda: made.ticker.beaten_at > silent_since + SOON["LEASE"] + 0.5, 10)
-    assert made.ticker.ticked_at == silent_since
+    silent_since = made.leases.ticked_at
+    wait_until(lambda: made.leases.beaten_at > silent_since + SOON["LEASE"] + 0.5, 10)
+    assert made.leases.ticked_at == silent_since
     architect.gate.set()
     assert until_final(running).state == "complete"
     free_disk(server_on_disk)

@@ -49,7 +49,7 @@ def test_a_worker_that_is_cut_off_stops_its_own_work_before_its_lease_ends(
 
     # It answers nobody: this worker cannot know that it does not answer others either.
     redis.client_pause(round(LEASE * 1000) + 2000)
-    heard_at = made.ticker.ticked_at
+    heard_at = made.leases.ticked_at
     try:
         wait_until(lambda: architect.stopped_at, LEASE + 2)
         passed = architect.stopped_at - heard_at
@@ -71,19 +71,19 @@ def test_work_goes_on_while_the_server_is_down_and_its_owner_comes_back_first(
     task = submit()
     wait_until(architect.began.is_set, 10)
     two = crew("architect", worker_name="w2")
-    wait_until(lambda: two.ticker._reap_from < time.monotonic(), 10)
+    wait_until(lambda: two.leases._reap_from < time.monotonic(), 10)
 
     stop(server_on_disk)
     down_at = time.monotonic()
     wait_until(lambda: time.monotonic() > down_at + 3.5, 10)
     assert architect.stopped_at is None
     # The other one is there first, and finds a lease that ran out.
-    tick, one.ticker._tick = one.ticker._tick, lambda: None
+    tick, one.leases._tick = one.leases._tick, lambda: None
     server_on_disk.start()
     back_at = time.monotonic()
-    wait_until(lambda: two.ticker.ticked_at > back_at + 1, 10)
-    one.ticker._tick = tick
-    wait_until(lambda: one.ticker.ticked_at > back_at + 1, 10)
+    wait_until(lambda: two.leases.ticked_at > back_at + 1, 10)
+    one.leases._tick = tick
+    wait_until(lambda: one.leases.ticked_at > back_at + 1, 10)
     architect.gate.set()
 
     row = until_final(task)
@@ -104,8 +104,8 @@ def test_after_a_quick_restart_of_the_server_nobody_reaps_for_one_lease(
     stop(server_on_disk)
     server_on_disk.start()
     back_at = time.monotonic()
-    wait_until(lambda: made.ticker.ticked_at > back_at, 5)
-    heard_at = made.ticker.ticked_at
+    wait_until(lambda: made.leases.ticked_at > back_at, 5)
+    heard_at = made.leases.ticked_at
 
     wait_until(lambda: not server_on_disk.client.exists("plugspace:architect:lease"), 20)
     assert time.monotonic() - heard_at > 4.5
@@ -124,14 +124,14 @@ def test_a_pump_that_stands_keeps_no_lease_and_its_task_is_taken_over(
     until_running(task)
     crew("architect", worker_name="w2")
     stands, goes_on = threading.Event(), threading.Event()
-    turn = one.pump.turn
+    turn = one.loop.turn
 
     def stand(messages):
         stands.set()
         goes_on.wait(40)
         turn(messages)
 
-    one.pump.turn = stand
+    one.loop.turn = stand
     try:
         wait_until(stands.is_set, 10)
         # Two leases: one in which the ticker still renews, one that runs out.

@@ -10,7 +10,7 @@ from plugspace_queue.broker import keys, scripts, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.models import Task
-from plugspace_queue.worker.judge import hand_back
+from plugspace_queue.worker.unstarted import hand_back
 from tests.broker.tools import entry
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
@@ -46,7 +46,7 @@ def test_an_id_that_no_row_knows_is_dropped_and_the_others_run(
     assert ran == [str(task.pk)]
     assert not redis.exists(f"rq:job:{task_id}")
     assert until_final(submit()).state == "complete"
-    wait_until(lambda: all(desk.busy == desk.held == 0 for desk in made.pump.desks))
+    wait_until(lambda: all(desk.busy == desk.held == 0 for desk in made.fetcher.queues.values()))
 
 
 @pytest.mark.slow
@@ -142,8 +142,8 @@ def test_the_job_of_a_running_task_is_spoiled(
         until_running(task)
 
     spoil(spoiled)
-    ticked_at = made.ticker.ticked_at
-    wait_until(lambda: made.ticker.ticked_at > ticked_at + 1)
+    ticked_at = made.leases.ticked_at
+    wait_until(lambda: made.leases.ticked_at > ticked_at + 1)
     gate.set()
 
     assert [until_final(task).result for task in (spoiled, other)] == [1, 1]

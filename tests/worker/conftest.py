@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.utils import timezone
 
 from plugspace_queue import queue_manager
+from plugspace_queue.db.attempts import StartedTask
+from plugspace_queue.db.bulk import _of_instance
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
-from plugspace_queue.worker.crew import Crew
-from plugspace_queue.worker.desk import Limits
-from plugspace_queue.worker.forkserver import _forkserver as children_forkserver
+from plugspace_queue.processing.execution import Execution
+from plugspace_queue.worker.executors.forkserver import _forkserver as children_forkserver
+from plugspace_queue.worker.fetcher import Limits
+from plugspace_queue.worker.runtime import WorkerRuntime
 from tests.support import patient, wait_until
 
 Work = Callable[..., int]
@@ -71,9 +75,9 @@ def make_crew(
     worker_name: str = "w1",
     heartbeat: Callable[[], None] = _no_heartbeat,
     **limits: Any,
-) -> Crew:
+) -> WorkerRuntime:
     """A crew for these queues; ends by itself as `limits` say."""
-    return Crew(
+    return WorkerRuntime(
         worker_name,
         names or ("architect",),
         limits=Limits(**limits),
@@ -93,11 +97,11 @@ def work(transactional_db: None) -> Work:
 
 
 @pytest.fixture
-def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
+def crew(transactional_db: None) -> Iterator[Callable[..., WorkerRuntime]]:
     """Start crews that run in threads until the test ends."""
-    started: list[tuple[Crew, threading.Thread]] = []
+    started: list[tuple[WorkerRuntime, threading.Thread]] = []
 
-    def start(*names: str, **options: Any) -> Crew:
+    def start(*names: str, **options: Any) -> WorkerRuntime:
         made = make_crew(*names, **options)
         thread = threading.Thread(target=_work, args=(made,), daemon=True)
         thread.start()
@@ -107,20 +111,52 @@ def crew(transactional_db: None) -> Iterator[Callable[..., Crew]]:
     yield start
     for made, thread in started:
         made.stop()
-        made.pump.is_stopping = True
+        made.fetcher.is_stopping = True
         made._stop_at = 0.0
-        thread.join(timeout=patient(10))
-        assert not thread.is_alive()
-        # It may be in the middle of a chore, which locks rows that the test's end removes.
-        made._lookout.join(timeout=patient(10))
-        made._upkeep.join(timeout=patient(10))
+        join(made, thread)
 
 
-def _work(made: Crew) -> None:
+def join(made: WorkerRuntime, thread: threading.Thread) -> None:
+    """Wait until a crew that was told to stop has ended, with all its threads."""
+    thread.join(timeout=patient(10))
+    assert not thread.is_alive()
+    # It may be in the middle of a chore, which locks rows that the test's end removes.
+    made.control.join(timeout=patient(10))
+    made.maintenance.join(timeout=patient(10))
+
+
+@contextmanager
+def working(*names: str, **options: Any) -> Iterator[WorkerRuntime]:
+    """A crew in a thread; at the end it stops warm, and all it had to tell is told."""
+    made = make_crew(*names, **options)
+    thread = threading.Thread(target=_work, args=(made,), daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        join(made, thread)
+
+
+def _work(made: WorkerRuntime) -> None:
     try:
         made.work()
     finally:
         connections.close_all()
+
+
+class Silent:
+    """Takes progress and keeps none of it."""
+
+    def progress(self, execution: Execution) -> None:
+        pass
+
+
+def row_of(task: Task, *, fence: int) -> StartedTask:
+    """What a start with this token would return of the task."""
+    row = fresh(task)
+    row.fence, row.started_at, row.attempt_count = fence, timezone.now(), row.attempt_count + 1
+    return _of_instance(row)
 
 
 def submit(task_type: str = "ARCHITECT", **arguments: Any) -> Task:

@@ -1,64 +1,58 @@
 """Attempts in processes of their own, in this process: started, ended, asked where they ran."""
 
+import json
 import multiprocessing
 import os
 import signal
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from plugspace_queue.broker.task_store import Lease
 from plugspace_queue.domain.enums import Outcome
 from plugspace_queue.models import Task
 from plugspace_queue.processing import registry
-from plugspace_queue.processing.outcome import Ending
-from plugspace_queue.processing.run import Run
-from plugspace_queue.worker import child
-from plugspace_queue.worker import forkserver as children_forkserver
-from plugspace_queue.worker.isolation import ProcessSlots
-from plugspace_queue.worker.table import Held
+from plugspace_queue.processing.execution import Execution
+from plugspace_queue.processing.outcome import AttemptResult
+from plugspace_queue.worker.executors import child
+from plugspace_queue.worker.executors import forkserver as children_forkserver
+from plugspace_queue.worker.executors.processes import ProcessExecutor
+from plugspace_queue.worker.state import HeldLease
 from tests.support import wait_until
-from tests.worker.conftest import submit
+from tests.worker.conftest import Silent, row_of, submit
 
 alone = pytest.mark.parametrize("children", ["tests.processes.alone_settings"], indirect=True)
 """With a processor in the children that tells where its code was loaded."""
 
 
-class Silent:
-    """Takes progress and keeps none of it."""
-
-    def progress(self, run: Run) -> None:
-        pass
+def execution_of(task: Task) -> Execution:
+    return Execution(row_of(task, fence=1), timeout=60.0, sink=Silent())
 
 
-def run_of(task: Task) -> Run:
-    started = {"fence": 1, "timeout": 60.0, "started_at": timezone.now()}
-    return Run(task=task, sink=Silent(), **started)  # type: ignore[arg-type]
-
-
-def slots_for(ended: list[Ending], back: list[Run] | None = None) -> ProcessSlots:
+def slots_for(ended: list[AttemptResult], back: list[Execution] | None = None) -> ProcessExecutor:
     """Slots that say how attempts ended, and which of them went back before."""
     handed_back = [] if back is None else back
-    return ProcessSlots(
-        lambda held, ending: ended.append(ending), lambda held, run: handed_back.append(run)
+    return ProcessExecutor(
+        lambda held, result: ended.append(result),
+        lambda held, execution: handed_back.append(execution),
     )
 
 
-def start(slots: ProcessSlots, run: Run) -> None:
+def start(slots: ProcessExecutor, execution: Execution) -> None:
     entry = registry.processor_of("ANALYZE")
     assert entry is not None
-    lease = Lease(str(run.task.pk), 1, "e", "acme", 0)
-    slots.start(Held("analyze", lease, run), run, entry)
+    lease = Lease(str(execution.task_id), 1, "e", "acme", 0)
+    slots.start(HeldLease("analyze", lease), execution, entry)
 
 
-def ending_of(run: Run) -> Ending:
+def result_of(execution: Execution) -> AttemptResult:
     """How an attempt in a process of its own ends; looked after as by a worker's ticker."""
-    ended: list[Ending] = []
+    ended: list[AttemptResult] = []
     slots = slots_for(ended)
-    start(slots, run)
+    start(slots, execution)
 
     def has_ended() -> bool:
         slots.look()
@@ -68,14 +62,19 @@ def ending_of(run: Run) -> Ending:
     return ended[0]
 
 
-def analysis(step: str = "tell") -> Run:
+def analysis(step: str = "tell") -> Execution:
     """A run of the isolated processor of `tests.processes.alone`."""
-    return run_of(submit("ANALYZE", input={"url": f"https://example.com/{step}"}))
+    return execution_of(submit("ANALYZE", input={"url": f"https://example.com/{step}"}))
 
 
-def is_loaded_before(ending: Ending) -> bool:
-    assert ending.outcome is Outcome.COMPLETE, ending
-    return bool(ending.result["loaded_in"] == ending.result["parent"])
+def value(result: AttemptResult) -> Any:
+    """What the processor returned."""
+    return json.loads(result.result_text or "null")
+
+
+def is_loaded_before(result: AttemptResult) -> bool:
+    assert result.outcome is Outcome.COMPLETE, result
+    return bool(value(result)["loaded_in"] == value(result)["parent"])
 
 
 def forkserver_pid() -> int:
@@ -89,12 +88,12 @@ def end_forkserver() -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
-def child_of(run: Run) -> tuple[BaseProcess, Connection]:
+def child_of(execution: Execution) -> tuple[BaseProcess, Connection]:
     """A child process, and its parent's end of the line."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     children_forkserver.ensure_ready()
-    order = child.Order(run.task, run.fence, run.timeout, run.started_at, run.results)
+    order = child.Order(execution.row, execution.timeout, execution.results)
     process = context.Process(target=child.main, args=(theirs, order), daemon=True)
     process.start()
     theirs.close()

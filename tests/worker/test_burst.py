@@ -212,7 +212,7 @@ def test_a_call_that_cannot_be_interrupted_costs_its_slot_until_it_returns(
     wait_until(lambda: redis.llen(keys.active("architect")) == 0)
     second = submit()
     assert fresh(second).state == "waiting"
-    assert running.pump._desks["architect"].busy == 1
+    assert running.fetcher.queues["architect"].busy == 1
     released.set()
     assert until_final(second).state == "complete"
 

@@ -10,7 +10,7 @@ from plugspace_queue import errors, queue_manager
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.services import queues
 from plugspace_queue.worker import commit
-from plugspace_queue.worker.upkeep import Chore
+from plugspace_queue.worker.control import PeriodicJob
 from tests.support import took, wait_until
 from tests.worker.conftest import fresh, meanwhile, submit
 
@@ -21,16 +21,15 @@ def test_a_connection_that_goes_before_the_last_statement_loses_no_ending(
     processors, crew, until_final, monkeypatch
 ):
     cut: list[int] = []
-    look_up = commit.results_of
+    entries_of = commit._usage_entries
 
-    def cut_once(started):
-        # Between the statements of a commit that ends something and starts nothing.
-        found = look_up(started)
-        if not started and not cut:
+    def cut_once(recorded, now):
+        # Between the statements of a commit that ends something.
+        if recorded and not cut:
             cut.append(end_session())
-        return found
+        return entries_of(recorded, now)
 
-    monkeypatch.setattr(commit, "results_of", cut_once)
+    monkeypatch.setattr(commit, "_usage_entries", cut_once)
     processors("ARCHITECT", lambda context: "done")
     made = crew("architect")
     task = submit()
@@ -38,7 +37,7 @@ def test_a_connection_that_goes_before_the_last_statement_loses_no_ending(
     row = until_final(task)
 
     assert (row.result, row.attempts.count(), len(cut)) == ("done", 1, 1)
-    assert made.recorder.is_alive()
+    assert made.loop.is_alive()
     assert until_final(submit()).state == "complete"
 
 
@@ -66,10 +65,10 @@ def test_a_chore_that_the_database_kept_from_its_work_is_soon_done(crew, caplog)
         calls.append(Task.objects.count())
 
     made = crew("architect")
-    made._upkeep._chores.append(Chore(look, interval=60.0))
+    made.maintenance._jobs.append(PeriodicJob(look, interval=60.0))
 
     wait_until(lambda: len(calls) == 2)
-    assert "upkeep waits: " in caplog.text
+    assert "maintenance waits: " in caplog.text
     assert "Traceback" not in caplog.text
 
 
@@ -97,7 +96,7 @@ def test_a_value_that_the_database_refuses_fails_only_its_own_task(
     row = until_final(odd)
     assert (row.state, row.error["code"]) == ("failed", "INVALID_RESULT")
     assert [until_final(task).result for task in others] == ["done", "done"]
-    assert made.recorder.is_alive()
+    assert made.loop.is_alive()
 
 
 @pytest.mark.timed
@@ -230,7 +229,7 @@ def test_a_worker_that_stops_writes_what_waited_aside(processors, crew, until_ru
     with meanwhile(request):
         wait_until(inside.is_set)
         gate.set()
-        wait_until(lambda: made.recorder._aside.patience() is not None)
+        wait_until(lambda: made.completer.backlog.patience() is not None)
         made.stop()
         out.set()
 

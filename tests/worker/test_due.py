@@ -3,14 +3,14 @@
 import pytest
 from redis import Redis
 
-from plugspace_queue.worker.due import SPACING, DueTimes
+from plugspace_queue.worker.leases import SPACING, DelayedPromoter
 from tests.broker.tools import Line
 from tests.support import wait_until
 
 LONG = 60.0
 
 
-def told(due: DueTimes, line: Line) -> None:
+def told(due: DelayedPromoter, line: Line) -> None:
     """What the next tick says."""
     due.hear(line.queue, line.tick().due_ms)
 
@@ -23,7 +23,7 @@ def delay(line: Line, count: int, ms: int) -> None:
 
 @pytest.mark.slow
 def test_all_that_is_due_comes_in_and_the_next_time_is_known(redis: Redis) -> None:
-    line, due = Line(redis), DueTimes(redis)
+    line, due = Line(redis), DelayedPromoter(redis)
     # Not so soon that a busy machine lets them in before it is told of them.
     delay(line, 350, 2_000)
     delay(line, 50, 30_000)
@@ -40,7 +40,7 @@ def test_all_that_is_due_comes_in_and_the_next_time_is_known(redis: Redis) -> No
 
 
 def test_each_queue_has_its_own_time(redis: Redis) -> None:
-    one, other, due = Line(redis), Line(redis, "design"), DueTimes(redis)
+    one, other, due = Line(redis), Line(redis, "design"), DelayedPromoter(redis)
     delay(one, 50, 20_000)
     delay(other, 50, 10_000)
     told(due, one)
@@ -54,7 +54,7 @@ def test_each_queue_has_its_own_time(redis: Redis) -> None:
 
 
 def test_nothing_delayed_is_nothing_to_wake_for(redis: Redis) -> None:
-    line, due = Line(redis), DueTimes(redis)
+    line, due = Line(redis), DelayedPromoter(redis)
     told(due, line)
 
     due.promote_due()
@@ -63,7 +63,7 @@ def test_nothing_delayed_is_nothing_to_wake_for(redis: Redis) -> None:
 
 
 def test_many_times_in_a_row_are_one_look_at_a_time(redis: Redis) -> None:
-    due = DueTimes(redis)
+    due = DelayedPromoter(redis)
 
     due.hear("code", 1)
 
@@ -73,7 +73,7 @@ def test_many_times_in_a_row_are_one_look_at_a_time(redis: Redis) -> None:
 @pytest.mark.slow
 def test_while_redis_is_away_nothing_is_asked_again_until_a_tick_tells() -> None:
     with Redis(unix_socket_path="/nowhere/redis.sock") as away:
-        due = DueTimes(away)
+        due = DelayedPromoter(away)
         due.hear("code", 1)
         due.hear("design", 1)
         wait_until(lambda: not due.within(LONG))
@@ -84,7 +84,7 @@ def test_while_redis_is_away_nothing_is_asked_again_until_a_tick_tells() -> None
 
 
 def test_the_order_is_that_of_the_due_times(redis: Redis) -> None:
-    line, due = Line(redis), DueTimes(redis)
+    line, due = Line(redis), DelayedPromoter(redis)
     now = line.now_ms()
     line.submit("second", due_ms=now + 1_010)
     line.submit("first", due_ms=now + 1_000)

@@ -8,8 +8,8 @@ from multiprocessing import connection, forkserver
 import pytest
 
 from plugspace_queue.domain.enums import Outcome
-from plugspace_queue.worker import child, child_process, isolation
-from plugspace_queue.worker import forkserver as children_forkserver
+from plugspace_queue.worker.executors import child, child_process, processes
+from plugspace_queue.worker.executors import forkserver as children_forkserver
 from tests.support import patient
 from tests.worker.conftest import submit
 from tests.worker.isolated import (
@@ -17,10 +17,10 @@ from tests.worker.isolated import (
     analysis,
     child_of,
     end_forkserver,
-    ending_of,
+    execution_of,
     forkserver_pid,
     is_loaded_before,
-    run_of,
+    result_of,
 )
 
 pytestmark = pytest.mark.usefixtures("acme")
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("acme")
 
 @pytest.mark.slow
 def test_a_stop_that_reaches_the_forkserver_first_lets_no_child_seem_dead(children: None):
-    run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
-    process, ours = child_of(run)
+    execution = execution_of(submit("ANALYZE", input={"url": "https://example.org"}))
+    process, ours = child_of(execution)
     ours.send(child.BEGIN)
     assert ours.recv() == child.READY
     assert ours.recv().percent == 1
@@ -46,12 +46,12 @@ def test_a_stop_that_reaches_the_forkserver_first_lets_no_child_seem_dead(childr
 @pytest.mark.slow
 @alone
 def test_a_forkserver_that_multiprocessing_started_by_itself_is_replaced(children: None):
-    assert is_loaded_before(ending_of(analysis()))
+    assert is_loaded_before(result_of(analysis()))
     end_forkserver()
     forkserver.ensure_running()
     foreign = forkserver_pid()
 
-    assert is_loaded_before(ending_of(analysis()))
+    assert is_loaded_before(result_of(analysis()))
 
     assert forkserver_pid() != foreign
 
@@ -76,7 +76,7 @@ def test_a_forkserver_that_ends_before_it_is_asked_leaves_no_child_of_one_that_h
         children_forkserver.fork(process)
 
     process.kill()
-    assert is_loaded_before(ending_of(analysis()))
+    assert is_loaded_before(result_of(analysis()))
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_a_forkserver_that_passes_for_alive_and_cannot_be_reached_is_replaced(ch
     # As while it dies: its socket is gone, its exit status is not there yet.
     os.unlink(forkserver._forkserver._forkserver_address)  # type: ignore[attr-defined]
 
-    assert is_loaded_before(ending_of(analysis()))
+    assert is_loaded_before(result_of(analysis()))
 
     assert forkserver_pid() != pid
 
@@ -101,7 +101,7 @@ def test_a_forkserver_that_does_not_answer_is_replaced(
     os.kill(forkserver_pid(), signal.SIGSTOP)
     monkeypatch.setattr(child_process, "START_UP", patient(5))
 
-    assert is_loaded_before(ending_of(analysis()))
+    assert is_loaded_before(result_of(analysis()))
 
     assert "the forkserver has not answered" in caplog.text
 
@@ -123,7 +123,7 @@ def test_a_forkserver_that_is_killed_while_it_loads_is_started_again(
     monkeypatch.setattr(children_forkserver._forkserver, "_start", start_and_kill)
 
     # One that ends each time it loads has a reason to: the next one loads nothing.
-    assert is_loaded_before(ending_of(analysis())) is (times == 1)
+    assert is_loaded_before(result_of(analysis())) is (times == 1)
     assert len(started) == times + 1
 
 
@@ -136,8 +136,8 @@ def test_where_each_forkserver_ends_while_it_starts_the_attempt_goes_back(
     monkeypatch.setattr(
         children_forkserver._forkserver, "_start", lambda: (start(), end_forkserver())
     )
-    monkeypatch.setattr(isolation, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.1)
 
-    assert ending_of(analysis()).outcome is Outcome.HANDED_BACK
+    assert result_of(analysis()).outcome is Outcome.HANDED_BACK
 
     assert caplog.text.count("of 3): the forkserver ended") == 3

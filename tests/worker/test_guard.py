@@ -15,8 +15,8 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.limits import policies
 from plugspace_queue.maintenance.relay import RowCursor, relay
 from plugspace_queue.models import MonthlyUsage, QueueSettings, Task
-from plugspace_queue.processing.run import Told
-from plugspace_queue.worker import upkeep
+from plugspace_queue.processing.execution import StopReason
+from plugspace_queue.worker import maintenance
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
@@ -143,11 +143,11 @@ def test_the_late_word_of_a_stopped_worker_is_refused_by_the_row_and_by_redis(
     processors("ARCHITECT", architect)
     task = submit()
     slow = crew("architect", worker_name="slow")
-    wait_until(lambda: slow.table.runs(), 10)
+    wait_until(lambda: slow.table.executions(), 10)
     # The lease runs out as if the process had been stopped, and another worker takes over.
     with slow.table._lock:
         held = slow.table._held.pop(str(task.pk))
-    assert held.run is not None
+    assert held.execution is not None
     stale = Task.objects.get(pk=task.pk)
     Task.objects.filter(pk=task.pk).update(state=State.WAITING, fence=stale.fence)
     redis.delete(keys.own("architect"), keys.lease("architect"), keys.active("architect"))
@@ -233,15 +233,15 @@ def test_a_change_of_slots_and_a_cancel_do_not_wait_for_a_chore_that_takes_long(
         done.wait(30)
         return 0
 
-    monkeypatch.setattr(upkeep, "relay", relay_for_long)
-    three_waiting_at_one_slot._upkeep.mend_soon()
+    monkeypatch.setattr(maintenance, "relay", relay_for_long)
+    three_waiting_at_one_slot.maintenance.repair_soon()
     wait_until(relaying.is_set)
     try:
         QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=3)
-        wait_until(lambda: len(three_waiting_at_one_slot.table.runs()) == 3, 3)
+        wait_until(lambda: len(three_waiting_at_one_slot.table.executions()) == 3, 3)
         assert redis.llen(keys.active("architect")) == 3
         Task.objects.filter(state=State.PROCESSING).update(cancel_requested_at=timezone.now())
-        runs = [run for _, run in three_waiting_at_one_slot.table.runs()]
-        wait_until(lambda: all(run.told is Told.CANCEL for run in runs), 3)
+        runs = [run for _, run in three_waiting_at_one_slot.table.executions()]
+        wait_until(lambda: all(run.stop_reason is StopReason.CANCEL for run in runs), 3)
     finally:
         done.set()

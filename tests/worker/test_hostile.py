@@ -25,14 +25,14 @@ def works_on(processors, until_final):
 
     def check(crew):
         assert until_final(submit("CODE"), 10).state == "complete"
-        assert crew.recorder.is_alive()
+        assert crew.loop.is_alive()
 
     return check
 
 
 def all_slots_are_free(crew):
-    """Wait until no desk counts a slot or a lease as taken; less than none is as wrong."""
-    wait_until(lambda: all(desk.busy == desk.held == 0 for desk in crew.pump._desks.values()))
+    """Wait until no queue counts a slot or a lease as taken; less than none is as wrong."""
+    wait_until(lambda: all(one.busy == one.held == 0 for one in crew.fetcher.queues.values()))
 
 
 @pytest.mark.parametrize(
@@ -259,15 +259,15 @@ def test_a_call_that_returns_while_it_is_given_up_frees_its_slot_once(
 
     processors("ARCHITECT", architect, concurrency=1)
     made = crew("architect")
-    record = made.recorder.put
+    record = made.executors._record_end
 
-    def let_go_first(message):
+    def let_go_first(*ended):
         gate.set()
-        record(message)
+        return record(*ended)
 
     task = submit()
     until_running(task)
-    made.recorder.put = let_go_first
+    made.executors._record_end = let_go_first
 
     queue_manager.cancel(task.pk)
 

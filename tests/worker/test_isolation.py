@@ -8,17 +8,17 @@ import pytest
 
 from plugspace_queue.domain.enums import Outcome
 from plugspace_queue.models import Task
-from plugspace_queue.processing.outcome import Ending
-from plugspace_queue.processing.run import Run, Told
-from plugspace_queue.worker import child, child_process, isolation
-from plugspace_queue.worker.crew import Crew
+from plugspace_queue.processing.execution import Execution, StopReason
+from plugspace_queue.processing.outcome import AttemptResult
+from plugspace_queue.worker.executors import child, child_process, processes
+from plugspace_queue.worker.runtime import WorkerRuntime
 from tests.support import wait_until
 from tests.worker.conftest import Register, fresh, submit
 from tests.worker.isolated import (
     alone,
     analysis,
     child_of,
-    run_of,
+    execution_of,
     slots_for,
     start,
 )
@@ -31,14 +31,14 @@ def test_a_hard_stop_that_comes_before_the_process_is_there_ends_it(
     children: None, processors: Register
 ):
     processors("ANALYZE", lambda context: None)
-    ended: list[Ending] = []
+    ended: list[AttemptResult] = []
     slots = slots_for(ended)
     task = submit("ANALYZE", input={"url": "https://example.org"})
-    run = run_of(task)
+    execution = execution_of(task)
 
-    start(slots, run)
-    assert not slots._children[run]._process
-    slots.interrupt(run)
+    start(slots, execution)
+    assert not slots._children[execution]._process
+    slots.interrupt(execution)
 
     wait_until(lambda: ended, 20)
     # Nothing of its code has run.
@@ -48,8 +48,8 @@ def test_a_hard_stop_that_comes_before_the_process_is_there_ends_it(
 
 @pytest.mark.slow
 def test_a_child_begins_when_its_parent_says_so(children: None):
-    run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
-    process, ours = child_of(run)
+    execution = execution_of(submit("ANALYZE", input={"url": "https://example.org"}))
+    process, ours = child_of(execution)
 
     assert ours.recv() == child.READY
     assert not ours.poll(1.0)
@@ -61,8 +61,8 @@ def test_a_child_begins_when_its_parent_says_so(children: None):
 
 @pytest.mark.slow
 def test_a_child_whose_worker_ended_while_it_came_ends_too(children: None):
-    run = run_of(submit("ANALYZE", input={"url": "https://example.org"}))
-    process, ours = child_of(run)
+    execution = execution_of(submit("ANALYZE", input={"url": "https://example.org"}))
+    process, ours = child_of(execution)
     ours.close()
 
     process.join(10)
@@ -81,24 +81,24 @@ def leave_no_room(patch: pytest.MonkeyPatch) -> None:
 def test_where_no_process_can_be_started_attempts_go_back_and_each_slot_rests_longer(
     children: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    back: list[Run] = []
-    ended: list[Ending] = []
+    back: list[Execution] = []
+    ended: list[AttemptResult] = []
     slots = slots_for(ended, back)
     leave_no_room(monkeypatch)
-    monkeypatch.setattr(isolation, "FIRST_PAUSE", 100.0)
-    monkeypatch.setattr(isolation, "LONGEST_PAUSE", 300.0)
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 100.0)
+    monkeypatch.setattr(processes, "LONGEST_PAUSE", 300.0)
 
-    runs = [analysis() for _ in range(3)]
-    for number, run in enumerate(runs, start=1):
-        start(slots, run)
+    executions = [analysis() for _ in range(3)]
+    for number, execution in enumerate(executions, start=1):
+        start(slots, execution)
         wait_until(lambda number=number: len(back) == number, 10)
 
-    assert back == runs
+    assert back == executions
     assert [f"rests for {pause} s" in caplog.text for pause in (100, 200, 300)] == [True] * 3
     assert ended == []
     # The end of the worker waits for no slot.
     slots.stop()
-    wait_until(lambda: len(ended) == len(runs))
+    wait_until(lambda: len(ended) == len(executions))
 
 
 @alone
@@ -106,24 +106,24 @@ def test_a_task_that_is_to_run_alone_among_threads_keeps_one_slot_while_there_is
     children: None, processors: Register, monkeypatch: pytest.MonkeyPatch
 ):
     processors("ANALYZE", print)
-    back: list[Run] = []
-    ended: list[Ending] = []
+    back: list[Execution] = []
+    ended: list[AttemptResult] = []
     leave_no_room(monkeypatch)
-    monkeypatch.setattr(isolation, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.2)
     slots = slots_for(ended, back)
-    run = analysis()
-    start(slots, run)
+    execution = analysis()
+    start(slots, execution)
     wait_until(lambda: ended)
-    assert back == [run]
+    assert back == [execution]
 
-    monkeypatch.setattr(isolation, "FIRST_PAUSE", 20.0)
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 20.0)
     cancelled = analysis()
     start(slots, cancelled)
     wait_until(lambda: slots._failed_starts == 2)
-    cancelled.tell(Told.CANCEL)
+    cancelled.ask_to_stop(StopReason.CANCEL)
 
     wait_until(lambda: len(ended) == 2)
-    assert (back, ended[1].outcome) == ([run], Outcome.CANCELLED)
+    assert (back, ended[1].outcome) == ([execution], Outcome.CANCELLED)
 
 
 @pytest.mark.slow
@@ -132,13 +132,13 @@ def test_a_task_that_is_to_run_alone_among_threads_keeps_one_slot_while_there_is
 def test_a_child_that_never_comes_up_is_ended_and_its_task_goes_back_with_nothing_counted(
     children: None,
     processors: Register,
-    crew: Callable[..., Crew],
+    crew: Callable[..., WorkerRuntime],
     until_final: Callable[..., Task],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
     monkeypatch.setenv("TEST_LOADING", "error slow-child")
-    monkeypatch.setattr(isolation, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.1)
     # No start is as short as the attempt has to be.
     processors("ANALYZE", print, isolation="process", timeout=0.1)
     task = submit("ANALYZE", input={"url": "https://example.com/tell"})

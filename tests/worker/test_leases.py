@@ -14,7 +14,7 @@ from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import State
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.models import Task
-from plugspace_queue.worker.heartbeat import Heartbeat
+from plugspace_queue.worker.control import Heartbeat
 from tests.support import wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
@@ -45,7 +45,7 @@ def test_a_heartbeat_that_hangs_lets_no_lease_run_out(processors, crew, until_fi
         crew("architect", worker_name="w2")
         wait_until(hanging.is_set)
         began = time.monotonic()
-        wait_until(lambda: made.ticker.ticked_at > began + 1.5 * LEASE, 10)
+        wait_until(lambda: made.leases.ticked_at > began + 1.5 * LEASE, 10)
         gate.set()
 
         row = until_final(task)
@@ -56,7 +56,7 @@ def test_a_heartbeat_that_hangs_lets_no_lease_run_out(processors, crew, until_fi
 
 @pytest.mark.slow
 @override_settings(PLUGSPACE_QUEUE={"LEASE": LEASE})
-def test_a_ticker_that_hangs_costs_its_runs_before_another_worker_starts_them(
+def test_a_lease_renewer_that_hangs_costs_its_attempts_before_another_worker_starts_them(
     processors, crew, until_final
 ):
     spans, released = [], threading.Event()
@@ -74,7 +74,7 @@ def test_a_ticker_that_hangs_costs_its_runs_before_another_worker_starts_them(
     made = crew("architect")
     task = submit()
     wait_until(lambda: fresh(task).state == "processing")
-    made.ticker._tick = lambda: released.wait(60)
+    made.leases._tick = lambda: released.wait(60)
     try:
         crew("architect", worker_name="w2")
 
@@ -111,8 +111,8 @@ def test_an_answer_about_an_older_lease_of_a_task_is_no_news_to_its_newer_run(
     wait_until(lambda: fresh(task).state == "processing")
     made.table.fences = older
     wait_until(asked.is_set)
-    ticked_at = made.ticker.ticked_at
-    wait_until(lambda: made.ticker.ticked_at > ticked_at)
+    ticked_at = made.leases.ticked_at
+    wait_until(lambda: made.leases.ticked_at > ticked_at)
     made.table.fences = fences
     gate.set()
 
@@ -136,14 +136,14 @@ def test_the_older_run_is_told_when_its_own_worker_is_granted_the_task_again(
     processors("ARCHITECT", architect)
     made = crew("architect")
     # This worker's tick pauses for longer than a lease, and another one takes the task back.
-    tick, made.ticker._tick = made.ticker._tick, lambda: None
+    tick, made.leases._tick = made.leases._tick, lambda: None
     task = submit()
     wait_until(lambda: contexts)
 
     Task.objects.filter(pk=task.pk).update(state=State.WAITING)
     wait_until(lambda: reap_as("w2"))
     wait_until(lambda: len(contexts) == 2)
-    made.ticker._tick = tick
+    made.leases._tick = tick
 
     assert until_final(task).result == 2
     wait_until(ended.is_set)
@@ -184,8 +184,8 @@ def test_nobody_reaps_for_one_lease_after_the_server_was_silent_for_long(
     made = past_its_first_lease(crew, processors)
     redis.client_pause(4000)
     paused_at = time.monotonic()
-    wait_until(lambda: made.ticker.ticked_at > paused_at + 3, 15)
-    heard_at = made.ticker.ticked_at
+    wait_until(lambda: made.leases.ticked_at > paused_at + 3, 15)
+    heard_at = made.leases.ticked_at
 
     until_final(task)
     assert time.monotonic() - heard_at > 2.9
@@ -198,14 +198,14 @@ def test_a_worker_that_ticks_late_on_a_busy_machine_reaps_nevertheless(
 ):
     task = held_by_a_dead_worker(lease_ms=100)
     made = past_its_first_lease(crew, processors)
-    made.ticker._reap_from = time.monotonic() + 1
-    beat, ended = made.ticker._beat, threading.Event()
+    made.leases._reap_from = time.monotonic() + 1
+    beat, ended = made.leases._beat, threading.Event()
 
     def beat_late():
         ended.wait(2.3)
         beat()
 
-    made.ticker._beat = beat_late
+    made.leases._beat = beat_late
     try:
         assert until_final(task).state == "complete"
         # And not by the patrol, which finds it too, but later.
@@ -236,15 +236,16 @@ def test_a_new_worker_waits_one_lease_when_the_server_did_not_answer_it_at_first
     held_by_a_dead_worker(lease_ms=1)
     wait_until(lambda: redis.info("server")["uptime_in_seconds"] > 6, 10)
     processors("ARCHITECT", lambda context: context.attempt)
-    ticker = make_crew("architect").ticker
-    ticker._is_alive = lambda: True
+    made = make_crew("architect")
+    made.loop_is_alive = lambda: True
+    renewer = made.leases
     began = time.monotonic()
 
     redis.client_pause(1500)
-    ticker._tick()
+    renewer._tick()
     assert "no tick for" in caplog.text
 
-    wait_until(lambda: ticker._tick() or not redis.exists(keys.lease("architect")), 15)
+    wait_until(lambda: renewer._tick() or not redis.exists(keys.lease("architect")), 15)
     assert time.monotonic() - began > 6
 
 
@@ -253,8 +254,8 @@ def past_its_first_lease(crew, processors):
     processors("ARCHITECT", lambda context: context.attempt)
     made = crew("architect")
     began = time.monotonic()
-    wait_until(lambda: made.ticker.ticked_at > began)
-    made.ticker._reap_from = 0.0
+    wait_until(lambda: made.leases.ticked_at > began)
+    made.leases._reap_from = 0.0
     return made
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("acme")
 
 def idles(crew):
     """Whether the worker has asked for work and found none."""
-    return all(not desk.is_ready for desk in crew.pump._desks.values())
+    return all(not one.is_ready for one in crew.fetcher.queues.values())
 
 
 def test_a_paused_queue_stays_paused(processors, crew, redis):
@@ -46,12 +46,12 @@ def test_the_limit_of_starts_still_holds(processors, crew, redis):
     assert started.count() == 10
 
 
-def test_an_upkeep_that_is_called_mends_at_once(processors, crew, redis):
+def test_a_maintenance_thread_that_is_called_repairs_at_once(processors, crew, redis):
     processors("ARCHITECT", lambda context: {})
     made = crew("architect")
     wait_until(lambda: redis.exists(keys.epoch()))
 
     redis.flushall()
-    made._upkeep.mend_soon()
+    made.maintenance.repair_soon()
 
     wait_until(lambda: redis.hget(keys.meta("architect"), "limiter"), 1.0)

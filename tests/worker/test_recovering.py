@@ -27,7 +27,7 @@ def test_the_snapshot_of_a_task_that_was_taken_back_says_that_it_waits(processor
     task = submit()
     wait_until(lambda: state_told(redis, task) == "processing")
     # As if it had been killed; and the task is not to run again at once.
-    made.ticker._tick = lambda: None
+    made.leases._tick = lambda: None
     queue_manager.pause("ARCHITECT")
     try:
         other = make_crew("architect", worker_name="w2", max_idle_time=4)

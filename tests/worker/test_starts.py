@@ -11,13 +11,12 @@ from django.utils import timezone
 from plugspace_queue.broker.task_store import Lease
 from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
+from plugspace_queue.processing.execution import Execution
 from plugspace_queue.processing.outcome import success
-from plugspace_queue.processing.run import Run
-from plugspace_queue.worker.commit import Batch, Locked, write
-from plugspace_queue.worker.messages import Ended, Guard, RecorderMessage
-from plugspace_queue.worker.table import Held
+from plugspace_queue.worker.commit import CommitBatch, Locked, write
+from plugspace_queue.worker.state import Ended, Guard, HeldLease, RowMessage
 from tests.support import wait_until
-from tests.worker.conftest import fresh, meanwhile, submit
+from tests.worker.conftest import Silent, fresh, meanwhile, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.postgres]
 
@@ -46,14 +45,8 @@ def test_a_start_waits_for_no_disk_and_an_ending_does(noted: Callable[[], list[s
     write(batch, "w1")
     assert noted() == ["off"]
 
-    run = Run(
-        task=batch.started[0],
-        fence=held.lease.fence,
-        timeout=60.0,
-        started_at=batch.now,
-        sink=Silent(),
-    )
-    write(guarding(submit(), also=[Ended(held, run, success({}))]), "w1")
+    execution = Execution(batch.started[0], timeout=60.0, sink=Silent())
+    write(guarding(submit(), also=[Ended(held, execution, success({}))]), "w1")
 
     # The ending, and the start that shares its commit.
     assert noted() == ["on", "on"]
@@ -96,13 +89,6 @@ def noted() -> Iterator[Callable[[], list[str]]]:
         cursor.execute("DROP FUNCTION psq_note CASCADE; DROP TABLE psq_noted")
 
 
-class Silent:
-    """Takes progress and keeps none of it."""
-
-    def progress(self, run: object) -> None:
-        pass
-
-
 def settings() -> list[str]:
     with connection.cursor() as cursor:
         columns = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
@@ -111,8 +97,8 @@ def settings() -> list[str]:
 
 
 def guarding(
-    *tasks: Task, lock_timeout: str = "800ms", also: Sequence[RecorderMessage] = ()
-) -> Batch:
+    *tasks: Task, lock_timeout: str = "800ms", also: Sequence[RowMessage] = ()
+) -> CommitBatch:
     leases = [Lease(str(task.pk), time.time_ns() // 1000, "x", "acme", 2) for task in tasks]
-    guard = Guard([Held("architect", lease) for lease in leases])
-    return Batch([*also, guard], timezone.now(), lock_timeout)
+    guard = Guard([HeldLease("architect", lease) for lease in leases])
+    return CommitBatch([*also, guard], timezone.now(), lock_timeout)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.models import Attempt
 from plugspace_queue.processing import registry
+from plugspace_queue.worker import completer
 from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
@@ -26,7 +27,7 @@ def test_a_signal_that_comes_while_the_table_is_locked_stops_the_worker(processo
     before = signal.signal(signal.SIGTERM, lambda *_: made.stop())
 
     try:
-        # The pump's thread is the main one: a signal finds it anywhere.
+        # A signal finds the main thread anywhere.
         with made.table._lock:
             signal.raise_signal(signal.SIGTERM)
     finally:
@@ -96,17 +97,18 @@ def test_cancel_and_timeout_are_heard_during_the_grace_time(
 
 
 def test_a_stop_command_that_comes_while_the_attempt_is_being_started_is_heard(
-    processors, crew, until_running, until_final
+    processors, crew, until_running, until_final, monkeypatch
 ):
     ran, goes_on = [], threading.Event()
     processors("ARCHITECT", lambda context: ran.append(context.task_id))
     made = crew("architect")
-    launcher = made.recorder._launcher
-    timeout_of = launcher._timeout_of
-    # Asked when the row is `processing` and the attempt has no run yet.
-    launcher._timeout_of = lambda task: goes_on.wait(patient(20)) and timeout_of(task)
+    timeout_of = completer.timeout_of
+    # Asked when the row is `processing` and the attempt has no execution yet.
+    monkeypatch.setattr(
+        completer, "timeout_of", lambda kind: goes_on.wait(patient(20)) and timeout_of(kind)
+    )
     task = until_running(submit())
-    assert made.table.get(str(task.pk)).run is None
+    assert made.table.get(str(task.pk)).execution is None
 
     assert made.stop_task(str(task.pk))
     goes_on.set()
@@ -129,18 +131,18 @@ def test_a_worker_without_any_processor_warns_and_waits(processors, caplog):
 def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
     processors("ARCHITECT", lambda context: {})
     made = crew("architect")
-    desk = made.pump._desks["architect"]
-    turns, turn = [], made.pump.turn
+    queue = made.fetcher.queues["architect"]
+    turns, turn = [], made.loop.turn
 
     def counted(messages):
         turns.append(time.monotonic())
         turn(messages)
 
     task = submit(run_at=timezone.now() + timedelta(seconds=0.6))
-    wait_until(lambda: desk.ask_at)
+    wait_until(lambda: queue.ask_at)
     made._is_suspended = lambda: True
-    wait_until(lambda: time.monotonic() > desk.ask_at)
-    made.pump.turn = counted
+    wait_until(lambda: time.monotonic() > queue.ask_at)
+    made.loop.turn = counted
 
     wait_until(lambda: len(turns) >= 3, 10)
     assert turns[2] - turns[0] > 0.5
@@ -151,10 +153,10 @@ def test_a_suspended_worker_rests_though_something_is_due(processors, crew):
 @pytest.mark.parametrize(
     ("name", "thread"),
     [
-        ("_wakers", "waker-architect"),
-        ("_lookout", "lookout"),
-        ("_upkeep", "upkeep"),
-        ("recorder.follower", "follower"),
+        ("notifiers", "notifier-architect"),
+        ("control", "control"),
+        ("maintenance", "maintenance"),
+        ("completer.follow_up", "follow-up"),
     ],
 )
 @pytest.mark.timeout(40)

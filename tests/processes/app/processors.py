@@ -95,9 +95,9 @@ def linger_once(context: Any, rest: str) -> Any:
 def unwrite_once(context: Any, rest: str) -> Any:
     """The first attempt ends the thread that writes rows, as a fault in it would."""
     if context.attempt == 1:
-        (recorder,) = [t for t in threading.enumerate() if t.name == "plugspace-recorder"]
+        (loop,) = [t for t in threading.enumerate() if t.name == "plugspace-attempts"]
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(recorder.ident or 0), ctypes.py_object(SystemExit)
+            ctypes.c_ulong(loop.ident or 0), ctypes.py_object(SystemExit)
         )
     return {"attempt": context.attempt}
 

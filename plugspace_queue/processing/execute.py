@@ -1,0 +1,173 @@
+"""The work itself: validate the input, call the processor, validate what it returned."""
+
+import json
+import traceback
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import clock
+from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.domain.text import all_clean
+from plugspace_queue.errors import (
+    InvalidResult,
+    TaskCancelled,
+    TaskTimeout,
+    ValidationFailed,
+    WorkerStopping,
+)
+from plugspace_queue.processing import outcome
+from plugspace_queue.processing.context import Context, raise_if_stopped
+from plugspace_queue.processing.execution import Execution, StopReason
+from plugspace_queue.processing.outcome import AttemptResult
+from plugspace_queue.processing.registry import Processor
+from plugspace_queue.schemas.base import ACCEPTED
+from plugspace_queue.schemas.inputs import INPUTS
+from plugspace_queue.services.step_inputs import merge
+
+
+def run_sync(execution: Execution, entry: Processor) -> AttemptResult:
+    """One attempt in this thread, to its end; never raises."""
+    try:
+        returned = entry.function(context_of(execution))
+        result = outcome.success(checked_result(returned, entry.output))
+        return unless_cancelled(execution, result)
+    except BaseException as error:
+        return result_of_error(execution, error, entry, clock.now())
+
+
+async def run_async(execution: Execution, entry: Processor) -> AttemptResult:
+    """One attempt on the event loop, to its end; never raises."""
+    try:
+        returned = await entry.function(context_of(execution))
+        result = outcome.success(checked_result(returned, entry.output))
+        return unless_cancelled(execution, result)
+    except BaseException as error:
+        return result_of_error(execution, error, entry, clock.now())
+
+
+def unless_cancelled(execution: Execution, result: AttemptResult) -> AttemptResult:
+    """The result; a value that comes after a cancel counts as cancelled."""
+    if execution.stop_reason is StopReason.CANCEL and result.outcome is Outcome.COMPLETE:
+        return outcome.cancelled(cancelled_failure())
+    return result
+
+
+def context_of(execution: Execution) -> Context:
+    """The processor's context; raises ValidationFailed when the merged input is not valid."""
+    raise_if_stopped(execution.stop_reason)
+    return Context(execution, validated_input(execution))
+
+
+def validated_input(execution: Execution) -> BaseModel:
+    """The task's input with its parents' outputs, as the pydantic model of its type."""
+    row = execution.row
+    merged = merge(row.type, json.loads(row.input_text), execution.results)
+    try:
+        return INPUTS[row.type].model_validate(merged, context=ACCEPTED)
+    except ValidationError as error:
+        raise ValidationFailed(_summary(error)) from error
+
+
+def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
+    """The result as strict JSON, valid for the output schema; raises InvalidResult."""
+    try:
+        # A model returned as it is was validated when it was made; JSON shapes are validated here.
+        plain = returned.model_dump(mode="json", by_alias=True) if _is_model(returned) else returned
+        # Before the schema, which would make a list of a set and null of NaN.
+        text = json.dumps(plain, allow_nan=False)
+        valid = output.validate_python(plain)
+        dumped = output.dump_python(valid, mode="json", by_alias=True)
+    except ValidationError as error:
+        raise InvalidResult(_summary(error)) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidResult(f"The result is not strict JSON: {error}") from error
+    if len(text) > get_settings().max_result:
+        raise InvalidResult(
+            f"The result has {len(text)} bytes of JSON; {get_settings().max_result} is the most."
+        )
+    if not all_clean(dumped):
+        raise InvalidResult("The result holds U+0000 or a lone surrogate.")
+    return dumped
+
+
+def result_of_error(
+    execution: Execution, error: BaseException, entry: Processor, now: datetime
+) -> AttemptResult:
+    """What follows from an exception; never raises, or a slot would be lost."""
+    try:
+        by_reason = _by_stop_reason(execution, error, now)
+        return by_reason or _by_error(execution, error, entry, now)
+    except BaseException as trouble:
+        message = f"{type(error).__name__}, which cannot be told: {type(trouble).__name__}"
+        failure = outcome.Failure(code="INTERNAL_ERROR", message=message, retryable=False)
+        return _by_stop_reason(execution, trouble, now) or outcome.failed(failure)
+
+
+def _by_error(
+    execution: Execution, error: BaseException, entry: Processor, now: datetime
+) -> AttemptResult:
+    failure = outcome.failure_of(error, entry.retry_on)
+    # Once more: `str(error)` may have taken until the attempt was asked to stop.
+    by_reason = _by_stop_reason(execution, error, now)
+    return by_reason or outcome.after_failure(execution.row, failure, now)
+
+
+def _by_stop_reason(
+    execution: Execution, error: BaseException, now: datetime
+) -> AttemptResult | None:
+    """Why the attempt was asked to stop comes before what it raised."""
+    reason = execution.stop_reason
+    if reason is StopReason.CANCEL or isinstance(error, TaskCancelled):
+        return outcome.cancelled(cancelled_failure())
+    if reason in (StopReason.SHUTDOWN, StopReason.LOST) and _is_stop(error):
+        return outcome.handed_back(execution.row)
+    if reason is StopReason.TIMEOUT:
+        return outcome.after_failure(execution.row, timeout_failure(execution, error), now)
+    return None
+
+
+def abandoned(execution: Execution, now: datetime) -> AttemptResult:
+    """What follows for an attempt that was asked to stop and has not come back."""
+    if execution.stop_reason is StopReason.CANCEL:
+        return outcome.cancelled(cancelled_failure())
+    if execution.stop_reason is StopReason.TIMEOUT:
+        return outcome.after_failure(execution.row, timeout_failure(execution), now)
+    return outcome.handed_back(execution.row)
+
+
+def cancelled_failure() -> outcome.Failure:
+    return outcome.Failure(code="CANCELLED", message="The task was cancelled.", retryable=False)
+
+
+def timeout_failure(execution: Execution, error: BaseException | None = None) -> outcome.Failure:
+    """The failure of an attempt that took too long; `error` says where it was by then."""
+    message = f"The attempt did not finish within {execution.timeout:g} s."
+    where = error.__traceback__ if error is not None else None
+    return outcome.Failure(
+        code="TIMEOUT",
+        message=message,
+        retryable=True,
+        # Without the error's own text, which may be what did not end.
+        stack=outcome.stack_text(traceback.format_tb(where)),
+        exception=TaskTimeout(message).with_traceback(where),
+    )
+
+
+def _is_stop(error: BaseException) -> bool:
+    # An interrupted attempt ends with whatever the interruption raised through its code.
+    return isinstance(error, WorkerStopping) or not isinstance(error, Exception)
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, BaseModel)
+
+
+def _summary(error: ValidationError) -> str:
+    places = [
+        f"{'.'.join(str(part) for part in entry['loc']) or '(all of it)'}: {entry['msg']}"
+        for entry in error.errors(include_url=False, include_input=False)[:10]
+    ]
+    return f"Not valid: {'; '.join(places)}"

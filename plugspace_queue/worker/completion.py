@@ -1,0 +1,96 @@
+"""An ended attempt, and what its row says afterwards."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from plugspace_queue.db.attempts import Key, TaskUpdate
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.processing import outcome
+from plugspace_queue.processing.execution import NOTHING, Execution
+from plugspace_queue.processing.outcome import AttemptResult, Failure
+from plugspace_queue.worker.state import HeldLease
+
+Counts = dict[str, tuple[int, int]]
+"""(completed, failed) per task type."""
+
+
+class Completion(NamedTuple):
+    """One ended attempt and what its row says afterwards."""
+
+    held: HeldLease
+    execution: Execution
+    result: AttemptResult
+    update: TaskUpdate
+
+    @property
+    def key(self) -> Key:
+        return self.update.task_id, self.update.fence
+
+
+def completion_of(
+    held: HeldLease, execution: Execution, result: AttemptResult, now: datetime
+) -> Completion:
+    """The rows to write for an ended attempt; nothing is written here."""
+    return Completion(held, execution, result, _update(execution, result, now))
+
+
+def _update(execution: Execution, result: AttemptResult, now: datetime) -> TaskUpdate:
+    row = execution.row
+    is_final = result.state in lifecycle.FINAL
+    return TaskUpdate(
+        row.task_id,
+        execution.fence,
+        result.state,
+        result.outcome,
+        result.result_text,
+        result.failure.as_json() if result.failure else None,
+        # One that runs again begins at nothing; what it had reached says nothing of the next.
+        execution.progress if is_final else None,
+        now if is_final else None,
+        _milliseconds(execution, now),
+        row.tokens_used + execution.tokens,
+        row.cost + execution.cost if execution.cost else row.cost,
+        row.retry_count + result.burns_retry,
+        row.deferral_count + (result.outcome is Outcome.DEFERRED),
+        row.recovery_count + result.counts_recovery,
+        result.wake_at,
+        execution.tokens,
+        execution.cost,
+        list(execution.log),
+    )
+
+
+def _milliseconds(execution: Execution, now: datetime) -> int:
+    """How long the processor ran; nothing when its process never came."""
+    if execution.began_at is None:
+        return 0
+    return max(round((now - execution.began_at).total_seconds() * 1000), 0)
+
+
+def invalid(one: Completion, reason: str, now: datetime) -> Completion:
+    """The same attempt, failed because the database refuses what it returned."""
+    message = outcome.public(reason)
+    detail = reason if reason != message else ""
+    failure = Failure(code="INVALID_RESULT", message=message, detail=detail, retryable=False)
+    execution = one.execution
+    execution.log.clear()
+    execution.percent = execution.stage = None
+    execution.tokens, execution.cost = 0, NOTHING
+    return completion_of(one.held, execution, outcome.failed(failure), now)
+
+
+def added(one: Counts, other: Counts, sign: int = 1) -> Counts:
+    """The sums per type, or with -1 the differences; without those that are nothing."""
+    pairs = [(kind, one.get(kind, (0, 0)), other.get(kind, (0, 0))) for kind in {*one, *other}]
+    sums = {kind: (a[0] + sign * b[0], a[1] + sign * b[1]) for kind, a, b in pairs}
+    return {kind: pair for kind, pair in sums.items() if any(pair)}
+
+
+def counts_of(completions: Sequence[Completion]) -> Counts:
+    """(completed, failed) per task type."""
+    ends = Counter((one.execution.row.type, one.update.outcome) for one in completions)
+    kinds = {kind for kind, outcome in ends if outcome in (Outcome.COMPLETE, Outcome.FAILED)}
+    return {kind: (ends[kind, Outcome.COMPLETE], ends[kind, Outcome.FAILED]) for kind in kinds}

@@ -1,0 +1,280 @@
+"""The process that isolated attempts are forked from: started before any thread of the worker.
+
+It loads Django once (`preload.py`), so that a child is there within milliseconds. It never has a
+thread: children inherit every lock that another thread holds at the fork.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import multiprocessing
+import os
+import select
+import signal
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import plugspace_queue
+from plugspace_queue.worker.executors import preload
+from plugspace_queue.worker.executors.preload import Instructions, Report
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+LOADING = 60.0
+"""Seconds that the forkserver may take to load; after that children are started all the same."""
+
+LOOK = 0.1
+"""Seconds between two looks whether it still lives while it loads."""
+
+ENDED = "it ended while it loaded"
+
+WITHOUT = "children for isolated attempts start without code loaded before, which takes each longer"
+
+
+class Gone(Exception):
+    """The forkserver ended while it was asked for a process; the next call starts another one."""
+
+
+class Forkserver:
+    """Starts the forkserver and reads its report; used by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = 0
+        """0: none was started."""
+        self._loads = True
+        self._has_ended = False
+        """Whether the last one ended while it loaded, without a word why."""
+        self._pipe: ReportPipe | None = None
+        self._asked_at = math.inf
+        """Since when it has owed a process."""
+
+    def start(self) -> None:
+        """Start it, and say so when it cannot load; waits for nothing."""
+        try:
+            with self._lock:
+                self._start_if_gone()
+        except OSError as error:
+            # Nowhere to put its socket, as in a container that may write nowhere: all else works.
+            logger.warning("no forkserver (%s); isolated attempts cannot start", error)
+            return
+        name = "plugspace-forkserver"
+        threading.Thread(target=self._try_to_load, name=name, daemon=True).start()
+
+    def _try_to_load(self) -> None:
+        try:
+            self.ensure_ready()
+        except (OSError, Gone) as error:
+            logger.warning("no forkserver yet (%s); isolated attempts try again", error)
+
+    def ensure_ready(self) -> None:
+        """Wait until children can be forked from it, and start it again when it is gone."""
+        with self._lock:
+            self._make_ready()
+
+    def fork(self, process: BaseProcess) -> None:
+        """Start this process from one that has loaded the code.
+
+        Raises Gone when that one ended meanwhile, OSError when there can be none. One call at a
+        time: multiprocessing does not expect that another thread replaces the forkserver.
+        """
+        with self._lock:
+            self._make_ready()
+            self._asked_at = time.monotonic()
+            try:
+                process.start()
+            except (EOFError, ConnectionError, FileNotFoundError) as error:
+                # It is dying, or its socket was removed: until it has ended it passes for alive.
+                _end(self._pid)
+                raise Gone(repr(error)) from error
+            finally:
+                self._asked_at = math.inf
+            if not _is_in_use(self._pid):
+                raise Gone("multiprocessing started another one, which has loaded nothing")
+
+    def look(self, patience: float) -> None:
+        """Kill it when it has not answered for these seconds (any thread): who asked waits on."""
+        if time.monotonic() - self._asked_at > patience:
+            self._asked_at = math.inf
+            logger.error("the forkserver has not answered for %g s; another is started", patience)
+            _kill(self._pid)
+
+    def _make_ready(self) -> None:
+        self._start_if_gone()
+        while self._pipe is not None:
+            self._take_report(self._pipe)
+
+    def _start_if_gone(self) -> None:
+        if _is_in_use(self._pid):
+            return
+        if self._pipe is not None:
+            self._close_pipe(self._pipe)
+        if self._pid:
+            # multiprocessing starts one by itself when ours is gone; that one loads nothing.
+            _end(_pid_in_use())
+        self._start()
+
+    def _start(self) -> None:
+        pipe = _open_pipe()
+        try:
+            multiprocessing.set_forkserver_preload([preload.__name__])
+            with _environment(self._instructions(pipe)):
+                forkserver.ensure_running()
+        except BaseException:
+            if pipe is not None:
+                pipe.close()
+            raise
+        self._pid, self._pipe = _pid_in_use(), pipe
+
+    def _instructions(self, pipe: "ReportPipe | None") -> Instructions:
+        return Instructions(
+            pipe=pipe.path if pipe else "",
+            # Unheard it might have threads.
+            loads=self._loads and pipe is not None,
+            sys_path=[str(path) for path in sys.path],
+            python_path=os.environ.get("PYTHONPATH"),
+        )
+
+    def _take_report(self, pipe: "ReportPipe") -> None:
+        report = pipe.read(LOADING, is_alive=lambda: _is_child(self._pid))
+        self._close_pipe(pipe)
+        if report is None:
+            logger.warning("the forkserver does not report; %s", WITHOUT)
+        elif report.error == ENDED and not self._has_ended:
+            # It may have been killed: one that its own code ends does so again.
+            logger.warning("the forkserver ended while it loaded; another one is started")
+            self._has_ended = True
+            self._replace()
+        elif report.trouble and not self._loads:
+            raise Gone(report.trouble)
+        elif report.trouble:
+            logger.warning("the forkserver cannot be used (%s); %s", report.trouble, WITHOUT)
+            self._loads = False
+            self._replace()
+        else:
+            self._has_ended = False
+
+    def _replace(self) -> None:
+        _end(self._pid)
+        self._start()
+
+    def _close_pipe(self, pipe: "ReportPipe") -> None:
+        pipe.close()
+        self._pipe = None
+
+
+class ReportPipe:
+    """A named pipe: the forkserver inherits no file that multiprocessing does not pass on."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="plugspace-")
+        self.path = str(Path(self._folder.name) / "report")
+        os.mkfifo(self.path, 0o600)
+        self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def read(self, seconds: float, *, is_alive: Callable[[], bool]) -> Report | None:
+        """The report, or why there is none; None when a process that lives writes none."""
+        deadline, told, lives = time.monotonic() + seconds, b"", True
+        while lives and (left := deadline - time.monotonic()) > 0:
+            # What it wrote before it ended is read first.
+            lives = is_alive()
+            if select.select([self._file], [], [], min(left, LOOK) if lives else 0)[0]:
+                part = os.read(self._file, 65536)
+                told, lives = told + part, bool(part)
+        return _parsed(told, f"it did not load within {seconds:g} s" if lives else ENDED)
+
+    def close(self) -> None:
+        os.close(self._file)
+        self._folder.cleanup()
+
+
+def _parsed(told: bytes, otherwise: str) -> Report | None:
+    pid, _, report = told.partition(b"\n")
+    if not pid:
+        return Report(pid=0, error=ENDED) if otherwise == ENDED else None
+    try:
+        return Report(**json.loads(report))
+    except (ValueError, TypeError):
+        return Report(pid=int(pid), error=otherwise)
+
+
+def _open_pipe() -> ReportPipe | None:
+    try:
+        return ReportPipe()
+    except OSError as error:
+        logger.warning("no pipe for the forkserver's report (%s); %s", error, WITHOUT)
+        return None
+
+
+def _is_child(pid: int) -> bool:
+    """Whether the process lives, without taking its exit status from multiprocessing."""
+    try:
+        return bool(pid) and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
+def _pid_in_use() -> int:
+    """The one that multiprocessing forks from now; 0: none. It names it nowhere else."""
+    return forkserver._forkserver._forkserver_pid or 0  # type: ignore[attr-defined]
+
+
+def _is_in_use(pid: int) -> bool:
+    """Whether children are forked from this one: it lives, and no other took its place."""
+    return pid == _pid_in_use() and _is_child(pid)
+
+
+def _kill(pid: int) -> None:
+    if _is_child(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end(pid: int) -> None:
+    """Kill it and wait: multiprocessing starts another one only when this one has ended."""
+    _kill(pid)
+    if pid:
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+@contextlib.contextmanager
+def _environment(instructions: Instructions) -> Iterator[None]:
+    """What the forkserver reads when it starts; it cannot be told otherwise before it imports."""
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", preload.VARIABLE)}
+    os.environ["PYTHONPATH"] = os.pathsep.join(_paths(before["PYTHONPATH"]))
+    os.environ[preload.VARIABLE] = json.dumps(asdict(instructions))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _paths(before: str | None) -> list[str]:
+    """PYTHONPATH by which `preload.py` is found, as by this process's own sys.path."""
+    home = str(Path(plugspace_queue.__file__).parents[1])
+    # Installed packages are found without, and must not come before Python's own modules.
+    is_installed = home in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    return [*([] if is_installed else [home]), *filter(None, [before])]
+
+
+_forkserver = Forkserver()
+"""This process's: multiprocessing has one."""
+
+start = _forkserver.start
+ensure_ready = _forkserver.ensure_ready
+fork = _forkserver.fork
+look = _forkserver.look

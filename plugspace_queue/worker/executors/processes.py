@@ -1,0 +1,196 @@
+"""Attempts in processes of their own: for code that may crash, hang or kill its process.
+
+Children come from the forkserver (`forkserver.py`): the running worker is never forked.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import backoff, clock
+from plugspace_queue.processing import execute, outcome
+from plugspace_queue.processing.execution import Execution, StopReason
+from plugspace_queue.processing.outcome import AttemptResult, Failure
+from plugspace_queue.processing.registry import Processor
+from plugspace_queue.worker.executors import child, child_process, forkserver
+from plugspace_queue.worker.executors.base import OnEnd
+from plugspace_queue.worker.executors.child_process import POLL, ChildProcess, NoProcess
+from plugspace_queue.worker.state import HeldLease
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds that a slot rests when no process came up; doubled each time until one does."""
+
+HandBack = Callable[[HeldLease, Execution], None]
+
+
+class ProcessExecutor:
+    """One child process per attempt, each watched by a thread."""
+
+    def __init__(self, ended: OnEnd, hand_back: HandBack) -> None:
+        self._ended = ended
+        self._hand_back = hand_back
+        self._children: dict[Execution, ChildProcess] = {}
+        self._failed_starts = 0
+        """Attempts in succession for which no process came up."""
+
+    def is_starting(self, execution: Execution) -> bool:
+        """Whether its process is still starting: that time is not the attempt's.
+
+        It is bounded by itself (`child_process.START_UP`).
+        """
+        return execution.began_at is None
+
+    def start(self, held: HeldLease, execution: Execution, entry: Processor) -> None:
+        execution.began_at = None
+        process = ChildProcess(execution)
+        self._children[execution] = process
+        name = f"plugspace-child-of-{execution.task_id}"
+        arguments = (held, execution, process, entry.isolation == "process")
+        threading.Thread(target=self._watch, args=arguments, name=name, daemon=True).start()
+
+    def look(self) -> None:
+        """Called at each beat: no attempt waits for a forkserver that hangs."""
+        forkserver.look(child_process.START_UP)
+
+    def interrupt(self, execution: Execution) -> None:
+        if process := self._children.get(execution):
+            process.interrupt()
+
+    def stop(self) -> None:
+        """End every child; their tasks were handed back before."""
+        for execution in list(self._children):
+            self.interrupt(execution)
+
+    def _watch(
+        self, held: HeldLease, execution: Execution, process: ChildProcess, is_rule: bool
+    ) -> None:
+        """From start to end; `is_rule`: all attempts of this queue run in processes."""
+        try:
+            result = self._outcome(execution, process)
+        except NoProcess as error:
+            self._go_without(held, execution, process, is_rule, error)
+            result = after_death(execution, None)
+        except Exception as error:
+            result = outcome.after_failure(execution.row, outcome.failure_of(error), clock.now())
+        self._children.pop(execution, None)
+        self._ended(held, result)
+
+    def _outcome(self, execution: Execution, process: ChildProcess) -> AttemptResult:
+        result, exit_code = None, None
+        try:
+            if process.start():
+                self._failed_starts = 0
+                execution.begin(clock.now())
+                result = _listen(process.connection, process.process.sentinel, execution)
+        finally:
+            exit_code = process.close()
+        return result or after_death(execution, exit_code)
+
+    def _go_without(
+        self,
+        held: HeldLease,
+        execution: Execution,
+        process: ChildProcess,
+        is_rule: bool,
+        error: NoProcess,
+    ) -> None:
+        """Hand the attempt back, blameless; its slot rests, or it would be here again at once.
+
+        Before that where no attempt of the queue can run here: another worker may have processes. A
+        task that runs alone among threads is kept meanwhile: it would put slot after slot to rest.
+        """
+        pause = min(FIRST_PAUSE * 2 ** min(self._failed_starts, 10), LONGEST_PAUSE)
+        self._failed_starts += 1
+        logger.error(
+            "no process for %s: %s; it goes back, its slot rests for %g s",
+            execution.task_id,
+            error,
+            pause,
+        )
+        if not is_rule:
+            _rest(process, pause)
+        if execution.stop_reason is not StopReason.CANCEL:
+            self._hand_back(held, execution)
+            _rest(process, pause if is_rule else FIRST_PAUSE)
+
+
+def _rest(process: ChildProcess, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not process.is_unwanted and time.monotonic() < until:
+        time.sleep(POLL)
+
+
+def _listen(connection: Connection, sentinel: int, execution: Execution) -> AttemptResult | None:
+    """Let the child begin, take its reports until its ending; None when it died before.
+
+    By the sentinel: what the child has forked keeps its end of the connection open.
+    """
+    sent: child.Word | None = None
+    with contextlib.suppress(EOFError, OSError):
+        connection.send(child.BEGIN)
+        while True:
+            if (word := _word(execution)) != sent:
+                sent = word
+                connection.send(word)
+            ready = wait([connection, sentinel], POLL)
+            if connection in ready:
+                report: child.Report = connection.recv()
+                _take_in(execution, report)
+                if report.result is not None:
+                    result = _by_our_clock(report.result, report.wait or 0.0)
+                    return execute.unless_cancelled(execution, result)
+            elif ready:
+                return None
+    return None
+
+
+def _word(execution: Execution) -> child.Word | None:
+    reason = execution.stop_reason
+    return child.Word(reason, execution.must_stop) if reason else None
+
+
+def _by_our_clock(result: AttemptResult, wait: float) -> AttemptResult:
+    """The child's clock may be off or changed by its processor: only the wait counts, bounded."""
+    if result.wake_at is None:
+        return result
+    bounded = timedelta(seconds=min(max(wait, 0.0), backoff.LONGEST))
+    return result._replace(wake_at=clock.now() + bounded)
+
+
+def _take_in(execution: Execution, report: child.Report) -> None:
+    if report.tokens or report.cost:
+        execution.add_usage(report.tokens, report.cost)
+    if report.line is not None:
+        execution.add_log(report.line)
+    if report.percent is not None:
+        execution.add_progress(report.percent, report.stage)
+
+
+def after_death(execution: Execution, exit_code: int | None) -> AttemptResult:
+    """What follows when the child ended without a word; a death that we caused has our reason.
+
+    Where none of the attempt's code has run it goes back and nothing is counted.
+    """
+    if execution.stop_reason is not None or execution.began_at is None:
+        return execute.abandoned(execution, clock.now())
+    if execution.row.recovery_count + 1 > get_settings().max_recoveries:
+        return outcome.failed(_lost(execution, exit_code))
+    return outcome.lost(execution.row)
+
+
+def _lost(execution: Execution, exit_code: int | None) -> Failure:
+    return Failure(
+        code="WORKER_LOST",
+        message=(
+            f"The process of this task died {execution.row.recovery_count + 1} times"
+            f" (last exit code {exit_code}); see the worker's log."
+        ),
+        retryable=False,
+    )

@@ -1,0 +1,333 @@
+"""What follows a commit: Redis and listeners hear of what started and ended.
+
+All of it is safe to lose: the rows say what is still to do, and maintenance does it. What may take
+long (receivers of signals, refunds, cascades, locked rows) is done by a thread of its
+own, which holds up no start and no settle.
+"""
+
+import contextlib
+import json
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.utils import timezone
+
+from plugspace_queue import task_log
+from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.routing import ANY_QUEUE
+from plugspace_queue.broker.task_store import Note
+from plugspace_queue.conf import get_settings
+from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
+from plugspace_queue.domain.enums import EventName, Outcome, State
+from plugspace_queue.events import publish as events
+from plugspace_queue.limits import quota
+from plugspace_queue.models import Task
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
+from plugspace_queue.signals import SIGNALS
+from plugspace_queue.worker import rendering, reports, unstarted
+from plugspace_queue.worker.commit import CommitBatch
+from plugspace_queue.worker.completion import Completion, Counts, added
+from plugspace_queue.worker.state import Announce, HeldLease, Settle
+
+logger = logging.getLogger("plugspace_queue.worker")
+
+SHORT_LOOK = "20ms"
+"""How long a step waits for a locked row when a step before it waited in vain."""
+
+Message = Settle | Announce
+Signals = list[tuple[EventName, Callable[[], Task], str]]
+"""Signals to be sent: their name, their task, their payload as JSON."""
+
+
+class PostCommit:
+    """The steps after a commit; one that fails keeps no other from being done."""
+
+    def __init__(self) -> None:
+        self._owed: Counts = {}
+        self._look = LOOK
+
+    # In the loop.
+
+    def messages(self, batch: CommitBatch) -> list[Message]:
+        """What Redis hears of a commit, without its starts; after its attempts were launched."""
+        messages: list[Message] = []
+        at = timezone.now().isoformat()
+        for step in (_signal_starts, _ends, _progress):
+            with tolerated(step.__name__):
+                messages += step(batch, at)
+        with tolerated("measure"):
+            reports.measure(batch)
+        return messages
+
+    def starts(self, batch: CommitBatch) -> list[Message]:
+        """What Redis hears of the starts of a commit.
+
+        The later it is rendered, the more of them have ended, whose settle brings their copy.
+        """
+        notes: dict[str, list[Note]] = {}
+        with tolerated("starts"):
+            for held in batch.guarded:
+                if (execution := held.execution) is not None:
+                    notes.setdefault(held.queue, []).append(rendering.started_note(execution))
+        return [Announce(queue, of_queue) for queue, of_queue in notes.items()]
+
+    # In the thread for what may take long.
+
+    def needs_more(self, batch: CommitBatch) -> bool:
+        """Whether there is something to do for `follow_up` at all."""
+        return bool(
+            batch.signals
+            or batch.released
+            or batch.unsettled
+            or batch.unstarted
+            or task_log.wants_successes()
+            or any(one.update.outcome is not Outcome.COMPLETE for one in batch.completions)
+            or any(row.workflow_id for row in batch.started)
+            or any(one.execution.row.workflow_id for one in batch.completions)
+        )
+
+    def follow_up(self, batch: CommitBatch) -> list[Message]:
+        """Do what may take long; what Redis hears of it."""
+        self._look = LOOK
+        for step in (
+            self._publish_released,
+            self._send_signals,
+            self._report,
+            self._cascade,
+            self._refund,
+        ):
+            with tolerated(step.__name__):
+                step(batch)
+        messages: list[Message] = []
+        messages += [self._resolved(held, batch) for held in (*batch.unsettled, *batch.unstarted)]
+        with tolerated("project_workflows"):
+            _project_workflows(batch)
+        return messages
+
+    def take_owed(self) -> Counts:
+        """Counts that resolutions could not add, for the next commit to pay."""
+        owed, self._owed = self._owed, {}
+        return owed
+
+    def _publish_released(self, batch: CommitBatch) -> None:
+        if batch.released:
+            publishing.publish_ids(batch.released)
+
+    def _send_signals(self, batch: CommitBatch) -> None:
+        for name, task_of, text in batch.signals:
+            with tolerated("send_signal"):
+                events.tell(name, task_of(), json.loads(text))
+
+    def _report(self, batch: CommitBatch) -> None:
+        reports.log_changes(batch)
+        for one in reports.to_log(batch):
+            with tolerated("log"):
+                termination.attempt_ended(reports.ended_attempt(one))
+
+    def _cascade(self, batch: CommitBatch) -> None:
+        recorded = batch.recorded
+        failed = [one.update.task_id for one in recorded if one.update.state in _CASCADES]
+        if failed:
+            # Somebody may have retried one meanwhile: its children wait for it again.
+            rows = Task.objects.filter(pk__in=failed, state__in=_CASCADES)
+            with self._brief():
+                termination.cascade(list(rows.values_list("pk", flat=True)), batch.now)
+
+    def _refund(self, batch: CommitBatch) -> None:
+        # Outside the group commit: a busy usage row must not hold up everybody's endings.
+        owed = [task_after(one) for one in batch.recorded if _is_system_failure(one)]
+        if owed:
+            with self._brief():
+                quota.refund(owed, batch.now, note="system failure")
+
+    def _resolved(self, held: HeldLease, batch: CommitBatch) -> Settle:
+        resolution = self._resolution(held, batch)
+        self._owed = added(self._owed, resolution.owed)
+        return Settle(held, resolution.settlement, resolution.bump_fence)
+
+    def _resolution(self, held: HeldLease, batch: CommitBatch) -> unstarted.Resolution:
+        try:
+            with self._brief():
+                resolve = (
+                    unstarted.end_refused
+                    if held in batch.refused
+                    else unstarted.resolve_unstarted_lease
+                )
+                return resolve(held, batch.now)
+        except Exception as error:
+            logger.exception("the row of %s could not be judged; it goes back", held.task_id)
+            _reconnect_after(error)
+            if is_of_a_row(error):
+                return unstarted.Resolution(unstarted.hand_back_later(held, batch.now))
+            return unstarted.Resolution(unstarted.hand_back(held))
+
+    @contextlib.contextmanager
+    def _brief(self) -> Iterator[None]:
+        """One transaction that does not wait long for a row; maintenance does what it could not.
+
+        Somebody's long transaction would hold up everything this worker resolves: it may
+        hold the rows of many, as a caller's that submits holds its organization's usage.
+        """
+        try:
+            with lock_timeout(self._look):
+                yield
+        except OperationalError:
+            self._look = SHORT_LOOK
+            raise
+
+
+@contextlib.contextmanager
+def tolerated(step: str) -> Iterator[None]:
+    """Log what a step raises: the rows say what is still to do. A dead thread would do nothing."""
+    try:
+        yield
+    except Exception as error:
+        logger.exception("%s failed after a group commit", step)
+        _reconnect_after(error)
+
+
+def _reconnect_after(error: Exception) -> None:
+    if isinstance(error, DatabaseError | InterfaceError):
+        connection.close()
+
+
+def split_events_by_server(messages: Sequence[Message]) -> tuple[list[Message], list[Note]]:
+    """The messages as their queues' servers get them, and the events for the stream's server.
+
+    On the stream's own server a settle writes its event in the same step. Events of queues that
+    are on another server are appended after the commit; while the stream's server is away they are
+    lost to listeners.
+    """
+    elsewhere: list[Note] = []
+    queues = {one.queue if isinstance(one, Announce) else one.held.queue for one in messages}
+    here = {queue for queue in queues if client(queue) is client(ANY_QUEUE)}
+    if here == queues:
+        return list(messages), elsewhere
+    return [_as_server_gets(one, here, elsewhere) for one in messages], elsewhere
+
+
+def _as_server_gets(one: Message, here: set[str], elsewhere: list[Note]) -> Message:
+    if isinstance(one, Announce):
+        if one.queue in here:
+            return one
+        elsewhere += [Note(note.task_id, event=note.event) for note in one.notes if note.event]
+        notes = [note._replace(event=None) for note in one.notes if note.snapshot]
+        return one._replace(notes=notes)
+    if one.held.queue in here:
+        return one
+    if one.settlement.event:
+        elsewhere.append(_ending(one))
+    return one._replace(settlement=one.settlement._replace(event=None))
+
+
+def _ending(message: Settle) -> Note:
+    """The event of an ending, with the result that it tells."""
+    settled = message.settlement
+    lease = message.held.lease
+    note = Note(settled.task_id, event=settled.event, organization_id=lease.organization_id)
+    if not settled.tells_result:
+        return note
+    return note._replace(result=settled.result or "", is_large=settled.is_large)
+
+
+# Messages of a commit.
+
+
+def _signal_starts(batch: CommitBatch, at: str) -> list[Message]:
+    if SIGNALS[EventName.STARTED].has_listeners(Task):
+        for held in batch.guarded:
+            if (execution := held.execution) is not None:
+                text = rendering.started_event(execution)
+                batch.signals.append((EventName.STARTED, execution.row.as_task, text))
+    return []
+
+
+def _ends(batch: CommitBatch, at: str) -> list[Message]:
+    messages: list[Message] = []
+    written = batch.written
+    heard = {name for name, signal in SIGNALS.items() if signal.has_listeners(Task)}
+    for one in batch.completions:
+        # One that was not written belongs to another attempt by now, or was written by a commit
+        # whose answer got lost: its row is asked.
+        is_settled = one.key in written
+        if is_settled:
+            try:
+                messages += _settled(one, at)
+                if heard:
+                    batch.signals += _signals_of(one, at, heard)
+            except Exception:
+                # The others of its batch are settled all the same.
+                logger.exception("%s cannot be settled by its result", one.held.task_id)
+                is_settled = False
+        if not is_settled:
+            batch.unsettled.append(one.held)
+    return messages
+
+
+def _settled(one: Completion, at: str) -> list[Message]:
+    notes, settlement = rendering.settlement(one, at)
+    settle = Settle(one.held, settlement)
+    return [Announce(one.held.queue, notes), settle] if notes else [settle]
+
+
+def _signals_of(one: Completion, at: str, heard: set[EventName]) -> Signals:
+    if heard.isdisjoint(rendering.EVENTS[one.update.outcome]):
+        return []
+    texts = rendering.event_texts(one, at)
+    return [(name, partial(task_after, one), text) for name, text in texts]
+
+
+def _progress(batch: CommitBatch, at: str) -> list[Message]:
+    messages: list[Message] = []
+    is_heard = SIGNALS[EventName.PROGRESS].has_listeners(Task)
+    for execution, held in batch.progressed.items():
+        progress = execution.progress
+        if execution.is_recorded or progress is None:
+            continue
+        execution.reports += 1
+        note = rendering.progress_note(execution, at)
+        messages.append(Announce(held.queue, [note]))
+        if is_heard:
+            task_of = partial(execution.row.as_task, progress=progress)
+            batch.signals.append((EventName.PROGRESS, task_of, note.event or ""))
+    return messages
+
+
+def task_after(one: Completion) -> Task:
+    """The task of an ended attempt as a model instance, as its row is now."""
+    update = one.update
+    return one.execution.row.as_task(
+        state=update.state,
+        result=update.result,
+        error=update.error,
+        progress=update.progress,
+        completed_at=update.completed_at,
+        duration=update.duration,
+        tokens_used=update.tokens_used,
+        cost=update.cost,
+        retry_count=update.retry_count,
+        deferral_count=update.deferral_count,
+        recovery_count=update.recovery_count,
+        wake_at=update.wake_at,
+    )
+
+
+_CASCADES = frozenset({State.FAILED, State.CANCELLED})
+
+
+def _is_system_failure(one: Completion) -> bool:
+    failure = one.result.failure
+    is_failed = one.result.outcome is Outcome.FAILED
+    return is_failed and failure is not None and failure.code in get_settings().refund_on
+
+
+def _project_workflows(batch: CommitBatch) -> None:
+    rows = [*batch.started, *(one.execution.row for one in batch.completions)]
+    touched = {uuid.UUID(row.workflow_id) for row in rows if row.workflow_id is not None}
+    if touched:
+        projections.write_workflows(sorted(touched))

@@ -1,0 +1,290 @@
+"""Rows are written though Redis is away or a listener is slow; the relay does what is left."""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import OperationalError, transaction
+from django.utils import timezone
+
+from plugspace_queue import queue_manager
+from plugspace_queue.broker.task_store import Lease, Settlement
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.processing.execution import Execution
+from plugspace_queue.processing.outcome import success
+from plugspace_queue.signals import SIGNALS
+from plugspace_queue.worker import completer, rendering
+from plugspace_queue.worker.commit import CommitBatch, write
+from plugspace_queue.worker.completer import Completer, guard_first
+from plugspace_queue.worker.state import Ended, Guard, HeldLease, LoopMessage, RowMessage, Settle
+from tests.services.conftest import redis_away
+from tests.support import patient, wait_until
+from tests.worker.conftest import Silent, fresh, meanwhile, submit
+
+__all__ = ["redis_away"]
+
+pytestmark = pytest.mark.usefixtures("acme")
+
+
+class Writing:
+    """A completer as the loop uses it, and what Redis would be told."""
+
+    def __init__(self, dispatch: Callable[[HeldLease, Execution], None]) -> None:
+        self.inbox: queue.SimpleQueue[LoopMessage] = queue.SimpleQueue()
+        self.told: list[Any] = []
+        self.completer = Completer(
+            "w1", dispatch=dispatch, sink=Silent(), tell=self.told.extend, inbox=self.inbox
+        )
+        self.completer.follow_up.start()
+
+    def put(self, *messages: RowMessage) -> None:
+        self.completer.write(messages)
+
+    def settled(self) -> list[Settlement]:
+        """How leases are settled, by the loop and by the thread for what may take long."""
+        while not self.inbox.empty():
+            self.told += self.inbox.get().messages
+        return [one.settlement for one in self.told if isinstance(one, Settle)]
+
+    def stop(self) -> None:
+        self.completer.stop()
+        self.completer.follow_up.stop()
+        self.completer.follow_up.join(timeout=patient(5))
+        assert not self.completer.follow_up.is_alive()
+
+
+@pytest.fixture
+def dispatched() -> list[str]:
+    """The tasks that were given to a slot."""
+    return []
+
+
+@pytest.fixture
+def recorder(dispatched: list[str]) -> Iterator[Writing]:
+    def dispatch(held: HeldLease, execution: Execution) -> None:
+        if execution.row.project_id == "no slot":
+            raise RuntimeError("can't start new thread")
+        dispatched.append(held.task_id)
+
+    made = Writing(dispatch)
+    yield made
+    made.stop()
+
+
+def test_a_step_released_while_redis_is_away_waits_for_the_relay(recorder, redis_away):
+    parent = submit()
+    child = submit("DESIGN", depends_on=[parent])
+    held = start(recorder, parent)
+
+    redis_away()
+    recorder.put(Ended(held, held.execution, success({})))
+
+    wait_until(lambda: fresh(child).state == "waiting")
+    other = start(recorder, submit())
+    assert fresh_of(other).state == "processing"
+
+
+def test_an_ending_that_cannot_be_told_keeps_no_other_of_its_commit_from_being_settled(
+    recorder, monkeypatch
+):
+    held = [start(recorder, submit(project_id=name)) for name in ("first", "odd", "last")]
+    odd = held[1].task_id
+    settlement_of = rendering.settlement
+
+    def fail_for_one(one, at):
+        if one.held.task_id == odd:
+            raise ValueError("nothing can be said of it")
+        return settlement_of(one, at)
+
+    monkeypatch.setattr(rendering, "settlement", fail_for_one)
+    recorder.put(*(Ended(one, one.execution, success({})) for one in held))
+
+    wait_until(lambda: len(recorder.settled()) == len(held))
+    assert {one.task_id: one.outcome for one in recorder.settled()} == {
+        # Its row is final, which Redis is told by a look at the row.
+        one.task_id: "drop" if one.task_id == odd else "ok"
+        for one in held
+    }
+    assert {fresh_of(one).state for one in held} == {"complete"}
+
+
+def test_a_task_that_finds_no_slot_goes_back_and_the_others_of_its_commit_start(
+    recorder, dispatched
+):
+    tasks = [submit(project_id=name) for name in ("first", "no slot", "last")]
+    held = [lease_of(task) for task in tasks]
+
+    recorder.put(Guard(held))
+
+    wait_until(lambda: recorder.settled())
+    assert dispatched == [held[0].task_id, held[2].task_id]
+    assert [(one.task_id, one.outcome) for one in recorder.settled()] == [(held[1].task_id, "back")]
+    assert [fresh(task).state for task in tasks] == ["processing", "waiting", "processing"]
+
+
+def test_a_late_result_of_a_task_that_was_cancelled_leaves_no_attempt(recorder):
+    task = submit()
+    held = start(recorder, task)
+    # In line as after a reap whose commit is still to come.
+    assert queue_manager.cancel(task.pk) == State.CANCELLED
+
+    recorder.put(Ended(held, held.execution, success({})))
+
+    start(recorder, submit())
+    assert (fresh(task).state, fresh(task).attempts.count()) == (State.CANCELLED, 0)
+
+
+def test_a_late_result_in_the_commit_of_the_next_start_leaves_no_attempt(recorder):
+    older = start(recorder, submit())
+    task = fresh_of(older)
+    Task.objects.filter(pk=task.pk).update(state=State.WAITING)
+    newer = lease_of(task)
+
+    write(
+        CommitBatch([Ended(older, older.execution, success({})), Guard([newer])], timezone.now()),
+        "w1",
+    )
+
+    row = fresh(task)
+    assert (row.state, row.fence) == (State.PROCESSING, newer.lease.fence)
+    assert row.attempts.count() == 0
+
+
+def test_a_slow_listener_holds_up_no_start(recorder):
+    gate = threading.Event()
+
+    def wait(**_):
+        gate.wait(20)
+
+    first, second = submit(), submit()
+    with listening(EventName.STARTED, wait):
+        start(recorder, first)
+        held = lease_of(second)
+        recorder.put(Guard([held]))
+        wait_until(lambda: held.execution)
+        assert fresh(second).state == "processing"
+        gate.set()
+
+
+def test_an_ending_that_its_row_refuses_is_not_counted(recorder):
+    held = start(recorder, submit())
+    for count in (1, 2):
+        recorder.put(Ended(held, held.execution, success({})))
+        wait_until(lambda count=count: len(recorder.settled()) == count)
+
+    # As the loop does when nothing comes.
+    recorder.completer.pay()
+    assert QueueSettings.objects.get(pk="ARCHITECT").completed == 1
+
+
+@pytest.mark.postgres
+def test_a_start_waits_for_no_disk_while_counts_are_owed(recorder, monkeypatch):
+    """Somebody holds the row of the counts: what ends meanwhile is counted later."""
+    held = start(recorder, submit())
+    alone: list[bool] = []
+    inside, out = threading.Event(), threading.Event()
+
+    def look(batch: CommitBatch, worker_name: str) -> None:
+        alone.append(bool(batch.guarded) and batch.only_starts and not batch.owed)
+        write(batch, worker_name)
+
+    def hold() -> None:
+        with transaction.atomic():
+            QueueSettings.objects.select_for_update().get(pk="ARCHITECT")
+            inside.set()
+            out.wait(20)
+
+    monkeypatch.setattr(completer, "write", look)
+    with meanwhile(hold):
+        wait_until(inside.is_set)
+        recorder.put(Ended(held, held.execution, success({})))
+        wait_until(lambda: recorder.settled())
+        start(recorder, submit())
+        out.set()
+
+    assert alone == [False, True]
+    recorder.completer.pay()
+    assert QueueSettings.objects.get(pk="ARCHITECT").completed == 1
+
+
+def test_a_task_does_not_start_again_before_its_ending_is_written(recorder):
+    first = start(recorder, submit())
+    ended = Ended(first, first.execution, success({}))
+
+    assert guard_first([lease_of(submit())], [ended])
+    assert not guard_first([lease_of(fresh_of(first))], [ended])
+
+
+def test_without_a_database_a_recorder_that_stops_tries_again_in_its_time(recorder, monkeypatch):
+    tries = []
+
+    def refuse(batch: CommitBatch, worker_name: str) -> None:
+        tries.append(batch)
+        raise OperationalError("the database is away")
+
+    guard = Guard([lease_of(submit())])
+    with monkeypatch.context() as patch, meanwhile(lambda: recorder.put(guard)) as writing:
+        patch.setattr(completer, "write", refuse)
+        wait_until(lambda: tries)
+        recorder.completer.stop()
+        writing.join(timeout=0.5)
+        patch.undo()
+
+    assert len(tries) < 10
+
+
+def test_an_ending_whose_commit_was_made_but_not_answered_is_told_all_the_same(
+    recorder, monkeypatch
+):
+    held = start(recorder, submit())
+    lost: list[CommitBatch] = []
+
+    def lose_answer(batch: CommitBatch, worker_name: str) -> None:
+        write(batch, worker_name)
+        if batch.completions and not lost:
+            lost.append(batch)
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(completer, "write", lose_answer)
+    recorder.put(Ended(held, held.execution, success({"n": 1})))
+
+    wait_until(lambda: recorder.settled())
+    (one,) = recorder.settled()
+    row = fresh_of(held)
+    assert (row.state, row.attempts.count(), len(lost)) == (State.COMPLETE, 1, 1)
+    assert json.loads(one.snapshot)["status"] == "complete"
+    assert json.loads(one.event)["name"] == EventName.COMPLETED
+
+
+@contextmanager
+def listening(name: EventName, receiver: Callable[..., None]) -> Iterator[None]:
+    SIGNALS[name].connect(receiver)
+    try:
+        yield
+    finally:
+        SIGNALS[name].disconnect(receiver)
+
+
+def fresh_of(held: HeldLease) -> Task:
+    """The task of a lease as its row is now."""
+    return Task.objects.get(pk=held.task_id)
+
+
+def start(recorder: Writing, task: Task) -> HeldLease:
+    """Have the guard start a task as if it had just been acquired."""
+    held = lease_of(task)
+    recorder.put(Guard([held]))
+    wait_until(lambda: held.execution)
+    return held
+
+
+def lease_of(task: Task) -> HeldLease:
+    """As if it had just been acquired."""
+    lease = Lease(str(task.pk), time.time_ns() // 1000, "execution", "acme", 2)
+    return HeldLease("architect", lease)

@@ -1,0 +1,74 @@
+"""How many tasks a worker asks for at once."""
+
+import pytest
+from django.utils import timezone
+
+from plugspace_queue.maintenance import queue_config
+from plugspace_queue.worker.fetcher import QueueSlots
+from tests.worker.conftest import make_crew, submit
+
+NOW, MANY = 1.0, 1000
+
+
+def test_it_asks_for_all_free_slots_where_the_line_may_be_deep_and_else_once():
+    assert QueueSlots("architect", slots=50).asks(NOW, MANY) == [16, 16, 16, 2]
+    assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, MANY) == [16]
+
+
+def test_it_asks_for_no_more_than_it_may_still_take():
+    assert QueueSlots("architect", slots=50).asks(NOW, 20) == [16, 4]
+    assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, 3) == [3]
+
+
+def test_it_asks_for_nothing_when_nothing_is_in_line_or_no_slot_is_free():
+    assert QueueSlots("architect", slots=50, is_ready=False).asks(NOW, MANY) == []
+    assert QueueSlots("architect", slots=2, busy=2).asks(NOW, MANY) == []
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(processors):
+    processors("ARCHITECT", lambda context: {}, concurrency=150)
+    queue_config.mend(timezone.now())
+    fetcher = make_crew("architect").fetcher
+    run, asked = fetcher._connection.run_each, []
+    fetcher._connection.run_each = lambda calls: asked.append(len(calls)) or run(calls)
+
+    def wake():
+        fetcher.queues["architect"].is_ready = True
+        fetcher.exchange()
+
+    fetcher.exchange()
+    submit()
+    wake()
+    for _ in range(20):
+        submit()
+    wake()
+    fetcher.exchange()
+    submit()
+    wake()
+
+    # All slots as it starts; one; 48 of sixty; 101 slots are free then; one.
+    assert asked == [4, 1, 1, 3, 1]
+    assert len(fetcher._table.all()) == 22
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_worker_of_two_queues_takes_no_more_than_its_max_jobs(processors):
+    for kind in ("ARCHITECT", "CODE"):
+        processors(kind, lambda context: {})
+        for _ in range(3):
+            submit(kind)
+
+    assert make_crew("architect", "code", max_jobs=2).work() == 2
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize("burst", [False, True])
+@pytest.mark.parametrize("kind", ["ARCHITECT", "CODE"])
+def test_a_queue_without_tasks_keeps_none_of_max_jobs_from_the_other(processors, kind, burst):
+    for one in ("ARCHITECT", "CODE"):
+        processors(one, lambda context: {})
+    for _ in range(3):
+        submit(kind)
+
+    assert make_crew("architect", "code", max_jobs=2, burst=burst).work() == 2
