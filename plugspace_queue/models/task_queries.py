@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
@@ -180,6 +181,13 @@ def workflows_by_id(workflow_ids: Ids) -> QuerySet[Workflow]:
 def workflows_matching(**columns: Any) -> QuerySet[Workflow]:
     """Workflows with these values in these columns, as a list's filters name them."""
     return Workflow.objects.filter(**columns)
+
+
+def link_in_a_chain(tasks: Sequence[Task]) -> None:
+    """Let each of these new tasks wait for the one before it."""
+    Dependency.objects.bulk_create(
+        [Dependency(task=after, parent=before) for before, after in pairwise(tasks)]
+    )
 
 
 def links_with_names() -> QuerySet[Dependency]:

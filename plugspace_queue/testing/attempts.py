@@ -1,6 +1,7 @@
 """One attempt after the other in the calling thread, through the worker's guard and recorder."""
 
 import time
+import uuid
 
 from asgiref.sync import async_to_sync
 
@@ -8,7 +9,7 @@ from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.types import Lease
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.processing.execute import run_async, run_sync
 from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
@@ -83,7 +84,7 @@ class Bench:
             self._post_commit.follow_up(batch)
 
     def _look_for_cancel(self, execution: Execution) -> None:
-        if Task.objects.filter(pk=execution.task_id, cancel_requested_at__isnull=False).exists():
+        if task_queries.is_cancel_requested(uuid.UUID(execution.task_id)):
             execution.ask_to_stop(StopReason.CANCEL)
 
 

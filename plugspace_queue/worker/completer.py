@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import close_old_connections, connection, transaction
 
-from plugspace_queue.db.keepalive import keep_alive
+from plugspace_queue.db.transactions import keep_alive
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.text import fitting
 from plugspace_queue.events import publish as events

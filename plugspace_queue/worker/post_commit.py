@@ -29,7 +29,7 @@ from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 from plugspace_queue.signals import SIGNALS
-from plugspace_queue.worker import rendering, reports, unstarted
+from plugspace_queue.worker import reports, templates, unstarted
 from plugspace_queue.worker.commit import CommitBatch
 from plugspace_queue.worker.completion import Completion, Counts, added
 from plugspace_queue.worker.state import Announce, HeldLease, Settle
@@ -73,7 +73,7 @@ class PostCommit:
         with tolerated("starts"):
             for held in batch.guarded:
                 if (execution := held.execution) is not None:
-                    notes.setdefault(held.queue, []).append(rendering.started_note(execution))
+                    notes.setdefault(held.queue, []).append(templates.started_note(execution))
         return [Announce(queue, of_queue) for queue, of_queue in notes.items()]
 
     # In the thread for what may take long.
@@ -242,7 +242,7 @@ def _signal_starts(batch: CommitBatch, at: str) -> list[Message]:
     if SIGNALS[EventName.STARTED].has_listeners(Task):
         for held in batch.guarded:
             if (execution := held.execution) is not None:
-                text = rendering.started_event(execution)
+                text = templates.started_event(execution)
                 batch.signals.append((EventName.STARTED, execution.row.as_task, text))
     return []
 
@@ -270,15 +270,15 @@ def _ends(batch: CommitBatch, at: str) -> list[Message]:
 
 
 def _settled(one: Completion, at: str) -> list[Message]:
-    notes, settlement = rendering.settlement(one, at)
+    notes, settlement = templates.settlement(one, at)
     settle = Settle(one.held, settlement)
     return [Announce(one.held.queue, notes), settle] if notes else [settle]
 
 
 def _signals_of(one: Completion, at: str, heard: set[EventName]) -> Signals:
-    if heard.isdisjoint(rendering.EVENTS[one.update.outcome]):
+    if heard.isdisjoint(templates.EVENTS[one.update.outcome]):
         return []
-    texts = rendering.event_texts(one, at)
+    texts = templates.event_texts(one, at)
     return [(name, partial(task_after, one), text) for name, text in texts]
 
 
@@ -290,7 +290,7 @@ def _progress(batch: CommitBatch, at: str) -> list[Message]:
         if execution.is_recorded or progress is None:
             continue
         execution.reports += 1
-        note = rendering.progress_note(execution, at)
+        note = templates.progress_note(execution, at)
         messages.append(Announce(held.queue, [note]))
         if is_heard:
             task_of = partial(execution.row.as_task, progress=progress)

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from django.db import transaction
@@ -18,7 +17,7 @@ from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.limits.policies import Tenant
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
-from plugspace_queue.models import Dependency, IdempotencyKey, Task, Workflow
+from plugspace_queue.models import IdempotencyKey, Task, Workflow, task_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import WorkflowRequest, stored_input
@@ -102,9 +101,7 @@ def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle
 def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:
     tasks = build_steps(workflow, plan, tenant, now)
     submission.store(tasks, {tenant.organization_id: tenant}, now, workflow=workflow)
-    Dependency.objects.bulk_create(
-        [Dependency(task=after, parent=before) for before, after in pairwise(tasks)]
-    )
+    task_queries.link_in_a_chain(tasks)
     projections.write_workflow_on_commit(workflow.pk)
     return WorkflowHandle(workflow_id=workflow.pk, task_ids=[task.pk for task in tasks])
 
@@ -180,7 +177,7 @@ def _parent(request: WorkflowRequest) -> Task | None:
         if kind is Kind.REFINE:
             refuse("context.parentTaskId", "is needed to refine")
         return None
-    rows = Task.objects.of_organization(request.organization_id).select_related("workflow")
+    rows = task_queries.tasks_of_organization(request.organization_id).select_related("workflow")
     found = rows.filter(pk=task_id).first()
     if found is None:
         raise NotFound(f"No task {task_id} in this organization.", task_id=str(task_id))

@@ -11,8 +11,8 @@ from django.db import connection, connections
 from redis import Redis
 
 from plugspace_queue import errors, processor, queue_manager, signals
-from plugspace_queue.broker import keys, scripts
-from plugspace_queue.broker.scripts import Call, Command, Reading
+from plugspace_queue.broker import keys, scripts, task_store
+from plugspace_queue.broker.scripts import Command, Reading
 from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
 from tests.factories import arguments, make_organization
@@ -197,6 +197,6 @@ def test_a_server_that_forgets_its_scripts_before_each_round_trip_runs_them_all_
             pipe.script_flush()
         return pipe.execute(raise_on_error=False)[::2]
 
-    calls = [Call("lock", (f"plugspace:lock:{n}",), ("me", 1000), int) for n in range(2)]
+    calls = [task_store.places("architect", ["none"]) for _ in range(2)]
 
-    assert scripts.answers(send, calls) == [1, 1]  # type: ignore[arg-type]
+    assert scripts.answers(send, calls) == [["absent"], ["absent"]]  # type: ignore[arg-type]

@@ -17,7 +17,12 @@ ADDRESS = (
 )
 #: A pattern's text to what is hostile to it.
 TEXTS: dict[str, list[Maker]] = {
-    # Organizations, cursors, numbers, dates
+    # Ids, organizations, cursors, numbers, dates
+    "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}": [
+        many("a"),
+        many("abcd-", "abcdabcd-"),
+        many("a", "abcdabcd-abcd-abcd-abcd-"),
+    ],
     "[0-9]{1,18}": [many("1"), many("1", after="x")],
     "[A-Za-z0-9_-]{1,64}": [many("a"), many("a-", after="!")],
     "^[A-Za-z0-9_-]{1,64}$": [many("a"), many("a\n"), many("a-", after="!")],

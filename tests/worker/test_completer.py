@@ -19,7 +19,7 @@ from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.processing.execution import Execution
 from plugspace_queue.processing.outcome import success
 from plugspace_queue.signals import SIGNALS
-from plugspace_queue.worker import completer, rendering
+from plugspace_queue.worker import completer, rendering, templates
 from plugspace_queue.worker.commit import CommitBatch, write
 from plugspace_queue.worker.completer import Completer, guard_first
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, LoopMessage, RowMessage, Settle
@@ -95,7 +95,7 @@ def test_an_ending_that_cannot_be_told_keeps_no_other_of_its_commit_from_being_s
 ):
     held = [start(recorder, submit(project_id=name)) for name in ("first", "odd", "last")]
     odd = held[1].task_id
-    settlement_of = rendering.settlement
+    settlement_of = templates.settlement
 
     def fail_for_one(one, at):
         if one.held.task_id == odd:

@@ -11,12 +11,12 @@ NOW, MANY = 1.0, 1000
 
 
 def test_it_asks_for_all_free_slots_where_the_line_may_be_deep_and_else_once():
-    assert QueueSlots("architect", slots=50).asks(NOW, MANY) == [16, 16, 16, 2]
-    assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, MANY) == [16]
+    assert QueueSlots("architect", slots=50).asks(NOW, MANY) == [48, 2]
+    assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, MANY) == [48]
 
 
 def test_it_asks_for_no_more_than_it_may_still_take():
-    assert QueueSlots("architect", slots=50).asks(NOW, 20) == [16, 4]
+    assert QueueSlots("architect", slots=50).asks(NOW, 20) == [20]
     assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, 3) == [3]
 
 
@@ -40,7 +40,7 @@ def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(proc
     fetcher.exchange()
     submit()
     wake()
-    for _ in range(20):
+    for _ in range(60):
         submit()
     wake()
     fetcher.exchange()
@@ -49,7 +49,7 @@ def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(proc
 
     # All slots as it starts; one; 48 of sixty; 101 slots are free then; one.
     assert asked == [4, 1, 1, 3, 1]
-    assert len(fetcher._table.all()) == 22
+    assert len(fetcher._table.all()) == 62
 
 
 @pytest.mark.usefixtures("acme")

@@ -18,7 +18,7 @@ from plugspace_queue.processing import outcome
 from plugspace_queue.processing.execution import Execution
 from plugspace_queue.processing.outcome import AttemptResult, Failure
 from plugspace_queue.publishing import tasks as publishing
-from plugspace_queue.worker import rendering
+from plugspace_queue.worker import templates
 from plugspace_queue.worker.completion import completion_of
 from plugspace_queue.worker.post_commit import task_after
 from plugspace_queue.worker.state import HeldLease
@@ -103,25 +103,25 @@ def test_an_ending_is_settled_as_its_row_says(
     one = completion_of(held, execution_of(row), result, now)
     task, at = task_after(one), now.isoformat()
 
-    notes, settlement = rendering.settlement(one, at)
+    notes, settlement = templates.settlement(one, at)
 
     failure = result.failure
     expected = publishing.settlement_of(
         task,
         fence=row.fence,
-        outcome=rendering.SETTLED[result.outcome],
+        outcome=templates.SETTLED[result.outcome],
         due_ms=round(LATER.timestamp() * 1000) if result.wake_at else 0,
         error=failure.message if failure else "",
     )
     data: dict[str, Any] = {"result": task.result} if result.result_text is not None else {}
     if failure is not None:
         data["error"] = {"message": failure.message, "code": "X", "retryable": False}
-    names = rendering.EVENTS[result.outcome]
+    names = templates.EVENTS[result.outcome]
     bodies = [publish.payload(name, task, **data) | {"at": at} for name in names]
     texts = [publish.text_for(expected, body) for body in bodies]
     assert settlement == expected._replace(event=texts[-1] if texts else None)
     assert [note.event for note in notes] == texts[:-1]
-    assert [json.loads(text) for _, text in rendering.event_texts(one, at)] == [
+    assert [json.loads(text) for _, text in templates.event_texts(one, at)] == [
         json.loads(json_text.encode(body)) for body in bodies
     ]
 
@@ -132,14 +132,14 @@ def test_a_start_and_its_progress_are_told_as_the_row_says(row: StartedTask) -> 
     execution = execution_of(row)
     task = row.as_task()
 
-    started = rendering.started_note(execution)
+    started = templates.started_note(execution)
     body = publish.payload(EventName.STARTED, task) | {"at": row.started_at.isoformat()}
     assert started == publishing.note_of(task, event=json_text.encode(body))
 
     execution.reports, task.progress, at = 1, execution.progress, LATER.isoformat()
     body = publish.payload(EventName.PROGRESS, task, number=1, progress=task.progress) | {"at": at}
     text = json_text.encode(body)
-    assert rendering.progress_note(execution, at) == publishing.note_of(
+    assert templates.progress_note(execution, at) == publishing.note_of(
         task, event=text, is_bound=True
     )
 
@@ -162,4 +162,4 @@ def test_the_copy_of_an_attempt_that_has_ended_is_left_to_its_settle(is_recorded
     execution = execution_of(row)
     execution.is_recorded = is_recorded
 
-    assert (rendering.started_note(execution).snapshot is None) is is_recorded
+    assert (templates.started_note(execution).snapshot is None) is is_recorded
