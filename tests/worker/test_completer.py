@@ -19,7 +19,7 @@ from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.processing.execution import Execution
 from plugspace_queue.processing.outcome import success
 from plugspace_queue.signals import SIGNALS
-from plugspace_queue.worker import completer, rendering, templates
+from plugspace_queue.worker import completer, templates
 from plugspace_queue.worker.commit import CommitBatch, write
 from plugspace_queue.worker.completer import Completer, guard_first
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, LoopMessage, RowMessage, Settle
@@ -102,7 +102,7 @@ def test_an_ending_that_cannot_be_told_keeps_no_other_of_its_commit_from_being_s
             raise ValueError("nothing can be said of it")
         return settlement_of(one, at)
 
-    monkeypatch.setattr(rendering, "settlement", fail_for_one)
+    monkeypatch.setattr(templates, "settlement", fail_for_one)
     recorder.put(*(Ended(one, one.execution, success({})) for one in held))
 
     wait_until(lambda: len(recorder.settled()) == len(held))
