@@ -16,7 +16,7 @@ class PlugspaceQueueConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("plugspace_queue.checks")
-        import_module("plugspace_queue.mirrors")
+        import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(
             defaults.create_missing, sender=self, dispatch_uid="plugspace_queue.defaults"

@@ -70,6 +70,8 @@ class QuotaExceeded(QueueError):
 
     code = "QUOTA_EXCEEDED"
     http_status = 402
+    organization_id: str = ""
+    """Whose quota; the caller's own, so that it is not told."""
 
 
 class InvalidState(QueueError):

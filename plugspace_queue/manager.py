@@ -1,28 +1,42 @@
-"""The front door: one method for one verb. `queue_manager` serves everybody.
+"""The Python interface: one method for each verb, on `queue_manager`.
 
-Holds no state; every method only delegates, and tells in its docstring what it raises.
+Holds no state; every method only delegates, and says in its docstring what it raises.
 """
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue.domain.enums import EventName, Kind, Status, TaskType
-from plugspace_queue.door import bulk_submitting, explaining, reading, starting, stats, submitting
-from plugspace_queue.door.asynchronous import twin
-from plugspace_queue.door.availability import database_needed
-from plugspace_queue.door.refusals import counted
-from plugspace_queue.door.replays import Submitted
-from plugspace_queue.door.starting import WorkflowHandle
-from plugspace_queue.door.stats import QueueStats
-from plugspace_queue.door.steering import Id, Steering
+from plugspace_queue.domain.enums import EventName, Kind, State, Status, TaskType
 from plugspace_queue.events import listeners
-from plugspace_queue.models import Task, Workflow
+from plugspace_queue.explain import service
+from plugspace_queue.limits.policies import QueuePolicy
+from plugspace_queue.metrics import RefusalsCounted
+from plugspace_queue.models import Organization, Task, Workflow
 from plugspace_queue.processing import registry
 from plugspace_queue.schemas.explanation import Explanation
+from plugspace_queue.schemas.requests import TaskRequest
+from plugspace_queue.services import (
+    bulk_submission,
+    cancellation,
+    lookup,
+    organizations,
+    queue_stats,
+    queues,
+    retries,
+    submission,
+)
+from plugspace_queue.services.calls import database_needed, twin
+from plugspace_queue.services.idempotency import SubmitResult
+from plugspace_queue.services.queue_stats import QueueStats
+from plugspace_queue.services.retries import RetryCharge
+from plugspace_queue.workflows.submission import WorkflowHandle, submit_workflow
+
+Id = uuid.UUID | str
 
 
-class QueueManager(Steering):
+class QueueManager:
     """Submit, look up, steer. Every method may raise Unavailable when the database is away."""
 
     def add_task(
@@ -68,11 +82,11 @@ class QueueManager(Steering):
         ).subject
 
     def submit_task(
-        self, arguments: Mapping[str, Any], *, limit_requests: bool = True
-    ) -> Submitted[Task]:
+        self, arguments: Mapping[str, Any] | TaskRequest, *, limit_requests: bool = True
+    ) -> SubmitResult[Task]:
         """add_task for who must know whether an idempotency key made it a replay."""
-        with counted(), database_needed():
-            return submitting.add_task(arguments, limit_requests=limit_requests)
+        with RefusalsCounted():
+            return submission.submit_task(arguments, limit_requests=limit_requests)
 
     def add_tasks(
         self, items: Iterable[Mapping[str, Any]], *, limit_requests: bool = True
@@ -87,17 +101,17 @@ class QueueManager(Steering):
 
     def submit_tasks(
         self,
-        items: Iterable[Mapping[str, Any]],
+        items: Iterable[Mapping[str, Any] | TaskRequest],
         *,
         limit_requests: bool = True,
         idempotency_key: str | None = None,
-    ) -> list[Submitted[Task]]:
+    ) -> list[SubmitResult[Task]]:
         """add_tasks for who must know which items are replays, or has one key for all of them.
 
         With that key no item has one of its own, and another list of items is a conflict.
         """
-        with counted(), database_needed():
-            return bulk_submitting.add_tasks(
+        with RefusalsCounted():
+            return bulk_submission.submit_tasks(
                 items, limit_requests=limit_requests, idempotency_key=idempotency_key
             )
 
@@ -119,29 +133,31 @@ class QueueManager(Steering):
 
         Quota is reserved for all steps or none. Raises what add_task raises.
         """
-        with counted(), database_needed():
-            return starting.add_workflow(
-                project_id=project_id,
-                user_id=user_id,
-                organization_id=organization_id,
-                input=input,
-                priority=priority,
-                kind=kind,
-                context=context,
-                ttl=ttl,
-                idempotency_key=idempotency_key,
+        with RefusalsCounted():
+            return submit_workflow(
+                {
+                    "project_id": project_id,
+                    "user_id": user_id,
+                    "organization_id": organization_id,
+                    "input": input,
+                    "priority": priority,
+                    "kind": kind,
+                    "context": context,
+                    "ttl": ttl,
+                    "idempotency_key": idempotency_key,
+                },
                 limit_requests=limit_requests,
             )
 
     def get_task(self, id: Id, organization_id: str | None = None) -> Task:
         """The task; NotFound when it is not there or another organization's."""
         with database_needed():
-            return reading.task_of(id, organization_id)
+            return lookup.task_of(id, organization_id)
 
     def get_workflow(self, id: Id, organization_id: str | None = None) -> Workflow:
         """The workflow with its steps; NotFound as in get_task."""
         with database_needed():
-            return reading.workflow_of(id, organization_id)
+            return lookup.workflow_of(id, organization_id)
 
     def get_organization_tasks(
         self,
@@ -156,7 +172,7 @@ class QueueManager(Steering):
         Raises ValidationRefused.
         """
         with database_needed():
-            return reading.tasks_of(
+            return lookup.tasks_of(
                 organization_id, status=status, task_type=type, limit=limit, offset=offset
             )
 
@@ -171,7 +187,7 @@ class QueueManager(Steering):
         seconds old.
         """
         with database_needed():
-            return stats.queue_stats(type, max_age=max_age)
+            return queue_stats.queue_stats(type, max_age=max_age)
 
     def explain(self, id: Id, organization_id: str | None = None) -> Explanation:
         """Why the task is where it is: gates, slots, place in line, when it is looked at again.
@@ -180,7 +196,7 @@ class QueueManager(Steering):
         Unavailable without Redis, unless the task has ended or is blocked.
         """
         with database_needed():
-            return explaining.explain(id, organization_id)
+            return service.explain(id, organization_id)
 
     def register_worker(
         self,
@@ -229,6 +245,110 @@ class QueueManager(Steering):
         """Stop this process's listeners."""
         listeners.close()
 
+    def cancel(self, id: Id, organization_id: str | None = None) -> State:
+        """Cancel a task; its state now: cancelled, or as it was while a worker has a say yet.
+
+        A waiting task is refunded when it never started; what hangs on it is cancelled too.
+        Without Redis the state is unchanged and workers finish the cancel. Raises NotFound,
+        InvalidState when it has ended.
+        """
+        with database_needed():
+            return cancellation.cancel(id, organization_id)
+
+    def cancel_workflow(self, id: Id, organization_id: str | None = None) -> Workflow:
+        """Cancel all steps that have not ended. Raises NotFound, InvalidState when all have."""
+        with database_needed():
+            return cancellation.cancel_workflow(id, organization_id)
+
+    def retry(
+        self,
+        id: Id,
+        *,
+        charge: bool = True,
+        reason: str = "",
+        limit_requests: bool = True,
+        organization_id: str | None = None,
+    ) -> Task:
+        """Let a failed, cancelled or expired task run again with fresh retries and ttl.
+
+        Charged anew and counted as a request, unless staff gives it away with a reason. Raises
+        NotFound, InvalidState, and what the gates of add_task raise.
+        """
+        terms = RetryCharge(charge=charge, reason=reason, limit_requests=limit_requests)
+        with RefusalsCounted():
+            return retries.retry(id, terms, organization_id)
+
+    def retry_workflow(
+        self,
+        id: Id,
+        *,
+        charge: bool = True,
+        reason: str = "",
+        limit_requests: bool = True,
+        organization_id: str | None = None,
+    ) -> Workflow:
+        """Go on from the step that did not complete; those after it are blocked again.
+
+        One request; all of these steps are charged or none. Raises as `retry`.
+        """
+        terms = RetryCharge(charge=charge, reason=reason, limit_requests=limit_requests)
+        with RefusalsCounted():
+            return retries.retry_workflow(id, terms, organization_id)
+
+    def set_priority(self, id: Id, priority: int, organization_id: str | None = None) -> Task:
+        """Staff's override for one task. Raises NotFound, ValidationRefused, InvalidState."""
+        with database_needed():
+            return queues.set_priority(id, priority, organization_id)
+
+    def pause(self, type: TaskType | str | None = None, organization_id: str | None = None) -> None:
+        """Start nothing more of a queue or an organization; running tasks go on, ttls stand still.
+
+        Raises ValidationRefused unless exactly one is named, OrganizationUnknown.
+        """
+        with database_needed():
+            queues.pause(type, organization_id)
+
+    def resume(
+        self, type: TaskType | str | None = None, organization_id: str | None = None
+    ) -> None:
+        """Let a queue or an organization go on; raises as `pause`."""
+        with database_needed():
+            queues.resume(type, organization_id)
+
+    def set_organization(self, id: str, *, tier: str | None = None, name: str = "") -> Organization:
+        """Create or change an organization; what is left out stays, tier "" takes it away.
+
+        Raises ValidationRefused.
+        """
+        with database_needed():
+            return organizations.set_organization(id, tier=tier, name=name)
+
+    def change_organization(self, id: str, changes: Mapping[str, Any]) -> Organization:
+        """Change an organization that is there: tier (None takes it away), name, is_suspended.
+
+        Raises OrganizationUnknown, ValidationRefused.
+        """
+        with database_needed():
+            return organizations.change_organization(id, changes)
+
+    def set_queue(self, type: TaskType | str, changes: Mapping[str, Any]) -> QueuePolicy:
+        """Change how a queue is set; what is left out stays, None gives back the default.
+
+        Keys: concurrency, global_concurrency, organization_concurrency, default_priority, policy,
+        limiter ({"max": starts, "duration": seconds}) or limiter_max and limiter_duration. In
+        force within a second. Raises ValidationRefused.
+        """
+        with database_needed():
+            return queues.set_queue(type, changes)
+
+    def set_organizations(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Create or replace many (mappings with id, tier, name), all or nothing; how many.
+
+        Raises ValidationRefused with the row's place in `details["index"]`.
+        """
+        with database_needed():
+            return organizations.set_organizations(rows)
+
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)
     aadd_workflow = twin(add_workflow)
@@ -238,6 +358,17 @@ class QueueManager(Steering):
     aget_queue_stats = twin(get_queue_stats)
     aexplain = twin(explain)
     aclose = twin(close)
+    acancel = twin(cancel)
+    acancel_workflow = twin(cancel_workflow)
+    aretry = twin(retry)
+    aretry_workflow = twin(retry_workflow)
+    aset_priority = twin(set_priority)
+    apause = twin(pause)
+    aresume = twin(resume)
+    aset_organization = twin(set_organization)
+    achange_organization = twin(change_organization)
+    aset_queue = twin(set_queue)
+    aset_organizations = twin(set_organizations)
 
 
 queue_manager = QueueManager()

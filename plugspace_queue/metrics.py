@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.signals import request_finished
+from django.db import InterfaceError, OperationalError
 
 from plugspace_queue.broker import counters as store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.errors import Unavailable
+from plugspace_queue.errors import QueueError, Unavailable
 
 logger = logging.getLogger("plugspace_queue.metrics")
 
@@ -123,6 +124,26 @@ def add(counts: Mapping[str, int]) -> None:
     """Count many things at once; never waits for Redis."""
     with _lock:
         _counts.update(counts)
+
+
+DATABASE_AWAY = "The database does not answer at the moment; nothing was stored, try again soon."
+
+
+class RefusalsCounted:
+    """Counts the error that refuses a submit or a retry; of the database's it makes Unavailable.
+
+    A class, since every submit enters it: a generator costs several times as much.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OperationalError | InterfaceError):
+            count(REFUSED, Unavailable.code)
+            raise Unavailable(DATABASE_AWAY) from error
+        if isinstance(error, QueueError):
+            count(REFUSED, error.code)
 
 
 def unsent(metric: Metric, *labels: str) -> int:

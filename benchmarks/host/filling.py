@@ -7,10 +7,11 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
 
-from plugspace_queue import mirrors, publishing
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
 
 SQL = Path(__file__).parent / "fill.sql"
 OWNER = "operator"
@@ -24,7 +25,7 @@ def fill(tasks: int) -> None:
             cursor.execute(statement)
         cursor.execute("ANALYZE" if connection.in_atomic_block else "VACUUM ANALYZE")
     for kind in TaskType:
-        mirrors.write_queue(kind)
+        projections.write_queue(kind)
     publish()
 
 

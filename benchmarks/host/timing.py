@@ -11,8 +11,8 @@ from django.test import Client
 from benchmarks.host.filling import owner
 from benchmarks.host.places import Place
 from plugspace_queue.dashboards import queues
-from plugspace_queue.door import stats
 from plugspace_queue.models import ApiKey, Organization
+from plugspace_queue.services import queue_stats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,4 +64,4 @@ def _share(took: Sequence[float], share: float) -> float:
 
 
 # What is kept for a second would be measured once only.
-FORGET: tuple[Callable[[], None], ...] = (queues.forget, stats.forget)
+FORGET: tuple[Callable[[], None], ...] = (queues.forget, queue_stats.clear_cache)

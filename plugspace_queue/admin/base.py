@@ -17,7 +17,7 @@ from plugspace_queue.admin.changelists import KeysetChangeList
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.redaction import LONGEST, excerpt
-from plugspace_queue.policies import LONGEST_WINDOW, SHORTEST_WINDOW
+from plugspace_queue.limits.policies import LONGEST_WINDOW, SHORTEST_WINDOW
 
 
 class PermittedMixin:

@@ -12,11 +12,11 @@ from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
 from plugspace_queue.admin.changelists import UncountedChangeList
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.limits.policies import queue_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.policies import queue_settings
+from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 from plugspace_queue.templatetags.psq import badge
 
 

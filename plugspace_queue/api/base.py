@@ -5,13 +5,14 @@ All policies stand here, so that a host project needs no REST_FRAMEWORK setting.
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.core.signals import got_request_exception
 from django.db.models import Model
 from django.utils.cache import patch_cache_control
 from drf_spectacular.openapi import AutoSchema
+from pydantic import BaseModel
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
@@ -23,14 +24,12 @@ from plugspace_queue import audit_log, metrics
 from plugspace_queue.api.authentication import ApiKeyAuthentication, Caller, MemberAuthentication
 from plugspace_queue.api.exceptions import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
-from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, NotFound
 
 logger = logging.getLogger("plugspace_queue.api")
 
-# Room for everything of a body that is not the input.
-ENVELOPE = 64 * 1024
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class Negotiation(DefaultContentNegotiation):
@@ -105,9 +104,13 @@ class ApiView(Problems, APIView):
         if self.caller.is_staff:
             audit_log.note(self.caller.user_id, [row], f"{said}, over the API", reason)
 
-    def max_body(self) -> int:
-        """The largest body of this view, in bytes."""
-        return get_settings().max_input + ENVELOPE
+    max_body: ClassVar[int | None] = None
+    """The largest body of this view, in bytes; None: MAX_INPUT and its envelope."""
+
+    def body(self, model: type[Body], *, is_optional: bool = False) -> Body:
+        """The body of the request, checked; one that may be left out is empty then."""
+        data = self.request.data
+        return model.model_validate((data or {}) if is_optional else data)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

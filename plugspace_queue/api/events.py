@@ -18,9 +18,9 @@ from rest_framework.response import Response
 
 from plugspace_queue.api import authentication, caps, grants, sse
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import EventQuery
 from plugspace_queue.api.openapi import READS, answers, operation, parameters
 from plugspace_queue.api.pagination import query
+from plugspace_queue.api.requests import EventQuery
 from plugspace_queue.api.responses import EventPage
 from plugspace_queue.api.sse import Feed
 from plugspace_queue.api.turns import polling, turns

@@ -1,7 +1,7 @@
 """Every error of the API as one shape: RFC 9457 problem details with a stable `code`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -150,7 +150,21 @@ def from_pydantic(error: ValidationError, where: str = "body") -> errors.Validat
     ]
     first = found[0]
     place = ".".join(first["loc"]) or where
-    return errors.ValidationRefused(f"{place}: {first['msg']}", errors=found[:MAX_LISTED])
+    return errors.ValidationRefused(
+        f"{place}: {first['msg']}", errors=found[:MAX_LISTED], **_named(first["loc"])
+    )
+
+
+def _named(loc: Sequence[str]) -> dict[str, Any]:
+    """The field of a place in a body, and of which item of a bulk.
+
+    >>> _named(["tasks", "1", "input", "prompt"]), _named(["context", "userFeedback", "0"])
+    ({'field': 'input.prompt', 'index': 1}, {'field': 'context.userFeedback'})
+    """
+    index = int(loc[1]) if loc[:1] == ["tasks"] and loc[1:2] and loc[1].isdigit() else None
+    names = loc if index is None else loc[2:]
+    field = ".".join(name for name in names if not name.isdigit())
+    return {"field": field or None, "index": index}
 
 
 def _authentication(error: Any) -> errors.QueueError:

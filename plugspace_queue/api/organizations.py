@@ -9,18 +9,18 @@ from rest_framework.response import Response
 from plugspace_queue import audit_log
 from plugspace_queue.api import authentication
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import OrganizationChange, UsageQuery
 from plugspace_queue.api.openapi import CHANGES, answers, operation, parameters
 from plugspace_queue.api.pagination import query
+from plugspace_queue.api.requests import OrganizationChange, UsageQuery
 from plugspace_queue.api.responses import OrganizationShape, TypeUsage, Usage
-from plugspace_queue.api.windows import window_of
+from plugspace_queue.api.submits import window_of
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.tiers import UNLIMITED
+from plugspace_queue.limits.policies import tier_of
+from plugspace_queue.limits.quota import end_of_month, month_of
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import MonthlyUsage, Organization
-from plugspace_queue.policies import tier_of
-from plugspace_queue.quotas import end_of_month, month_of
 
 
 class _OneOrganization(ApiView):
@@ -52,7 +52,7 @@ class OrganizationDetail(_OneOrganization):
         responses=answers(200, OrganizationShape, CHANGES),
     )
     def patch(self, request: Request, organization_id: str) -> Response:
-        wanted = OrganizationChange.model_validate(request.data)
+        wanted = self.body(OrganizationChange)
         row = self._organization(organization_id)
         before = _set_values(row)
         changed = queue_manager.change_organization(row.pk, wanted.changes())

@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from plugspace_queue.api.exceptions import from_pydantic
-from plugspace_queue.api.moments import Moment
 from plugspace_queue.domain.ids import first_id, parse_id
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.schemas.base import WireModel
+from plugspace_queue.schemas.requests import Moment
 
 FORMAT = "format"
 DEFAULT_LIMIT = 20

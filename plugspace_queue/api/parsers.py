@@ -10,7 +10,11 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request, is_form_media_type
 
 from plugspace_queue.api.exceptions import LengthRequired, UnsupportedMediaType
+from plugspace_queue.conf import get_settings
 from plugspace_queue.errors import PayloadTooLarge
+
+# Room for everything of a body that is not the input.
+ENVELOPE = 64 * 1024
 
 
 class LimitedJSONParser(BaseParser):
@@ -30,7 +34,7 @@ class LimitedJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         context = parser_context or {}
-        limit = context["view"].max_body()
+        limit = context["view"].max_body or get_settings().max_input + ENVELOPE
         if _announced(context["request"]) > limit:
             raise _too_large(limit)
         data = stream.read(limit + 1)

@@ -20,10 +20,10 @@ from plugspace_queue.broker import presence
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.door import holdings
-from plugspace_queue.door.holdings import Held
 from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, Unavailable
 from plugspace_queue.metrics import Metric
+from plugspace_queue.services import queue_depths
+from plugspace_queue.services.queue_depths import QueueDepth
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_FOR = 3.0
@@ -115,7 +115,7 @@ def forget() -> None:
 def _lines() -> Iterator[str]:
     try:
         counters, workers = metrics.read(), metrics.workers_alive()
-        rows = holdings.held()
+        rows = queue_depths.held()
     except Unavailable:
         yield from _metric("plugspace_redis_up", "gauge", "Redis answers.", [("", {}, 0)])
         return
@@ -136,7 +136,7 @@ def _damaged() -> Iterator[Sample]:
         yield "", {"type": kind.value}, int(kind.queue_name in told)
 
 
-def _held(row: Held) -> Sample:
+def _held(row: QueueDepth) -> Sample:
     return "", {"type": row.type.value, "state": row.state, "tier": row.tier}, row.tasks
 
 

@@ -9,17 +9,17 @@ from rest_framework.response import Response
 from plugspace_queue import audit_log
 from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import QueueChange, ReasonRequest
 from plugspace_queue.api.openapi import CHANGES, answers, operation
+from plugspace_queue.api.requests import QueueChange, ReasonRequest
 from plugspace_queue.api.responses import Limiter, QueueResults, QueueShape
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.door.own_stats import own_stats
-from plugspace_queue.door.stats import FRESH_FOR, QueueStats
 from plugspace_queue.errors import NotFound, Unavailable
+from plugspace_queue.limits.policies import queue_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
-from plugspace_queue.policies import queue_settings
+from plugspace_queue.services.organization_stats import own_stats
+from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 
 FIGURES = ("waiting", "active", "completed", "failed", "delayed")
 POLICIES = {"policy", "default_priority"}
@@ -61,7 +61,7 @@ class QueueDetail(ApiView):
     )
     def patch(self, request: Request, type: str) -> Response:
         kind = _type(type)
-        wanted = QueueChange.model_validate(request.data)
+        wanted = self.body(QueueChange)
         if POLICIES & wanted.changes().keys():
             self.caller.require(Verb.SET_POLICY)
         before = audit_log.values(_row(kind), COLUMNS)
@@ -84,7 +84,7 @@ class QueuePause(ApiView):
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), ReasonRequest.model_validate(request.data or {})
+        kind, asked = _type(type), self.body(ReasonRequest, is_optional=True)
         queue_manager.pause(kind)
         self.note(_row(kind), "paused", asked.reason)
         return Response(_changed(self.caller, kind))
@@ -102,7 +102,7 @@ class QueueResume(ApiView):
         responses=answers(200, QueueShape, CHANGES),
     )
     def post(self, request: Request, type: str) -> Response:
-        kind, asked = _type(type), ReasonRequest.model_validate(request.data or {})
+        kind, asked = _type(type), self.body(ReasonRequest, is_optional=True)
         queue_manager.resume(kind)
         self.note(_row(kind), "resumed", asked.reason)
         return Response(_changed(self.caller, kind))

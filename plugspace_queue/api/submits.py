@@ -1,4 +1,4 @@
-"""What submits and retries over HTTP share: the key, 201 or 200, the window, who pays."""
+"""What submits and retries over HTTP share: the key, 201 or 200, the request window, who pays."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,12 @@ from rest_framework.response import Response
 
 from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.openapi import operation, submitted
-from plugspace_queue.api.windows import with_window
+from plugspace_queue.api.responses import RequestWindow
+from plugspace_queue.broker import server
 from plugspace_queue.errors import ValidationRefused
+from plugspace_queue.limits.policies import tier_of
+from plugspace_queue.limits.request_limit import RequestsLeft
+from plugspace_queue.models import Organization
 
 HEADER = "Idempotency-Key"
 LONGEST = 240
@@ -43,11 +47,17 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-def stored(body: Any, caller: Caller, *, is_replay: bool, place: str | None = None) -> Response:
+def stored(
+    body: Any, window: RequestsLeft | None, *, is_replay: bool, place: str | None = None
+) -> Response:
     """201 with the address of what is new, 200 for a replay; with the request window."""
     code = status.HTTP_200_OK if is_replay else status.HTTP_201_CREATED
     response = Response(body, status=code, headers={"Location": place} if place else None)
-    return with_window(response, caller.own_organization())
+    if window is not None:
+        response["RateLimit-Limit"] = str(window.limit)
+        response["RateLimit-Remaining"] = str(window.remaining)
+        response["RateLimit-Reset"] = str(window.reset)
+    return response
 
 
 def terms(caller: Caller, reason: str = "") -> dict[str, Any]:
@@ -63,3 +73,27 @@ def retried(body: Any, caller: Caller, organization_id: str) -> Response:
     """The answer to a retry, with the window it counted in."""
     response = Response(body)
     return response if caller.is_staff else with_window(response, organization_id)
+
+
+def window_of(organization: Organization) -> RequestWindow:
+    """Limit, calls counted and left, seconds to the reset."""
+    plan = tier_of(organization)
+    running = server.request_window(organization.pk)
+    used, reset = running or (None, None)
+    return RequestWindow(
+        limit=plan.request_limit,
+        duration=plan.request_window,
+        used=used,
+        remaining=None if used is None else max(0, plan.request_limit - used),
+        reset=reset,
+    )
+
+
+def with_window(response: Response, organization_id: str) -> Response:
+    """The response with the window's headers; without Redis as it was."""
+    window = window_of(Organization.objects.select_related("tier").get(pk=organization_id))
+    if window.used is not None:
+        response["RateLimit-Limit"] = str(window.limit)
+        response["RateLimit-Remaining"] = str(window.remaining)
+        response["RateLimit-Reset"] = str(window.reset)
+    return response

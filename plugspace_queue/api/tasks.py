@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewTask, NewTasks, ReasonRequest, TaskQuery
 from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.pagination import page, query
+from plugspace_queue.api.requests import NewTask, NewTasks, ReasonRequest, TaskQuery
 from plugspace_queue.api.responses import TaskPage, TaskResults, TaskState, for_caller, wire
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
@@ -47,11 +47,11 @@ class TaskList(ApiView):
 
     @submit("addTask", "Add a task", NewTask, AgentTask)
     def post(self, request: Request) -> Response:
-        new = NewTask.model_validate(request.data)
-        key = {"idempotency_key": idempotency_key(request)}
-        task, is_replay = queue_manager.submit_task(new.arguments() | self.caller.names() | key)
+        new = self.body(NewTask)
+        asked = new.asked(**self.caller.names(), idempotency_key=idempotency_key(request))
+        task, is_replay, window = queue_manager.submit_task(asked)
         place = reverse("plugspace_queue:task", args=[task.pk])
-        return stored(wire(task), self.caller, is_replay=is_replay, place=place)
+        return stored(wire(task), window, is_replay=is_replay, place=place)
 
     def _short(self, task: Task) -> dict[str, Any]:
         """A task of a list: large inputs, contexts and results are left out, with a note."""
@@ -62,18 +62,18 @@ class TaskList(ApiView):
 class TaskBulk(ApiView):
     """Many tasks in one request."""
 
+    max_body = MAX_BULK_BODY
+
     @submit("addTasks", "Add tasks, all of them or none", NewTasks, TaskResults)
     def post(self, request: Request) -> Response:
-        new = NewTasks.model_validate(request.data)
+        new = self.body(NewTasks)
         done = queue_manager.submit_tasks(
-            [item.arguments() | self.caller.names() for item in new.tasks],
+            [item.asked(**self.caller.names()) for item in new.tasks],
             idempotency_key=idempotency_key(request),
         )
         told = {"results": [wire(entry.subject) for entry in done]}
-        return stored(told, self.caller, is_replay=all(entry.is_replay for entry in done))
-
-    def max_body(self) -> int:
-        return MAX_BULK_BODY
+        is_replay = all(entry.is_replay for entry in done)
+        return stored(told, done[0].window, is_replay=is_replay)
 
 
 class TaskDetail(ApiView):
@@ -110,7 +110,7 @@ class TaskCancel(ApiView):
         responses=answers(200, TaskState, CHANGES) | {202: TaskState},
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         task = queue_manager.get_task(task_id, self.caller.organization_id)
         state = State(queue_manager.cancel(task_id))
         self.note(task, "cancelled or told to stop", asked.reason)
@@ -131,7 +131,7 @@ class TaskRetry(ApiView):
         responses=answers(200, AgentTask, SUBMITS),
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         queue_manager.get_task(task_id, self.caller.organization_id)
         task = queue_manager.retry(task_id, **terms(self.caller, asked.reason))
         self.note(task, "goes again", asked.reason)

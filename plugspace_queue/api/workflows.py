@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from plugspace_queue.api.base import ApiView
-from plugspace_queue.api.bodies import NewWorkflow, ReasonRequest, WorkflowQuery
 from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.pagination import page, query
+from plugspace_queue.api.requests import NewWorkflow, ReasonRequest, WorkflowQuery
 from plugspace_queue.api.responses import (
     WorkflowDetail,
     WorkflowPage,
@@ -53,7 +53,7 @@ class WorkflowList(ApiView):
 
     @submit("addWorkflow", "Start a workflow", NewWorkflow, WorkflowStarted)
     def post(self, request: Request) -> Response:
-        new = NewWorkflow.model_validate(request.data)
+        new = self.body(NewWorkflow)
         handle = queue_manager.add_workflow(
             **new.arguments(),
             user_id=self.caller.user_id,
@@ -62,7 +62,7 @@ class WorkflowList(ApiView):
         )
         started = WorkflowStarted(workflow_id=handle.workflow_id, task_ids=handle.task_ids)
         place = reverse("plugspace_queue:workflow", args=[started.workflow_id])
-        return stored(started.to_wire(), self.caller, is_replay=handle.is_replay, place=place)
+        return stored(started.to_wire(), handle.window, is_replay=handle.is_replay, place=place)
 
     def _short(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow of a list: a large input is left out, with a note."""
@@ -106,7 +106,7 @@ class WorkflowCancel(_OneWorkflow):
         responses=answers(200, WorkflowDetail, CHANGES) | {202: WorkflowDetail},
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         self._workflow(workflow_id)
         queue_manager.cancel_workflow(workflow_id)
         workflow = self._workflow(workflow_id)
@@ -128,7 +128,7 @@ class WorkflowRetry(_OneWorkflow):
         responses=answers(200, WorkflowDetail, SUBMITS),
     )
     def post(self, request: Request, workflow_id: UUID) -> Response:
-        asked = ReasonRequest.model_validate(request.data or {})
+        asked = self.body(ReasonRequest, is_optional=True)
         workflow = self._workflow(workflow_id)
         queue_manager.retry_workflow(workflow_id, **terms(self.caller, asked.reason))
         self.note(workflow, "goes again", asked.reason)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -140,23 +140,36 @@ def guarded(
 
     @functools.wraps(function)
     def wrapper(connection: Redis, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not isinstance(connection, Client) or connection.purpose == "pump":
+        with UnavailableGuard(connection):
             return function(connection, *args, **kwargs)
-        if is_cut_off():
-            raise Unavailable
-        connection.breaker.check()
-        try:
-            return function(connection, *args, **kwargs)
-        except GONE as error:
-            if connection.purpose == "front":
-                connection.breaker.trip()
-            raise Unavailable from error
-        except ResponseError as error:
-            if told := _passing(error):
-                raise told from error
-            raise
 
     return wrapper
+
+
+class UnavailableGuard:
+    """What `guarded` does, around a block."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, connection: Redis) -> None:
+        is_ours = isinstance(connection, Client) and connection.purpose != "pump"
+        self._client = cast(Client, connection) if is_ours else None
+
+    def __enter__(self) -> None:
+        if self._client is not None:
+            if _cut_off.get():
+                raise Unavailable
+            self._client.breaker.check()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or self._client is None:
+            return
+        if isinstance(error, GONE):
+            if self._client.purpose == "front":
+                self._client.breaker.trip()
+            raise Unavailable from error
+        if isinstance(error, ResponseError) and (told := _passing(error)):
+            raise told from error
 
 
 def _passing(error: ResponseError) -> Unavailable | None:

@@ -9,14 +9,15 @@ from importlib import resources
 from typing import Any, Generic, TypeVar
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from rq.defaults import RQ_KEY_PREFIX
 
 from plugspace_queue.broker import keys
-from plugspace_queue.broker.connection import Spoiled, guarded
+from plugspace_queue.broker.connection import Client, Spoiled, UnavailableGuard, client
 from plugspace_queue.conf import get_settings
 
 T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 Arg = str | int | bytes
 Command = tuple[Arg, ...]
 Send = Callable[[Sequence[Command]], list[Any]]
@@ -36,8 +37,14 @@ class Call(Generic[T_co]):
 
 def on_queue(name: str, queue: str, args: Sequence[Arg], parse: Callable[[Any], Any]) -> Call[Any]:
     """A call of a script that works on one queue; `args` are what it asks for itself."""
-    base: tuple[Arg, ...] = (queue, get_settings().key_prefix, RQ_KEY_PREFIX)
-    return Call(name, (keys.queue(queue),), (*base, *args), parse)
+    places, base = _of_queue(queue, get_settings().key_prefix)
+    return Call(name, places, (*base, *args), parse)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_queue(queue: str, prefix: str) -> tuple[tuple[str, ...], tuple[Arg, ...]]:
+    """The key and the first arguments of every call of a queue."""
+    return (keys.queue(queue),), (queue, prefix, RQ_KEY_PREFIX)
 
 
 def name_of(held: bytes) -> str:
@@ -62,8 +69,7 @@ def sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-@guarded
-def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
+def run(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     """The parsed answers, in order, for one round trip.
 
     Calls are atomic each, not together: when one fails the others have run. Raises the first
@@ -71,16 +77,17 @@ def run(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     with the script's text when it was forgotten once more.
     A front client raises Unavailable when Redis is away.
     """
-    return answers(functools.partial(_send, client), calls)
+    with UnavailableGuard(server):
+        return answers(functools.partial(_send, server), calls)
 
 
-@guarded
-def run_each(client: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
+def run_each(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
     """The same, with the error in the place of an answer that could not be had.
 
     Raises what keeps all of them from an answer.
     """
-    return outcomes(functools.partial(_send, client), calls)
+    with UnavailableGuard(server):
+        return outcomes(functools.partial(_send, server), calls)
 
 
 def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
@@ -92,7 +99,11 @@ def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
 
 def outcomes(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
     """As `run_each`, likewise."""
-    replies = send([_command(call) for call in calls])
+    return _completed(send, calls, send([_command(call) for call in calls]))
+
+
+def _completed(send: Send, calls: Sequence[Call[Any]], replies: Sequence[Any]) -> list[Any]:
+    """What calls were answered with; those whose scripts were forgotten are sent again."""
     if forgotten := _forgotten(replies):
         # Loaded and called in one round trip: a server that restarts forgets them between two.
         names = sorted({calls[i].name for i in forgotten})
@@ -104,6 +115,71 @@ def outcomes(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
         # Flushed in between: the text itself needs nothing that could be forgotten.
         replies = _filled(replies, forgotten, send([_in_full(calls[i]) for i in forgotten]))
     return [_outcome(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+
+class Sent(Generic[T]):
+    """One call that is on its way to a queue's server; its answer is read later, once.
+
+    Raises Unavailable when it is sent and when the answer is read.
+    """
+
+    def __init__(self, call: Call[T], queue: str) -> None:
+        self._client = client(queue)
+        self._call = call
+        with UnavailableGuard(self._client):
+            self._reading = Reading(self._client, [_command(call)])
+
+    def take(self) -> T:
+        """The answer; a script that the server forgot is loaded and called then."""
+        with UnavailableGuard(self._client):
+            send = functools.partial(_send, self._client)
+            found = _completed(send, [self._call], self._reading.replies())
+            _raise_first(found)
+        answer: T = found[0]
+        return answer
+
+
+class Reading:
+    """Commands that were sent through a connection of the pool, and their replies.
+
+    As redis-py's pipeline does it, less what that observes and does anew each time: that costs as
+    much as the commands.
+    """
+
+    def __init__(self, server: Redis, commands: Sequence[Command]) -> None:
+        self._pool: Any = server.connection_pool
+        self._count = len(commands)
+        self._connection: Any = self._pool.get_connection()
+        try:
+            self._send(self._connection, commands)
+        except BaseException:
+            self._drop()
+            raise
+
+    def replies(self) -> list[Any]:
+        """The replies, errors of the server among them; the connection goes back to the pool."""
+        try:
+            found = [_reply(self._connection) for _ in range(self._count)]
+        except BaseException:
+            self._drop()
+            raise
+        self._pool.release(self._connection)
+        return found
+
+    def _send(self, connection: Any, commands: Sequence[Command]) -> None:
+        connection.send_packed_command(connection.pack_commands(commands))
+
+    def _drop(self) -> None:
+        # A reply may be left in it, which the next user must not take for its own.
+        self._connection.disconnect()
+        self._pool.release(self._connection)
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _outcome(call: Call[Any], reply: Any) -> Any:
@@ -140,8 +216,12 @@ def _in_full(call: Call[Any]) -> Command:
     return ("EVAL", source(call.name), len(call.keys), *call.keys, *call.args)
 
 
-def _send(client: Redis, commands: Sequence[Command]) -> list[Any]:
-    with client.pipeline(transaction=False) as pipe:
+def _send(server: Redis, commands: Sequence[Command]) -> list[Any]:
+    if not commands:
+        return []
+    if isinstance(server, Client):
+        return Reading(server, commands).replies()
+    with server.pipeline(transaction=False) as pipe:
         queue: Callable[..., object] = pipe.execute_command
         for command in commands:
             queue(*command)

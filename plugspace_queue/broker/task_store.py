@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from rq.utils import utcformat
-
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.result_notes import result_note
 from plugspace_queue.broker.scripts import Arg, Call, raw
@@ -98,7 +96,7 @@ def submit_all(queue: str, entries: Sequence[Entry]) -> list[Call[int]]:
 
 
 def acquire(queue: str, *, worker: str, want: int, lease_ms: int) -> Call[Grant]:
-    """Leases on the next tasks in fair order, or the gate that is shut. Ask for 16 at most."""
+    """Leases on the next tasks in fair order, or the gate that is shut. Ask for 48 at most."""
     return _call("acquire", queue, [worker, want, lease_ms, _refusal()], _grant)
 
 
@@ -110,12 +108,12 @@ def settle(queue: str, settlements: Sequence[Settlement]) -> Call[list[bool]]:
     return _call("settle", queue, args, _truths)
 
 
-def announce(queue: str, notes: Sequence[Note]) -> Call[None]:
+def announce(queue: str, notes: Sequence[Note]) -> Call[bool]:
     """Tell what running attempts do; harmless when it comes twice or too late."""
     args: list[Arg] = [get_settings().events_maxlen, *_budget()]
     for note in notes:
         args.extend(_note(note))
-    return _call("announce", queue, args, _nothing)
+    return _call("announce", queue, args, bool)
 
 
 def bump_fence(queue: str, fence: int) -> Call[None]:
@@ -213,7 +211,7 @@ def hit_request_window(organization_id: str, limit: int, window_ms: int) -> Call
         "hit_request_window",
         key,
         (limit, window_ms),
-        lambda reply: Window(bool(reply[0]), reply[1], limit, reply[2]),
+        Window._make,
     )
 
 
@@ -228,7 +226,7 @@ def _entry(entry: Entry) -> tuple[Arg, ...]:
         entry.due_ms,
         int(entry.front),
         entry.timeout,
-        utcformat(created),
+        f"{created.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
         int(created.timestamp() * 1000),
         entry.description,
     )

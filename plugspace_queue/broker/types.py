@@ -133,13 +133,11 @@ class Counts:
     delayed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """An organization's request window after a request."""
+class Window(NamedTuple):
+    """An organization's request window after a request, as the script answers it."""
 
     allowed: bool
     used: int
-    limit: int
     reset_ms: int
     """Ms until the window ends."""
 

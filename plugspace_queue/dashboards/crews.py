@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from plugspace_queue import policies
 from plugspace_queue.broker import workers
 from plugspace_queue.broker.workers import WorkerSeen
 from plugspace_queue.dashboards.shared import Shared
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.limits import policies
 
 SILENT_AFTER = timedelta(seconds=15)
 """A worker speaks once a second; one that is silent for so long is not counted on."""

@@ -9,9 +9,9 @@ from django.utils import timezone
 from plugspace_queue.broker import server
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.tiers import UNLIMITED
+from plugspace_queue.limits.policies import Plan, tier_of
+from plugspace_queue.limits.quota import end_of_month, month_of
 from plugspace_queue.models import MonthlyUsage, Organization, Task
-from plugspace_queue.policies import Plan, tier_of
-from plugspace_queue.quotas import end_of_month, month_of
 
 RECENT = 10
 

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from plugspace_queue import policies
 from plugspace_queue.broker import presence, queue_state, routing
 from plugspace_queue.broker.queue_state import Gauge, Oldest
 from plugspace_queue.dashboards import crews
 from plugspace_queue.dashboards.crews import Crew
 from plugspace_queue.dashboards.shared import Shared
 from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.models import QueueMinute, QueueSettings
-from plugspace_queue.policies import QueuePolicy
 
 HOUR = timedelta(hours=1)
 

@@ -11,8 +11,8 @@ from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Reason, State
 from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.domain.spans import span
-from plugspace_queue.door.explaining import explain
 from plugspace_queue.errors import NotFound, Unavailable
+from plugspace_queue.explain.service import explain
 from plugspace_queue.models import Task
 from plugspace_queue.schemas.explanation import Explanation, Gate
 

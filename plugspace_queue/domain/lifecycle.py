@@ -28,7 +28,7 @@ STARTABLE = frozenset({S.WAITING, S.SCHEDULED, S.RETRYING})
 WITHDRAWABLE = STARTABLE | {S.BLOCKED}
 """States left by cancel without a word to a worker."""
 
-_STATUS: dict[State, Status] = {
+STATUSES: dict[State, Status] = {
     S.BLOCKED: Status.PENDING,
     S.SCHEDULED: Status.PENDING,
     S.WAITING: Status.PENDING,
@@ -60,7 +60,7 @@ def status_of(state: State | str) -> Status:
     >>> status_of(State.BLOCKED).value, status_of("expired").value
     ('pending', 'failed')
     """
-    return _STATUS[State(state)]
+    return STATUSES[State(state)]
 
 
 def states_of(status: Status | str) -> frozenset[State]:
@@ -69,4 +69,4 @@ def states_of(status: Status | str) -> frozenset[State]:
     >>> sorted(states_of("failed"))
     [<State.CANCELLED: 'cancelled'>, <State.EXPIRED: 'expired'>, <State.FAILED: 'failed'>]
     """
-    return frozenset(state for state, shown in _STATUS.items() if shown == Status(status))
+    return frozenset(state for state, shown in STATUSES.items() if shown == Status(status))

@@ -6,6 +6,10 @@ import re
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
+find_unstorable = _UNSTORABLE.search
+"""The first place of a text that not both databases can store, or None; for hot ways."""
+
+
 def is_clean(text: str) -> bool:
     """Whether both databases can store it: no U+0000, no lone surrogate.
 

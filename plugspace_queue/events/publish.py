@@ -93,11 +93,6 @@ def _send(signal: Signal, name: str, extra: dict[str, Any], **told: Any) -> None
             logger.error("receiver %r of %s failed", receiver, name, exc_info=answer, extra=extra)
 
 
-def broadcasts(bodies: Sequence[Payload]) -> list[Call[None]]:
-    """The calls that append these to the stream, to go out with others in one round trip."""
-    return _announcements(_notes(bodies))
-
-
 def broadcast(bodies: Iterable[Payload]) -> None:
     """Append to the stream; without Redis they are lost to listeners, and that is logged."""
     append(_notes(bodies))
@@ -120,7 +115,7 @@ def append(notes: Sequence[task_store.Note]) -> None:
         logger.warning("%d events were not broadcast: Redis is away", len(notes))
 
 
-def _announcements(notes: Sequence[task_store.Note]) -> list[Call[None]]:
+def _announcements(notes: Sequence[task_store.Note]) -> list[Call[bool]]:
     starts = range(0, len(notes), task_store.MOST_ENTRIES)
     return [
         task_store.announce(ANY_QUEUE, notes[start : start + task_store.MOST_ENTRIES])

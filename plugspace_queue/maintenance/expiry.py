@@ -10,16 +10,17 @@ from datetime import datetime, timedelta
 from django.db import OperationalError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
-from plugspace_queue import ending, publishing, quotas
 from plugspace_queue.broker import routing, scripts, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.transactions import is_locked, lock_timeout
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.limits import quota
 from plugspace_queue.maintenance.relay import RowCursor
 from plugspace_queue.models import Dependency, QueueSettings, Task
-from plugspace_queue.workflows import advance
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
 
 BATCH = 500
 """Most tasks of one sweep of one queue; the next sweep takes the rest."""
@@ -45,7 +46,9 @@ def expire_due(now: datetime) -> int:
     rows = due.exclude(type__in=paused).order_by("deadline")
 
     def expire(task: Task) -> bool:
-        return ending.end(task, State.EXPIRED, now, "EXPIRED", ending.expired_message(task))
+        return termination.end(
+            task, State.EXPIRED, now, "EXPIRED", termination.expired_message(task)
+        )
 
     return _end_waiting(rows, expire)
 
@@ -55,7 +58,7 @@ def finish_cancels(now: datetime) -> int:
     rows = Task.objects.filter(cancel_requested_at__isnull=False).order_by("cancel_requested_at")
 
     def cancel(task: Task) -> bool:
-        return ending.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
+        return termination.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
 
     return _end_waiting(rows, cancel)
 
@@ -74,7 +77,7 @@ def free_blocked(now: datetime, rotation: RowCursor = _blocked) -> int:
 
 def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
     """Cancel or release those of these whose parents have ended; how many."""
-    cancelled = advance.cascade(_failed_parents(task_ids), now)
+    cancelled = termination.cascade(_failed_parents(task_ids), now)
     return len(cancelled) + _release(list(hanging_among(task_ids)), now)
 
 
@@ -111,7 +114,7 @@ def refund_owed(now: datetime) -> int:
     tasks = list(owed[:BATCH])
     if tasks:
         with lock_timeout():
-            quotas.refund(tasks, now, note="system failure")
+            quota.refund(tasks, now, note="system failure")
     return len(tasks)
 
 
@@ -119,8 +122,8 @@ def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:
     if not hanging:
         return 0
     with transaction.atomic():
-        released = advance.release(hanging, now)
-        publishing.promise_ids(released)
+        released = termination.release(hanging, now)
+        publishing.publish_ids_on_commit(released)
     return len(released)
 
 

@@ -7,11 +7,11 @@ from collections import defaultdict
 from datetime import datetime
 from itertools import cycle
 
-from plugspace_queue import mirrors
 from plugspace_queue.broker import routing, server_epochs
 from plugspace_queue.broker.connection import Client, client
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Organization
+from plugspace_queue.publishing import projections
 
 _turns = cycle(TaskType)
 
@@ -51,7 +51,7 @@ def write(kind: TaskType) -> None:
     wanted = paused_by_rows()
     pauses = {organization_id: organization_id in wanted for organization_id in held | wanted}
     # The queue itself last: nothing is granted before that.
-    calls = [*mirrors.pauses_in(kind, pauses), mirrors.gates_of(kind)]
+    calls = [*projections.pauses_in(kind, pauses), projections.gates_of(kind)]
     routing.ask_all(calls, kind.queue_name)
 
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from plugspace_queue import publishing
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.maintenance.queue_config import mend_each
 from plugspace_queue.models import Task
+from plugspace_queue.publishing import tasks as publishing
 
 SLICE = 1000
 """Rows looked at per call, the newest minute and the rotation together."""

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from django.db import transaction
 
-from plugspace_queue import announcing, mirrors, publishing
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.task_store import Reaped
 from plugspace_queue.conf import get_settings
@@ -16,6 +15,9 @@ from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import WORKER_LOST, TaskError
 from plugspace_queue.models import Attempt, Task
 from plugspace_queue.processing.outcome import resting_state
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
 from plugspace_queue.task_log import EndedAttempt
 
 
@@ -37,7 +39,7 @@ def _tell(recovered: Sequence[uuid.UUID]) -> None:
     """In line again, if they are not, and no snapshot says any more that they run."""
     publishing.publish_ids(recovered)
     rows = Task.objects.filter(pk__in=recovered, workflow__isnull=False)
-    mirrors.write_workflows(sorted(set(rows.values_list("workflow_id", flat=True))))
+    projections.write_workflows(sorted(set(rows.values_list("workflow_id", flat=True))))
 
 
 def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
@@ -64,7 +66,7 @@ def _tell_lost(task: Task, deaths: int) -> None:
     """Log the attempt; the guard of the next worker fails a task that was lost too often."""
     is_last = deaths > get_settings().max_recoveries
     error = TaskError("The worker of this attempt died.", code=WORKER_LOST)
-    announcing.attempt_ended(
+    termination.attempt_ended(
         EndedAttempt(
             task_id=str(task.pk),
             type=task.type,

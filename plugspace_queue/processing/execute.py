@@ -25,7 +25,7 @@ from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.schemas.base import ACCEPTED
 from plugspace_queue.schemas.inputs import INPUTS
-from plugspace_queue.workflows.inputs import merge
+from plugspace_queue.services.step_inputs import merge
 
 
 def run_sync(execution: Execution, entry: Processor) -> AttemptResult:

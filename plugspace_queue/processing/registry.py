@@ -14,11 +14,11 @@ from asgiref.sync import iscoroutinefunction
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from plugspace_queue import policies
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
-from plugspace_queue.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.schemas.outputs import OUTPUTS
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -14,7 +14,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from plugspace_queue.domain.text import is_clean
+from plugspace_queue.domain.text import find_unstorable
+
+STORABLE = {"is_storable": True}
+"""Validation context of data whose strings have been looked at already."""
 
 ACCEPTED = {"is_accepted": True}
 """Validation context of a stored input: it is not looked at again for what cannot be stored, and a
@@ -42,7 +45,7 @@ class WireModel(BaseModel):
     @classmethod
     def _storable(cls, data: Any, info: ValidationInfo) -> Any:
         # What comes out of a row has been stored.
-        if info.context is not ACCEPTED:
+        if info.context is not STORABLE and info.context is not ACCEPTED:
             require_storable(data)
         return data
 
@@ -59,7 +62,7 @@ class WireModel(BaseModel):
 def require_storable(value: object) -> None:
     """Raise ValueError when a string inside cannot be stored (PostgreSQL refuses both kinds)."""
     for text in _strings(value):
-        if not is_clean(text):
+        if find_unstorable(text):
             raise ValueError("text must not contain U+0000 or lone surrogates")
 
 

@@ -1,7 +1,8 @@
 """The task on the wire: the one `AgentTask` of REST, events and the Redis snapshot."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import State, Status, TaskType
-from plugspace_queue.domain.lifecycle import status_of
+from plugspace_queue.domain.lifecycle import STATUSES
 
 if TYPE_CHECKING:
     from plugspace_queue.models import Task
@@ -160,8 +161,12 @@ def copy_of(task: "Task", apart: Collection[str] = ()) -> Copy:
     As its snapshot, but without what only staff see of a failure: our code and our paths.
     """
     text = json_text.encode(_for_all(_wire(task)))[:-1]
+    return _with_values(task, text, [name for name in LARGE if name not in apart])
+
+
+def _with_values(task: "Task", text: str, names: Sequence[str]) -> Copy:
+    """A copy that begins with this text, with as much of these values as it may have."""
     limit = get_settings().snapshot_limit
-    names = [name for name in LARGE if name not in apart]
     members = "".join(_spliced(task, name, limit) for name in names)
     if json_text.bytes_of(members) <= UNCOUNTED:
         return Copy(f"{text}{members}}}")
@@ -171,6 +176,38 @@ def copy_of(task: "Task", apart: Collection[str] = ()) -> Copy:
 
 def _for_all(told: dict[str, Any]) -> dict[str, Any]:
     return told | {"error": without_internals(told["error"])} if "error" in told else told
+
+
+def new_copy(task: "Task") -> Copy:
+    """What `copy_of` gives for a task that was never started, by a template."""
+    workflow = f',"workflowId":"{task.workflow_id}","step":{task.step}' if task.workflow_id else ""
+    run_at = f',"runAt":"{_moment(task.wake_at)}"' if task.wake_at else ""
+    text = (
+        f'{{"id":"{task.id}","type":"{task.type}","projectId":{quoted(task.project_id)},'
+        f'"organizationId":"{task.organization_id}","userId":{quoted(task.user_id)},'
+        f'"priority":{task.priority},"status":"pending","state":"{task.state}",'
+        f'"metrics":{{"tokensUsed":0,"cost":0.0,"currency":{quoted(get_settings().currency)},'
+        f'"queuedAt":"{_moment(task.queued_at)}"}},"retryCount":0,"maxRetries":{task.max_retries},'
+        f'"ttl":{task.ttl},"attempt":0,"recoveryCount":0,"deferralCount":0{workflow}{run_at}'
+    )
+    return _with_values(task, text, ("input", "context"))
+
+
+def added_event(task: "Task", now: datetime) -> str:
+    """The event `taskAdded` of a task that was just stored, by a template."""
+    workflow = f'"{task.workflow_id}"' if task.workflow_id else "null"
+    queued = round(task.queued_at.timestamp() * 1_000_000)
+    return (
+        f'{{"name":"taskAdded","type":"{task.type}","jobId":"{task.id}",'
+        f'"organizationId":"{task.organization_id}","projectId":{quoted(task.project_id)},'
+        f'"workflowId":{workflow},"state":"{task.state}","at":"{now.isoformat()}",'
+        f'"key":"{task.id}:{task.fence}:taskAdded:{queued}"}}'
+    )
+
+
+def _moment(moment: datetime) -> str:
+    """A time in UTC as the serializer of all other texts writes it."""
+    return f"{moment.replace(tzinfo=None).isoformat()}Z"
 
 
 def text_of(task: "Task", name: str) -> str:
@@ -211,7 +248,7 @@ def _wire(task: "Task") -> dict[str, Any]:
         "organizationId": task.organization_id,
         "userId": task.user_id,
         "priority": task.priority,
-        "status": status_of(task.state).value,
+        "status": STATUSES[State(task.state)].value,
         "state": str(task.state),
         "metrics": _metrics(task),
         "retryCount": task.retry_count,

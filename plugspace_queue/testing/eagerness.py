@@ -8,20 +8,21 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from plugspace_queue.door import bulk_submitting, retrying, starting, submitting
-from plugspace_queue.door.replays import Submitted
-from plugspace_queue.door.starting import WorkflowHandle
+from plugspace_queue import manager
 from plugspace_queue.models import Task, Workflow
+from plugspace_queue.services import bulk_submission, retries, submission
+from plugspace_queue.services.idempotency import SubmitResult
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.running import run_these
+from plugspace_queue.workflows.submission import WorkflowHandle
 
 # Behind the manager's methods, so that its awaitable twins and the API are eager too.
 _SUBMITS: tuple[tuple[ModuleType, str], ...] = (
-    (submitting, "add_task"),
-    (bulk_submitting, "add_tasks"),
-    (starting, "add_workflow"),
-    (retrying, "retry"),
-    (retrying, "retry_workflow"),
+    (submission, "submit_task"),
+    (bulk_submission, "submit_tasks"),
+    (manager, "submit_workflow"),
+    (retries, "retry"),
+    (retries, "retry_workflow"),
 )
 
 
@@ -59,7 +60,7 @@ def _parts(answer: Any) -> list[Any]:
 
 def _ids_of(part: Any) -> list[uuid.UUID]:
     match part:
-        case Submitted(subject=subject):
+        case SubmitResult(subject=subject):
             return _ids_of(subject)
         case Task(pk=task_id):
             return [task_id]
@@ -70,7 +71,7 @@ def _ids_of(part: Any) -> list[uuid.UUID]:
 
 def _refresh(part: Any) -> None:
     match part:
-        case Submitted(subject=subject):
+        case SubmitResult(subject=subject):
             _refresh(subject)
         case Task() | Workflow():
             part.refresh_from_db()

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Literal
 
-from plugspace_queue import publishing
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import Task
 from plugspace_queue.processing.registry import processor_of
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.attempts import Bench
 from plugspace_queue.testing.pending import Clock, Scope
@@ -91,6 +91,6 @@ def _told_to_redis(ids: Iterable[uuid.UUID]) -> list[Task]:
     rows = Task.objects.in_bulk(list(ids))
     tasks = [rows[task_id] for task_id in ids]
     if not commits.is_uncommitted():
-        publishing.promise([task for task in tasks if not task.is_final])
+        publishing.publish_on_commit([task for task in tasks if not task.is_final])
         publishing.refresh_snapshots([task for task in tasks if task.is_final])
     return tasks

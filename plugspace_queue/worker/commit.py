@@ -21,6 +21,8 @@ from plugspace_queue.domain.enums import EventName, Outcome
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task, UsageEntry
 from plugspace_queue.processing.execution import Execution
+from plugspace_queue.services import termination
+from plugspace_queue.services.step_inputs import results_of
 from plugspace_queue.worker.completion import (
     Completion,
     Counts,
@@ -30,8 +32,6 @@ from plugspace_queue.worker.completion import (
     invalid,
 )
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, Lost, Progressed, RowMessage
-from plugspace_queue.workflows import advance
-from plugspace_queue.workflows.inputs import results_of
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -234,7 +234,7 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
     refused = [one for one in batch.completions if one.key not in batch.written]
     batch.uncounted = added(_unpaid(counts, answers.counts), counts_of(refused), sign=-1)
     if ended := _ended_parents(batch, answers):
-        batch.released = advance.release_children(ended, batch.now)
+        batch.released = termination.release_children(ended, batch.now)
 
 
 def prepare(lock_timeout: str, is_lasting: bool = True) -> list[Answer[int]]:

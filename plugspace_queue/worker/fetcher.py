@@ -24,7 +24,7 @@ MOST_HELD = 2
 """Leases not settled, for each slot: a slow database stops the taking, and a worker that is killed
 leaves few that run again after they have ended."""
 
-MOST_PER_CALL = 16
+MOST_PER_CALL = 48
 """Leases of one script call: more would hold the server for milliseconds."""
 
 Step = tuple[str, Call[Any], Callable[[Any], None]]

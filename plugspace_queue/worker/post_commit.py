@@ -15,7 +15,7 @@ from functools import partial
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from plugspace_queue import announcing, mirrors, publishing, quotas, task_log
+from plugspace_queue import task_log
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.routing import ANY_QUEUE
 from plugspace_queue.broker.task_store import Note
@@ -23,13 +23,16 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
 from plugspace_queue.domain.enums import EventName, Outcome, State
 from plugspace_queue.events import publish as events
+from plugspace_queue.limits import quota
 from plugspace_queue.models import Task
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.worker import rendering, reports, unstarted
 from plugspace_queue.worker.commit import CommitBatch
 from plugspace_queue.worker.completion import Completion, Counts, added
 from plugspace_queue.worker.state import Announce, HeldLease, Settle
-from plugspace_queue.workflows import advance
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -124,7 +127,7 @@ class PostCommit:
         reports.log_changes(batch)
         for one in reports.to_log(batch):
             with tolerated("log"):
-                announcing.attempt_ended(reports.ended_attempt(one))
+                termination.attempt_ended(reports.ended_attempt(one))
 
     def _cascade(self, batch: CommitBatch) -> None:
         recorded = batch.recorded
@@ -133,14 +136,14 @@ class PostCommit:
             # Somebody may have retried one meanwhile: its children wait for it again.
             rows = Task.objects.filter(pk__in=failed, state__in=_CASCADES)
             with self._brief():
-                advance.cascade(list(rows.values_list("pk", flat=True)), batch.now)
+                termination.cascade(list(rows.values_list("pk", flat=True)), batch.now)
 
     def _refund(self, batch: CommitBatch) -> None:
         # Outside the group commit: a busy usage row must not hold up everybody's endings.
         owed = [task_after(one) for one in batch.recorded if _is_system_failure(one)]
         if owed:
             with self._brief():
-                quotas.refund(owed, batch.now, note="system failure")
+                quota.refund(owed, batch.now, note="system failure")
 
     def _resolved(self, held: HeldLease, batch: CommitBatch) -> Settle:
         resolution = self._resolution(held, batch)
@@ -327,4 +330,4 @@ def _project_workflows(batch: CommitBatch) -> None:
     rows = [*batch.started, *(one.execution.row for one in batch.completions)]
     touched = {uuid.UUID(row.workflow_id) for row in rows if row.workflow_id is not None}
     if touched:
-        mirrors.write_workflows(sorted(touched))
+        projections.write_workflows(sorted(touched))

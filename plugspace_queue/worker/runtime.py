@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from plugspace_queue import metrics, policies
+from plugspace_queue import metrics
 from plugspace_queue.broker import presence
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.kept_connection import Wire
@@ -17,6 +17,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.limits import policies
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.relay import relay
 from plugspace_queue.processing.execution import StopReason
@@ -167,7 +168,7 @@ class WorkerRuntime:
 
     def refresh_slots(self) -> None:
         """A change of slots is in force within a second; what was read may be as old by now."""
-        policies.forget()
+        policies.clear_cache()
         for one in self.fetcher.queues.values():
             slots = _slots_of(one.name)
             if slots != one.slots:
@@ -264,11 +265,13 @@ class WorkerRuntime:
         for held, execution in self.table.executions():
             self.executors.hand_back(held, execution)
         self.completer.stop()
-        self.completer.follow_up.stop()
-        self.completer.follow_up.join(timeout=LAST_WRITES)
+        self.completer.follow_up.try_all_now()
         self._wait(LAST_WRITES, until=lambda: not self.loop.is_alive())
         self.loop.end()
         self.loop.join(timeout=LAST_WRITES)
+        # Last: what the loop has written by then is followed up as well.
+        self.completer.follow_up.stop()
+        self.completer.follow_up.join(timeout=LAST_WRITES)
 
     def _wait(self, seconds: float, *, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds

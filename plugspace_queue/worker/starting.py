@@ -17,8 +17,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import F
 from redis.exceptions import RedisError
 
-from plugspace_queue import policies
 from plugspace_queue.db.transactions import is_locked, lock_timeout
+from plugspace_queue.limits import policies
 from plugspace_queue.models import QueueSettings
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -108,7 +108,7 @@ def require_database(kinds: Sequence[str]) -> None:
 
     A server that takes no writes (its disk is full, it is a standby) accepts no start of a task.
     """
-    policies.forget()
+    policies.clear_cache()
     try:
         with lock_timeout():
             QueueSettings.objects.filter(type__in=kinds).update(completed=F("completed"))

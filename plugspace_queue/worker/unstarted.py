@@ -9,7 +9,6 @@ from functools import partial
 from django.db import transaction
 from django.db.models import QuerySet
 
-from plugspace_queue import announcing, ending, publishing
 from plugspace_queue.broker import task_store
 from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.conf import get_settings
@@ -18,6 +17,8 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.processing.outcome import resting_state
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
 from plugspace_queue.worker.completion import Counts
 from plugspace_queue.worker.state import HeldLease
 
@@ -66,7 +67,7 @@ def end_refused(held: HeldLease, now: datetime) -> Resolution:
     task = Task.objects.filter(pk=uuid.UUID(held.task_id)).first()
     if task is None or task.state not in lifecycle.STARTABLE:
         return resolve_unstarted_lease(held, now)
-    if ending.end(task, State.FAILED, now, "INTERNAL_ERROR", "The task could not be started."):
+    if termination.end(task, State.FAILED, now, "INTERNAL_ERROR", "The task could not be started."):
         # Only when that is committed: if it is refused too, the caller logs the one error.
         transaction.on_commit(partial(_log_failed_start, held.task_id), robust=True)
         return Resolution(_settlement(held, "drop", task), owed={task.type: (0, 1)})
@@ -84,13 +85,15 @@ def _rows_of(task: Task) -> QuerySet[Task]:
 
 def _resolve_waiting(held: HeldLease, task: Task, now: datetime) -> Resolution:
     if task.cancel_requested_at is not None:
-        ending.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
+        termination.end(task, State.CANCELLED, now, "CANCELLED", "The task was cancelled.")
     elif task.deadline is not None and task.deadline <= now and not _is_paused(task):
-        ending.end(
+        termination.end(
             task, State.EXPIRED, now, "EXPIRED", f"Not started within its ttl of {task.ttl} s."
         )
     elif task.recovery_count > get_settings().max_recoveries:
-        if ending.end(task, State.FAILED, now, "WORKER_LOST", _LOST.format(task.recovery_count)):
+        if termination.end(
+            task, State.FAILED, now, "WORKER_LOST", _LOST.format(task.recovery_count)
+        ):
             return Resolution(_settlement(held, "drop", task), owed={task.type: (0, 1)})
     elif task.wake_at is not None and task.wake_at > now:
         return Resolution(_settlement(held, "retry", task))
@@ -131,4 +134,4 @@ def _settlement(held: HeldLease, outcome: str, task: Task | None) -> Settlement:
     wake_at = task.wake_at if outcome == "retry" else None
     due_ms = round(wake_at.timestamp() * 1000) if wake_at else 0
     settlement = publishing.settlement_of(task, **lease, due_ms=due_ms)
-    return announcing.with_last_event(settlement, task)
+    return termination.with_last_event(settlement, task)

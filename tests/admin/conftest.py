@@ -8,16 +8,16 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.test import Client
 
-from plugspace_queue import policies
 from plugspace_queue.broker import connection
 from plugspace_queue.dashboards import queues
-from plugspace_queue.door import stats
+from plugspace_queue.limits import policies
+from plugspace_queue.services import queue_stats
 
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:
-    policies.forget()
-    stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
     queues.forget()
 
 

@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from plugspace_queue import mirrors, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, task_store
 from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.models import Dependency, QueueSettings, Task
+from plugspace_queue.publishing import projections
 from tests.admin.test_records import TASKS, rows_of
 from tests.factories import arguments, make_organization, make_task
 
@@ -24,7 +25,7 @@ def a_worker() -> None:
     """The gates are written and a worker has told of itself."""
     make_organization()
     for kind in TaskType:
-        mirrors.write_queue(kind)
+        projections.write_queue(kind)
     routing.ask(presence.heartbeat("architect", worker="w1", slots=5), "architect")
 
 
@@ -72,7 +73,7 @@ def test_a_pause_is_the_first_thing_that_is_said_until_it_is_lifted(root: Client
 
 def test_a_full_queue_shows_who_holds_its_slots(root: Client):
     QueueSettings.objects.update_or_create(type="ARCHITECT", defaults={"global_concurrency": 1})
-    mirrors.write_queue(TaskType.ARCHITECT)
+    projections.write_queue(TaskType.ARCHITECT)
     running, waiting = (queue_manager.add_task(**arguments()) for _ in range(2))
     run_one(running)
 
@@ -89,7 +90,7 @@ def test_a_limiter_says_when_it_opens(root: Client):
     QueueSettings.objects.update_or_create(
         type="ARCHITECT", defaults={"limiter_max": 1, "limiter_duration": 600}
     )
-    mirrors.write_queue(TaskType.ARCHITECT)
+    projections.write_queue(TaskType.ARCHITECT)
     started, waiting = (queue_manager.add_task(**arguments()) for _ in range(2))
     run_one(started)
 

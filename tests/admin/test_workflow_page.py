@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from plugspace_queue import queue_manager
 from plugspace_queue.dashboards import graphs
 from plugspace_queue.domain.enums import State
+from plugspace_queue.limits.quota import month_of
 from plugspace_queue.models import MonthlyUsage, Organization, Task
-from plugspace_queue.quotas import month_of
 from tests.admin.test_records import rows_of
 from tests.factories import make_organization, make_task
 

@@ -8,10 +8,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from plugspace_queue import policies
 from plugspace_queue.domain.enums import Role, Scope
-from plugspace_queue.door import stats
+from plugspace_queue.limits import policies
 from plugspace_queue.models import ApiKey, Membership
+from plugspace_queue.services import queue_stats
 from tests.factories import make_organization
 
 
@@ -35,8 +35,8 @@ class ApiClient(Client):
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> None:
-    policies.forget()
-    stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from plugspace_queue import mirrors, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, task_store
 from plugspace_queue.domain.enums import Scope, State, TaskType
+from plugspace_queue.publishing import projections
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization, make_task
 
@@ -18,7 +19,7 @@ QUEUE = "architect"
 @pytest.fixture
 def running() -> list[str]:
     """Two tasks of a rival and one of acme run on the worker host-7."""
-    mirrors.write_queue(TaskType.ARCHITECT)
+    projections.write_queue(TaskType.ARCHITECT)
     routing.ask(presence.heartbeat(QUEUE, worker="host-7", slots=5), QUEUE)
     ids = []
     for organization in ("acme", "rival", "rival"):

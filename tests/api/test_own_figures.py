@@ -12,8 +12,8 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.domain.enums import Role, Scope, State
-from plugspace_queue.door import own_stats, stats
 from plugspace_queue.models import QueueSettings
+from plugspace_queue.services import organization_stats, queue_stats
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization, make_task
 from tests.services.test_holdings import GATES
@@ -25,7 +25,7 @@ FIGURES = ("waiting", "active", "completed", "failed", "delayed")
 
 def figures(client: ApiClient, kind: str = "ARCHITECT", **headers: str) -> tuple[int | None, ...]:
     """What both addresses say of a queue."""
-    stats.forget()
+    queue_stats.clear_cache()
     listed = client.get("/api/v1/queues/", headers=headers).json()["results"]
     row = next(row for row in listed if row["type"] == kind)
     assert client.get(f"/api/v1/queues/{kind.lower()}/", headers=headers).json() == row
@@ -71,7 +71,7 @@ def test_staff_see_all_or_the_organization_that_they_name(busy: None, staff: Api
 def test_more_than_can_be_counted_is_null_but_what_waits_is_told_by_its_line(
     acme: ApiClient, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(own_stats, "MOST", 2)
+    monkeypatch.setattr(organization_stats, "MOST", 2)
     organization = make_organization("acme")
     queue_manager.add_tasks([arguments()] * 5)
     for _ in range(3):

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import conf, policies
+from plugspace_queue import conf
 from plugspace_queue.broker import keys
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, QueueSettings
 from tests.api.conftest import ApiClient
 from tests.factories import make_organization

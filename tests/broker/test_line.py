@@ -277,6 +277,35 @@ def test_a_task_that_rq_deleted_behind_our_back_is_passed_over(line: Line) -> No
     line.check()
 
 
+def test_what_stands_in_the_place_of_a_job_is_passed_over_and_the_next_one_starts(
+    line: Line,
+) -> None:
+    line.submit("spoilt", "next", "last")
+    line.redis.set(line.rq("job", "spoilt"), "no job")
+
+    assert line.take(2) == ["next", "last"]
+    assert line.redis.get(line.rq("job", "spoilt")) == b"no job"
+    line.check()
+
+
+def test_an_id_that_is_twice_in_its_lane_starts_once(line: Line) -> None:
+    line.submit("a", "b")
+    line.redis.rpush(keys.lane(QUEUE, 2, "acme"), "a")
+
+    assert line.take(3) == ["a", "b"]
+    line.check()
+
+
+def test_equal_turns_go_by_the_bytes_of_the_name_as_redis_orders_them(line: Line) -> None:
+    names = ["b", "A", "a-z", "a_b", "Ab", "aa"]
+    for name in names:
+        line.submit(f"{name}0", f"{name}1", organization_id=name)
+
+    first = [f"{name}{turn}" for turn in (0, 1) for name in sorted(names)]
+    assert line.take(len(first)) == first
+    line.check()
+
+
 def test_a_foreign_id_in_the_waiting_list_is_dropped(line: Line) -> None:
     line.submit("a", "b")
     line.redis.rpush(keys.wait(QUEUE), "phantom")

@@ -26,7 +26,7 @@ from rq.timeouts import TimerDeathPenalty
 
 from plugspace_queue.broker import keys
 from plugspace_queue.rq.job import Job
-from tests.broker.tools import QUEUE, WORKER, Line, texts
+from tests.broker.tools import QUEUE, WORKER, Line, started_us, texts
 
 
 def answer() -> int:
@@ -80,11 +80,24 @@ def test_a_running_task_is_a_started_job_with_an_execution(line: Line) -> None:
     assert is_now(job.last_heartbeat)
     registry = StartedJobRegistry(QUEUE, connection=line.redis)
     assert registry.get_job_and_execution_ids() == [("a", lease.execution_id)]
-    (execution,) = job.get_executions()
-    assert (execution.id, execution.worker_name) == (lease.execution_id, WORKER)
-    assert is_now(execution.created_at)
     index = WORKER_EXECUTIONS_KEY_TEMPLATE.format(WORKER)
-    assert texts(line.redis.smembers(index)) == [execution.composite_key]
+    assert texts(line.redis.smembers(index)) == [f"a:{lease.execution_id}"]
+
+
+def test_the_execution_of_a_running_task_is_recorded_by_the_next_tick(line: Line) -> None:
+    line.submit("a")
+    lease = line.acquire().leases[0]
+    job = fetch(line, "a")
+    assert job.get_executions() == []
+    worker = StockWorker([], connection=line.redis, name=WORKER)
+    assert worker.get_current_executions() == []
+
+    line.tick([lease])
+
+    for (execution,) in (job.get_executions(), worker.get_current_executions(refresh=True)):
+        assert (execution.id, execution.worker_name) == (lease.execution_id, WORKER)
+        assert execution.created_at.timestamp() == started_us(lease) / 1_000_000
+        assert is_now(execution.last_heartbeat)
 
 
 def test_rqs_own_cleaning_leaves_running_tasks_alone(line: Line) -> None:
@@ -100,6 +113,7 @@ def test_rqs_own_cleaning_leaves_running_tasks_alone(line: Line) -> None:
 def test_a_tick_is_the_heartbeat_of_job_and_execution(line: Line) -> None:
     line.submit("a")
     lease = line.acquire().leases[0]
+    line.tick([lease])
     record = Execution(lease.execution_id, "a", line.redis).key
     line.redis.hset(record, "last_heartbeat", 1)
     line.redis.expire(record, 5)
@@ -206,6 +220,7 @@ def test_a_stock_worker_leaves_the_same_keys_and_fields(line: Line, redis: Redis
 def test_a_running_stock_job_has_the_same_keys_too(line: Line, redis: Redis) -> None:
     line.submit("ours")
     lease = line.acquire().leases[0]
+    line.tick([lease])
     stock = StockQueue("stock", connection=redis, serializer=JSONSerializer)
     job = stock.enqueue(answer, job_id="golden")
     with redis.pipeline() as pipe:

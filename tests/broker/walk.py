@@ -8,7 +8,7 @@ from typing import Any
 from plugspace_queue.broker import keys, task_store
 from plugspace_queue.broker.types import Grant, Lease
 from tests.broker.model import Gates, Lane, Model
-from tests.broker.tools import QUEUE, Line, entry, texts
+from tests.broker.tools import QUEUE, Line, entry, started_us, texts
 
 ORGANIZATIONS = ("a", "b", "c", "d")
 WORKERS = ("w1", "w2", "w3")
@@ -176,9 +176,7 @@ class Walk:
         """When it was granted, by the server's clock."""
         if not grant.leases:
             return 0
-        lease = grant.leases[0]
-        record = f"rq:execution:{lease.task_id}:{lease.execution_id}"
-        return round(float(self.line.redis.hget(record, "created_at")) * 1_000_000) // 1000
+        return started_us(grant.leases[0]) // 1000
 
     def _started_since(self, moment: int) -> int:
         window = self.model.gates.limiter_ms

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from redis import Redis
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 from tests.browser.scene import Scene
 
 ARGUMENTS = [
@@ -48,7 +48,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def scene(transactional_db: None, redis: Redis, admin_user: Any) -> Scene:
     """Queues with work, workers with slots, and a past."""
-    policies.forget()
+    policies.clear_cache()
     return Scene(redis, admin_user)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from plugspace_queue import errors, policies
+from plugspace_queue import errors
 from plugspace_queue.dashboards import queues
 from plugspace_queue.domain.enums import Scope, State
+from plugspace_queue.limits import policies
 from plugspace_queue.models import ApiKey, Organization, Task
 from tests.browser.conftest import Open
 from tests.factories import make_organization
@@ -46,7 +47,7 @@ class Provider:
 
 @pytest.fixture
 def acme(transactional_db: None, redis: Redis) -> Organization:
-    policies.forget()
+    policies.clear_cache()
     queues.forget()
     return make_organization()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Q, Sum
 
+from plugspace_queue.limits.quota import Account
 from plugspace_queue.models import (
     Attempt,
     Dependency,
@@ -16,7 +17,6 @@ from plugspace_queue.models import (
     Task,
     UsageEntry,
 )
-from plugspace_queue.quotas import Account
 from tests.chaos import journal, leftovers
 from tests.chaos.calls import REFUSED, Call
 from tests.chaos.calls import read as read_calls

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.limits.quota import Account
 from plugspace_queue.models import Attempt, Task
-from plugspace_queue.quotas import Account
 from tests.chaos.calls import ACCEPTED, LEAK, REFUSED
 from tests.chaos.clocks import STARTS_WITHIN
 from tests.chaos.deadlines import late

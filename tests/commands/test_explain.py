@@ -5,9 +5,10 @@ import json
 import pytest
 from django.core.management import CommandError
 
-from plugspace_queue import mirrors, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, task_store
 from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.publishing import projections
 from tests.commands.test_operators import run
 from tests.factories import arguments, make_organization, make_task
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def ground() -> None:
     make_organization()
-    mirrors.write_queue(TaskType.ARCHITECT)
+    projections.write_queue(TaskType.ARCHITECT)
     routing.ask(presence.heartbeat("architect", worker="w1", slots=5), "architect")
 
 

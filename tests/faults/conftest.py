@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import policies
 from plugspace_queue.conf import rq_settings
-from plugspace_queue.door import stats
+from plugspace_queue.limits import policies
+from plugspace_queue.services import queue_stats
 from tests.faults.proxy import Proxy
 from tests.processes.conftest import rqworker
 from tests.servers import HOST, Node, data_server, free_ports
@@ -40,8 +40,8 @@ def use_port(settings: Any) -> Callable[[int], None]:
 
     def use(port: int) -> None:
         settings.RQ_QUEUES, settings.RQ = rq_settings(url=f"redis://{HOST}:{port}/0")
-        policies.forget()
-        stats.forget()
+        policies.clear_cache()
+        queue_stats.clear_cache()
 
     return use
 

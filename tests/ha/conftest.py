@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import policies
 from plugspace_queue.conf import rq_settings
-from plugspace_queue.door import stats
+from plugspace_queue.limits import policies
+from plugspace_queue.services import queue_stats
 from tests.api.conftest import ApiClient, key_of
 from tests.ha import trio
 from tests.ha.trio import Trio
@@ -29,8 +29,8 @@ def sentinel_trio(tmp_path: Path, settings: Any) -> Iterator[Trio]:
     """Sentinels of this test alone; the front door of this process finds Redis through them."""
     with trio.running(tmp_path / "trio") as made:
         settings.RQ_QUEUES, settings.RQ = rq_settings(sentinels=made.setting)
-        policies.forget()
-        stats.forget()
+        policies.clear_cache()
+        queue_stats.clear_cache()
         yield made
 
 

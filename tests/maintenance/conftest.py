@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 from tests.maintenance.scene import Scene
 from tests.worker.conftest import acme, crew, processors  # noqa: F401
 
@@ -14,6 +14,6 @@ from tests.worker.conftest import acme, crew, processors  # noqa: F401
 def scene(redis: Any, settings: Any, transactional_db: None) -> Iterator[Scene]:
     """Waiting, delayed, running and blocked tasks of two organizations, all in order."""
     settings.PLUGSPACE_QUEUE = {"LEASE": 0.2}
-    policies.forget()
+    policies.clear_cache()
     yield Scene(redis)
-    policies.forget()
+    policies.clear_cache()

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from plugspace_queue import publishing, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import cut_off
 from plugspace_queue.domain.enums import TaskType
@@ -16,6 +16,7 @@ from plugspace_queue.maintenance.reconcile import ended
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
 from plugspace_queue.models import Task
+from plugspace_queue.publishing import tasks as publishing
 from tests.factories import arguments, make_organization
 from tests.maintenance.scene import kinds_found, reconcile
 

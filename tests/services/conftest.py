@@ -7,19 +7,20 @@ import pytest
 from django.utils import timezone
 from redis import Redis
 
-from plugspace_queue import embedded_redis, policies
-from plugspace_queue.door import stats
+from plugspace_queue import embedded_redis
+from plugspace_queue.limits import policies
 from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.services import queue_stats
 from tests.factories import make_organization
 
 
 @pytest.fixture(autouse=True)
 def fresh_reads() -> Iterator[None]:
-    policies.forget()
-    stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
     yield
-    policies.forget()
-    stats.forget()
+    policies.clear_cache()
+    queue_stats.clear_cache()
 
 
 @pytest.fixture

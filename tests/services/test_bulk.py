@@ -4,6 +4,7 @@ import pytest
 
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
+from plugspace_queue.limits.quota import AT_ONCE
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
 from tests.factories import arguments, make_organization
 from tests.services.racing import race
@@ -150,6 +151,16 @@ def test_racing_bulks_with_the_same_keys_store_each_once():
     )
     assert Task.objects.count() == 5
     assert MonthlyUsage.objects.get().used == 5
+
+
+def test_a_bulk_of_more_organizations_than_fit_in_one_statement_charges_each_once():
+    names = [f"org-{number}" for number in range(AT_ONCE + 5)]
+    queue_manager.set_organizations([{"id": name, "tier": "enterprise"} for name in names])
+
+    queue_manager.add_tasks([arguments(organization_id=name) for name in names for _ in range(2)])
+
+    used = MonthlyUsage.objects.values_list("organization_id", "used")
+    assert dict(used) == dict.fromkeys(names, 2)
 
 
 def test_nothing_is_a_bulk_too():

@@ -6,12 +6,13 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import errors, mirrors, queue_manager
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys, task_store
 from plugspace_queue.broker.routing import ask
 from plugspace_queue.domain.enums import State, Status, TaskType
 from plugspace_queue.maintenance.expiry import finish_cancels
 from plugspace_queue.models import MonthlyUsage, Task
+from plugspace_queue.publishing import projections
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def start(task: Task) -> None:
     """A worker takes the task: a lease in Redis and the row's compare-and-set."""
-    mirrors.write_queue(TaskType.ARCHITECT)
+    projections.write_queue(TaskType.ARCHITECT)
     grant = ask(task_store.acquire("architect", worker="w1", want=1, lease_ms=10_000), "architect")
     assert [lease.task_id for lease in grant.leases] == [str(task.pk)]
     fence = grant.leases[0].fence

@@ -8,12 +8,14 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 
-from plugspace_queue import errors, mirrors, publishing, queue_manager
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import presence, routing, task_store
 from plugspace_queue.broker.types import Lease
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import Reason, State, TaskType
 from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.explanation import Explanation
 from tests.factories import arguments, make_organization, make_task
 
@@ -27,7 +29,7 @@ def open_gates() -> None:
     """The gates of all queues are written, as a worker does it when it starts."""
     make_organization()
     for kind in TaskType:
-        mirrors.write_queue(kind)
+        projections.write_queue(kind)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from django.test import override_settings
 
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
-from plugspace_queue.door.lineage import LONGEST_HISTORY, MOST_INHERITED
 from plugspace_queue.models import Task
 from plugspace_queue.schemas.task import agent_task, snapshot
+from plugspace_queue.services.dependencies import LONGEST_HISTORY, MOST_INHERITED
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,8 +10,8 @@ from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys, lanes, routing, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.door import holdings
 from plugspace_queue.models import Task
+from plugspace_queue.services import queue_depths
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def held(kind: str = "ARCHITECT") -> dict[tuple[str, str], int]:
     """What there is of a type, by state and tier."""
-    return {(r.state, r.tier): r.tasks for r in holdings.held() if r.type == kind and r.tasks}
+    return {(r.state, r.tier): r.tasks for r in queue_depths.held() if r.type == kind and r.tasks}
 
 
 def submit(organization_id: str, number: int = 1, **told: Any) -> None:
@@ -87,7 +87,7 @@ def test_lines_beyond_those_told_apart_are_the_others_and_none_is_lost(
 
 
 def test_every_series_is_there_from_the_beginning_so_that_graphs_have_zeros():
-    rows = holdings.held()
+    rows = queue_depths.held()
 
     assert {row.tier for row in rows} == {
         "free", "starter", "professional", "enterprise", "(none)", "(others)"
@@ -118,4 +118,4 @@ def test_without_redis_there_are_no_figures(redis_away: Any):
     redis_away()
 
     with pytest.raises(errors.Unavailable):
-        holdings.held()
+        queue_depths.held()

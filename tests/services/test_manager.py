@@ -9,11 +9,12 @@ from asgiref.sync import async_to_sync
 from django.db import connection
 from django.db.utils import OperationalError
 
-from plugspace_queue import errors, mirrors, queue_manager
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys, routing, task_store
 from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.door import stats
 from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.publishing import projections
+from plugspace_queue.services import queue_stats
 from tests.factories import arguments, make_organization, make_task
 from tests.support import patient
 
@@ -45,7 +46,7 @@ def test_a_page_that_cannot_be_is_refused(bad):
 def test_statistics_count_what_waits_runs_and_ended():
     make_organization()
     queue_manager.add_tasks([arguments(), arguments()])
-    mirrors.write_queue(TaskType.ARCHITECT)
+    projections.write_queue(TaskType.ARCHITECT)
     routing.ask(task_store.acquire("architect", worker="w", want=1, lease_ms=10_000), "architect")
     make_task(state=State.RETRYING)
     make_task(state=State.BLOCKED)
@@ -69,13 +70,13 @@ def test_statistics_that_may_be_a_moment_old_are_counted_once_for_all():
     assert waiting(60.0) == 1
     queue_manager.add_task(**arguments())
     assert (waiting(60.0), waiting(0.0)) == (1, 2)
-    stats.forget()
+    queue_stats.clear_cache()
     assert waiting(60.0) == 2
 
 
 def test_threads_that_ask_at_once_count_once(monkeypatch):
     counted = []
-    count, together = stats._held, Barrier(4)
+    count, together = queue_stats._held, Barrier(4)
 
     def held(kinds):
         counted.append(kinds)
@@ -88,7 +89,7 @@ def test_threads_that_ask_at_once_count_once(monkeypatch):
         finally:
             connection.close()
 
-    monkeypatch.setattr(stats, "_held", held)
+    monkeypatch.setattr(queue_stats, "_held", held)
     with ThreadPoolExecutor(4) as pool:
         told = [asked.result() for asked in [pool.submit(ask) for _ in range(4)]]
 

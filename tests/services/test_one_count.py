@@ -8,8 +8,8 @@ import pytest
 from django.db import OperationalError, connections
 
 from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.door import own_stats
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.services import organization_stats
 from tests.factories import make_organization, make_task
 from tests.support import patient, wait_until
 
@@ -26,9 +26,9 @@ class Gate:
         self.counts = 0
         self.error: Exception | None = None
         self.opened = threading.Event()
-        self._count = own_stats._counted
+        self._count = organization_stats._counted
 
-    def counted(self, organization_id: str) -> own_stats.Counts:
+    def counted(self, organization_id: str) -> organization_stats.Counts:
         self.counts += 1
         assert self.opened.wait(patient(30))
         if self.error is not None:
@@ -38,13 +38,13 @@ class Gate:
 
 @pytest.fixture
 def gate(redis: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    own_stats.forget()
+    organization_stats.clear_cache()
     make_task(organization=make_organization("acme"), state=State.COMPLETE, type="CODE")
     made = Gate()
-    monkeypatch.setattr(own_stats, "_counted", made.counted)
+    monkeypatch.setattr(organization_stats, "_counted", made.counted)
     yield made
     made.opened.set()
-    own_stats.forget()
+    organization_stats.clear_cache()
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def threads(gate: Gate) -> Iterator[ThreadPoolExecutor]:
 def completed(organization_id: str = "acme") -> int | None:
     """What a request is told of the organization's queue for code."""
     try:
-        [row] = own_stats.own_stats(organization_id, [TaskType.CODE])
+        [row] = organization_stats.own_stats(organization_id, [TaskType.CODE])
         return row.completed
     finally:
         connections.close_all()
@@ -75,7 +75,7 @@ def test_50_that_ask_at_once_have_one_count_made(
     gate: Gate, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ):
     # Whoever comes when the count is made already takes it, however slow the machine is.
-    monkeypatch.setattr(own_stats, "FRESH_FOR", ALWAYS)
+    monkeypatch.setattr(organization_stats, "FRESH_FOR", ALWAYS)
     together = threading.Barrier(ASKING)
 
     def ask() -> int | None:
@@ -93,8 +93,8 @@ def test_50_that_ask_at_once_have_one_count_made(
 def test_who_asks_while_a_count_is_made_gets_the_last_one(
     gate: Gate, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(own_stats, "FRESH_FOR", NEVER)
-    monkeypatch.setattr(own_stats, "STALE_FOR", ALWAYS)
+    monkeypatch.setattr(organization_stats, "FRESH_FOR", NEVER)
+    monkeypatch.setattr(organization_stats, "STALE_FOR", ALWAYS)
     gate.opened.set()
     assert completed() == 1
     gate.opened.clear()
@@ -123,7 +123,7 @@ def test_an_organization_is_not_kept_waiting_by_the_count_of_another(
 def test_who_waits_too_long_is_told_to_come_again(
     gate: Gate, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(own_stats, "PATIENCE", 0.01)
+    monkeypatch.setattr(organization_stats, "PATIENCE", 0.01)
 
     counting = first(threads, gate)
     with pytest.raises(Unavailable):

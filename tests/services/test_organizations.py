@@ -2,8 +2,9 @@
 
 import pytest
 
-from plugspace_queue import errors, policies, queue_manager
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy, defaults
 from tests.factories import arguments
 
@@ -102,7 +103,7 @@ def test_tiers_are_born_with_the_request_limit_of_the_settings(settings):
 
     defaults.create_missing()
 
-    policies.forget()
+    policies.clear_cache()
     free = policies.plan_of(None)
     assert (free.request_limit, free.request_window) == (1, 30.0)
     assert policies.plan_of(TierPolicy.objects.get(slug="starter")) == starter

@@ -7,10 +7,11 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from plugspace_queue import errors, policies, queue_manager
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
-from plugspace_queue.door.pausing import stand_still
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy
+from plugspace_queue.services.queues import stand_still
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -135,7 +136,7 @@ def test_a_pause_is_not_lost_to_a_read_of_settings_that_was_under_way(redis, mon
         policies.queue_settings("CODE")
         connections.close_all()
 
-    policies.forget()
+    policies.clear_cache()
     monkeypatch.setattr(TierPolicy.objects, "all", slow)
     reader = threading.Thread(target=look, name="reader")
     reader.start()

@@ -8,11 +8,12 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import errors, queue_manager, quotas
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import State
+from plugspace_queue.limits import quota
 from plugspace_queue.models import IdempotencyKey, MonthlyUsage, Task, UsageEntry
-from plugspace_queue.workflows import advance
+from plugspace_queue.services import termination
 from tests.factories import arguments, completed_parents, make_organization
 from tests.services.racing import race
 
@@ -119,7 +120,7 @@ def complete(task: Task) -> list[object]:
     with transaction.atomic():
         Task.objects.move(task.pk, State.WAITING, State.PROCESSING, started_at=now)
         Task.objects.move(task.pk, State.PROCESSING, State.COMPLETE, completed_at=now, result={})
-        return advance.release_children(completed_parents(task.pk), now)
+        return termination.release_children(completed_parents(task.pk), now)
 
 
 @pytest.fixture
@@ -135,17 +136,19 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return
 
     def meet(name: str, kinds: set[str], *, before: bool = False) -> None:
-        real = getattr(quotas, name)
+        real = getattr(quota, name)
 
-        def step(account: quotas.Account, *args: Any) -> Any:
-            if before and account.type in kinds:
+        def step(asked: Any, *args: Any, **kwargs: Any) -> Any:
+            accounts = asked if isinstance(asked, list) else [asked]
+            is_met = any(account.type in kinds for account in accounts)
+            if before and is_met:
                 wait()
-            counter = real(account, *args)
-            if not before and account.type in kinds:
+            counter = real(asked, *args, **kwargs)
+            if not before and is_met:
                 wait()
             return counter
 
-        monkeypatch.setattr(quotas, name, step)
+        monkeypatch.setattr(quota, name, step)
 
     return meet
 
@@ -156,7 +159,7 @@ def test_a_cancel_and_a_submit_below_what_it_cancels_wait_for_each_other_in_one_
     parent = queue_manager.add_task(**arguments(type="DESIGN"))
     child = queue_manager.add_task(**arguments(type="CODE", depends_on=[parent]))
     meeting("_give_back", {"DESIGN"})
-    meeting("_take", {"DESIGN"}, before=True)
+    meeting("reserve", {"DESIGN"}, before=True)
 
     def call(number: int) -> Any:
         if number:
@@ -181,7 +184,7 @@ def test_a_cascade_and_a_submit_take_counters_in_one_order(meeting):
     second = queue_manager.add_task(**arguments(type="DESIGN", depends_on=[first]))
     queue_manager.add_task(**arguments(type="CODE", depends_on=[second]))
     meeting("_give_back", {"DESIGN", "CODE"})
-    meeting("_take", {"CODE"})
+    meeting("reserve", {"CODE"}, before=True)
     both = [arguments(type=kind) for kind in ("CODE", "DESIGN")]
 
     def call(number: int) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from plugspace_queue import errors, policies, processor, queue_manager
+from plugspace_queue import errors, processor, queue_manager
+from plugspace_queue.limits import policies
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.testing import processors, run_pending
 from tests.factories import arguments, make_organization
@@ -142,14 +143,14 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
     """What a worker that starts warns of."""
 
     def start() -> list[str]:
-        policies.forget()
+        policies.clear_cache()
         caplog.clear()
         with caplog.at_level(logging.WARNING, "plugspace_queue.worker"):
             make_crew("export")
         return [one.getMessage() for one in caplog.records if "registered" in one.getMessage()]
 
     yield start
-    policies.forget()
+    policies.clear_cache()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 from redis import Redis
-from redis.client import Pipeline
 
 from plugspace_queue import errors, processor, queue_manager, signals
 from plugspace_queue.broker import keys, scripts
-from plugspace_queue.broker.scripts import Call, Command
+from plugspace_queue.broker.scripts import Call, Command, Reading
 from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
 from tests.factories import arguments, make_organization
@@ -96,11 +95,11 @@ def test_what_fails_after_the_commit_of_a_cancel_is_logged_and_no_error_of_the_c
     parent = queue_manager.add_task(**arguments())
     child = queue_manager.add_task(**arguments(type="DESIGN", depends_on=[parent]))
 
-    def fail(pipeline: object, *args: object, **kwargs: object) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
         raise LookupError("nobody expects it")
 
     # A blocked task is in no line: Redis is asked after the commit only.
-    monkeypatch.setattr(Pipeline, "execute", fail)
+    monkeypatch.setattr(Reading, "replies", fail)
     assert queue_manager.cancel(child.pk) == State.CANCELLED
 
     told = [record.getMessage() for record in caplog.records]

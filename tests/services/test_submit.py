@@ -9,10 +9,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from plugspace_queue import errors, queue_manager, quotas
+from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import State
-from plugspace_queue.domain.tiers import UNLIMITED
+from plugspace_queue.limits import policies, quota
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
 from tests.factories import arguments, make_organization
 
@@ -59,9 +59,9 @@ def test_the_common_submit_costs_few_queries(django_assert_num_queries):
     make_organization()
     queue_manager.add_task(**arguments())
 
-    # The organization with its tier, and counter, ledger and task in one statement; on SQLite those
-    # are three in a transaction. No savepoints.
-    expected = 2 if connection.vendor == "postgresql" else 6
+    # The organization, its counter, the ledger and the task in one statement; on SQLite those are
+    # three in a transaction. No savepoints.
+    expected = 1 if connection.vendor == "postgresql" else 5
     with django_assert_num_queries(expected, info="a submit got more expensive"):
         queue_manager.add_task(**arguments())
 
@@ -70,8 +70,8 @@ def test_a_submit_with_a_key_costs_few_queries_too(django_assert_num_queries):
     make_organization()
     queue_manager.add_task(**arguments())
 
-    # The organization, the key looked up, BEGIN, the key, what every submit stores, COMMIT.
-    expected = 6 if connection.vendor == "postgresql" else 8
+    # The key looked up, BEGIN, the key, what every submit stores, COMMIT.
+    expected = 5 if connection.vendor == "postgresql" else 7
     with django_assert_num_queries(expected, info="a submit with a key got more expensive"):
         queue_manager.add_task(**arguments(), idempotency_key="once")
 
@@ -80,10 +80,13 @@ def test_a_row_that_the_database_refuses_is_not_charged():
     make_organization()
     task = queue_manager.add_task(**arguments())
     # Where it is one statement it needs no transaction to be undone.
-    around = nullcontext() if quotas.is_one_statement() else transaction.atomic()
+    around = nullcontext() if quota.is_one_statement() else transaction.atomic()
+
+    tenants = {"acme": policies.read_tenant("acme")}
+    charges = quota.charges_of([task], tenants, task.charged_month)
 
     with pytest.raises(IntegrityError), around:
-        quotas.charge(task, UNLIMITED, timezone.now())
+        quota.reserve(charges, timezone.now(), task=task)
 
     assert MonthlyUsage.objects.get().used == 1
     assert UsageEntry.objects.count() == 1
@@ -111,6 +114,14 @@ def test_a_rolled_back_submit_leaves_nothing(redis):
     assert MonthlyUsage.objects.filter(used__gt=0).count() == 0
     assert redis.llen(keys.wait("architect")) == 0
     assert queue_manager.add_task(**arguments(idempotency_key="k", user_id="bob"))
+
+
+def test_the_context_of_one_task_is_not_that_of_the_next():
+    make_organization()
+
+    queue_manager.add_task(**arguments()).context["previousTasks"].append("mine")
+
+    assert queue_manager.add_task(**arguments()).context["previousTasks"] == []
 
 
 def test_a_task_for_later_is_scheduled_and_lives_from_then_on(redis):

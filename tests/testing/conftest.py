@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 from plugspace_queue.testing import processors
 from tests.services.conftest import redis_away
 from tests.testing.host import FAKES
@@ -14,9 +14,9 @@ __all__ = ["redis_away"]
 
 @pytest.fixture(autouse=True)
 def fresh_policies() -> Iterator[None]:
-    policies.forget()
+    policies.clear_cache()
     yield
-    policies.forget()
+    policies.clear_cache()
 
 
 @pytest.fixture

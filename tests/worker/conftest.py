@@ -10,10 +10,11 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from plugspace_queue import policies, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.db.attempts import StartedTask
 from plugspace_queue.db.bulk import _of_instance
 from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.processing.execution import Execution

@@ -7,8 +7,8 @@ import pytest
 from django.db import connection, transaction
 
 from plugspace_queue import errors, queue_manager
-from plugspace_queue.door import pausing
 from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.services import queues
 from plugspace_queue.worker import commit
 from plugspace_queue.worker.control import PeriodicJob
 from tests.support import took, wait_until
@@ -104,7 +104,7 @@ def test_a_resume_that_moves_many_deadlines_holds_up_no_ending(
     processors, crew, until_running, until_final, monkeypatch
 ):
     gate, moving, moved = threading.Event(), threading.Event(), threading.Event()
-    give_back = pausing._give_back_queue_time
+    give_back = queues._extend_deadlines_of_queue
 
     def long_give_back(row, now):
         # As if a million tasks waited: the queue's row is locked meanwhile.
@@ -118,7 +118,7 @@ def test_a_resume_that_moves_many_deadlines_holds_up_no_ending(
     running = submit()
     until_running(running)
     queue_manager.pause("ARCHITECT")
-    monkeypatch.setattr(pausing, "_give_back_queue_time", long_give_back)
+    monkeypatch.setattr(queues, "_extend_deadlines_of_queue", long_give_back)
 
     with meanwhile(lambda: queue_manager.resume("ARCHITECT")) as resuming:
         wait_until(moving.is_set)

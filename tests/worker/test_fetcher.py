@@ -11,12 +11,12 @@ NOW, MANY = 1.0, 1000
 
 
 def test_it_asks_for_all_free_slots_where_the_line_may_be_deep_and_else_once():
-    assert QueueSlots("architect", slots=50).asks(NOW, MANY) == [16, 16, 16, 2]
-    assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, MANY) == [16]
+    assert QueueSlots("architect", slots=50).asks(NOW, MANY) == [48, 2]
+    assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, MANY) == [48]
 
 
 def test_it_asks_for_no_more_than_it_may_still_take():
-    assert QueueSlots("architect", slots=50).asks(NOW, 20) == [16, 4]
+    assert QueueSlots("architect", slots=50).asks(NOW, 20) == [20]
     assert QueueSlots("architect", slots=50, is_deep=False).asks(NOW, 3) == [3]
 
 
@@ -27,7 +27,7 @@ def test_it_asks_for_nothing_when_nothing_is_in_line_or_no_slot_is_free():
 
 @pytest.mark.usefixtures("acme")
 def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(processors):
-    processors("ARCHITECT", lambda context: {}, concurrency=50)
+    processors("ARCHITECT", lambda context: {}, concurrency=150)
     queue_config.mend(timezone.now())
     fetcher = make_crew("architect").fetcher
     run, asked = fetcher._connection.run_each, []
@@ -40,16 +40,16 @@ def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(proc
     fetcher.exchange()
     submit()
     wake()
-    for _ in range(20):
+    for _ in range(60):
         submit()
     wake()
     fetcher.exchange()
     submit()
     wake()
 
-    # All slots as it starts; one; sixteen of twenty; 33 slots are free then; one.
+    # All slots as it starts; one; 48 of sixty; 101 slots are free then; one.
     assert asked == [4, 1, 1, 3, 1]
-    assert len(fetcher._table.all()) == 22
+    assert len(fetcher._table.all()) == 62
 
 
 @pytest.mark.usefixtures("acme")

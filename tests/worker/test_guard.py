@@ -8,10 +8,11 @@ from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import policies, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys, scripts, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import State
+from plugspace_queue.limits import policies
 from plugspace_queue.maintenance.relay import RowCursor, relay
 from plugspace_queue.models import MonthlyUsage, QueueSettings, Task
 from plugspace_queue.processing.execution import StopReason
@@ -207,7 +208,7 @@ def three_waiting_at_one_slot(processors, crew, redis):
     done = threading.Event()
     processors("ARCHITECT", lambda context: done.wait(30))
     QueueSettings.objects.filter(type="ARCHITECT").update(concurrency=1)
-    policies.forget()
+    policies.clear_cache()
     for _ in range(3):
         submit()
     made = crew("architect")

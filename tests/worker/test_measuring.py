@@ -11,8 +11,8 @@ from django.test import Client
 from plugspace_queue import conf, errors, metrics, queue_manager
 from plugspace_queue.api import prometheus as pages
 from plugspace_queue.domain.enums import EventName
-from plugspace_queue.door import stats
 from plugspace_queue.events import listeners
+from plugspace_queue.services import queue_stats
 from tests.support import wait_until
 from tests.worker.conftest import Register, submit
 
@@ -32,7 +32,7 @@ def from_nothing(settings: Any) -> Iterator[None]:
 def page() -> str:
     """The page as a scraper gets it."""
     pages.forget()
-    stats.forget()
+    queue_stats.clear_cache()
     told = Client(headers={"Authorization": f"Bearer {TOKEN}"}).get("/metrics")
     assert told.status_code == 200, told.content
     return told.content.decode()

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugspace_queue import publishing
 from plugspace_queue.broker.task_store import Lease
 from plugspace_queue.db.attempts import StartedTask
 from plugspace_queue.domain import json_text
@@ -18,6 +17,7 @@ from plugspace_queue.events import publish
 from plugspace_queue.processing import outcome
 from plugspace_queue.processing.execution import Execution
 from plugspace_queue.processing.outcome import AttemptResult, Failure
+from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.worker import rendering
 from plugspace_queue.worker.completion import completion_of
 from plugspace_queue.worker.post_commit import task_after

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugspace_queue import policies
+from plugspace_queue.limits import policies
 
 
 @pytest.fixture(autouse=True)
 def fresh_policies() -> Iterator[None]:
-    policies.forget()
+    policies.clear_cache()
     yield
-    policies.forget()
+    policies.clear_cache()

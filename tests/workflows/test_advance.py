@@ -13,8 +13,8 @@ from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.maintenance.relay import RowCursor, relay
 from plugspace_queue.models import MonthlyUsage, Task
-from plugspace_queue.workflows import advance
-from plugspace_queue.workflows.inputs import merge, results_of
+from plugspace_queue.services import termination
+from plugspace_queue.services.step_inputs import merge, results_of
 from tests.factories import arguments, completed_parents, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,7 +37,7 @@ def end(task, target, **fields):
 def complete(task, result=None):
     end(task, State.COMPLETE, result=result or {"of": task.type})
     with transaction.atomic():
-        return advance.release_children(completed_parents(task.pk), timezone.now())
+        return termination.release_children(completed_parents(task.pk), timezone.now())
 
 
 def test_the_next_step_is_released_with_a_ttl_of_its_own():
@@ -72,7 +72,7 @@ def test_a_failed_step_cancels_and_refunds_what_hangs_on_it():
     architect, design, code = steps_of()
     end(architect, State.FAILED, error={"code": "TIMEOUT"})
 
-    cancelled = advance.cascade([architect.pk], timezone.now())
+    cancelled = termination.cascade([architect.pk], timezone.now())
 
     assert cancelled == [design.pk, code.pk]
     for step in (design, code):
@@ -85,7 +85,7 @@ def test_a_failed_step_cancels_and_refunds_what_hangs_on_it():
         "CODE": 0,
     }
     assert queue_manager.get_workflow(code.workflow_id).status == Status.FAILED
-    assert advance.cascade([architect.pk], timezone.now()) == []
+    assert termination.cascade([architect.pk], timezone.now()) == []
 
 
 def test_a_child_of_two_parents_waits_for_both():
@@ -106,7 +106,7 @@ def test_both_parents_in_one_commit_release_the_child_once():
         end(parent, State.COMPLETE, result={})
 
     with transaction.atomic():
-        released = advance.release_children(completed_parents(*parents), timezone.now())
+        released = termination.release_children(completed_parents(*parents), timezone.now())
 
     assert released == [child.pk]
 
@@ -234,7 +234,7 @@ def test_a_failed_workflow_goes_on_from_the_step_that_failed():
     architect, design, code = steps_of()
     complete(architect)
     end(design, State.FAILED, error={"code": "TIMEOUT"})
-    advance.cascade([design.pk], timezone.now())
+    termination.cascade([design.pk], timezone.now())
 
     workflow = queue_manager.retry_workflow(code.workflow_id)
 

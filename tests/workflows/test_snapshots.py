@@ -7,12 +7,13 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue import publishing, queue_manager
+from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import State
 from plugspace_queue.maintenance import expiry
 from plugspace_queue.models import Task
-from plugspace_queue.workflows import advance
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
 from tests.factories import completed_parents, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +42,7 @@ def test_every_step_has_a_snapshot_from_the_start_and_a_new_one_when_it_is_relea
     first.update(state=State.COMPLETE, completed_at=timezone.now())
     with transaction.atomic():
         ended = completed_parents(workflow.task_ids[0])
-        publishing.promise_ids(advance.release_children(ended, timezone.now()))
+        publishing.publish_ids_on_commit(termination.release_children(ended, timezone.now()))
 
     assert states(redis, workflow)[1:] == ["waiting", "blocked"]
 

@@ -1,43 +1,106 @@
 -- Running attempts: who owns them, their leases, and their records in RQ's form.
 
--- Fence, lane, worker and execution of a running task, or nil.
-local function owner_of(id)
-    local entry = redis.call("HGET", own_key, id)
-    if not entry then return nil end
-    local fence, lane, worker, execution = string.match(entry, "^(%d+)|(%d:[^|]+)|(.*)|([^|]*)$")
-    -- What somebody else has written there is no attempt.
+-- Fence, lane, worker and execution of a running task; nil when somebody else has written there.
+local function read_owner(id, entry)
+    local fence, lane, worker, execution = string.match(
+        entry or "", "^(%d+)|(%d:[^|]+)|(.*)|([^|]*)$"
+    )
     if not fence then return nil end
-    return {fence = fence, lane = lane, worker = worker, execution = execution}
+    return {id = id, fence = fence, lane = lane, worker = worker, execution = execution}
 end
 
-local function renew(id, owner, lease_ms)
-    local record = execution_key(id, owner.execution)
-    redis.call("ZADD", lease_key, whole(now + lease_ms), id)
-    note_job(id, "last_heartbeat", utc_now())
-    redis.call("HSET", record, "last_heartbeat", now_s)
-    redis.call("EXPIRE", record, RECORD_TTL)
-    redis.call("ZADD", executions_key(id), "XX", now_s + RECORD_TTL + 60, owner.execution)
-    redis.call("EXPIRE", executions_key(id), RECORD_TTL + 60)
+local function owner_of(id) return read_owner(id, redis.call("HGET", own_key, id)) end
+
+-- Of many at once: id to owner.
+local function owners_of(ids)
+    local owners = {}
+    for id, entry in pairs(read_many(own_key, ids)) do owners[id] = read_owner(id, entry) end
+    return owners
 end
 
--- The attempt is over: nothing of it is left. Returns when it started, as RQ writes it.
-local function close(id, owner)
-    local record = execution_key(id, owner.execution)
-    local member = id .. ":" .. owner.execution
-    local organization = organization_of(owner.lane)
-    local started = redis.call("HGET", record, "created_at")
-    redis.call("LREM", active_key, 1, id)
-    redis.call("HDEL", own_key, id)
-    redis.call("ZREM", lease_key, id)
-    if count_running(organization, -1) <= 0 then
-        redis.call("HDEL", running_key, organization)
+local function member_of(owner) return owner.id .. ":" .. owner.execution end
+
+-- When it started, in us. The name of an execution that was granted before this was kept there is its
+-- fence, which is nearly the time as well.
+local function started_us(owner)
+    local us = tonumber(string.sub(owner.execution, 1, 16), 16) or 0
+    if us == 0 then us = tonumber(string.sub(owner.execution, 17), 16) end
+    return us or 0
+end
+
+-- As RQ writes it.
+local function started_of(owner) return string.format("%.6f", started_us(owner) / 1000000) end
+
+local last_seen = {}
+
+-- Whether RQ's records of it may be there: a tick of its worker has come since it started.
+local function has_records(owner)
+    local worker = owner.worker
+    if not last_seen[worker] then
+        last_seen[worker] = tonumber(redis.call("ZSCORE", workers_key, worker) or "inf")
     end
-    redis.call("ZREM", wip_key, member)
-    redis.call("DEL", record)
-    redis.call("ZREM", executions_key(id), owner.execution)
-    redis.call("SREM", worker_key(owner.worker), member)
-    unpark_organization(organization)
-    return started or now_s
+    return math.floor(started_us(owner) / 1000) <= last_seen[worker]
+end
+
+local function renew_all(owners, lease_ms)
+    local leases, members, worker = {}, {}, nil
+    for _, owner in ipairs(owners) do
+        local record, registry = execution_key(owner.id, owner.execution), executions_key(owner.id)
+        worker = owner.worker
+        members[#members + 1] = member_of(owner)
+        leases[#leases + 1] = whole(now + lease_ms)
+        leases[#leases + 1] = owner.id
+        note_job(owner.id, "last_heartbeat", utc_now())
+        redis.call(
+            "HSET", record, "id", owner.execution, "job_id", owner.id,
+            "created_at", started_of(owner), "last_heartbeat", now_s, "worker_name", owner.worker
+        )
+        redis.call("EXPIRE", record, RECORD_TTL)
+        redis.call("ZADD", registry, now_s + RECORD_TTL + 60, owner.execution)
+        redis.call("EXPIRE", registry, RECORD_TTL + 60)
+    end
+    call_many("ZADD", lease_key, leases)
+    -- RQ's pages take out of it whatever has no record yet.
+    if worker then call_many("SADD", worker_key(worker), members) end
+end
+
+-- Few: one search each. Many: what is left is written anew, in its order.
+local function leave_active(ids)
+    if #ids < 4 or redis.call("LLEN", active_key) > 8 * #ids then
+        for _, id in ipairs(ids) do redis.call("LREM", active_key, 1, id) end
+        return
+    end
+    local is_gone, left = {}, {}
+    for _, id in ipairs(ids) do is_gone[id] = true end
+    for _, id in ipairs(redis.call("LRANGE", active_key, 0, -1)) do
+        if not is_gone[id] then left[#left + 1] = id end
+    end
+    redis.call("DEL", active_key)
+    call_many("RPUSH", active_key, left)
+end
+
+-- The attempts are over: nothing of them is left, and their organizations may go on.
+local function close_all(owners)
+    local ids, records, members, members_of = {}, {}, {}, {}
+    for i, owner in ipairs(owners) do
+        local member = member_of(owner)
+        ids[i], members[i] = owner.id, member
+        if has_records(owner) then
+            records[#records + 1] = execution_key(owner.id, owner.execution)
+            records[#records + 1] = executions_key(owner.id)
+        end
+        members_of[owner.worker] = members_of[owner.worker] or {}
+        table.insert(members_of[owner.worker], member)
+        count_running(organization_of(owner.lane), -1)
+    end
+    leave_active(ids)
+    call_many("HDEL", own_key, ids)
+    call_many("ZREM", lease_key, ids)
+    call_many("ZREM", wip_key, members)
+    in_chunks(records, function(keys) redis.call("DEL", unpack(keys)) end)
+    for worker, its in pairs(members_of) do call_many("SREM", worker_key(worker), its) end
+    keep_running()
+    for _, owner in ipairs(owners) do unpark_organization(organization_of(owner.lane)) end
 end
 
 -- To the front of its lane: the attempt never counted, or is to be tried again at once. Another

@@ -14,10 +14,14 @@ local UNCONFIGURED_MS = 250
 local function queue_pause() return paused and 0 or OPEN end
 
 local some_paused
+local is_paused = {}
 local function organization_pause(organization)
     if some_paused == nil then some_paused = redis.call("EXISTS", paused_key) == 1 end
-    if some_paused and redis.call("SISMEMBER", paused_key, organization) == 1 then return 0 end
-    return OPEN
+    if not some_paused then return OPEN end
+    if is_paused[organization] == nil then
+        is_paused[organization] = redis.call("SISMEMBER", paused_key, organization) == 1
+    end
+    return is_paused[organization] and 0 or OPEN
 end
 
 local function queue_concurrency()
@@ -32,8 +36,17 @@ local function is_old_start(index)
     return start and (tonumber(start) or 0) <= now - limiter_ms
 end
 
+local STARTS_AT_ONCE = 200
+
 local function drop_old_starts()
-    while is_old_start(0) do redis.call("LPOP", limiter_key) end
+    while is_old_start(0) do
+        local old = 0
+        for _, start in ipairs(redis.call("LRANGE", limiter_key, 0, STARTS_AT_ONCE - 1)) do
+            if (tonumber(start) or 0) > now - limiter_ms then break end
+            old = old + 1
+        end
+        redis.call("LPOP", limiter_key, old)
+    end
     return 0
 end
 
@@ -62,9 +75,50 @@ local function until_window_opens()
     return math.max((tonumber(last_in_the_way) or now) + limiter_ms - now, 1)
 end
 
+-- How many run of each organization: as stored, and what this call adds. A count that is no whole
+-- number begins anew; reconciling puts it right.
+local stored, added = {}, {}
+
+local function read_running(organizations)
+    for organization, count in pairs(read_many(running_key, organizations)) do
+        stored[organization] = string.match(count or "", "^%-?%d+$") and tonumber(count) or 0
+    end
+end
+
+local function count_running(organization, change)
+    added[organization] = (added[organization] or 0) + change
+end
+
+local function running_of(organization)
+    if not stored[organization] then read_running({organization}) end
+    return stored[organization] + (added[organization] or 0)
+end
+
+-- To be called once, after the last change; asked of later, the counts are as written.
+local function keep_running()
+    local unread, counts, gone = {}, {}, {}
+    for organization in pairs(added) do
+        if not stored[organization] then unread[#unread + 1] = organization end
+    end
+    read_running(unread)
+    for organization in pairs(added) do
+        local count = running_of(organization)
+        if count > 0 then
+            counts[#counts + 1] = organization
+            counts[#counts + 1] = whole(count)
+        else
+            gone[#gone + 1] = organization
+        end
+        stored[organization] = math.max(count, 0)
+    end
+    added = {}
+    call_many("HSET", running_key, counts)
+    call_many("HDEL", running_key, gone)
+end
+
 local function organization_concurrency(organization)
     if org_cap == 0 then return OPEN end
-    local running = tonumber(redis.call("HGET", running_key, organization) or "0") or 0
+    local running = running_of(organization)
     return org_cap - running, running, org_cap
 end
 

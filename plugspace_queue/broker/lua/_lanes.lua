@@ -80,25 +80,6 @@ local function unpark_organization(organization)
     end
 end
 
--- One task of the lane starts: the clock moves to its tag, the lane to the next one.
-local function charge(lane, score)
-    local band = band_of(lane)
-    local tag = tonumber(score) - base_of(band)
-    local next_tag = tag + UNIT
-    if weighted then
-        next_tag = tag + UNIT / WEIGHTS[band]
-    else
-        next_tag = math.max(next_tag, clock("entry" .. band) + 1)
-    end
-    advance(clock_of(band), tag)
-    if redis.call("EXISTS", lane_key(lane)) == 1 then
-        to_ring(lane, next_tag)
-    else
-        redis.call("ZREM", ring_key, lane)
-        redis.call("ZADD", fin_key(band), whole(next_tag), lane)
-    end
-end
-
 -- The lane of a job of ours by what its hash says now; nil when it says nothing that makes sense.
 local function lane_of_job(id)
     if not has_job(id) then return nil end
@@ -106,14 +87,6 @@ local function lane_of_job(id)
     local band, organization = job[1] or "", job[2] or ""
     local makes_sense = string.match(band, "^[0-3]$") and string.match(organization, "^[%w_-]+$")
     return makes_sense and band .. ":" .. organization
-end
-
--- How many run of an organization. A count that is no number begins anew; reconciling puts it right.
-local function count_running(organization, change)
-    local count = redis.pcall("HINCRBY", running_key, organization, change)
-    if type(count) == "number" then return count end
-    redis.call("HDEL", running_key, organization)
-    return redis.call("HINCRBY", running_key, organization, change)
 end
 
 -- Fails before anything is written when a place of the line is of a wrong type: a script that
@@ -203,8 +176,74 @@ local function rebuild_wait()
     end
 end
 
--- Out of `wait` and idx in constant time: the last one takes its place. Returns its lane, or
--- nil when it does not wait. The lane's own list is the caller's.
+-- Whether `wait` has each id where idx says: one read for each run of neighbours.
+local function stand_where_said(ids, index_of)
+    local sorted = {unpack(ids)}
+    table.sort(sorted, function(a, b) return index_of[a] < index_of[b] end)
+    local first = 1
+    while first <= #sorted do
+        local last, start = first, index_of[sorted[first]]
+        while sorted[last + 1] and index_of[sorted[last + 1]] == start + last + 1 - first do
+            last = last + 1
+        end
+        local listed = redis.call("LRANGE", wait_key, start, start + last - first)
+        for i = first, last do
+            if listed[i - first + 1] ~= sorted[i] then return false end
+        end
+        first = last + 1
+    end
+    return true
+end
+
+-- Ids at the end of `wait` that stay, and their places; nil when idx does not tell the place of one.
+local function staying_tail(length, index_of)
+    local tail, staying = redis.call("LRANGE", wait_key, length, -1), {}
+    for _, id in ipairs(tail) do
+        if not index_of[id] then staying[#staying + 1] = id end
+    end
+    local place_of = read_many(idx_key, staying)
+    for _, id in ipairs(staying) do
+        if not place_in(place_of[id]) then return nil end
+    end
+    return staying, place_of
+end
+
+-- Fills the places of those that leave with the last ones of `wait`; false when it is not as idx
+-- says.
+local function close_gaps(ids, index_of)
+    local length = redis.call("LLEN", wait_key) - #ids
+    if length < 0 or not stand_where_said(ids, index_of) then return false end
+    local staying, place_of = staying_tail(length, index_of)
+    if not staying then return false end
+    local places, used = {}, 0
+    for _, id in ipairs(ids) do
+        local index = index_of[id]
+        if index < length then
+            used = used + 1
+            local moved = staying[used]
+            redis.call("LSET", wait_key, index, moved)
+            places[#places + 1] = moved
+            places[#places + 1] = whole(index) .. string.match(place_of[moved], "|.*$")
+        end
+    end
+    redis.call("RPOP", wait_key, #ids)
+    call_many("HSET", idx_key, places)
+    return true
+end
+
+-- Out of `wait` and idx, each in constant time; all of them wait, and none is named twice. Their
+-- lanes' own lists are the caller's.
+local function leave_wait_all(ids, place_of)
+    local index_of = {}
+    for _, id in ipairs(ids) do
+        index_of[id] = tonumber((place_in(place_of[id]))) or 0
+    end
+    local is_done = close_gaps(ids, index_of)
+    call_many("HDEL", idx_key, ids)
+    if not is_done then rebuild_wait() end
+end
+
+-- The same for one. Returns its lane, or nil when it does not wait.
 local function leave_wait(id)
     local place = redis.call("HGET", idx_key, id)
     if not place then return nil end
@@ -213,18 +252,7 @@ local function leave_wait(id)
         rebuild_wait()
         return leave_wait(id)
     end
-    local tail = redis.call("RPOP", wait_key)
-    if tail ~= id then
-        local tail_place = tail and redis.call("HGET", idx_key, tail)
-        if not place_in(tail_place) or redis.call("LINDEX", wait_key, index) ~= id then
-            if tail then redis.call("RPUSH", wait_key, tail) end
-            rebuild_wait()
-            return leave_wait(id)
-        end
-        redis.call("LSET", wait_key, index, tail)
-        redis.call("HSET", idx_key, tail, index .. string.match(tail_place, "|.*$"))
-    end
-    redis.call("HDEL", idx_key, id)
+    leave_wait_all({id}, {[id] = place})
     return lane
 end
 

@@ -54,6 +54,30 @@ local function note_job(id, ...)
     redis.call("HSET", job_key(id), ...)
 end
 
+-- Lists of any length, in parts that fit on Lua's stack; pairs of values stay together.
+local CHUNK = 1000
+
+local function in_chunks(list, use)
+    if #list <= CHUNK then return #list > 0 and use(list) end
+    for start = 1, #list, CHUNK do
+        use({unpack(list, start, math.min(start + CHUNK - 1, #list))})
+    end
+end
+
+-- One command with many values instead of one for each.
+local function call_many(command, key, values)
+    in_chunks(values, function(part) redis.call(command, key, unpack(part)) end)
+end
+
+-- What a hash holds of many fields: field to value, false where there is none.
+local function read_many(key, fields)
+    local found = {}
+    in_chunks(fields, function(part)
+        for i, value in ipairs(redis.call("HMGET", key, unpack(part))) do found[part[i]] = value end
+    end)
+    return found
+end
+
 -- RQ's record of an execution lives so long (s) without its worker's tick.
 local RECORD_TTL = 300
 

@@ -9,17 +9,19 @@ ARGV[7]  refusal         RQ's coding of the message for jobs that are not ours
 
 Returns  {status, ms until worth asking again (0 = when woken), leases, foreign ids};
          a lease is id, fence, execution, organization, band in a row.
+
+An execution is named by its start (us, 16 hexadecimal digits) and its fence (16 more). RQ's records of
+it are written by tick, for what still runs then.
 ]]
 --@include _queue.lua
 --@include _gates.lua
 --@include _lanes.lua
 --@include _arrivals.lua
+--@include _turns.lua
 local worker = ARGV[4]
 local wanted = tonumber(ARGV[5])
 local lease_ms = tonumber(ARGV[6])
 local refusal = ARGV[7]
--- Lanes set aside in one call, and members of the ring that are none dropped; with more, the rest is done by the next one.
-local MOST_PARKED = 200
 
 local function answer(status, retry_ms, leases)
     return {status, retry_ms, leases or {}, foreign}
@@ -30,88 +32,85 @@ local function earliest(a, b)
     return math.min(a, b)
 end
 
-local function first_lane()
-    for _ = 1, MOST_PARKED do
-        local first = redis.call("ZRANGE", ring_key, 0, 0, "WITHSCORES")
-        local lane, score = first[1], first[2]
-        if not lane then return nil end
-        if not is_lane(lane) then
-            redis.call("ZREM", ring_key, lane)
-        elseif is_held(organization_of(lane)) then
-            park(lane, score)
-        else
-            return lane, score
-        end
+-- What has no place in line any more, or two of them.
+local function misplaced_turns(turns, place_of)
+    local found, seen = {}, {}
+    for _, turn in ipairs(turns) do
+        turn.is_double = seen[turn.id]
+        if turn.is_double or not place_of[turn.id] then found[#found + 1] = turn end
+        seen[turn.id] = true
     end
-    return nil
+    return found
 end
 
-local fence = now_us
-local function next_fence()
-    fence = fence + 1
-    return whole(fence)
-end
-
-local function write_records(id, execution)
-    local record = execution_key(id, execution)
-    note_job(
-        id, "status", "started", "started_at", utc_now(),
-        "last_heartbeat", utc_now(), "worker_name", worker
+-- Says in a job that it starts. False when there is none: RQ's own code has deleted it, or something
+-- else stands in its place. No question before: one that is there has one of these fields already.
+local function write_job(id)
+    local key, started = job_key(id), utc_now()
+    local new = redis.pcall(
+        "HSET", key, "status", "started", "started_at", started, "last_heartbeat", started,
+        "worker_name", worker
     )
-    redis.call(
-        "HSET", record, "id", execution, "job_id", id, "created_at", now_s,
-        "last_heartbeat", now_s, "worker_name", worker
-    )
-    redis.call("EXPIRE", record, RECORD_TTL)
-    redis.call("ZADD", executions_key(id), now_s + RECORD_TTL + 60, execution)
-    redis.call("EXPIRE", executions_key(id), RECORD_TTL + 60)
+    if type(new) == "table" and new.err then return false end
+    if new < 4 or redis.call("HLEN", key) > 4 then return true end
+    redis.call("DEL", key)
+    return false
 end
 
-local ids, owners, ends, members, starts, leases = {}, {}, {}, {}, {}, {}
-local function grant(id, lane)
-    local token = next_fence()
-    local execution = string.format("%032x", fence)
-    local member = id .. ":" .. execution
-    write_records(id, execution)
-    count_running(organization_of(lane), 1)
-    ids[#ids + 1] = id
-    starts[#starts + 1] = whole(now)
-    owners[#owners + 1] = id
-    owners[#owners + 1] = token .. "|" .. lane .. "|" .. worker .. "|" .. execution
-    ends[#ends + 1] = whole(now + lease_ms)
-    ends[#ends + 1] = id
-    members[#members + 1] = "+inf"
-    members[#members + 1] = member
-    for _, value in ipairs({id, token, execution, organization_of(lane), band_of(lane)}) do
-        leases[#leases + 1] = value
+local function jobless_turns(turns)
+    local found = {}
+    for _, turn in ipairs(turns) do
+        if not write_job(turn.id) then found[#found + 1] = turn end
+    end
+    return found
+end
+
+-- Turns of tasks that all can start, with their ids and places. Whatever cannot is passed over
+-- uncharged, and the turns are worked out anew.
+local function startable_turns(room)
+    while true do
+        local turns, ids = plan_turns(room), {}
+        for i, turn in ipairs(turns) do ids[i] = turn.id end
+        local place_of = read_many(idx_key, ids)
+        local useless = misplaced_turns(turns, place_of)
+        if #useless == 0 then useless = jobless_turns(turns) end
+        if #useless == 0 then return turns, ids, place_of end
+        for _, turn in ipairs(useless) do pass_over(turn) end
     end
 end
 
--- The next task of the lane; what lost its job hash (deleted by RQ's own code) is passed over.
-local function take(lane, score)
-    local id = redis.call("LPOP", lane_key(lane))
-    if not id then return leave(lane) end
-    local waited = leave_wait(id)
-    if waited and has_job(id) then
-        charge(lane, score)
-        grant(id, lane)
-    elseif redis.call("EXISTS", lane_key(lane)) == 0 then
-        leave(lane)
-    end
+local function write_starts(ids)
+    if limiter == 0 then return end
+    local starts = {}
+    for i = 1, #ids do starts[i] = whole(now) end
+    call_many("RPUSH", limiter_key, starts)
 end
 
-local function write_batch()
-    if #ids == 0 then return end
-    redis.call("RPUSH", active_key, unpack(ids))
-    redis.call("HSET", own_key, unpack(owners))
-    redis.call("ZADD", lease_key, unpack(ends))
-    redis.call("ZADD", wip_key, unpack(members))
-    if limiter > 0 then redis.call("RPUSH", limiter_key, unpack(starts)) end
-    local executions = {}
-    for i = 2, #members, 2 do executions[#executions + 1] = members[i] end
-    redis.call("SADD", worker_key(worker), unpack(executions))
+local function grant(turns, ids, place_of)
+    local fence, owners, ends, members, leases = math.max(last_fence(), now_us - 1), {}, {}, {}, {}
+    local executions, lease_end = {}, whole(now + lease_ms)
+    for i, turn in ipairs(turns) do
+        local id, lane = turn.id, turn.lane
+        fence = fence + 1
+        local token, execution = whole(fence), string.format("%016x%016x", now_us, fence)
+        local j, k = 2 * i, 5 * i
+        executions[i] = id .. ":" .. execution
+        owners[j - 1], owners[j] = id, token .. "|" .. lane.name .. "|" .. worker .. "|" .. execution
+        ends[j - 1], ends[j] = lease_end, id
+        members[j - 1], members[j] = "+inf", executions[i]
+        leases[k - 4], leases[k - 3], leases[k - 2] = id, token, execution
+        leases[k - 1], leases[k] = lane.organization, lane.band
+    end
+    leave_wait_all(ids, place_of)
+    call_many("RPUSH", active_key, ids)
+    call_many("HSET", own_key, owners)
+    call_many("ZADD", lease_key, ends)
+    call_many("ZADD", wip_key, members)
+    write_starts(ids)
+    call_many("SADD", worker_key(worker), executions)
     redis.call("EXPIRE", worker_key(worker), RECORD_TTL + 60)
     redis.call("HSET", meta_key, "fence", whole(fence))
+    return leases
 end
 
 require_line()
@@ -120,22 +119,18 @@ promote(refusal)
 local shut, rooms = shut_queue_gate()
 if shut then return answer(shut.answer, opens_in(shut)) end
 
-fence = math.max(last_fence(), now_us - 1)
 local in_queue, in_window = rooms.queue_concurrency, rooms.queue_limiter
-local room = math.min(wanted, in_queue, in_window)
-while #ids < room do
-    local lane, score = first_lane()
-    if not lane then break end
-    take(lane, score)
-end
-write_batch()
+local turns, ids, place_of = startable_turns(math.min(wanted, in_queue, in_window))
+local leases = #turns > 0 and grant(turns, ids, place_of)
+keep_turns()
+keep_running()
 
 local retry_ms = next_due()
 if redis.call("EXISTS", ring_key) == 1 then
-    if #ids >= in_window then
+    if #turns >= in_window then
         retry_ms = earliest(retry_ms, until_window_opens())
-    elseif #ids < in_queue then
+    elseif #turns < in_queue then
         mark()
     end
 end
-return answer(#ids > 0 and "ok" or "empty", retry_ms, leases)
+return answer(#turns > 0 and "ok" or "empty", retry_ms, leases)

@@ -20,10 +20,15 @@ local FIRST, FIELDS = 7, 10
 
 limit_payloads(ARGV[5], ARGV[6])
 
+local asked = {}
+for i = FIRST, #ARGV, FIELDS do
+    if ARGV[i + 2] == "1" or ARGV[i + 3] ~= "" then asked[#asked + 1] = ARGV[i] end
+end
+local owner_of = read_many(own_key, asked)
+
 -- The organization whose attempt runs, if it is the one of this fence.
 local function running_of(id, fence)
-    local owner = redis.call("HGET", own_key, id) or ""
-    local owned, organization = string.match(owner, "^(%d+)|%d:([^|]*)|")
+    local owned, organization = string.match(owner_of[id] or "", "^(%d+)|%d:([^|]*)|")
     if fence == "" or fence == owned then return organization end
     return nil
 end

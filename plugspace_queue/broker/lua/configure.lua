@@ -17,7 +17,6 @@ Returns  1, or 0 when a newer version is there
 --@include _lanes.lua
 local new_weighted = ARGV[9] == "1"
 local version = ARGV[10]
-local CHUNK = 1000
 
 local function latest_clock()
     local latest = 0

@@ -9,14 +9,6 @@ Returns  1; what is no lane leaves the order, a lane keeps the order of its entr
 --@include _queue.lua
 --@include _gates.lua
 --@include _lanes.lua
-local CHUNK = 1000
-
-local function in_chunks(list, use)
-    for start = 1, #list, CHUNK do
-        use({unpack(list, start, math.min(start + CHUNK - 1, #list))})
-    end
-end
-
 local function entries_of(lane)
     local listed, kept, seen = redis.call("LRANGE", lane_key(lane), 0, -1), {}, {}
     in_chunks(listed, function(ids)
@@ -33,7 +25,7 @@ local function rewrite(lane)
     local kept, is_changed = entries_of(lane)
     if is_changed then
         redis.call("DEL", lane_key(lane))
-        in_chunks(kept, function(ids) redis.call("RPUSH", lane_key(lane), unpack(ids)) end)
+        call_many("RPUSH", lane_key(lane), kept)
     end
     return #kept
 end

@@ -22,107 +22,145 @@ Returns  one number for each: 1, or 0 when the token does not own it (nothing wa
 --@include _payloads.lua
 local events_kept = ARGV[4]
 local note = ARGV[7]
-local FIRST, FIELDS = 8, 17
 
-local function read(i)
-    return {
-        id = ARGV[i], fence = ARGV[i + 1], outcome = ARGV[i + 2], snapshot = ARGV[i + 3],
-        all = ARGV[i + 4], lean = ARGV[i + 5], snapshot_ttl = tonumber(ARGV[i + 6]),
-        result = ARGV[i + 7], is_large = ARGV[i + 8] == "1", is_told = ARGV[i + 9] == "1",
-        result_ttl = tonumber(ARGV[i + 10]), pointer = ARGV[i + 11], failure = ARGV[i + 12],
-        due = tonumber(ARGV[i + 13]), event = ARGV[i + 14], type = ARGV[i + 15],
-        counted = ARGV[i + 16] == "1"
-    }
-end
+-- The fields of an attempt are read where they stand: a table for each would cost more than most of
+-- the commands. `at` is the place of its first.
+local FIRST, FIELDS = 8, 17
+local ID, FENCE, OUTCOME, SNAPSHOT, ALL, LEAN, SNAPSHOT_TTL = 0, 1, 2, 3, 4, 5, 6
+local RESULT, IS_LARGE, IS_TOLD, RESULT_TTL, POINTER, FAILURE = 7, 8, 9, 10, 11, 12
+local DUE, EVENT, TYPE, COUNTED = 13, 14, 15, 16
 
 local function keep(key, value, ttl)
-    if ttl > 0 then redis.call("SET", key, value, "EX", ttl) else redis.call("SET", key, value) end
+    if ttl ~= "0" then redis.call("SET", key, value, "EX", ttl) else redis.call("SET", key, value) end
 end
 
-local function write_result(one, owner, kind, started)
-    local key = results_key(one.id)
-    local fields = {
-        "type", kind, "worker_name", owner.worker, "execution_id", owner.execution,
-        "execution_started_at", started, "execution_ended_at", now_s
-    }
-    local coded = kind == "1" and {"return_value", one.pointer} or {"exc_string", one.failure}
-    if coded[2] ~= "" then
-        fields[#fields + 1] = coded[1]
-        fields[#fields + 1] = coded[2]
+local function write_result(at, owner, kind)
+    local key, name, coded = results_key(owner.id), "return_value", ARGV[at + POINTER]
+    if kind == "2" then name, coded = "exc_string", ARGV[at + FAILURE] end
+    if coded == "" then
+        redis.call(
+            "XADD", key, "MAXLEN", "10", "*", "type", kind, "worker_name", owner.worker,
+            "execution_id", owner.execution, "execution_started_at", started_of(owner),
+            "execution_ended_at", now_s
+        )
+    else
+        redis.call(
+            "XADD", key, "MAXLEN", "10", "*", "type", kind, "worker_name", owner.worker,
+            "execution_id", owner.execution, "execution_started_at", started_of(owner),
+            "execution_ended_at", now_s, name, coded
+        )
     end
-    redis.call("XADD", key, "MAXLEN", "10", "*", unpack(fields))
-    redis.call("EXPIRE", key, one.result_ttl)
+    redis.call("EXPIRE", key, ARGV[at + RESULT_TTL])
 end
+
+-- Ends and ids, in a row, for RQ's registries: written once for all.
+local registered = {}
+local expiries = {}
+
+-- Numbers are costly to put into words: once for each time to live.
+local function expiry(ttl)
+    expiries[ttl] = expiries[ttl] or string.format("%.6f", now_us / 1000000 + ttl)
+    return expiries[ttl]
+end
+
+local function register(key, id, ttl)
+    local entries = registered[key] or {}
+    registered[key] = entries
+    entries[#entries + 1] = expiry(ttl)
+    entries[#entries + 1] = id
+end
+
+local function is_kept(at) return tonumber(ARGV[at + RESULT_TTL]) > 0 end
 
 -- As RQ ends a job: status, registry, result, and a time to live; none of it with a ttl of 0.
-local function finish(one, owner, status, registry_key, kind, started)
-    if one.result_ttl <= 0 then return redis.call("DEL", job_key(one.id)) end
-    note_job(one.id, "status", status, "ended_at", utc_now())
-    redis.call("EXPIRE", job_key(one.id), one.result_ttl)
-    redis.call("ZADD", registry_key, now_s + one.result_ttl, one.id)
-    write_result(one, owner, kind, started)
+local function finish(at, owner, status, registry_key, kind)
+    local id, ttl = owner.id, ARGV[at + RESULT_TTL]
+    if not is_kept(at) then return redis.call("DEL", job_key(id)) end
+    note_job(id, "status", status, "ended_at", utc_now())
+    redis.call("EXPIRE", job_key(id), ttl)
+    register(registry_key, id, ttl)
+    write_result(at, owner, kind)
+end
+
+local function keep_result(at, id, fits_budget)
+    local result = ARGV[at + RESULT]
+    if not is_kept(at) or (result == "" and ARGV[at + IS_LARGE] ~= "1") then return end
+    local kept = fits_budget and result or string.format(note, id, id)
+    keep(ours .. ":result:" .. id .. ":" .. ARGV[at + TYPE], kept, ARGV[at + RESULT_TTL])
 end
 
 local completed, failed = 0, 0
 
 local ends = {
-    ok = function(one, owner, started)
-        finish(one, owner, "finished", finished_key, "1", started)
-        if one.result_ttl > 0 and (one.result ~= "" or one.is_large) then
-            local kept = one.fits and one.result or string.format(note, one.id, one.id)
-            keep(ours .. ":result:" .. one.id .. ":" .. one.type, kept, one.result_ttl)
-        end
-        if one.counted then completed = completed + 1 end
+    ok = function(at, owner, fits_budget)
+        finish(at, owner, "finished", finished_key, "1")
+        keep_result(at, owner.id, fits_budget)
+        if ARGV[at + COUNTED] == "1" then completed = completed + 1 end
     end,
-    fail = function(one, owner, started)
-        finish(one, owner, "failed", failed_key, "2", started)
-        if one.counted then failed = failed + 1 end
+    fail = function(at, owner)
+        finish(at, owner, "failed", failed_key, "2")
+        if ARGV[at + COUNTED] == "1" then failed = failed + 1 end
     end,
-    stopped = function(one, owner, started)
-        finish(one, owner, "stopped", failed_key, "2", started)
+    stopped = function(at, owner)
+        finish(at, owner, "stopped", failed_key, "2")
     end,
-    retry = function(one, owner)
-        if one.due <= now then return put_back(one.id, owner) end
-        note_job(one.id, "status", "scheduled", "psq_front", "1")
-        delay(one.id, one.due)
+    retry = function(at, owner)
+        local due = tonumber(ARGV[at + DUE])
+        if due <= now then return put_back(owner.id, owner) end
+        note_job(owner.id, "status", "scheduled", "psq_front", "1")
+        delay(owner.id, due)
     end,
-    back = function(one, owner) put_back(one.id, owner) end,
-    drop = function(one) redis.call("DEL", job_key(one.id)) end
+    back = function(_, owner) put_back(owner.id, owner) end,
+    drop = function(_, owner) redis.call("DEL", job_key(owner.id)) end
 }
 
 limit_payloads(ARGV[5], ARGV[6])
-local attempts = {}
-for i = FIRST, #ARGV, FIELDS do
-    local one = read(i)
-    if not (ends[one.outcome] and one.due and one.snapshot_ttl and one.result_ttl) then
-        return redis.error_reply("ERR settle: attempt " .. #attempts .. " is not valid")
+for at = FIRST, #ARGV, FIELDS do
+    local is_valid = ends[ARGV[at + OUTCOME]] and tonumber(ARGV[at + DUE])
+        and tonumber(ARGV[at + SNAPSHOT_TTL]) and tonumber(ARGV[at + RESULT_TTL])
+    if not is_valid then
+        local number = (at - FIRST) / FIELDS
+        return redis.error_reply("ERR settle: attempt " .. number .. " is not valid")
     end
-    attempts[#attempts + 1] = one
+end
+
+-- One that is no longer than the note in its place costs no more than that: it is not counted.
+local function has_room(result, organization)
+    if result == "" then return false end
+    return #result <= #note or fits(organization, #result)
 end
 
 -- A result counts once, though its key, the snapshot and the event hold it: all of them or none.
-local function with_result(one, text, members)
-    return with(text, members, one.is_told and one.fits and one.result, one.is_told)
-end
-
-local function write_snapshot(one, organization)
-    if one.snapshot == "" then return end
-    local members = values_of(one.id, organization, one.all, one.lean)
-    keep(task_key(one.id), with_result(one, one.snapshot, members), one.snapshot_ttl)
-end
-
-local function settle(one)
-    local owner = owner_of(one.id)
-    if not owner or owner.fence ~= one.fence then return 0 end
+local function settle(at, owner)
     local organization = organization_of(owner.lane)
-    one.fits = one.result ~= "" and fits(organization, #one.result)
-    local started = close(one.id, owner)
-    ends[one.outcome](one, owner, started)
-    write_snapshot(one, organization)
-    if one.event ~= "" then
-        tell(with_result(one, one.event, ""), events_kept)
+    local result, is_told = ARGV[at + RESULT], ARGV[at + IS_TOLD] == "1"
+    local fits_budget = has_room(result, organization)
+    local told = is_told and fits_budget and result
+    ends[ARGV[at + OUTCOME]](at, owner, fits_budget)
+    if ARGV[at + SNAPSHOT] ~= "" then
+        local members = values_of(owner.id, organization, ARGV[at + ALL], ARGV[at + LEAN])
+        local text = with(ARGV[at + SNAPSHOT], members, told, is_told)
+        keep(task_key(owner.id), text, ARGV[at + SNAPSHOT_TTL])
     end
-    return 1
+    if ARGV[at + EVENT] ~= "" then tell(with(ARGV[at + EVENT], "", told, is_told), events_kept) end
+end
+
+-- The owners of those that this worker owns still, each once, and their places; 1 or 0 for all.
+local function owned()
+    local ids, answers, found, places = {}, {}, {}, {}
+    for at = FIRST, #ARGV, FIELDS do ids[#ids + 1] = ARGV[at + ID] end
+    local owners = owners_of(ids)
+    for i, id in ipairs(ids) do
+        local at, owner = FIRST + (i - 1) * FIELDS, owners[id]
+        local is_mine = owner and owner.fence == ARGV[at + FENCE]
+        answers[i] = is_mine and 1 or 0
+        if is_mine then
+            found[#found + 1] = owner
+            places[#places + 1] = at
+            owners[id] = nil
+        end
+    end
+    return answers, found, places
 end
 
 -- As in require_line: an attempt that ended half way would be refused when it is settled again.
@@ -134,8 +172,10 @@ local function require_ends()
 end
 
 require_ends()
-local answers = {}
-for i, one in ipairs(attempts) do answers[i] = settle(one) end
+local answers, owners, places = owned()
+close_all(owners)
+for i, owner in ipairs(owners) do settle(places[i], owner) end
+for key, entries in pairs(registered) do call_many("ZADD", key, entries) end
 -- All is written by now: a count that is no number begins anew, and reconciling puts it right.
 local function count(field, number)
     if number == 0 then return end

@@ -24,29 +24,42 @@ local MOST_REAPED = 100
 -- A grant whose answer got lost is handed back when nobody renewed it for so long.
 local UNKNOWN_MS = 2000
 
-local held, lost = {}, {}
+local held, ids, lost = {}, {}, {}
 for i = 8, #ARGV, 2 do
-    local id = ARGV[i]
-    local owner = owner_of(id)
-    held[id] = true
-    if owner and owner.fence == ARGV[i + 1] then
-        renew(id, owner, lease_ms)
-    else
-        lost[#lost + 1] = id
-    end
+    ids[#ids + 1] = ARGV[i]
+    held[ARGV[i]] = ARGV[i + 1]
 end
-redis.call("EXPIRE", worker_key(worker), RECORD_TTL + 60)
+
+local function renew_held()
+    local owners, mine = owners_of(ids), {}
+    for _, id in ipairs(ids) do
+        local owner = owners[id]
+        if owner and owner.fence == held[id] then
+            mine[#mine + 1] = owner
+        else
+            lost[#lost + 1] = id
+        end
+    end
+    renew_all(mine, lease_ms)
+    redis.call("ZADD", workers_key, "XX", whole(now), worker)
+    redis.call("EXPIRE", worker_key(worker), RECORD_TTL + 60)
+end
+
+local function put_all_back(owners)
+    close_all(owners)
+    for _, owner in ipairs(owners) do put_back(owner.id, owner) end
+end
 
 local reaped = {}
 local function reap_expired()
     local expired = redis.call(
         "ZRANGEBYSCORE", lease_key, "-inf", whole(now), "LIMIT", 0, MOST_REAPED
     )
+    local owners, ended = owners_of(expired), {}
     for _, id in ipairs(expired) do
-        local owner = owner_of(id)
+        local owner = owners[id]
         if owner then
-            close(id, owner)
-            put_back(id, owner)
+            ended[#ended + 1] = owner
             for _, value in ipairs({id, owner.fence, owner.worker}) do
                 reaped[#reaped + 1] = value
             end
@@ -54,6 +67,7 @@ local function reap_expired()
             redis.call("ZREM", lease_key, id)
         end
     end
+    put_all_back(ended)
 end
 
 local function is_unknown(id, owner)
@@ -64,15 +78,17 @@ end
 
 local handed_back = {}
 local function hand_back_unknown()
+    local ended = {}
     for _, member in ipairs(redis.call("SMEMBERS", worker_key(worker))) do
         local id = string.match(member, "^[^:]+")
         local owner = not held[id] and owner_of(id)
         if is_unknown(id, owner) then
-            close(id, owner)
-            put_back(id, owner)
+            held[id] = owner.fence
+            ended[#ended + 1] = owner
             handed_back[#handed_back + 1] = id
         end
     end
+    put_all_back(ended)
 end
 
 -- A finish tag that the clock has passed says nothing any more.
@@ -90,6 +106,7 @@ local function mark_if_open()
     if queue_concurrency() > 0 and queue_limiter() > 0 then mark() end
 end
 
+renew_held()
 require_line()
 if reap then reap_expired() end
 hand_back_unknown()

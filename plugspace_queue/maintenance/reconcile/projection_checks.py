@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef
 
-from plugspace_queue import quotas
 from plugspace_queue.broker import keys, projections
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.task_store import USAGE_TTL
 from plugspace_queue.domain.enums import State
+from plugspace_queue.limits import quota
 from plugspace_queue.maintenance.reconcile.findings import Finding, Kind
 from plugspace_queue.models import MonthlyUsage, Organization, Task
 
@@ -45,14 +45,14 @@ def look_at_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
 
 def usage_rows(organization_ids: Collection[str], now: datetime) -> list[MonthlyUsage]:
     """The months that Redis has a copy of, as long as it keeps them."""
-    since = quotas.month_of(now - timedelta(seconds=USAGE_TTL))
+    since = quota.month_of(now - timedelta(seconds=USAGE_TTL))
     rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=since)
     return list(rows.order_by("organization_id", "type", "month"))
 
 
-def account_of(row: MonthlyUsage) -> quotas.Account:
+def account_of(row: MonthlyUsage) -> quota.Account:
     """What a row counts."""
-    return quotas.Account(row.organization_id, row.type, row.month)
+    return quota.Account(row.organization_id, row.type, row.month)
 
 
 def _tiers(organization_ids: Collection[str]) -> Iterator[Finding]:

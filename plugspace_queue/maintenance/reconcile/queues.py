@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from plugspace_queue import mirrors
 from plugspace_queue.broker import audit, projections, routing, server_epochs, task_store
 from plugspace_queue.broker.audit import Disagreement, LaneWord
 from plugspace_queue.broker.connection import client
@@ -10,6 +9,7 @@ from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.reconcile.findings import Finding, Kind
 from plugspace_queue.models import QueueSettings
+from plugspace_queue.publishing.projections import gates_of
 
 LONGEST_FENCE = 20
 """Digits of what is read as a number at all."""
@@ -93,7 +93,7 @@ def _structures(kind: TaskType) -> Iterator[Finding]:
 
 
 def _gates(kind: TaskType) -> Iterator[Finding]:
-    wanted = tuple(str(arg) for arg in mirrors.gates_of(kind).args[-len(projections.GATES) :])
+    wanted = tuple(str(arg) for arg in gates_of(kind).args[-len(projections.GATES) :])
     there = projections.gates(client(kind.queue_name), kind.queue_name)
     differing = [
         f"{name} {has or 'missing'} instead of {want}"

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from plugspace_queue import announcing, metrics, publishing
+from plugspace_queue import metrics
 from plugspace_queue.broker import audit, projections, routing, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.task_store import Settlement
@@ -20,6 +20,8 @@ from plugspace_queue.maintenance import expiry, queue_config, rescue
 from plugspace_queue.maintenance.reconcile import queues, rewrites
 from plugspace_queue.maintenance.reconcile.findings import Finding, Kind
 from plugspace_queue.models import Task
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.services import termination
 
 Repair = Callable[[str, Sequence[Finding], datetime], None]
 
@@ -77,7 +79,7 @@ def _dropped(finding: Finding, task: Task | None) -> Settlement:
         return Settlement(finding.key, finding.fence, "drop", task_type=finding.queue)
     told = publishing.settlement_of(task, fence=finding.fence, outcome="drop", counted=False)
     # Who wrote the row may have died before it told of it.
-    return announcing.with_last_event(told, task)
+    return termination.with_last_event(told, task)
 
 
 def _settle_blocked(queue: str, findings: Sequence[Finding], now: datetime) -> None:

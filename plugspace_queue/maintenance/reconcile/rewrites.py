@@ -4,20 +4,22 @@ import uuid
 from collections.abc import Collection
 from datetime import datetime
 
-from plugspace_queue import mirrors, publishing, quotas
 from plugspace_queue.broker import keys, projections, routing, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.limits import quota
+from plugspace_queue.limits.quota import Counter
 from plugspace_queue.maintenance.reconcile import projection_checks
 from plugspace_queue.models import Organization, Task
-from plugspace_queue.quotas import Counter
+from plugspace_queue.publishing import projections as row_projections
+from plugspace_queue.publishing import tasks as publishing
 
 
 def write_tiers(organization_ids: Collection[str], now: datetime) -> None:
     """`plugspace:org:{id}:tier` as the rows say."""
-    mirrors.promise_tiers(Organization.objects.filter(pk__in=organization_ids))
+    row_projections.write_tiers_on_commit(Organization.objects.filter(pk__in=organization_ids))
 
 
 def write_usage(organization_ids: Collection[str], now: datetime) -> None:
@@ -31,7 +33,7 @@ def write_usage(organization_ids: Collection[str], now: datetime) -> None:
     # A version that is there already is not written again, whatever its value has become.
     projections.forget(client(), differing)
     routing.ask_all(
-        quotas.mirrored(
+        quota.mirrored(
             Counter(projection_checks.account_of(row), row.used, row.version) for row in rows
         )
     )
@@ -52,7 +54,7 @@ def write_newest(organization_ids: Collection[str], now: datetime) -> None:
 
 def write_workflows(workflow_ids: Collection[str], now: datetime) -> None:
     """`plugspace:workflow:{id}` as the rows say."""
-    mirrors.write_workflows([uuid.UUID(pk) for pk in workflow_ids])
+    row_projections.write_workflows([uuid.UUID(pk) for pk in workflow_ids])
 
 
 def write_ended(task_ids: Collection[str], now: datetime) -> None:

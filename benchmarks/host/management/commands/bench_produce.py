@@ -9,8 +9,9 @@ from django.core.management import BaseCommand, CommandParser
 from django.db import transaction
 
 from benchmarks import job, producing
-from plugspace_queue import TaskType, mirrors, queue_manager
+from plugspace_queue import TaskType, queue_manager
 from plugspace_queue.models import Task
+from plugspace_queue.publishing import projections
 
 
 class Command(BaseCommand):
@@ -25,7 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, arguments: Sequence[str], **options: Any) -> None:
         """Give the emptied Redis the queue's gates, then do the verb."""
-        mirrors.write_queue(TaskType.ARCHITECT)
+        projections.write_queue(TaskType.ARCHITECT)
         producing.main(Producer(), arguments)
 
 

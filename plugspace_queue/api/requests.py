@@ -1,0 +1,146 @@
+"""What callers send. Organization and user are never part of it: they come from the credentials."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from plugspace_queue.api.pagination import PageQuery
+from plugspace_queue.domain.enums import Kind, Policy, State, Status, TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
+from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.schemas.base import WireModel
+from plugspace_queue.schemas.requests import (
+    Key,
+    TaskFields,
+    TaskRequest,
+    WorkflowFields,
+)
+from plugspace_queue.services.organizations import LONGEST_NAME
+
+MAX_BULK = 1_000
+
+
+# JSON has neither enums nor times nor UUIDs: their text is taken, nothing else.
+Type = Annotated[TaskType, Field(strict=False)]
+PolicyName = Annotated[Policy, Field(strict=False)]
+Slots = Annotated[int, Field(ge=1, le=MOST)] | None
+
+
+class NewTask(TaskFields):
+    """A task to be added for the caller's organization."""
+
+    type: Type
+
+    def asked(self, **names: Any) -> TaskRequest:
+        """The request in the names of the credentials; its fields are checked already."""
+        return TaskRequest.model_construct(**{**dict(self), "type": self.type.value, **names})
+
+
+class BulkTask(NewTask):
+    """One task of a bulk; its key is its own, unless the header names the whole bulk."""
+
+    idempotency_key: Key | None = None
+
+
+class NewTasks(WireModel):
+    """Tasks to be added, all of them or none."""
+
+    tasks: list[BulkTask] = Field(min_length=1, max_length=MAX_BULK)
+
+
+class NewWorkflow(WorkflowFields):
+    """A workflow to be started."""
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `add_workflow`, but for those of the credentials."""
+        return dict(self)
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+Why = Annotated[str, Field(max_length=200, description="Why; staff's goes into the audit.")]
+
+
+class ReasonRequest(WireModel):
+    """The body of a verb; it may be left out."""
+
+    reason: Why = ""
+
+
+class Change(WireModel):
+    """A body of PATCH: what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    reason: Why = ""
+
+    def changes(self) -> dict[str, Any]:
+        """What is to be changed, by our names."""
+        told = self.model_dump()
+        return {name: told[name] for name in self.model_fields_set - {"reason"}}
+
+
+class OrganizationChange(Change):
+    """What staff change of an organization."""
+
+    tier: str | None = Field(None, max_length=32, description="Slug of a tier; null: none.")
+    name: str = Field("", max_length=LONGEST_NAME)
+    is_suspended: bool = Field(False, description="It can read, and submit nothing.")
+
+
+class LimiterChange(WireModel):
+    """Starts per window of `duration` seconds, over all workers."""
+
+    max: int = Field(ge=1, le=MOST)
+    duration: float = Field(ge=SHORTEST_WINDOW, le=LONGEST_WINDOW)
+
+
+class QueueChange(Change):
+    """What staff change of a queue; null gives back what code and seed say."""
+
+    concurrency: Slots = Field(None, description="Slots of one worker process.")
+    global_concurrency: Slots = Field(None, description="Running tasks over all workers.")
+    organization_concurrency: Slots = Field(None, description="Running tasks per organization.")
+    limiter: LimiterChange | None = None
+    policy: PolicyName | None = None
+    default_priority: int | None = Field(
+        None, ge=0, le=LOWEST_PRIORITY, description="For organizations without a tier."
+    )
+
+
+class TaskQuery(PageQuery):
+    """Filters of the list of tasks."""
+
+    type: TaskType | None = None
+    status: Status | None = None
+    state: State | None = None
+    project_id: str | None = Field(None, max_length=128)
+    workflow_id: UUID | None = None
+
+
+class WorkflowQuery(PageQuery):
+    """Filters of the list of workflows."""
+
+    kind: Kind | None = None
+    project_id: str | None = Field(None, max_length=128)
+
+
+class EventQuery(WireModel):
+    """From which event on, and how many in a page."""
+
+    model_config = ConfigDict(strict=False)
+
+    since: str | None = Field(
+        None, max_length=40, description="The cursor of a page or the `id` of an event."
+    )
+    limit: int = Field(100, ge=1, le=1000, description="Events of a page; a stream has no limit.")
+
+
+class UsageQuery(WireModel):
+    """Which month of usage is shown."""
+
+    month: str | None = Field(None, pattern=r"^2[0-9]{3}-(0[1-9]|1[0-2])$", description="YYYY-MM")

@@ -1,0 +1,189 @@
+-- Whose turns are next: worked out on a copy of the head of the ring, so that each place is read
+-- once and written once, however many tasks start. Nothing is written until all turns are known.
+--
+-- A turn starts the first task of the first lane: the clock moves to the lane's tag, the lane to its
+-- next one. `turns` holds id and lane of each, `lanes` what is known of the lanes that were looked at.
+
+-- Lanes set aside in one search, and members of the ring dropped that are no lanes; with more, the
+-- rest is done by the next call.
+local MOST_PARKED = 200
+-- Lanes read when those at the head of the ring were not enough.
+local LANES_AT_ONCE = 50
+
+local plan
+
+-- As Redis orders equal scores: byte by byte, where Lua's own comparison asks the locale.
+local function is_before(a, b)
+    for i = 1, math.min(#a, #b) do
+        local x, y = string.byte(a, i), string.byte(b, i)
+        if x ~= y then return x < y end
+    end
+    return #a < #b
+end
+
+local function is_served_before(one, other)
+    if one.score ~= other.score then return one.score < other.score end
+    return is_before(one.name, other.name)
+end
+
+local function new_lane(name, score)
+    local band = band_of(name)
+    return {
+        name = name, score = score, band = band, base = base_of(band),
+        organization = organization_of(name), ids = {}, used = 0
+    }
+end
+
+-- The next part of the ring, as long as the turns that are left: so many lanes at most have one.
+local function read_ring()
+    local size = plan.read == 0 and plan.room or math.max(plan.room, LANES_AT_ONCE)
+    local found = redis.call("ZRANGE", ring_key, plan.read, plan.read + size - 1, "WITHSCORES")
+    plan.is_all = #found < 2 * size
+    plan.read = plan.read + #found / 2
+    plan.head, plan.at = {}, 1
+    local organizations = {}
+    for i = 1, #found, 2 do
+        if is_lane(found[i]) then
+            local lane = new_lane(found[i], tonumber(found[i + 1]))
+            plan.head[#plan.head + 1] = lane
+            organizations[#organizations + 1] = lane.organization
+        else
+            plan.strange[#plan.strange + 1] = found[i]
+        end
+    end
+    if org_cap > 0 then read_running(organizations) end
+    plan.share = math.ceil(plan.room / math.max(#plan.head, 1)) + 1
+end
+
+-- Takes the lane that is first out of the two lines: those not looked at yet, and those that had a
+-- turn and come again.
+local function next_lane()
+    while plan.at > #plan.head and not plan.is_all and #plan.strange < MOST_PARKED do read_ring() end
+    local fresh, again = plan.head[plan.at], plan.again[plan.first]
+    if fresh and not (again and is_served_before(again, fresh)) then
+        plan.at = plan.at + 1
+        return fresh
+    elseif again then
+        plan.first = plan.first + 1
+    end
+    return again
+end
+
+-- Behind all that are served before it: mostly that is the end.
+local function come_again(lane)
+    local line, place = plan.again, #plan.again + 1
+    while place > plan.first and is_served_before(lane, line[place - 1]) do
+        line[place] = line[place - 1]
+        place = place - 1
+    end
+    line[place] = lane
+end
+
+-- The first lane that no gate of its organization holds; those before it are set aside.
+local function first_lane()
+    for _ = 1, MOST_PARKED do
+        local lane = next_lane()
+        if not lane then return nil end
+        if not is_held(lane.organization) then return lane end
+        lane.is_parked = true
+        plan.lanes[lane.name] = lane
+    end
+    return nil
+end
+
+-- Its next task, or nil; read in parts, as many as it may get a turn for.
+local function next_task(lane)
+    if lane.used == #lane.ids and not lane.is_read then
+        local size = math.max(plan.share, lane.used)
+        local found = redis.call("LRANGE", lane_key(lane.name), lane.used, lane.used + size - 1)
+        for _, id in ipairs(found) do lane.ids[#lane.ids + 1] = id end
+        lane.is_read = #found < size
+    end
+    return lane.ids[lane.used + 1]
+end
+
+local function move_on(lane)
+    local tag = lane.score - lane.base
+    local next_tag = tag + UNIT
+    if weighted then
+        next_tag = tag + UNIT / WEIGHTS[lane.band]
+    else
+        next_tag = math.max(next_tag, clock("entry" .. lane.band) + 1)
+    end
+    local name = clock_of(lane.band)
+    plan.clocks[name] = math.max(plan.clocks[name] or clock(name), tag)
+    lane.score = lane.base + next_tag
+end
+
+local function take_turn(lane)
+    plan.turns[#plan.turns + 1] = {id = next_task(lane), lane = lane}
+    plan.lanes[lane.name] = lane
+    count_running(lane.organization, 1)
+    lane.used = lane.used + 1
+    move_on(lane)
+    if next_task(lane) then come_again(lane) else lane.is_empty = true end
+end
+
+-- So many turns at most. A lane on the ring without a task is damage: it leaves.
+local function plan_turns(room)
+    plan = {
+        room = room, turns = {}, lanes = {}, clocks = {}, head = {}, at = 1, read = 0,
+        again = {}, first = 1, strange = {}
+    }
+    added = {}
+    while #plan.turns < room do
+        local lane = first_lane()
+        if not lane then break end
+        if next_task(lane) then
+            take_turn(lane)
+        else
+            lane.is_empty = true
+            plan.lanes[lane.name] = lane
+        end
+    end
+    return plan.turns
+end
+
+local function keep_clocks()
+    local tags = {}
+    for name, tag in pairs(plan.clocks) do
+        if tag > clock(name) then
+            clocks[name] = tag
+            tags[#tags + 1] = name
+            tags[#tags + 1] = whole(tag)
+        end
+    end
+    call_many("HSET", clocks_key, tags)
+end
+
+-- What the turns have changed: lanes' lists, ring, finish tags, clocks.
+local function keep_turns()
+    local on_ring, off_ring, parked, finished = {}, {}, {}, {}
+    for name, lane in pairs(plan.lanes) do
+        local into = lane.is_parked and parked or on_ring
+        if lane.is_empty then
+            finished[lane.band] = finished[lane.band] or {}
+            into = finished[lane.band]
+        end
+        local tag = lane.is_empty and lane.score - lane.base or lane.score
+        into[#into + 1] = whole(tag)
+        into[#into + 1] = name
+        if into ~= on_ring then off_ring[#off_ring + 1] = name end
+        if lane.used > 0 then redis.call("LPOP", lane_key(name), lane.used) end
+    end
+    call_many("ZADD", ring_key, on_ring)
+    call_many("ZREM", ring_key, off_ring)
+    call_many("ZREM", ring_key, plan.strange)
+    call_many("ZADD", parked_key, parked)
+    for band, tags in pairs(finished) do call_many("ZADD", fin_key(band), tags) end
+    keep_clocks()
+end
+
+-- Takes out of its lane what can have no turn: of an id that is there twice the later one, which
+-- leaves `wait` alone.
+local function pass_over(turn)
+    local lane = turn.lane.name
+    if not turn.is_double then leave_wait(turn.id) end
+    redis.call("LREM", lane_key(lane), turn.is_double and -1 or 1, turn.id)
+    if redis.call("EXISTS", lane_key(lane)) == 0 then leave(lane) end
+end

@@ -1,0 +1,180 @@
+"""Explain one task: its row, a dry run of the gates in Redis, and who is alive.
+
+The live part changes while one reads it; a row that changed meanwhile is looked at again.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from plugspace_queue.broker import inspection, routing
+from plugspace_queue.broker.inspection import GateView, Holder, View
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Reason, State, TaskType
+from plugspace_queue.explain.messages import sentence_for
+from plugspace_queue.explain.reasons import Look, reasons
+from plugspace_queue.models import Task
+from plugspace_queue.schemas.explanation import (
+    Explanation,
+    Gate,
+    LinePosition,
+    LiveWorkers,
+    Parent,
+    SlotHolder,
+    Slots,
+)
+from plugspace_queue.services import lookup
+
+MOST_PARENTS = 20
+LOOKS = 3
+"""How often a row is looked at again that changed its state meanwhile."""
+
+
+def explain(task_id: object, organization_id: str | None = None) -> Explanation:
+    """Why the task is where it is. Raises NotFound, and Unavailable when it needs Redis.
+
+    With an organization's id nothing of others is told but counts, and no names of workers.
+    """
+    look = _look(lookup.task_of(task_id, organization_id))
+    for _ in range(LOOKS - 1):
+        again = lookup.task_of(task_id, organization_id)
+        if _version(again) == _version(look.task):
+            break
+        look = _look(again)
+    return _told(look, is_staff=organization_id is None)
+
+
+def _look(task: Task) -> Look:
+    if State(task.state) not in lifecycle.STARTABLE | {State.PROCESSING}:
+        return Look(task=task, now=timezone.now())
+    seen = _view(task)
+    return Look(task=task, now=_moment(seen.now_ms), view=seen)
+
+
+def _version(task: Task) -> tuple[object, ...]:
+    return task.state, task.fence, task.wake_at, task.cancel_requested_at
+
+
+def _view(task: Task) -> View:
+    queue = TaskType(task.type).queue_name
+    call = inspection.explain(
+        queue,
+        str(task.pk),
+        organization_id=task.organization_id,
+        band=task.priority,
+        # Who has not told for a whole lease has lost what it ran, too.
+        alive_ms=round(get_settings().lease * 1000),
+    )
+    return routing.ask(call, queue)
+
+
+def _told(look: Look, *, is_staff: bool) -> Explanation:
+    first, *rest = reasons(look)
+    task, seen = look.task, look.view
+    return Explanation(
+        task_id=str(task.pk),
+        type=TaskType(task.type),
+        organization_id=task.organization_id,
+        state=look.state,
+        status=task.status,
+        reason=first,
+        sentence=sentence_for(first, look),
+        also=rest,
+        looked_at_again_at=_again_at(first, look),
+        expires_at=None if task.is_final else task.deadline,
+        blocked_by=_parents(task),
+        **_live(seen, task.organization_id, is_staff=is_staff) if seen else {"gates": []},
+    )
+
+
+def _again_at(reason: Reason, look: Look) -> datetime | None:
+    if reason in (Reason.SCHEDULED, Reason.BACKOFF):
+        return look.task.wake_at
+    if look.view is None:
+        return None
+    if reason is Reason.UNCONFIGURED:
+        return _moment(look.view.now_ms + look.view.opens_in)
+    gate = look.gate(reason)
+    return _opens_at(gate, look.view) if gate else None
+
+
+def _opens_at(gate: GateView, seen: View) -> datetime | None:
+    return _moment(seen.now_ms + gate.opens_in) if gate.opens_in else None
+
+
+def _parents(task: Task) -> list[Parent]:
+    if task.state != State.BLOCKED:
+        return []
+    rows = Task.objects.filter(dependents__task=task.pk).exclude(state=State.COMPLETE)
+    found = rows.order_by("pk").values_list("pk", "type", "state")[:MOST_PARENTS]
+    return [
+        Parent(id=str(pk), type=TaskType(kind), state=State(state)) for pk, kind, state in found
+    ]
+
+
+def _live(seen: View, organization_id: str, *, is_staff: bool) -> dict[str, Any]:
+    """What comes from Redis."""
+    shown = None if is_staff else organization_id
+    workers = seen.workers
+    return {
+        "gates": [_gate(gate, seen) for gate in seen.gates],
+        "lease": _holder(seen.lease, is_staff=is_staff) if seen.lease else None,
+        "slots": _slots(seen, shown),
+        "position": _position(seen),
+        "workers": LiveWorkers(
+            serving=workers.serving,
+            slots=workers.slots,
+            without_processor=workers.idle,
+            suspended=workers.suspended,
+        ),
+    }
+
+
+def _gate(gate: GateView, seen: View) -> Gate:
+    return Gate(
+        gate=gate.name,
+        verdict="open" if gate.is_open else "shut",
+        current=gate.current,
+        limit=gate.limit,
+        retry_at=_opens_at(gate, seen),
+    )
+
+
+def _slots(seen: View, shown: str | None) -> Slots:
+    """Who runs; `shown` is the only organization whose tasks may be seen, None: all."""
+    listed = [holder for holder in seen.holders if shown in (None, holder.organization_id)]
+    cap = next(gate for gate in seen.gates if gate.name == Reason.ORGANIZATION_CONCURRENCY)
+    return Slots(
+        used=seen.running,
+        limit=seen.concurrency or None,
+        organization_used=cap.current,
+        holders=[_holder(holder, is_staff=shown is None) for holder in listed],
+        others=seen.running - len(listed),
+    )
+
+
+def _holder(holder: Holder, *, is_staff: bool) -> SlotHolder:
+    return SlotHolder(
+        task_id=holder.task_id,
+        organization_id=holder.organization_id if is_staff else None,
+        worker=holder.worker if is_staff else None,
+        since=datetime.fromisoformat(holder.started_at) if holder.started_at else None,
+        lease_until=_moment(holder.lease_end_ms),
+    )
+
+
+def _position(seen: View) -> LinePosition | None:
+    if seen.position is None:
+        return None
+    return LinePosition(
+        tasks_ahead=seen.position.tasks,
+        at_least=seen.position.at_least,
+        organizations_ahead=seen.position.lanes,
+        stricter_lines_ahead=seen.position.stricter_lanes,
+    )
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=ms)

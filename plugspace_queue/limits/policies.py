@@ -1,0 +1,318 @@
+"""What holds for an organization and for a queue right now: rows over code over settings over seed.
+
+Rows are read at most once a second per process, so a change takes effect within one.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from django.db import connections, router
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.db.recordset import prepared_cursor
+from plugspace_queue.domain.catalog import CATALOG
+from plugspace_queue.domain.enums import Policy, TaskType, Tier
+from plugspace_queue.domain.tiers import TIERS
+from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
+from plugspace_queue.models import Organization, QueueSettings, TierPolicy
+from plugspace_queue.models.organization import ORGANIZATION_ID
+
+Number = TypeVar("Number", int, float)
+
+MOST = 1_000_000
+"""The largest count of slots, attempts or starts."""
+
+SHORTEST_WINDOW = 0.1
+LONGEST_WINDOW = 31 * 86_400.0
+"""Seconds of a limiter's window."""
+
+FRESH_FOR = 1.0
+"""Seconds a read of tiers and queues is good for."""
+
+MOST_KNOWN = 10_000
+"""Organizations whose tier is remembered."""
+
+_VALID_ID = re.compile(ORGANIZATION_ID.replace("$", r"\Z"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an organization gets; `priority` is None when it has no tier of its own."""
+
+    slug: str
+    priority: int | None
+    quotas: Mapping[str, int]
+    request_limit: int
+    request_window: float
+
+    def quota(self, task_type: TaskType | str) -> int:
+        """Tasks of this type per month, -1 for no limit."""
+        return int(self.quotas.get(str(task_type), 0))
+
+
+class Tenant(NamedTuple):
+    """An active organization, its tier ("" for none) and what that gives it."""
+
+    organization_id: str
+    tier: str
+    plan: Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuePolicy:
+    """A queue's values in force; None is no limit, durations are seconds."""
+
+    type: TaskType
+    concurrency: int
+    global_concurrency: int | None
+    organization_concurrency: int | None
+    limiter_max: int
+    limiter_duration: float
+    default_priority: int
+    policy: Policy
+    is_paused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What the registration of a processor asks for; None: nothing."""
+
+    concurrency: int | None = None
+    limiter_max: int | None = None
+    limiter_duration: float | None = None
+
+
+_declared: dict[TaskType, Declared] = {}
+_lock = threading.Lock()
+_read_at = float("-inf")
+_cleared = 0
+_queues: dict[str, QueueSettings] = {}
+_tiers: dict[str, TierPolicy] = {}
+_tier_of_organization: dict[str, str] = {}
+_plans: dict[str, tuple[float, Plan | None]] = {}
+_NEVER = (float("-inf"), None)
+
+_LOOKUP = f"""
+    SELECT o.is_suspended, t.slug, t.priority, t.quotas, t.request_limit, t.request_window
+    FROM {Organization._meta.db_table} o
+    LEFT JOIN {TierPolicy._meta.db_table} t ON t.slug = o.tier_id
+    WHERE o.id = %s
+"""
+
+
+def declare(
+    task_type: TaskType | str,
+    *,
+    concurrency: int | None = None,
+    limiter: Mapping[str, float] | None = None,
+) -> None:
+    """Take note of what a registration asks for: `limiter` is {"max": starts, "duration": s}."""
+    limiter = limiter or {}
+    _declared[TaskType(task_type)] = Declared(
+        concurrency=concurrency,
+        limiter_max=int(limiter["max"]) if "max" in limiter else None,
+        limiter_duration=limiter.get("duration"),
+    )
+
+
+def clear_cache() -> None:
+    """Read rows again at the next question."""
+    global _read_at, _cleared
+    _cleared += 1
+    _read_at = float("-inf")
+    _tier_of_organization.clear()
+    _plans.clear()
+
+
+def remembered_tenant(organization_id: object) -> Tenant | None:
+    """An organization and its plan as they were read before; None when that is too long ago.
+
+    The tier may have changed since: who reserves units has the database compare it. The plan of
+    a tier is at most a second old.
+    """
+    if not isinstance(organization_id, str):
+        return None
+    tier = _tier_of_organization.get(organization_id)
+    read_at, plan = _plans.get(tier or "", _NEVER)
+    if tier is None or plan is None or time.monotonic() - read_at >= FRESH_FOR:
+        return None
+    return Tenant(organization_id, tier, plan)
+
+
+def read_tenant(organization_id: object) -> Tenant:
+    """An active organization and its plan, as the rows are now.
+
+    Raises OrganizationUnknown, OrganizationSuspended.
+    """
+    cleared = _cleared
+    row = _looked_up(organization_id) if is_organization_id(organization_id) else None
+    if row is None:
+        raise unknown(organization_id)
+    if row[0]:
+        raise OrganizationSuspended(organization_id=organization_id)
+    tenant = Tenant(str(organization_id), row[1] or "", _plan_in(*row[1:]))
+    if cleared == _cleared:
+        if len(_tier_of_organization) >= MOST_KNOWN:
+            _tier_of_organization.clear()
+        _plans[tenant.tier] = time.monotonic(), tenant.plan
+        _tier_of_organization[tenant.organization_id] = tenant.tier
+    return tenant
+
+
+def unknown(organization_id: object) -> OrganizationUnknown:
+    """The error for an organization that is not there."""
+    return OrganizationUnknown(
+        f"No organization {str(organization_id)[:64]!r}; create it with"
+        " queue_manager.set_organization(id, tier=...)."
+    )
+
+
+def is_organization_id(value: object) -> bool:
+    """Whether a value can be the id of an organization."""
+    return isinstance(value, str) and _VALID_ID.match(value) is not None
+
+
+def _looked_up(organization_id: object) -> tuple[Any, ...] | None:
+    with prepared_cursor(connections[router.db_for_write(Organization)]) as cursor:
+        cursor.execute(_LOOKUP, [str(organization_id)])
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
+def _plan_in(slug: str | None, priority: int, quotas: Any, limit: int, window: float) -> Plan:
+    if slug is None:
+        return plan_of(None)
+    return Plan(
+        slug=slug,
+        priority=priority,
+        quotas=json.loads(quotas),
+        request_limit=limit,
+        request_window=window,
+    )
+
+
+def tier_of(organization: Organization) -> Plan:
+    """The plan of an organization; without a tier it has free's quotas and limits."""
+    return plan_of(organization.tier)
+
+
+def plan_of(tier: TierPolicy | None) -> Plan:
+    """The plan of a tier's row; without one free's quotas and limits, and no priority."""
+    if tier is not None:
+        return _plan(tier, tier.priority)
+    free = _tier_rows().get(Tier.FREE)
+    return _seed_plan(Tier.FREE) if free is None else _plan(free, None)
+
+
+def queue_settings(task_type: TaskType | str) -> QueuePolicy:
+    """The values in force for a queue, as they were within the last second."""
+    kind = TaskType(task_type)
+    return in_force(_queue_rows().get(kind) or QueueSettings(type=kind))
+
+
+def in_force(row: QueueSettings) -> QueuePolicy:
+    """The values in force by this row."""
+    kind = TaskType(row.type)
+    declared = _declared.get(kind, Declared())
+    seed = CATALOG[kind]
+    return QueuePolicy(
+        type=kind,
+        concurrency=_first(
+            row.concurrency, declared.concurrency, _configured(kind), seed.concurrency
+        ),
+        global_concurrency=row.global_concurrency,
+        organization_concurrency=row.organization_concurrency,
+        limiter_max=_first(row.limiter_max, declared.limiter_max, seed.limiter_max),
+        limiter_duration=_first(
+            row.limiter_duration, declared.limiter_duration, seed.limiter_duration
+        ),
+        default_priority=_first(row.default_priority, seed.default_priority),
+        policy=Policy(row.policy),
+        is_paused=row.is_paused,
+    )
+
+
+def differing(task_type: TaskType | str) -> list[str]:
+    """Names of values that a registration asks for in vain: the operator's row differs."""
+    kind = TaskType(task_type)
+    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    if row is None:
+        return []
+    names = ("concurrency", "limiter_max", "limiter_duration")
+    pairs = {name: (getattr(asked, name), getattr(row, name)) for name in names}
+    return [name for name, (a, r) in pairs.items() if None not in (a, r) and a != r]
+
+
+def differences(task_type: TaskType | str) -> list[str]:
+    """The same in sentences, and what a registration asks for against the settings."""
+    kind = TaskType(task_type)
+    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    found = [
+        f"{kind} is registered with {name} {getattr(asked, name)}; the operator's row says"
+        f" {getattr(row, name)}, which counts"
+        for name in differing(kind)
+    ]
+    configured, is_of_row = _configured(kind), row is not None and row.concurrency is not None
+    if not is_of_row and asked.concurrency not in (None, configured) and configured is not None:
+        found.append(
+            f"{kind} is registered with concurrency {asked.concurrency}, which counts; the setting"
+            f" CONCURRENCY says {configured}"
+        )
+    return found
+
+
+def _first(*values: Number | None) -> Number:
+    return next(value for value in values if value is not None)
+
+
+def _configured(kind: TaskType) -> int | None:
+    concurrency = get_settings().concurrency
+    return concurrency if isinstance(concurrency, int) else concurrency.get(kind.value)
+
+
+def _plan(row: TierPolicy, priority: int | None) -> Plan:
+    return Plan(
+        slug=row.slug,
+        priority=priority,
+        quotas=row.quotas,
+        request_limit=row.request_limit,
+        request_window=row.request_window,
+    )
+
+
+def _seed_plan(tier: Tier) -> Plan:
+    limit = get_settings().rate_limit
+    return Plan(
+        slug=tier.value,
+        priority=None,
+        quotas=TIERS[tier].quotas,
+        request_limit=int(limit["max"]),
+        request_window=float(limit["duration"]),
+    )
+
+
+def _queue_rows() -> dict[str, QueueSettings]:
+    _refresh()
+    return _queues
+
+
+def _tier_rows() -> dict[str, TierPolicy]:
+    _refresh()
+    return _tiers
+
+
+def _refresh() -> None:
+    global _read_at, _queues, _tiers
+    with _lock:
+        if time.monotonic() - _read_at < FRESH_FOR:
+            return
+        cleared = _cleared
+        _queues = {row.type: row for row in QueueSettings.objects.all()}
+        _tiers = {row.slug: row for row in TierPolicy.objects.all()}
+        # What was cleared while it was read may be older than the change.
+        _read_at = time.monotonic() if cleared == _cleared else float("-inf")

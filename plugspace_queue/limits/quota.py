@@ -1,0 +1,226 @@
+"""Monthly quotas: reserve at acceptance, refund what never ran; every change is a ledger entry.
+
+Both run in the caller's transaction, so a rollback gives everything back. Tasks are locked
+before usage rows, and usage rows in the order (organization, type, month).
+"""
+
+import uuid
+from collections import Counter as CountsOf
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import NamedTuple
+
+from django.db import connections, router, transaction
+
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.db import insert
+from plugspace_queue.db.insert import Charge, LedgerNote, insert_row
+from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
+
+_TABLE = MonthlyUsage._meta.db_table
+
+_REFUND = f"""
+    UPDATE {_TABLE}
+    SET used = CASE WHEN used > %s THEN used - %s ELSE 0 END, version = version + 1
+    WHERE organization_id = %s AND type = %s AND month = %s
+    RETURNING used, version
+"""
+
+
+AT_ONCE = 100
+"""Counters in one statement, which compares each with all of them."""
+
+
+class Account(NamedTuple):
+    """What one counter counts: an organization's tasks of a type in a month (YYYY-MM, UTC)."""
+
+    organization_id: str
+    type: str
+    month: str
+
+
+class Counter(NamedTuple):
+    """A counter's value; the version rises with every change."""
+
+    account: Account
+    used: int
+    version: int
+
+
+def month_of(now: datetime) -> str:
+    """The month a moment counts for.
+
+    >>> month_of(datetime(2026, 3, 31, 23, 59, tzinfo=UTC))
+    '2026-03'
+    """
+    moment = now.astimezone(UTC)
+    return f"{moment.year:04d}-{moment.month:02d}"
+
+
+def end_of_month(month: str) -> datetime:
+    """When the next month begins.
+
+    >>> end_of_month("2026-12").isoformat()
+    '2027-01-01T00:00:00+00:00'
+    """
+    year, number = (int(part) for part in month.split("-"))
+    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], month: str) -> list[Charge]:
+    """What these tasks take from the quotas of a month, in the order in which rows are locked.
+
+    `tenants` holds the organization of each task by its id.
+    """
+    units = CountsOf((task.organization_id, task.type) for task in tasks)
+    found = []
+    for (organization_id, task_type), count in sorted(units.items()):
+        tenant = tenants[organization_id]
+        limit = int(tenant.plan.quotas.get(task_type, 0))
+        found.append(Charge(organization_id, task_type, month, count, limit, tenant.tier))
+    return found
+
+
+def reserve(
+    charges: Sequence[Charge],
+    now: datetime,
+    *,
+    task: Task | None = None,
+    task_id: uuid.UUID | None = None,
+    note: str = "",
+) -> list[Counter]:
+    """Take these units, all or none, and store `task` with them when one is given.
+
+    One charge needs no transaction around it where that is one statement (`is_one_statement`);
+    several do. Raises QuotaExceeded with what the first lacking counter has; TierChanged,
+    OrganizationSuspended or OrganizationUnknown when the tenant is not what it was taken for.
+    The caller tells Redis of the counters after the commit (`mirrored`).
+    """
+    line = LedgerNote(task.pk if task else task_id, note[:200], now)
+    found: list[Counter] = []
+    for start in range(0, len(charges), AT_ONCE):
+        asked = charges[start : start + AT_ONCE]
+        taken = insert.reserve(asked, line, task=task, using=_alias())
+        if len(taken) < len(asked):
+            has_room = {row[:3] for row in taken}
+            raise _refusal(next(charge for charge in asked if charge[:3] not in has_room))
+        found += [Counter(Account(*row[:3]), row.used, row.version) for row in taken]
+    return found
+
+
+class TierChanged(Unavailable):
+    """The organization got another tier at this moment; try again."""
+
+
+def is_one_statement() -> bool:
+    """Whether `reserve` of one charge is: SQLite takes no INSERT within another statement."""
+    return connections[_alias()].vendor == "postgresql"
+
+
+def refund(tasks: Iterable[Task], now: datetime, note: str) -> int:
+    """Give back the units of these tasks, each at most once; how many were given back."""
+    charged = sorted((task for task in tasks if task.charged_month), key=_account_of)
+    reason = UsageEntry.Reason.REFUND
+    with transaction.atomic(using=_alias(), savepoint=False):
+        marked = {
+            a: _mark_refunded(a, list(group), now) for a, group in groupby(charged, _account_of)
+        }
+        returned = {account: count for account, count in marked.items() if count}
+        counters = [_give_back(account, count) for account, count in returned.items()]
+        _store([_entry(a, reason, -count, now, note, None) for a, count in returned.items()])
+        mirror_on_commit(counters)
+    return sum(returned.values())
+
+
+def note_free_run(task: Task, now: datetime, reason: str) -> None:
+    """A ledger line for a run that staff gave away."""
+    account = Account(task.organization_id, task.type, month_of(now))
+    _store([_entry(account, UsageEntry.Reason.RESERVE, 0, now, reason, task.pk)])
+
+
+def _give_back(account: Account, count: int) -> Counter:
+    return Counter(account, *(_returned(_REFUND, [count, count, *account]) or (0, 0)))
+
+
+def _returned(sql: str, params: Sequence[str | int]) -> tuple[int, int] | None:
+    with connections[_alias()].cursor() as cursor:
+        cursor.execute(sql, params)
+        row: tuple[int, int] | None = cursor.fetchone()
+        return row
+
+
+def mirrored(counters: Iterable[Counter]) -> list[Call[bool]]:
+    """The calls that write these counts to Redis, unless a newer one is there."""
+    return [task_store.mirror_usage(entry.account, entry.used, entry.version) for entry in counters]
+
+
+def mirror_on_commit(counters: Sequence[Counter]) -> None:
+    """Redis hears of the new counts once they are true."""
+    if counters:
+        calls = mirrored(counters)
+        transaction.on_commit(lambda: routing.tell(calls), using=_alias(), robust=True)
+
+
+def _refusal(charge: Charge) -> QueueError:
+    """Why a counter had no room; raises when the organization is gone or suspended."""
+    if policies.read_tenant(charge.organization_id).tier != charge.tier:
+        return TierChanged()
+    account, wanted, quota = Account(*charge[:3]), charge.units, charge.limit
+    used = _used(account)
+    end = end_of_month(account.month)
+    refusal = QuotaExceeded(
+        f"The monthly quota for {account.type} does not allow {wanted} more: {used} of {quota} are"
+        f" used in {account.month}. It is renewed on {end:%Y-%m-%d} (UTC).",
+        type=account.type,
+        wanted=wanted,
+        used=used,
+        limit=quota,
+        period_end=end.isoformat(),
+    )
+    refusal.organization_id = account.organization_id
+    return refusal
+
+
+def _used(account: Account) -> int:
+    rows = MonthlyUsage.objects.filter(**account._asdict())
+    return rows.values_list("used", flat=True).first() or 0
+
+
+def _account_of(task: Task) -> Account:
+    return Account(task.organization_id, task.type, task.charged_month)
+
+
+def _mark_refunded(account: Account, tasks: Sequence[Task], now: datetime) -> int:
+    rows = Task.objects.filter(pk__in=[task.pk for task in tasks])
+    return rows.filter(charged_month=account.month, refunded_at__isnull=True).update(
+        refunded_at=now
+    )
+
+
+def _entry(
+    account: Account, reason: str, units: int, now: datetime, note: str, task_id: uuid.UUID | None
+) -> UsageEntry:
+    return UsageEntry(
+        **account._asdict(),
+        reason=reason,
+        units=units,
+        note=note[:200],
+        task_id=task_id,
+        created_at=now,
+    )
+
+
+def _store(entries: Sequence[UsageEntry]) -> None:
+    if len(entries) == 1:
+        insert_row(entries[0], using=_alias())
+    else:
+        UsageEntry.objects.bulk_create(entries)
+
+
+def _alias() -> str:
+    return router.db_for_write(MonthlyUsage)

@@ -1,0 +1,1 @@
+"""From rows to Redis: tasks into their lines, and copies of rows."""

@@ -1,0 +1,151 @@
+"""Copies of rows in Redis: tiers of organizations, gates of queues, workflows.
+
+Written after the commit that changed the row. Gates that an outage lost are written again by
+`mending`, the other copies by `reconciling`.
+"""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db import router, transaction
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+
+from plugspace_queue.broker import keys, routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import Policy, TaskType
+from plugspace_queue.domain.lifecycle import FINAL, status_of
+from plugspace_queue.limits import policies
+from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy, Workflow
+from plugspace_queue.models.workflow import status_of_steps
+
+
+@receiver(
+    post_save,
+    sender=Organization,
+    dispatch_uid="plugspace_queue.projections.organization",
+)
+def organization_saved(instance: Organization, **kwargs: Any) -> None:
+    """The tier of a saved organization goes to Redis with the commit; here it is read anew."""
+    policies.clear_cache()
+    write_tiers_on_commit([instance])
+
+
+@receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.projections.queue")
+def queue_saved(instance: QueueSettings, **kwargs: Any) -> None:
+    """The gates of a saved queue are in force from the commit on."""
+    write_queue_on_commit(TaskType(instance.type))
+
+
+@receiver(post_save, sender=TierPolicy, dispatch_uid="plugspace_queue.projections.tier")
+def tier_saved(**kwargs: Any) -> None:
+    """This process reads tiers again at once; others within a second."""
+    policies.clear_cache()
+
+
+def write_tiers_on_commit(organizations: Iterable[Organization]) -> None:
+    """Write `plugspace:org:{id}:tier` of these when the transaction commits."""
+    tiers = {organization.pk: organization.tier_id for organization in organizations}
+    _on_commit(Organization, lambda: _write_tiers(tiers))
+
+
+def write_queue_on_commit(kind: TaskType) -> None:
+    """Write the gates of a queue when the transaction commits."""
+    _on_commit(QueueSettings, lambda: write_queue(kind))
+
+
+def write_workflow_on_commit(workflow_id: uuid.UUID) -> None:
+    """Write `plugspace:workflow:{id}` when the transaction commits."""
+    _on_commit(Workflow, lambda: write_workflows([workflow_id]))
+
+
+def write_queue(kind: TaskType) -> bool:
+    """Write a queue's gates as its row says now; False when Redis is away."""
+    policies.clear_cache()
+    return routing.tell([gates_of(kind)], kind.queue_name)
+
+
+def write_pause(organization_id: str, paused: bool) -> None:
+    """Hold or let go an organization's lanes in all queues; lost without Redis."""
+    for kind in TaskType:
+        routing.tell(pauses_in(kind, {organization_id: paused}), kind.queue_name)
+
+
+def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
+    """The calls that hold or let go these organizations' lanes in one queue."""
+    return [
+        task_store.pause_organization(kind.queue_name, organization_id, is_held)
+        for organization_id, is_held in sorted(paused.items())
+    ]
+
+
+def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
+    """Write what these workflows and their steps say now; False when Redis is away."""
+    if not workflow_ids:
+        return True
+    rows = Workflow.objects.filter(pk__in=workflow_ids)
+    steps: dict[uuid.UUID, list[Task]] = {workflow_id: [] for workflow_id in workflow_ids}
+    tasks = Task.objects.filter(workflow__in=workflow_ids).order_by("step")
+    for task in tasks.only("id", "workflow_id", "type", "state", "step"):
+        steps[task.workflow_id or uuid.UUID(int=0)].append(task)
+    return routing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
+
+
+def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
+    """A workflow on the wire: its words, its status, and each step's id, type and state."""
+    return {
+        "id": str(workflow.pk),
+        "kind": workflow.kind,
+        "organizationId": workflow.organization_id,
+        "projectId": workflow.project_id,
+        "userId": workflow.user_id,
+        "status": status_of_steps(step.state for step in steps).value,
+        "createdAt": workflow.created_at.isoformat().replace("+00:00", "Z"),
+        "steps": [
+            {
+                "id": str(step.pk),
+                "type": step.type,
+                "step": step.step,
+                "state": str(step.state),
+                "status": status_of(step.state).value,
+            }
+            for step in steps
+        ],
+    }
+
+
+def _workflow_call(workflow: Workflow, steps: Sequence[Task]) -> Any:
+    text = json.dumps(workflow_wire(workflow, steps), separators=(",", ":"))
+    is_final = all(step.state in FINAL for step in steps)
+    ttl = max(get_settings().retention.values(), default=0) if is_final else 0
+    return routing.put(keys.workflow(str(workflow.pk)), text, ttl)
+
+
+def _write_tiers(tiers: dict[str, str | None]) -> None:
+    routing.tell(
+        routing.put(keys.organization_tier(organization_id), slug or "")
+        for organization_id, slug in tiers.items()
+    )
+
+
+def gates_of(kind: TaskType) -> Call[None]:
+    """The call that writes a queue's gates, from the row itself: a cache may be of before."""
+    row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings(type=kind.value)
+    now = policies.in_force(row)
+    return task_store.configure(
+        kind.queue_name,
+        paused=now.is_paused,
+        concurrency=now.global_concurrency or 0,
+        limiter_max=now.limiter_max,
+        limiter_ms=int(now.limiter_duration * 1000),
+        organization_cap=now.organization_concurrency or 0,
+        weighted=now.policy is Policy.WEIGHTED,
+        version=row.version,
+    )
+
+
+def _on_commit(model: type[Any], write: Any) -> None:
+    transaction.on_commit(write, using=router.db_for_write(model), robust=True)

@@ -1,0 +1,229 @@
+"""Publishes tasks from SQL to Redis: when their transaction commits, and again by the relay."""
+
+import contextlib
+import json
+import uuid
+from collections import Counter as Counts
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import router, transaction
+from django.utils import timezone
+
+from plugspace_queue import metrics
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.routing import ANY_QUEUE
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.broker.task_store import MOST_ENTRIES, Entry, Note, Settlement
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import json_text
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.domain.lifecycle import STARTABLE
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.events import publish as events
+from plugspace_queue.limits.quota import Counter
+from plugspace_queue.models import Task
+from plugspace_queue.schemas.task import (
+    ALWAYS,
+    UNCOUNTED,
+    Copy,
+    added_event,
+    copy_of,
+    new_copy,
+    text_of,
+)
+from plugspace_queue.signals import SIGNALS
+
+
+def publish_on_commit(tasks: Iterable[Task]) -> None:
+    """Publish these tasks when the transaction commits; without Redis the relay does it later."""
+    kept = list(tasks)
+    _on_commit(lambda: _publish_or_leave(kept))
+
+
+def publish_ids_on_commit(task_ids: Iterable[uuid.UUID]) -> None:
+    """The same for rows that other statements changed: they are read again after the commit."""
+    ids = list(task_ids)
+    if ids:
+        _on_commit(lambda: publish_ids(ids))
+
+
+def publish_new_on_commit(
+    tasks: Sequence[Task], counters: Sequence[Counter] = (), *, are_new: bool = True
+) -> None:
+    """Tell of tasks that were just stored, and of their counters, when the transaction commits.
+
+    Those that were there before, and run again, are not new.
+
+    Everything is put into words before the commit and sent in one round trip after it: `taskAdded`
+    first, so that no start is told before it. What is lost without Redis is made good by the
+    relay and the reconciler.
+    """
+    now = timezone.now()
+    added = [added_event(task, now) for task in tasks]
+    used = [task_store.mirror_usage(one.account, one.used, one.version) for one in counters]
+    extra = [*_announcements(tasks, added), *used]
+    calls = _calls(tasks, entry_of_new if are_new else entry_of)
+
+    def send() -> None:
+        _count_and_signal(tasks, added)
+        with contextlib.suppress(Unavailable):
+            routing.ask_everywhere(calls, extra)
+
+    _on_commit(send)
+
+
+def _announcements(tasks: Sequence[Task], added: Sequence[str]) -> list[Call[bool]]:
+    """The calls that append these events to the stream."""
+    pairs = zip(tasks, added, strict=True)
+    notes = [Note(str(task.pk), event=event) for task, event in pairs]
+    starts = range(0, len(notes), MOST_ENTRIES)
+    return [task_store.announce(ANY_QUEUE, notes[start : start + MOST_ENTRIES]) for start in starts]
+
+
+def _count_and_signal(tasks: Sequence[Task], added: Sequence[str]) -> None:
+    """Count tasks that were stored, and send the signal of each if it has receivers."""
+    metrics.add(Counts(f"{metrics.ADDED.name}|{task.type}|{task.priority}" for task in tasks))
+    if SIGNALS[EventName.ADDED].has_listeners():
+        for task, event in zip(tasks, added, strict=True):
+            events.tell(EventName.ADDED, task, json.loads(event))
+
+
+def _on_commit(act: Callable[[], object]) -> None:
+    # A function instead of a partial: Django logs the name of one that fails.
+    transaction.on_commit(act, using=router.db_for_write(Task), robust=True)
+
+
+def publish(tasks: Iterable[Task]) -> int:
+    """Put waiting, scheduled and retrying tasks in line; how many were not there before.
+
+    Of blocked ones there is only a snapshot, until they are released. Raises Unavailable; doing
+    it twice does no harm.
+    """
+    return sum(routing.ask_everywhere(_calls(list(tasks), entry_of)))
+
+
+def _calls(
+    tasks: Sequence[Task], entry: Callable[[Task], Entry]
+) -> Mapping[str, Sequence[Call[int]]]:
+    """The calls that put these into their lines, by queue."""
+    # Before the lines: a release, which may follow at once, writes a newer one.
+    calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
+    entries: dict[str, list[Entry]] = defaultdict(list)
+    for task in tasks:
+        if task.state in STARTABLE:
+            entries[task.type.lower()].append(entry(task))
+    for queue, of_queue in entries.items():
+        calls[queue] += task_store.submit_all(queue, of_queue)
+    return calls
+
+
+def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
+    """Publish what the rows of these ids say now; 0 when Redis is away."""
+    return _publish_or_leave(list(Task.objects.filter(pk__in=list(task_ids))))
+
+
+def refresh_snapshots(tasks: Iterable[Task]) -> None:
+    """Write `plugspace:task:{id}` of tasks that no worker will run now; lost without Redis."""
+    with contextlib.suppress(Unavailable):
+        routing.ask_everywhere(_snapshots(tasks))
+
+
+def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
+    """The calls that write them, each on the server of its task's queue."""
+    calls: defaultdict[str, list[Call[int]]] = defaultdict(list)
+    for task in tasks:
+        queue = task.type.lower()
+        calls[queue].append(_snapshot(queue, task))
+    return calls
+
+
+def _snapshot(queue: str, task: Task) -> Call[int]:
+    text, values = copy_of(task)
+    ttl = _ttl(task, is_heavy=values is not None)
+    if values is None:
+        return task_store.snapshot(str(task.pk), text, ttl)
+    return task_store.keep_task(queue, str(task.pk), task.organization_id, text, values, ttl)
+
+
+def settlement_of(task: Task, **fields: Any) -> Settlement:
+    """What Redis is told of an attempt's end: the task as its row is now, and these fields.
+
+    With `tells_result` its event is to come without the result (`events.text_for`).
+    """
+    result = text_of(task, "result") if task.state == State.COMPLETE else ""
+    size = json_text.bytes_of(result)
+    is_large = size > get_settings().snapshot_limit
+    # A small one is always told. Any other would make the copy's values count a second time.
+    is_apart = size > ALWAYS
+    text, values = copy_of(task, apart=("result",) if is_apart else ())
+    return Settlement(
+        task_id=str(task.pk),
+        snapshot=text,
+        values=values,
+        snapshot_ttl=_ttl(task, is_heavy=values is not None or size > UNCOUNTED),
+        result=None if is_large else result or None,
+        is_large=is_large,
+        tells_result=is_apart,
+        task_type=task.type,
+        **fields,
+    )
+
+
+def note_of(task: Task, *, event: str | None = None, is_bound: bool = False) -> Note:
+    """What Redis is told of a running attempt, as long as it is the one that runs."""
+    text, values = copy_of(task)
+    return Note(str(task.pk), text, event=event, fence=task.fence, is_bound=is_bound, values=values)
+
+
+def _ttl(task: Task, *, is_heavy: bool) -> int:
+    """Seconds the snapshot of a task stays; 0 while it has not ended.
+
+    With values that count in a budget no longer than they are counted.
+    """
+    if not task.is_final:
+        return 0
+    conf = get_settings()
+    kept = conf.retention.get(task.state, 0)
+    counted = max(conf.result_ttl, 1)
+    return min(kept or counted, counted) if is_heavy else kept
+
+
+def entry_of(task: Task) -> Entry:
+    """What the submit script needs to know of a task."""
+    return _entry(task, copy_of(task))
+
+
+def entry_of_new(task: Task) -> Entry:
+    """The same for a task that was never started."""
+    return _entry(task, new_copy(task))
+
+
+def _entry(task: Task, copy: Copy) -> Entry:
+    text, values = copy
+    return Entry(
+        task_id=str(task.pk),
+        band=task.priority,
+        organization_id=task.organization_id,
+        snapshot=text,
+        values=values,
+        due_ms=_milliseconds(task.wake_at),
+        # A retry goes to the front of its lane, also when Redis had lost it.
+        front=task.state == State.RETRYING,
+        timeout=int(get_settings().timeout),
+        created_at=task.queued_at.isoformat(),
+        description=f"{task.type} for {task.organization_id}",
+    )
+
+
+def _milliseconds(moment: datetime | None) -> int:
+    return int(moment.timestamp() * 1000) if moment else 0
+
+
+def _publish_or_leave(tasks: Iterable[Task]) -> int:
+    try:
+        return publish(tasks)
+    except Unavailable:
+        return 0

@@ -1,0 +1,350 @@
+"""What callers ask for when they submit: one model and one set of bounds for Python and REST.
+
+Python gives names as they are here, REST gives them in camelCase.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, LiteralString, Self
+
+from django.db.models import Model
+from django.utils import timezone
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import Kind
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.text import all_clean, find_unstorable
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
+from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
+from plugspace_queue.schemas.base import STORABLE
+from plugspace_queue.schemas.inputs import INPUTS
+from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
+
+LONGEST_ID = 128
+LONGEST_KEY = 255
+MOST_RETRIES = 100
+MOST_PARENTS = 100
+LONGEST_TTL = 366 * 86_400
+FURTHEST_RUN = timedelta(days=5 * 366)
+MOST_ITERATIONS = 1000
+MOST_REMARKS = 100
+LONGEST_REMARK = 4000
+
+#: Compact and sorted, so that equal data is equal text.
+canonical: Callable[[Any], str] = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+
+
+def _refused(message: str, kind: LiteralString = "value_error") -> PydanticCustomError:
+    return PydanticCustomError(kind, "{reason}", {"reason": message})
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        raise _refused("must not hold control characters or lone surrogates")
+    return text
+
+
+def _known_type(name: Any) -> Any:
+    if not isinstance(name, str) or name not in INPUTS:
+        raise _refused(f"must be one of {', '.join(INPUTS)}")
+    # A member of an enumeration is its text from here on.
+    return str(name)
+
+
+def _mapping(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _task_id(value: Any) -> Any:
+    task_id = value.pk if isinstance(value, Model) else parse_id(value)
+    if task_id is None:
+        raise _refused(f"{str(value)[:64]!r} is no task id", "uuid_parsing")
+    return task_id
+
+
+def _task_ids(values: Any) -> Any:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise _refused("must be a list of task ids")
+    return list(values)
+
+
+def _is_time(value: Any) -> Any:
+    # A number in text would be taken for seconds since 1970.
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise _refused("must be a time with a zone (ISO 8601)")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise _refused("must be a time that there is in UTC") from None
+    return moment
+
+
+def _near(moment: datetime) -> datetime:
+    if moment > timezone.now() + FURTHEST_RUN:
+        raise _refused(f"must be within {FURTHEST_RUN.days} days")
+    return moment
+
+
+def _remark(text: str) -> str:
+    if not text.strip() or find_unstorable(text):
+        raise _refused("must hold text that is not blank and can be stored")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
+Key = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY), AfterValidator(_printable)]
+TypeName = Annotated[str, BeforeValidator(_known_type)]
+KindName = Annotated[Kind, Field(strict=False)]
+Data = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+TaskId = Annotated[uuid.UUID, BeforeValidator(_task_id)]
+TaskIds = Annotated[
+    list[TaskId],
+    BeforeValidator(_task_ids),
+    Field(max_length=MOST_PARENTS),
+    AfterValidator(lambda ids: list(dict.fromkeys(ids))),
+]
+Moment = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_is_time), AfterValidator(_in_utc)
+]
+"""A time with a zone, in UTC."""
+
+NearMoment = Annotated[Moment, AfterValidator(_near)]
+Remark = Annotated[str, Field(min_length=1, max_length=LONGEST_REMARK), AfterValidator(_remark)]
+
+_ANY_OBJECT = {
+    "title": "Context",
+    "anyOf": [{"additionalProperties": True, "type": "object"}, {"type": "null"}],
+}
+
+
+class Request(BaseModel):
+    """Base of what callers send: nothing unknown, and no value is taken for another type."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+    @classmethod
+    def of(cls, arguments: object) -> Self:
+        """The request in a mapping of arguments; raises ValidationRefused."""
+        if not isinstance(arguments, Mapping):
+            raise ValidationRefused("Each item must be a mapping of add_task's arguments.")
+        try:
+            return cls.model_validate(dict(arguments))
+        except ValidationError as error:
+            raise arguments_refused(error, cls) from error
+
+
+class CallerContext(Request):
+    """What a caller may say about the chain of a task; the rest is filled in by the queue."""
+
+    user_feedback: Annotated[list[Remark], Field(max_length=MOST_REMARKS)] | None = None
+    max_iterations: int | None = Field(None, ge=1, le=MOST_ITERATIONS)
+    parent_task_id: TaskId | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """The feedback, none is an empty list."""
+        return self.user_feedback or []
+
+    @property
+    def size(self) -> int:
+        """Bytes of JSON of what the caller says; counted into MAX_INPUT."""
+        return len(canonical(self.user_feedback).encode()) if self.user_feedback else 0
+
+    def as_data(self) -> dict[str, Any]:
+        """For the fingerprint of what was asked."""
+        return {
+            "feedback": self.remarks,
+            "maximum": self.max_iterations,
+            "parent": self.parent_task_id and str(self.parent_task_id),
+        }
+
+
+NO_CONTEXT = CallerContext.of({})
+Context = Annotated[CallerContext | None, BeforeValidator(_mapping), WithJsonSchema(_ANY_OBJECT)]
+
+
+class TaskFields(Request):
+    """What REST and Python say of a task in the same words; None: as settings or tier say."""
+
+    type: TypeName
+    project_id: Name
+    input: Data = Field(description="As the task type takes it.")
+    priority: int | None = Field(
+        None, ge=0, le=LOWEST_PRIORITY, description="Your tier's or a lower one (3)."
+    )
+    context: Context = Field(None, description="userFeedback, maxIterations, parentTaskId.")
+    max_retries: int | None = Field(None, ge=0, le=MOST_RETRIES)
+    ttl: int | None = Field(
+        None, ge=1, le=LONGEST_TTL, description="Seconds to wait for the first start."
+    )
+    run_at: NearMoment | None = Field(None, description="Not before.")
+    depends_on: TaskIds = Field(default_factory=list)
+
+
+class TaskRequest(TaskFields):
+    """One task to be submitted for an organization."""
+
+    organization_id: str
+    user_id: Name
+    idempotency_key: Key | None = None
+
+    @property
+    def chain(self) -> CallerContext:
+        """What the caller says of the chain."""
+        return self.context or NO_CONTEXT
+
+    @property
+    def follows(self) -> bool:
+        """Whether it may name other tasks that it follows."""
+        return bool(self.depends_on) or self.context is not None
+
+    @property
+    def seconds_to_live(self) -> int:
+        return get_settings().default_ttl if self.ttl is None else self.ttl
+
+    def wake_at(self, now: datetime) -> datetime | None:
+        """When it may run, if that is ahead; a time that is past means now."""
+        return self.run_at if self.run_at and self.run_at > now else None
+
+    def validate_input(self) -> None:
+        """Bring the input into its stored form; raises ValidationRefused, PayloadTooLarge."""
+        beside = self.context.size if self.context else 0
+        self.input = stored_input(INPUTS[self.type], self.input, beside)
+
+    def fingerprint(self) -> str:
+        """Equal for equal arguments, whatever the order of keys."""
+        return fingerprint_of(
+            "task",
+            type=self.type,
+            project=self.project_id,
+            user=self.user_id,
+            input=self.input,
+            context=self.chain.as_data(),
+            priority=self.priority,
+            max_retries=self.max_retries,
+            ttl=self.ttl,
+            run_at=self.run_at.isoformat() if self.run_at else None,
+            depends_on=[str(task_id) for task_id in self.depends_on],
+        )
+
+
+class WorkflowFields(Request):
+    """What REST and Python say of a workflow in the same words."""
+
+    kind: KindName = Kind.CREATE
+    project_id: Name
+    input: Data = Field(description="prompt, url, context, options; as the kind takes it.")
+    priority: int | None = Field(None, ge=0, le=LOWEST_PRIORITY)
+    context: Context = None
+    ttl: int | None = Field(None, ge=1, le=LONGEST_TTL)
+
+
+class WorkflowRequest(WorkflowFields):
+    """One workflow to be submitted for an organization."""
+
+    organization_id: str
+    user_id: Name
+    idempotency_key: Key | None = None
+
+    @property
+    def chain(self) -> CallerContext:
+        """What the caller says of the chain."""
+        return self.context or NO_CONTEXT
+
+    @property
+    def seconds_to_live(self) -> int:
+        return get_settings().default_ttl if self.ttl is None else self.ttl
+
+    def fingerprint(self) -> str:
+        """Equal for equal arguments, whatever the order of keys; `input` is in its stored form."""
+        return fingerprint_of(
+            "workflow",
+            kind=self.kind.value,
+            project=self.project_id,
+            user=self.user_id,
+            input=self.input,
+            context=self.chain.as_data(),
+            priority=self.priority,
+            ttl=self.ttl,
+        )
+
+
+def fingerprint_of(subject: str, **arguments: Any) -> str:
+    """The hash of the canonical JSON of all arguments."""
+    text = canonical([subject, arguments])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict[str, Any]:
+    """Data valid for a wire model, in its stored form, as JSON data.
+
+    Raises ValidationRefused with what and where, PayloadTooLarge when it has, with the bytes
+    `beside` it, more than MAX_INPUT.
+    """
+    # Before pydantic looks at it: what is too large is not worth a look.
+    _require_size(_encoded(value), beside)
+    try:
+        valid = model.model_validate(value, context=STORABLE)
+    except ValidationError as error:
+        raise input_refused(error) from error
+    return valid.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _encoded(value: object) -> str:
+    """The canonical JSON of a value; ValidationRefused when it is not strict, storable JSON."""
+    try:
+        text = canonical(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        refuse("input", f"must be strict JSON: {error}")
+    # Escapes only hide NUL; with ensure_ascii off everything else stands as it is.
+    if ("\\u0000" in text or find_unstorable(text)) and not all_clean(value):
+        refuse("input", "text must not contain U+0000 or lone surrogates")
+    return text
+
+
+def _require_size(text: str, beside: int) -> None:
+    limit = get_settings().max_input
+    if len(text) * 4 + beside <= limit:
+        return
+    size = len(text.encode()) + beside
+    if size > limit:
+        raise PayloadTooLarge(
+            f"Input and context have {size} bytes of JSON; {limit} is the most.",
+            size=size,
+            limit=limit,
+        )

@@ -1,0 +1,36 @@
+"""What surrounds the manager's methods: twins for async code, and errors of the database."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import InterfaceError, OperationalError
+
+from plugspace_queue.errors import Unavailable
+from plugspace_queue.metrics import DATABASE_AWAY
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def twin(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """The same method, awaited: it runs in the thread that owns the request's connections."""
+
+    @wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await sync_to_async(method, thread_sensitive=True)(*args, **kwargs)
+
+    call.__name__ = f"a{method.__name__}"
+    call.__doc__ = f"Awaitable twin of `{method.__name__}`."
+    return call
+
+
+@contextmanager
+def database_needed() -> Iterator[None]:
+    """Turn "locked", "cannot connect", "deadlock" and their like into Unavailable."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(DATABASE_AWAY) from error

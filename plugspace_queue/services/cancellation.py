@@ -1,0 +1,145 @@
+"""Cancels tasks: withdrawn from the line first, then written; running ones are asked to stop."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from django.db import transaction
+from django.utils import timezone
+
+from plugspace_queue.broker import commands, routing, task_store
+from plugspace_queue.broker.types import Place
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.errors import InvalidState, Unavailable
+from plugspace_queue.models import Task, Workflow
+from plugspace_queue.services import lookup, termination
+
+CODE = "CANCELLED"
+MESSAGE = "The task was cancelled."
+LOOKS = 3
+"""How often a row is looked at again that changed its state meanwhile."""
+
+
+def cancel(task_id: object, organization_id: str | None = None) -> State:
+    """Cancel a task; its state now: cancelled, or as it was when a worker or Redis has a say yet.
+
+    Raises NotFound, InvalidState when it has ended.
+    """
+    task = lookup.task_of(task_id, organization_id)
+    _require_open(task)
+    for _ in range(LOOKS):
+        reached = _cancelled(task)
+        if reached is not None:
+            return reached
+        task = lookup.task_of(task.pk)
+        if task.state == State.CANCELLED:
+            # Upkeep, or another caller, was faster to finish what the mark asks for.
+            return State.CANCELLED
+        _require_open(task)
+    return State(task.state)
+
+
+def cancel_workflow(workflow_id: object, organization_id: str | None = None) -> Workflow:
+    """Cancel every step that has not ended, all at once; the workflow as it is then.
+
+    One by one, in a transaction of the caller's, a refund of one step would stand locked before
+    the row of the next. Raises NotFound, InvalidState when all steps have ended.
+    """
+    workflow = lookup.workflow_of(workflow_id, organization_id)
+    with transaction.atomic():
+        steps = _locked_steps(workflow)
+        # The last one first: what hangs on a step is asked to end before it is.
+        ending_now = [step for step in reversed(steps) if _leaves(step)]
+        _end(ending_now)
+    return lookup.workflow_of(workflow.pk)
+
+
+def _locked_steps(workflow: Workflow) -> list[Task]:
+    open_steps = workflow.tasks.open().order_by("pk").select_for_update(no_key=True)
+    steps = list(open_steps)
+    if not steps:
+        raise InvalidState(
+            f"Workflow {workflow.pk} has ended ({workflow.status}).", status=str(workflow.status)
+        )
+    return steps
+
+
+def _leaves(step: Task) -> bool:
+    """Whether no worker has it; else it is marked, and its worker is asked to stop it."""
+    if step.state == State.BLOCKED:
+        return True
+    return _mark(step) and _place_after_withdrawal(step) == "nowhere"
+
+
+def _cancelled(task: Task) -> State | None:
+    """The state reached, or None when the row changed meanwhile."""
+    if task.state != State.BLOCKED:
+        if not _mark(task):
+            return None
+        if _place_after_withdrawal(task) == "elsewhere":
+            return State(task.state)
+    return State.CANCELLED if _end([task]) else None
+
+
+def _place_after_withdrawal(task: Task) -> Literal["nowhere", "elsewhere"]:
+    """Nowhere: this caller may end it. Elsewhere: a worker, or Redis that is away, has a say yet.
+
+    Then the mark on the row stands, and a worker stops it or finishes the cancel.
+    """
+    place = _withdrawn(task)
+    if place is None:
+        return "elsewhere"
+    if place.name == "running":
+        transaction.on_commit(lambda: _stop(task, place.worker), robust=True)
+        return "elsewhere"
+    is_lost = place.name == "absent" and task.state == State.PROCESSING
+    return "elsewhere" if is_lost else "nowhere"
+
+
+def _mark(task: Task) -> bool:
+    """Say on the row that it is to be cancelled; whoever starts tasks looks at it."""
+    rows = Task.objects.filter(pk=task.pk, state__in=lifecycle.STARTABLE | {State.PROCESSING})
+    return rows.update(cancel_requested_at=timezone.now()) == 1
+
+
+def _withdrawn(task: Task) -> Place | None:
+    try:
+        return _withdraw(task)
+    except Unavailable:
+        return None
+
+
+def _withdraw(task: Task) -> Place:
+    queue = TaskType(task.type).queue_name
+    return routing.ask(task_store.withdraw(queue, [str(task.pk)]), queue)[0]
+
+
+def _end(tasks: Sequence[Task]) -> list[Task]:
+    """End those that did not change meanwhile; they are returned."""
+    ended = termination.end_all(tasks, State.CANCELLED, timezone.now(), CODE, MESSAGE)
+    for task in ended:
+        # A publish that was under way must not leave a final task in line.
+        _withdraw_after_commit(task)
+    return ended
+
+
+def _withdraw_after_commit(task: Task) -> None:
+    # No partial: Django logs the name of a hook that fails, and one has none.
+    transaction.on_commit(lambda: _withdrawn(task), robust=True)
+
+
+def _stop(task: Task, worker: str) -> None:
+    try:
+        commands.stop(str(task.pk), worker, TaskType(task.type).queue_name)
+    except Unavailable:
+        # The worker's own look at the row's mark stops it.
+        return
+
+
+def _require_open(task: Task) -> None:
+    if task.is_final:
+        raise InvalidState(
+            f"Task {task.pk} has ended ({task.state}).",
+            task_id=str(task.pk),
+            state=str(task.state),
+        )

@@ -1,0 +1,202 @@
+"""Tasks that follow others: parents are locked and counted, and each task knows its chain."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import State
+from plugspace_queue.errors import InvalidState, NotFound
+from plugspace_queue.models import Dependency, Task
+from plugspace_queue.schemas.requests import CallerContext, TaskRequest, canonical
+
+DEFAULT_MAX_ITERATIONS = 10
+LONGEST_HISTORY = 100
+MOST_INHERITED = 32 * 1024
+"""Bytes of JSON up to which earlier remarks stay: each task of a chain stores them again."""
+
+NEW_CHAIN = {"previousTasks": [], "iterationCount": 0, "maxIterations": DEFAULT_MAX_ITERATIONS}
+"""The stored context of a task that follows nothing and whose caller says nothing of it."""
+
+Parents = Mapping[uuid.UUID, Task]
+
+
+def parents_of(asked: Sequence[TaskRequest]) -> Parents:
+    """All tasks that these refer to, by id; those waited for cannot end before the commit."""
+    waited_for = {task_id for new in asked for task_id in new.depends_on}
+    named = {new.chain.parent_task_id for new in asked} - {None}
+    if not waited_for | named:
+        return {}
+    rows = Task.objects.filter(pk__in=waited_for | named).defer("input", "result").order_by("pk")
+    if waited_for:
+        # An ending parent waits for this transaction or this one for it: no child is left blocked
+        # by a final row.
+        rows = rows.select_for_update(no_key=True)
+    return {row.pk: row for row in rows}
+
+
+def follow(task: Task, new: TaskRequest, parents: Parents) -> None:
+    """Put an unsaved task behind its parents: state, open dependencies, context.
+
+    Raises NotFound for a parent that is not the organization's, InvalidState for one that ended
+    without completing.
+    """
+    waited_for = [_parent(task_id, new, parents) for task_id in new.depends_on]
+    for parent in waited_for:
+        _require_hopeful(parent)
+    named = new.chain.parent_task_id
+    leaders = [_parent(named, new, parents)] if named else []
+    if leaders or waited_for:
+        task.context = next_context(
+            new.chain,
+            [*leaders, *waited_for],
+            is_iteration=any(_is_iteration(leader, new) for leader in leaders),
+            inherits_remarks=bool(leaders) or not _says_itself(new),
+        )
+    _block(task, sum(parent.state != State.COMPLETE for parent in waited_for))
+
+
+def store_links(tasks: Sequence[Task], asked: Sequence[TaskRequest], parents: Parents) -> None:
+    """Store who waits for whom, and tell the parents."""
+    links = [
+        Dependency(task=task, parent_id=parent_id)
+        for task, new in zip(tasks, asked, strict=True)
+        for parent_id in new.depends_on
+    ]
+    if not links:
+        return
+    Dependency.objects.bulk_create(links)
+    children: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
+    for link in links:
+        children[link.parent_id].append(link.task_id)
+    for parent_id, ids in children.items():
+        add_chained(parents[parent_id], ids)
+        Task.objects.filter(pk=parent_id).update(context=parents[parent_id].context)
+
+
+def _parent(task_id: uuid.UUID, new: TaskRequest, parents: Parents) -> Task:
+    found = parents.get(task_id)
+    if found is None or found.organization_id != new.organization_id:
+        raise NotFound(f"No task {task_id} in this organization.", task_id=str(task_id))
+    return found
+
+
+def _require_hopeful(parent: Task) -> None:
+    if parent.state in lifecycle.FINAL and parent.state != State.COMPLETE:
+        raise InvalidState(
+            f"Task {parent.pk} is {parent.state}; nothing can wait for it.",
+            task_id=str(parent.pk),
+            state=str(parent.state),
+        )
+
+
+def _says_itself(new: TaskRequest) -> bool:
+    """Whether it has a context of its own: remarks about a parent would contradict it."""
+    return bool(new.chain.user_feedback or new.input.get("context"))
+
+
+def _is_iteration(leader: Task, new: TaskRequest) -> bool:
+    return leader.type == new.type or bool(new.chain.user_feedback)
+
+
+def _block(task: Task, open_deps: int) -> None:
+    if open_deps:
+        task.state = State.BLOCKED
+        task.open_deps = open_deps
+        task.deadline = None
+
+
+def first_context(given: CallerContext) -> dict[str, Any]:
+    """The stored context of a task that follows nothing."""
+    context: dict[str, Any] = {
+        "previousTasks": [],
+        "iterationCount": 0,
+        "maxIterations": given.max_iterations or DEFAULT_MAX_ITERATIONS,
+    }
+    if given.remarks:
+        context["userFeedback"] = list(given.remarks)
+    return context
+
+
+def next_context(
+    given: CallerContext,
+    parents: Sequence[Task],
+    *,
+    is_iteration: bool,
+    inherits_remarks: bool = True,
+) -> dict[str, Any]:
+    """The stored context of a task that follows `parents`, the first of which leads.
+
+    An iteration counts one more and adds its feedback to the newest of the earlier ones. Raises
+    InvalidState when that is above the maximum.
+    """
+    context = first_context(given)
+    leader = parents[0].context
+    context["parentTaskId"] = str(parents[0].pk)
+    context["previousTasks"] = _history(parents)
+    context["maxIterations"] = given.max_iterations or leader.get(
+        "maxIterations", DEFAULT_MAX_ITERATIONS
+    )
+    context["iterationCount"] = leader.get("iterationCount", 0) + int(is_iteration)
+    earlier = leader.get("userFeedback", []) if inherits_remarks else []
+    feedback = _newest_remarks(earlier, given.remarks)
+    if feedback:
+        context["userFeedback"] = feedback
+    _require_iterations(context, is_iteration)
+    return context
+
+
+def chain(contexts: Sequence[dict[str, Any]], ids: Sequence[uuid.UUID]) -> None:
+    """Link the contexts of a workflow's steps: each follows the one before it."""
+    names = [str(task_id) for task_id in ids]
+    for at, context in enumerate(contexts):
+        context["previousTasks"] = _newest([*context["previousTasks"], *names[:at]])
+        if at:
+            context["parentTaskId"] = names[at - 1]
+        if at + 1 < len(names):
+            context["chainedTasks"] = [names[at + 1]]
+
+
+def add_chained(parent: Task, children: Iterable[uuid.UUID]) -> None:
+    """Note in a parent's context who waits for it; the newest are kept."""
+    known = parent.context.get("chainedTasks", [])
+    chained = _newest([*known, *(str(child) for child in children)])
+    parent.context = {**parent.context, "chainedTasks": chained}
+
+
+def _history(parents: Sequence[Task]) -> list[str]:
+    earlier = [name for parent in parents for name in parent.context.get("previousTasks", [])]
+    return _newest([*earlier, *(str(parent.pk) for parent in parents)])
+
+
+def _newest(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))[-LONGEST_HISTORY:]
+
+
+def _newest_remarks(earlier: Sequence[str], own: Sequence[str]) -> list[str]:
+    """All of the caller's own, and of the earlier ones the newest that still fit."""
+    room = MOST_INHERITED - _bytes(own)
+    most = LONGEST_HISTORY - len(own)
+    first = len(earlier)
+    while first and len(earlier) - first < most:
+        room -= _bytes(earlier[first - 1]) + 1
+        if room < 0:
+            break
+        first -= 1
+    return [*earlier[first:], *own]
+
+
+def _bytes(value: object) -> int:
+    return len(canonical(value).encode())
+
+
+def _require_iterations(context: dict[str, Any], is_iteration: bool) -> None:
+    count, maximum = context["iterationCount"], context["maxIterations"]
+    if is_iteration and count > maximum:
+        raise InvalidState(
+            f"Iteration {count} is above the maximum of {maximum}.",
+            reason="MAX_ITERATIONS",
+            iteration_count=count,
+            max_iterations=maximum,
+        )

@@ -1,0 +1,69 @@
+"""Looking tasks and workflows up. Another organization's are not there."""
+
+import uuid
+from typing import Any
+
+from plugspace_queue.domain.enums import Status, TaskType
+from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.errors import NotFound
+from plugspace_queue.limits.policies import is_organization_id, unknown
+from plugspace_queue.models import Organization, Task, Workflow
+from plugspace_queue.services import arguments
+
+MOST_PER_PAGE = 1000
+FURTHEST_OFFSET = 10_000
+
+
+def task_of(task_id: object, organization_id: str | None = None) -> Task:
+    """The task; any organization's for None. Raises NotFound."""
+    rows = Task.objects.of_organization(organization_id)
+    found = rows.filter(pk=_id(task_id, "task")).first()
+    if found is None:
+        raise _not_found("task", task_id)
+    return found
+
+
+def workflow_of(workflow_id: object, organization_id: str | None = None) -> Workflow:
+    """The workflow with its steps; any organization's for None. Raises NotFound."""
+    rows = Workflow.objects.prefetch_related("tasks").filter(pk=_id(workflow_id, "workflow"))
+    if organization_id is not None:
+        rows = rows.filter(organization_id=organization_id)
+    found = rows.first()
+    if found is None:
+        raise _not_found("workflow", workflow_id)
+    return found
+
+
+def tasks_of(
+    organization_id: str, *, status: object, task_type: object, limit: object, offset: object
+) -> list[Task]:
+    """One page of an organization's tasks, the newest first. Raises ValidationRefused."""
+    rows = Task.objects.of_organization(organization_id)
+    if status is not None:
+        rows = rows.with_status(arguments.word("status", status, Status))
+    if task_type is not None:
+        rows = rows.filter(type=arguments.word("type", task_type, TaskType))
+    start = arguments.whole("offset", offset, 0, FURTHEST_OFFSET)
+    size = arguments.whole("limit", limit, 1, MOST_PER_PAGE)
+    return list(rows.order_by("-pk")[start : start + size])
+
+
+def _id(value: Any, what: str) -> uuid.UUID:
+    found = value.pk if isinstance(value, Task | Workflow) else parse_id(value)
+    if found is None:
+        raise _not_found(what, value)
+    return found
+
+
+def _not_found(what: str, value: object) -> NotFound:
+    return NotFound(f"No {what} {str(value)[:64]!r} here.")
+
+
+def organization_of(organization_id: object) -> Organization:
+    """The organization with its tier; raises OrganizationUnknown."""
+    found = None
+    if is_organization_id(organization_id):
+        found = Organization.objects.select_related("tier").filter(pk=organization_id).first()
+    if found is None:
+        raise unknown(organization_id)
+    return found

@@ -1,0 +1,122 @@
+"""Organizations as their owners' code sets them: one, or all of a customer list at once."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import transaction
+
+from plugspace_queue.errors import ValidationRefused
+from plugspace_queue.limits.policies import is_organization_id
+from plugspace_queue.models import Organization, TierPolicy
+from plugspace_queue.publishing import projections
+from plugspace_queue.schemas.refusals import refuse
+from plugspace_queue.services import arguments
+from plugspace_queue.services.lookup import organization_of
+from plugspace_queue.services.submission import alias
+
+LONGEST_NAME = 200
+FIELDS = {"id", "tier", "name"}
+CHANGEABLE = {"tier", "name", "is_suspended"}
+BATCH = 500
+
+
+def set_organization(
+    organization_id: str, *, tier: str | None = None, name: str = ""
+) -> Organization:
+    """Create an organization or change it; what is left out stays as it is, tier "" takes it away.
+
+    Raises ValidationRefused.
+    """
+    _require_id(organization_id)
+    changes = _changes(tier, name, _known_tiers())
+    with transaction.atomic(using=alias()):
+        row, is_new = Organization.objects.get_or_create(pk=organization_id, defaults=changes)
+        if changes and not is_new:
+            for field, value in changes.items():
+                setattr(row, field, value)
+            row.save(update_fields=list(changes))
+    return organization_of(organization_id)
+
+
+def change_organization(organization_id: object, changes: Mapping[str, Any]) -> Organization:
+    """Change some of an organization's tier (None: none), name and is_suspended.
+
+    Raises OrganizationUnknown, ValidationRefused.
+    """
+    for field in set(changes) - CHANGEABLE:
+        refuse(str(field), "is not known")
+    with transaction.atomic(using=alias()):
+        row = organization_of(organization_id)
+        columns = _columns(changes)
+        for field, value in columns.items():
+            setattr(row, field, value)
+        if columns:
+            row.save(update_fields=list(columns))
+    return organization_of(organization_id)
+
+
+def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Create or change many, all or nothing: mappings with id, tier and name; how many.
+
+    Here what is left out is taken away: no tier, no name. Raises ValidationRefused with the
+    row's place in `details["index"]`.
+    """
+    tiers = _known_tiers()
+    wanted = {
+        row.pk: row for row in (_row(index, given, tiers) for index, given in enumerate(rows))
+    }
+    with transaction.atomic(using=alias()):
+        Organization.objects.bulk_create(
+            wanted.values(),
+            batch_size=BATCH,
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["tier", "name"],
+        )
+        projections.write_tiers_on_commit(wanted.values())
+    return len(wanted)
+
+
+def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
+    try:
+        for field in set(given) - FIELDS:
+            refuse(str(field), "is not known")
+        _require_id(given.get("id"))
+        fields = _changes(given.get("tier"), given.get("name") or "", tiers)
+        return Organization(id=given["id"], **fields)
+    except ValidationRefused as error:
+        error.details["index"] = index
+        raise
+
+
+def _require_id(organization_id: object) -> None:
+    if not is_organization_id(organization_id):
+        refuse("id", "must be 1 to 64 letters, digits, - or _")
+
+
+def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    if "tier" in changes:
+        given = changes["tier"]
+        columns |= _changes("" if given is None else given, "", _known_tiers())
+    if "name" in changes:
+        given = changes["name"]
+        columns["name"] = given if given == "" else arguments.name("name", given, LONGEST_NAME)
+    if "is_suspended" in changes:
+        columns["is_suspended"] = arguments.truth("is_suspended", changes["is_suspended"])
+    return columns
+
+
+def _changes(tier: object, name: object, tiers: set[str]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if tier is not None:
+        if tier != "" and str(tier) not in tiers:
+            refuse("tier", f"must be one of {', '.join(sorted(tiers))}")
+        changes["tier_id"] = str(tier) or None
+    if name:
+        changes["name"] = arguments.name("name", name, LONGEST_NAME)
+    return changes
+
+
+def _known_tiers() -> set[str]:
+    return set(TierPolicy.objects.values_list("slug", flat=True))

@@ -1,0 +1,67 @@
+"""What the queues hold by tier, for graphs: read from the lines in Redis, no task is counted."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from plugspace_queue.broker import keys, lanes, projections, routing
+from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.lanes import Holding, Line
+from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.models import TierPolicy
+
+NONE = "(none)"
+"""Instead of a tier, and never one: tasks of organizations without."""
+
+OTHERS = "(others)"
+"""Likewise: tasks beyond those told apart, and those whose tier Redis does not know."""
+
+
+class QueueDepth(NamedTuple):
+    """Tasks of a type in a state; the tier is what their organizations have now."""
+
+    type: TaskType
+    state: str
+    tier: str
+    tasks: int
+
+
+def held() -> list[QueueDepth]:
+    """Every type, state and tier, zeros too, but nothing of a queue that does not answer.
+
+    Raises Unavailable when none does.
+    """
+    slugs = sorted(TierPolicy.objects.values_list("pk", flat=True))
+    others, found = routing.PerServerErrors(), dict[TaskType, Line]()
+    for kind in TaskType:
+        with others.at_one():
+            found[kind] = lanes.line(client(kind.queue_name), kind.queue_name)
+    if not found:
+        others.tell()
+    names = {name for line in found.values() for holding in line for name in holding.of}
+    tiers = _tiers(sorted(names), slugs)
+    return [
+        QueueDepth(kind, state, slug, counts[slug])
+        for kind, line in found.items()
+        for state, holding in line._asdict().items()
+        for counts in [_by_tier(holding, tiers)]
+        for slug in (*slugs, NONE, OTHERS)
+    ]
+
+
+def _by_tier(holding: Holding, tiers: Mapping[str, str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for organization_id, count in holding.of.items():
+        counts[tiers[organization_id]] += count
+    # The parts were read before the total, and a line moves.
+    counts[OTHERS] += max(holding.total - holding.of.total(), 0)
+    return counts
+
+
+def _tiers(organization_ids: Collection[str], slugs: Collection[str]) -> dict[str, str]:
+    """From the mirror, which the reconciler holds to the rows."""
+    told = projections.texts(client(), [keys.organization_tier(name) for name in organization_ids])
+    shown: dict[str | None, str] = {**{slug: slug for slug in slugs}, "": NONE}
+    return {
+        name: shown.get(text, OTHERS) for name, text in zip(organization_ids, told, strict=True)
+    }

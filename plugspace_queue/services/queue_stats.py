@@ -1,0 +1,90 @@
+"""How the queues stand: rows say what waits, Redis what runs, counters what ended.
+
+Counting reads every row that waits, so pages that anybody may open share one count.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count
+
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.models import QueueSettings, Task
+from plugspace_queue.services import arguments, organization_stats
+
+FRESH_FOR = 1.0
+"""Seconds a count is good for on pages."""
+
+_DELAYED = (State.SCHEDULED, State.RETRYING)
+
+Held = dict[tuple[str, str], int]
+
+_lock = threading.Lock()
+_counted_at = float("-inf")
+_counted: Held = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueStats:
+    """One queue in numbers; completed and failed count over its lifetime."""
+
+    type: TaskType
+    waiting: int
+    active: int | None
+    """None: what the queue keeps in Redis is damaged."""
+    completed: int
+    failed: int
+    delayed: int
+
+
+def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[QueueStats]:
+    """A row per queue, or the one of a type; what waits was counted at most `max_age` s ago.
+
+    Raises ValidationRefused, Unavailable.
+    """
+    kinds = list(TaskType) if task_type is None else [arguments.word("type", task_type, TaskType)]
+    held = _recent(max_age) if max_age > 0 else _held(kinds)
+    ended = {row.type: row for row in QueueSettings.objects.filter(type__in=kinds)}
+    return [
+        QueueStats(
+            type=kind,
+            waiting=held.get((kind, State.WAITING), 0),
+            active=_active(kind.queue_name),
+            completed=ended[kind].completed if kind in ended else 0,
+            failed=ended[kind].failed if kind in ended else 0,
+            delayed=sum(held.get((kind, state), 0) for state in _DELAYED),
+        )
+        for kind in kinds
+    ]
+
+
+def _active(queue: str) -> int | None:
+    counts = routing.unless_damaged(lambda: routing.ask(task_store.counts(queue), queue))
+    return None if counts is None else counts.active
+
+
+def clear_cache() -> None:
+    """Count anew when asked next, for organizations too."""
+    global _counted_at
+    organization_stats.clear_cache()
+    with _lock:
+        _counted_at = float("-inf")
+
+
+def _recent(max_age: float) -> Held:
+    """The shared count; who asks while it is made waits for it instead of making another."""
+    global _counted, _counted_at
+    with _lock:
+        now = time.monotonic()
+        if now - _counted_at > max_age:
+            _counted, _counted_at = _held(list(TaskType)), now
+        return _counted
+
+
+def _held(kinds: Sequence[TaskType]) -> Held:
+    rows = Task.objects.filter(type__in=kinds, state__in=[State.WAITING, *_DELAYED])
+    counted = rows.order_by().values_list("type", "state").annotate(count=Count("pk"))
+    return {(kind, state): count for kind, state, count in counted}

@@ -1,0 +1,213 @@
+"""How operators steer queues: limits and policy, pauses, the priority of one task."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.enums import Policy, State, TaskType
+from plugspace_queue.domain.tiers import LOWEST_PRIORITY
+from plugspace_queue.errors import InvalidState, Unavailable
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.policies import (
+    LONGEST_WINDOW,
+    MOST,
+    SHORTEST_WINDOW,
+    QueuePolicy,
+)
+from plugspace_queue.models import Organization, QueueSettings, Task
+from plugspace_queue.models.task import OPEN_VALUES
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.schemas.refusals import refuse
+from plugspace_queue.services import arguments, lookup
+from plugspace_queue.services.submission import alias
+
+
+def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
+    """Change some of a queue's values; those in force now. Raises ValidationRefused."""
+    kind = arguments.word("type", task_type, TaskType)
+    columns = _columns(changes)
+    with transaction.atomic(using=alias()):
+        QueueSettings.objects.get_or_create(type=kind.value)
+        row = QueueSettings.objects.select_for_update(no_key=True).get(type=kind.value)
+        for column, value in columns.items():
+            setattr(row, column, value)
+        if columns:
+            row.save(update_fields=list(columns))
+    return policies.in_force(row)
+
+
+def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for field, value in changes.items():
+        if field not in _FIELDS:
+            refuse(str(field), "is not known")
+        columns |= _FIELDS[field](field, value)
+    return columns
+
+
+def _count(field: str, value: object) -> dict[str, Any]:
+    return {field: None if value is None else arguments.whole(field, value, 1, MOST)}
+
+
+def _priority(field: str, value: object) -> dict[str, Any]:
+    known = None if value is None else arguments.whole(field, value, 0, LOWEST_PRIORITY)
+    return {field: known}
+
+
+def _policy(field: str, value: object) -> dict[str, Any]:
+    return {field: Policy.STRICT if value is None else arguments.word(field, value, Policy)}
+
+
+def _limiter(field: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {"limiter_max": None, "limiter_duration": None}
+    if not isinstance(value, Mapping) or set(value) != {"max", "duration"}:
+        refuse(field, "must hold max and duration")
+    return {
+        "limiter_max": arguments.whole(f"{field}.max", value["max"], 1, MOST),
+        "limiter_duration": _seconds(f"{field}.duration", value["duration"]),
+    }
+
+
+def _window(field: str, value: object) -> dict[str, Any]:
+    return {field: None if value is None else _seconds(field, value)}
+
+
+def _seconds(field: str, value: object) -> float:
+    return arguments.seconds(field, value, SHORTEST_WINDOW, LONGEST_WINDOW)
+
+
+_FIELDS: dict[str, Callable[[str, object], dict[str, Any]]] = {
+    "concurrency": _count,
+    "global_concurrency": _count,
+    "organization_concurrency": _count,
+    "limiter": _limiter,
+    "limiter_max": _count,
+    "limiter_duration": _window,
+    "policy": _policy,
+    "default_priority": _priority,
+}
+
+
+def pause(task_type: object = None, organization_id: str | None = None) -> None:
+    """Start nothing more of a queue, or of an organization; running tasks go on.
+
+    Raises ValidationRefused unless exactly one is named, OrganizationUnknown.
+    """
+    _set_pause(task_type, organization_id, is_paused=True)
+
+
+def resume(task_type: object = None, organization_id: str | None = None) -> None:
+    """Let a queue, or an organization, go on; raises as `pause`."""
+    _set_pause(task_type, organization_id, is_paused=False)
+
+
+def _set_pause(task_type: object, organization_id: str | None, *, is_paused: bool) -> None:
+    if (task_type is None) == (organization_id is None):
+        refuse("type", "give a task type or an organization, one of them")
+    with transaction.atomic(using=alias()):
+        if organization_id is None:
+            _pause_queue(arguments.word("type", task_type, TaskType), is_paused)
+        else:
+            _pause_organization(lookup.organization_of(organization_id).pk, is_paused)
+
+
+def _pause_queue(kind: TaskType, is_paused: bool) -> None:
+    QueueSettings.objects.get_or_create(type=kind.value)
+    row = QueueSettings.objects.select_for_update().get(type=kind.value)
+    if row.is_paused == is_paused:
+        return
+    if not is_paused:
+        _extend_deadlines_of_queue(row, timezone.now())
+    _save_pause(row, is_paused)
+
+
+def _pause_organization(organization_id: str, is_paused: bool) -> None:
+    rows = Organization.objects.select_for_update(no_key=True)
+    row = rows.get(pk=organization_id)
+    if row.is_paused == is_paused:
+        return
+    if not is_paused:
+        _extend_deadlines_of_organization(row, timezone.now())
+    _save_pause(row, is_paused)
+    transaction.on_commit(lambda: projections.write_pause(organization_id, is_paused), robust=True)
+
+
+def _save_pause(row: Any, is_paused: bool) -> None:
+    row.is_paused = is_paused
+    row.paused_at = timezone.now() if is_paused else None
+    row.save(update_fields=["is_paused", "paused_at"])
+
+
+def _extend_deadlines_of_queue(row: QueueSettings, now: datetime) -> None:
+    """What an organization's own pause covers too is given back when that ends."""
+    waiting = Task.objects.filter(type=row.type)
+    paused = Organization.objects.filter(is_paused=True, paused_at__isnull=False)
+    since = row.paused_at or now
+    stand_still(waiting.exclude(organization__in=paused), since, now)
+    for organization_id, until in paused.values_list("pk", "paused_at"):
+        if until:
+            stand_still(waiting.filter(organization=organization_id), since, until)
+
+
+def _extend_deadlines_of_organization(row: Organization, now: datetime) -> None:
+    waiting = Task.objects.filter(organization=row.pk)
+    paused = QueueSettings.objects.filter(is_paused=True, paused_at__isnull=False)
+    since = row.paused_at or now
+    stand_still(waiting.exclude(type__in=paused.values("type")), since, now)
+    for kind, until in paused.values_list("type", "paused_at"):
+        if until:
+            stand_still(waiting.filter(type=kind), since, until)
+
+
+def stand_still(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
+    """Move the deadlines of tasks whose wait for the first start was held up in that time."""
+    if until <= since:
+        return
+    held = tasks.filter(deadline__isnull=False)
+    for seconds in held.order_by().values_list("ttl", flat=True).distinct():
+        live = timedelta(seconds=seconds)
+        same = held.filter(ttl=seconds)
+        # Accepted meanwhile: all of their wait so far was held up. First, or they move twice.
+        same.filter(deadline__gt=since + live, deadline__lt=until + live).update(
+            deadline=until + live
+        )
+        same.filter(deadline__lte=since + live).update(deadline=F("deadline") + (until - since))
+
+
+def set_priority(task_id: object, priority: object, organization_id: str | None = None) -> Task:
+    """Move a task to another band, behind those that wait there, or a retry before them.
+
+    A running one goes on; its retries wait in the new band. Raises NotFound,
+    ValidationRefused, InvalidState when it has ended.
+    """
+    band = arguments.whole("priority", priority, 0, LOWEST_PRIORITY)
+    task = lookup.task_of(task_id, organization_id)
+    rows = Task.objects.filter(pk=task.pk, state__in=OPEN_VALUES)
+    if not rows.update(priority=band):
+        raise InvalidState(f"Task {task.pk} has ended.", task_id=str(task.pk))
+    task.refresh_from_db()
+    if task.state != State.BLOCKED:
+        transaction.on_commit(lambda: _move_in_line(task), robust=True)
+    return task
+
+
+def _move_in_line(task: Task) -> None:
+    queue, task_id = TaskType(task.type).queue_name, str(task.pk)
+    calls: list[Call[Any]] = [task_store.set_band(queue, task_id, task.priority)]
+    if task.state in lifecycle.STARTABLE:
+        calls.append(task_store.withdraw(queue, [task_id]))
+    try:
+        routing.ask_all(calls, queue)
+    except Unavailable:
+        # It goes on in its old band: order is lost, the task is not.
+        return
+    publishing.publish_ids([task.pk])

@@ -1,0 +1,218 @@
+"""Submits a task: admit, validate, store in one transaction, publish when that commits.
+
+A bulk (`bulk_submission`) and the steps of a workflow (`workflows.submission`) take the same way;
+each ends in `store`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from django.db import connections, router, transaction
+from django.utils import timezone
+
+from plugspace_queue.conf import get_settings
+from plugspace_queue.db.insert import insert_tasks, unsaved
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.ids import new_id
+from plugspace_queue.errors import PermissionRefused
+from plugspace_queue.limits import quota
+from plugspace_queue.limits.policies import Plan, Tenant, queue_settings
+from plugspace_queue.limits.request_limit import Admission
+from plugspace_queue.models import IdempotencyKey, Task, Workflow
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.schemas.requests import TaskRequest, fingerprint_of
+from plugspace_queue.services import dependencies, idempotency
+from plugspace_queue.services.dependencies import NEW_CHAIN, first_context
+from plugspace_queue.services.idempotency import SubmitResult
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class TaskItem:
+    """One task that is asked for, where it stood in the call, and for whom."""
+
+    index: int
+    request: TaskRequest
+    admission: Admission
+    bulk: str | None = None
+    """The fingerprint of the bulk whose key this one's is derived from."""
+
+    @property
+    def tenant(self) -> Tenant:
+        return self.admission.tenant
+
+    @property
+    def key(self) -> str | None:
+        return self.request.idempotency_key
+
+    def fingerprint(self) -> str:
+        alone = self.request.fingerprint()
+        return alone if self.bulk is None else fingerprint_of("item", task=alone, bulk=self.bulk)
+
+
+def submit_task(
+    asked: Mapping[str, Any] | TaskRequest, *, limit_requests: bool
+) -> SubmitResult[Task]:
+    """Submit one task; see `QueueManager.add_task`."""
+    now = timezone.now()
+    organization_id = organization_in(asked)
+    with Admission(organization_id, limit_requests=limit_requests) as admission:
+        request = validated(asked)
+    item = TaskItem(0, request, admission)
+
+    def attempt() -> SubmitResult[Task]:
+        with _whole(request):
+            return stored_alone(item, now)
+
+    return with_tiers_of([admission], attempt)._replace(window=admission.window)
+
+
+def alias() -> str:
+    """The database that tasks are written to."""
+    return router.db_for_write(Task)
+
+
+def with_tiers_of(admissions: Sequence[Admission], attempt: Callable[[], Answer]) -> Answer:
+    """Do it, and once more when an organization turns out to have another tier than assumed."""
+    try:
+        return attempt()
+    except quota.TierChanged:
+        for admission in admissions:
+            admission.renew()
+        return attempt()
+
+
+def validated(asked: Mapping[str, Any] | TaskRequest) -> TaskRequest:
+    """The request with its input in stored form; raises ValidationRefused, PayloadTooLarge."""
+    request = asked if isinstance(asked, TaskRequest) else TaskRequest.of(asked)
+    request.validate_input()
+    return request
+
+
+def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
+    """The priority fixed at acceptance; PermissionRefused when asked above what the tier gives."""
+    highest = plan.priority
+    if highest is None:
+        highest = queue_settings(task_type).default_priority
+    if asked is not None and asked < highest:
+        raise PermissionRefused(
+            f"priority: {asked} is above what this organization's tier gives; {highest} is its"
+            " highest.",
+            field="priority",
+            highest=highest,
+        )
+    return highest if asked is None else asked
+
+
+def store(
+    tasks: Sequence[Task],
+    tenants: Mapping[str, Tenant],
+    now: datetime,
+    *,
+    workflow: Workflow | None = None,
+    is_alone: bool = False,
+) -> None:
+    """Take their units, store the tasks, publish them on commit; the end of every submit.
+
+    In the caller's transaction. A task that is submitted alone needs none where that is one
+    statement (`quota.is_one_statement`).
+    """
+    month = quota.month_of(now)
+    charges = quota.charges_of(tasks, tenants, month)
+    for task in tasks:
+        task.charged_month = month
+    if is_alone:
+        counters = quota.reserve(charges, now, task=tasks[0])
+    else:
+        note = "" if workflow is None else f"workflow {workflow.pk}"
+        counters = quota.reserve(charges, now, note=note)
+        if workflow is not None:
+            workflow.save(force_insert=True)
+        insert_tasks(tasks, using=alias())
+    publishing.publish_new_on_commit(tasks, counters)
+
+
+def stored_alone(item: TaskItem, now: datetime) -> SubmitResult[Task]:
+    """Store one task, or find the one that its idempotency key stands for."""
+    request, task = item.request, build(item, now)
+    if request.idempotency_key is None:
+        return SubmitResult(_store_alone(item, task, now), is_replay=False)
+    row = key_row(item, task)
+    return idempotency.run_once(row, _task_of, lambda: _store_alone(item, task, now))
+
+
+def _store_alone(item: TaskItem, task: Task, now: datetime) -> Task:
+    request, tenants = item.request, {task.organization_id: item.tenant}
+    if not request.follows:
+        store([task], tenants, now, is_alone=True)
+        return task
+    parents = dependencies.parents_of([request])
+    dependencies.follow(task, request, parents)
+    store([task], tenants, now, is_alone=True)
+    dependencies.store_links([task], [request], parents)
+    return task
+
+
+def _whole(request: TaskRequest) -> AbstractContextManager[object]:
+    """A transaction, or none where storing this task is one by itself; a savepoint in another's.
+
+    BEGIN and COMMIT are round trips too, and the counter's row is locked until the last one.
+    """
+    # A submit with a key opens one of its own, in `idempotency.run_once`.
+    is_one = request.idempotency_key is not None or quota.is_one_statement()
+    if is_one and not request.depends_on and connections[alias()].get_autocommit():
+        return nullcontext()
+    return transaction.atomic(using=alias())
+
+
+def build(item: TaskItem, now: datetime) -> Task:
+    """The unsaved row of a new task that follows nothing; PermissionRefused for its priority."""
+    request = item.request
+    wake_at = request.wake_at(now)
+    ttl = request.seconds_to_live
+    retries = request.max_retries
+    return unsaved(
+        Task,
+        id=new_id(),
+        type=request.type,
+        organization_id=item.tenant.organization_id,
+        project_id=request.project_id,
+        user_id=request.user_id,
+        priority=granted_priority(request.priority, item.tenant.plan, request.type),
+        input=request.input,
+        context=first_context(request.context)
+        if request.context
+        else {**NEW_CHAIN, "previousTasks": []},
+        state=State.SCHEDULED if wake_at else State.WAITING,
+        queued_at=now,
+        wake_at=wake_at,
+        deadline=(wake_at or now) + timedelta(seconds=ttl),
+        ttl=ttl,
+        max_retries=get_settings().max_retries if retries is None else retries,
+    )
+
+
+def organization_in(asked: Mapping[str, Any] | TaskRequest) -> object:
+    """The organization that is named; it is not checked."""
+    if isinstance(asked, TaskRequest):
+        return asked.organization_id
+    return asked.get("organization_id")
+
+
+def key_row(item: TaskItem, task: Task) -> IdempotencyKey:
+    """The unsaved key that stands for a new task."""
+    return IdempotencyKey(
+        organization_id=task.organization_id,
+        key=item.key or "",
+        fingerprint=item.fingerprint(),
+        task_id=task.pk,
+    )
+
+
+def _task_of(key: IdempotencyKey) -> Task:
+    assert key.task is not None
+    return key.task

@@ -1,0 +1,234 @@
+"""How tasks end that do not run, and what an end does to those that wait for it.
+
+Waiting tasks are cancelled, expire, or are lost with their workers. Children of a complete task
+are released; those of a task that did not complete are cancelled and refunded.
+"""
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import router, transaction
+from django.db.models import F
+
+from plugspace_queue import metrics, task_log
+from plugspace_queue.broker.task_store import Settlement
+from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.events import publish
+from plugspace_queue.limits import quota
+from plugspace_queue.models import Dependency, Task
+from plugspace_queue.publishing import projections
+from plugspace_queue.publishing import tasks as publishing
+from plugspace_queue.schemas.task import without_internals
+from plugspace_queue.task_log import EndedAttempt
+
+CODE = "CANCELLED"
+MESSAGE = "A task this one waited for did not complete."
+
+_ENDED: dict[State, tuple[EventName, ...]] = {
+    State.CANCELLED: (EventName.CANCELLED, EventName.FAILED),
+    State.EXPIRED: (EventName.EXPIRED, EventName.FAILED),
+    State.FAILED: (EventName.FAILED,),
+}
+
+_LAST = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
+
+
+def end(task: Task, target: State, now: datetime, code: str, message: str) -> bool:
+    """End a waiting task: its row, what hangs on it, refunds, events; False when raced."""
+    return bool(end_all([task], target, now, code, message))
+
+
+def end_all(
+    tasks: Sequence[Task], target: State, now: datetime, code: str, message: str
+) -> list[Task]:
+    """The same for several at once; those that were not raced.
+
+    All rows of tasks are locked before the counters of quotas, as everywhere.
+    """
+    fields = final_fields(code, message, now) | {"deadline": None}
+    with transaction.atomic():
+        moved = [task for task in tasks if _moved(task, target, fields)]
+        cancelled = cancel_descendants([task.pk for task in moved], now)
+        is_owed = code in get_settings().refund_on
+        owed = [task for task in moved if is_owed or task.started_at is None]
+        quota.refund([*owed, *never_started(cancelled)], now, note=code)
+        if moved:
+            ended([*cancelled, *moved])
+    return moved
+
+
+def expired_message(task: Task) -> str:
+    """What an expired task says."""
+    return f"Not started within its ttl of {task.ttl} s."
+
+
+def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid.UUID]:
+    """Count completed parents off their children, in the transaction that completed them.
+
+    `ended` tells how many parents of each child completed. Those that wait for nothing more become
+    waiting, or scheduled when their time is ahead, with a deadline counted from now. Their ids are
+    returned, to be published after the commit.
+    """
+    if not ended:
+        return []
+    free: list[Task] = []
+    waiting: dict[int, list[uuid.UUID]] = defaultdict(list)
+    # Locked: two parents that complete at once must not both read the old count.
+    for child in _blocked(ended):
+        if child.open_deps <= ended[child.pk]:
+            free.append(child)
+        else:
+            waiting[ended[child.pk]].append(child.pk)
+    for count, ids in waiting.items():
+        Task.objects.filter(pk__in=ids).update(open_deps=F("open_deps") - count)
+    return _release(free, now)
+
+
+def release(hanging: Sequence[uuid.UUID], now: datetime) -> list[uuid.UUID]:
+    """Release blocked tasks whose parents have all completed, in the caller's transaction."""
+    return _release(_blocked(hanging), now)
+
+
+def cascade(
+    failed: Sequence[uuid.UUID], now: datetime, *, code: str = CODE, message: str = MESSAGE
+) -> list[uuid.UUID]:
+    """Cancel and refund everything blocked that hangs on these tasks; the ids.
+
+    In a transaction of its own. Events and snapshots follow its commit.
+    """
+    if not _children_of(failed):
+        return []
+    with transaction.atomic(using=router.db_for_write(Task)):
+        found = cancel_descendants(failed, now, code=code, message=message)
+        quota.refund(never_started(found), now, "never started")
+        ended(found)
+    return [task.pk for task in found]
+
+
+def cancel_descendants(
+    ended: Sequence[uuid.UUID], now: datetime, *, code: str = CODE, message: str = MESSAGE
+) -> list[Task]:
+    """Cancel the rows of everything blocked that hangs on these; the tasks as they are then.
+
+    In the caller's transaction, who refunds them and tells of them.
+    """
+    ids = [task.pk for task in _lock_descendants(ended)]
+    if not ids:
+        return []
+    fields = final_fields(code, message, now)
+    Task.objects.filter(pk__in=ids).move_all(State.BLOCKED, State.CANCELLED, **fields)
+    return list(Task.objects.filter(pk__in=ids, state=State.CANCELLED).order_by("pk"))
+
+
+def never_started(tasks: Iterable[Task]) -> list[Task]:
+    """Those of these that are given back to their quota."""
+    return [task for task in tasks if task.started_at is None]
+
+
+def ended(tasks: Sequence[Task]) -> None:
+    """For tasks that ended without a run: their own event, `taskFailed`, and the last snapshots."""
+    _on_commit(lambda: _tell_ended(tasks))
+
+
+def attempt_ended(attempt: EndedAttempt) -> None:
+    """Log how an attempt ended, and send the signal of one that failed."""
+    task_log.attempt_ended(attempt)
+    if attempt.is_failure:
+        publish.tell_failed_attempt(attempt)
+
+
+def failure(code: str, message: str) -> dict[str, Any]:
+    """The stored error of a task that ended without a run of its own failing."""
+    return {"message": message, "code": code, "retryable": False}
+
+
+def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
+    """What a row says beside its state when it ends here."""
+    return {"completed_at": now, "error": failure(code, message), "wake_at": None}
+
+
+def with_last_event(told: Settlement, task: Task) -> Settlement:
+    """With the event of an ending whose worker died before it settled; its key is the same."""
+    name = _LAST.get(State(task.state))
+    if name is None:
+        return told
+    data = {"error": without_internals(task.error)} if task.error else {"result": task.result}
+    return told._replace(event=publish.text_for(told, publish.payload(name, task, **data)))
+
+
+def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:
+    if not Task.objects.move(task.pk, State(task.state), target, **fields):
+        return False
+    task.state = target
+    for name, value in fields.items():
+        setattr(task, name, value)
+    return True
+
+
+def _lock_descendants(ended: Sequence[uuid.UUID]) -> list[Task]:
+    """Everything blocked below these, in as few statements as may be, each in the order of ids."""
+    locked: dict[uuid.UUID, Task] = {}
+    # Once more until nothing is new: until it was locked a task may have got another child.
+    while below := _descendants_of([*ended, *locked]) - locked.keys():
+        found = {task.pk: task for task in _blocked(below)}
+        if not found:
+            break
+        locked |= found
+    return list(locked.values())
+
+
+def _descendants_of(tasks: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    found: set[uuid.UUID] = set()
+    level = set(tasks)
+    while level := _children_of(list(level)) - found:
+        found |= level
+    return found
+
+
+def _children_of(parents: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    links = Dependency.objects.filter(parent__in=parents, task__state=State.BLOCKED)
+    return set(links.values_list("task", flat=True))
+
+
+def _blocked(ids: Iterable[uuid.UUID]) -> list[Task]:
+    rows = Task.objects.filter(pk__in=list(ids), state=State.BLOCKED).order_by("pk")
+    return list(rows.select_for_update(no_key=True).defer("input", "result", "context"))
+
+
+def _release(children: Sequence[Task], now: datetime) -> list[uuid.UUID]:
+    groups: dict[tuple[State, datetime], list[uuid.UUID]] = defaultdict(list)
+    for child in children:
+        groups[_opening(child, now)].append(child.pk)
+    for (target, deadline), ids in groups.items():
+        rows = Task.objects.filter(pk__in=ids)
+        rows.move_all(State.BLOCKED, target, open_deps=0, deadline=deadline)
+    return [child.pk for child in children]
+
+
+def _opening(child: Task, now: datetime) -> tuple[State, datetime]:
+    """The state a released task goes to, and its deadline."""
+    live = timedelta(seconds=child.ttl)
+    if child.wake_at and child.wake_at > now:
+        return State.SCHEDULED, child.wake_at + live
+    return State.WAITING, now + live
+
+
+def _tell_ended(tasks: Sequence[Task]) -> None:
+    metrics.add(
+        Counter(metrics.field(metrics.ENDED, t.type, str(t.state), str(t.priority)) for t in tasks)
+    )
+    publishing.refresh_snapshots(tasks)
+    projections.write_workflows(sorted({task.workflow_id for task in tasks if task.workflow_id}))
+    publish.emit_all(
+        (name, task, {"error": without_internals(task.error or {})})
+        for task in tasks
+        for name in _ENDED[State(task.state)]
+    )
+
+
+def _on_commit(tell: Callable[[], None]) -> None:
+    transaction.on_commit(tell, using=router.db_for_write(Task), robust=True)
