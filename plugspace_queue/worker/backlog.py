@@ -85,6 +85,12 @@ class LockedBacklog:
             task.pause = min(task.pause * 2, LONGEST_PAUSE)
             _postpone(task)
 
+    def make_all_due(self) -> None:
+        """Have everything tried again now: the worker stops."""
+        with self._lock:
+            for task in self._tasks.values():
+                task.due_at = 0.0
+
     def patience(self) -> float | None:
         """Seconds until something is due; None when nothing waits."""
         with self._lock:

@@ -265,11 +265,13 @@ class WorkerRuntime:
         for held, execution in self.table.executions():
             self.executors.hand_back(held, execution)
         self.completer.stop()
-        self.completer.follow_up.stop()
-        self.completer.follow_up.join(timeout=LAST_WRITES)
+        self.completer.follow_up.try_all_now()
         self._wait(LAST_WRITES, until=lambda: not self.loop.is_alive())
         self.loop.end()
         self.loop.join(timeout=LAST_WRITES)
+        # Last: what the loop has written by then is followed up as well.
+        self.completer.follow_up.stop()
+        self.completer.follow_up.join(timeout=LAST_WRITES)
 
     def _wait(self, seconds: float, *, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds

@@ -97,7 +97,7 @@ def _head(row: StartedTask, now: Now, conf: AppSettings) -> str:
         f'"priority":{row.priority},"status":"{_STATUS[state]}","state":"{state._value_}",'
         f'"metrics":{{"tokensUsed":{now.tokens_used},"cost":{_money(now.cost)},'
         f'"currency":{_quoted(conf.currency)},"queuedAt":"{_utc(row.queued_at)}",'
-        f'"startedAt":"{_utc(row.started_at)}"{_ended(now)}}},'
+        f'"startedAt":"{_started_utc(row.started_at)}"{_ended(now)}}},'
         f'"retryCount":{now.retry_count},"maxRetries":{row.max_retries},"ttl":{row.ttl},'
         f'"attempt":{row.attempt_count},"recoveryCount":{now.recovery_count},'
         f'"deferralCount":{now.deferral_count}{_optional(row, now)}'
@@ -105,7 +105,9 @@ def _head(row: StartedTask, now: Now, conf: AppSettings) -> str:
 
 
 def _ended(now: Now) -> str:
-    completed = "" if now.completed_at is None else f',"completedAt":"{_utc(now.completed_at)}"'
+    completed = (
+        "" if now.completed_at is None else f',"completedAt":"{_ended_utc(now.completed_at)}"'
+    )
     return completed if now.duration is None else f'{completed},"duration":{now.duration}'
 
 
@@ -260,6 +262,22 @@ def _compact_short(text: str) -> str:
 
 def _money(cost: Decimal) -> str:
     return encode(float(cost)) if cost != NOTHING else "0.0"
+
+
+class _Repeated:
+    """`_utc` for moments that many tasks in a row have in common, as all of one commit."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[datetime | None, str] = (None, "")
+
+    def __call__(self, moment: datetime) -> str:
+        kept = self._kept
+        if kept[0] is not moment:
+            kept = self._kept = (moment, _utc(moment))
+        return kept[1]
+
+
+_started_utc, _ended_utc = _Repeated(), _Repeated()
 
 
 def _utc(moment: datetime) -> str:

@@ -229,12 +229,12 @@ def test_without_a_database_a_recorder_that_stops_tries_again_in_its_time(record
         raise OperationalError("the database is away")
 
     guard = Guard([lease_of(submit())])
-    with monkeypatch.context() as patch, meanwhile(lambda: recorder.put(guard)) as writing:
-        patch.setattr(completer, "write", refuse)
+    monkeypatch.setattr(completer, "write", refuse)
+    with meanwhile(lambda: recorder.put(guard)) as writing:
         wait_until(lambda: tries)
         recorder.completer.stop()
         writing.join(timeout=0.5)
-        patch.undo()
+        monkeypatch.undo()
 
     assert len(tries) < 10
 

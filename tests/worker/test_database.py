@@ -104,7 +104,7 @@ def test_a_resume_that_moves_many_deadlines_holds_up_no_ending(
     processors, crew, until_running, until_final, monkeypatch
 ):
     gate, moving, moved = threading.Event(), threading.Event(), threading.Event()
-    give_back = queues._give_back_queue_time
+    give_back = queues._extend_deadlines_of_queue
 
     def long_give_back(row, now):
         # As if a million tasks waited: the queue's row is locked meanwhile.

@@ -47,8 +47,11 @@ def test_what_waited_and_starts_while_the_worker_stops_goes_back(monkeypatch):
     with locked(Task.objects.filter(pk=task.pk)):
         writing.put(Guard([held]))
         assert writing.completer.backlog
-    writing.stop()
+    writing.completer.follow_up.try_all_now()
+    wait_until(lambda: handed_back)
     writing.put(*handed_back)
+
+    writing.stop()
 
     assert (fresh(task).state, fresh(task).attempts.count()) == (State.WAITING, 1)
     assert [(one.task_id, one.outcome) for one in writing.settled()] == [(held.task_id, "back")]
