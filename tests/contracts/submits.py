@@ -167,7 +167,7 @@ def dump(redis: Redis) -> dict[str, Any]:
     found = {told(key): readers[redis.type(key)](key) for key in sorted(redis.keys())}
     # Written by a thread of their own, at any time.
     found.pop("plugspace:metrics", None)
-    # Written for a queue without tasks too, when this process gives it its settings for the first time.
+    # Also written for a queue without tasks, when a process first gives it its settings.
     return {name: value for name, value in found.items() if not name.endswith(":marker")}
 
 
