@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 
 from plugspace_queue.db.transactions import keep_alive
 from plugspace_queue.domain import clock
@@ -19,16 +19,17 @@ from plugspace_queue.events import publish as events
 from plugspace_queue.models import Task
 from plugspace_queue.processing.execution import Execution, ProgressSink, StopReason
 from plugspace_queue.processing.registry import timeout_of
-from plugspace_queue.worker.backlog import DeferredTask, LockedBacklog, split, task_of
+from plugspace_queue.worker.backlog import LockedBacklog, split, task_of
 from plugspace_queue.worker.commit import CommitBatch, Locked, Refused, count, write
 from plugspace_queue.worker.completion import Counts, added
+from plugspace_queue.worker.follow_up import LOOKS, FollowUpThread
 from plugspace_queue.worker.post_commit import (
     Message,
     PostCommit,
     split_events_by_server,
     tolerated,
 )
-from plugspace_queue.worker.state import Guard, HeldLease, LoopMessage, RowMessage, Tell
+from plugspace_queue.worker.state import Guard, HeldLease, LoopMessage, RowMessage
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -37,10 +38,6 @@ LONGEST_PAUSE = 5.0
 
 LAST_PAUSE = 0.5
 """The same when the worker stops: the process ends soon."""
-
-LOOKS = ("100ms", "20ms")
-"""How long one message alone waits for a locked row, while all others wait for it:
-the first that is locked, and those after it."""
 
 Dispatch = Callable[[HeldLease, Execution], None]
 
@@ -240,111 +237,6 @@ class Completer:
             connection.ensure_connection()
             keep_alive(connection)
             self._known_connection = connection.connection
-
-
-class FollowUpThread(threading.Thread):
-    """Does what may take long after commits, in their order, and tries locked rows again."""
-
-    def __init__(self, completer: Completer, inbox: "queue.SimpleQueue[LoopMessage]") -> None:
-        super().__init__(name="plugspace-follow-up", daemon=True)
-        self.done = 0
-        """Batches that were followed up."""
-        self._completer = completer
-        self._loop_inbox = inbox
-        self._inbox: queue.SimpleQueue[CommitBatch | None] = queue.SimpleQueue()
-        self._put = 0
-        self._count_lock = threading.Lock()
-        self._is_cut_off = False
-        self._stopping = False
-
-    def put(self, batch: CommitBatch) -> None:
-        """Follow this up, after all before it (any thread)."""
-        with self._count_lock:
-            self._put += 1
-        self._inbox.put(batch)
-
-    def wake(self) -> None:
-        """Something may be due in the backlog."""
-        self._inbox.put(None)
-
-    def try_all_now(self) -> None:
-        """Try everything in the backlog once more (any thread)."""
-        self._completer.backlog.make_all_due()
-        for _ in self._completer.backlog.all():
-            self.wake()
-
-    def reconnect(self) -> None:
-        """The database was away: this thread's connection is as good as none."""
-        self._is_cut_off = True
-
-    def stop(self) -> None:
-        """Follow up everything put so far, try once more to write locked endings, then end."""
-        self._stopping = True
-        self._inbox.put(None)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether everything put so far is followed up."""
-        return self.done == self._put
-
-    def run(self) -> None:
-        try:
-            while not self._stopping:
-                self._serve(self._completer.backlog.patience())
-            for task in self._completer.backlog.all():
-                # An attempt that started now would find no loop that records its end.
-                if not any(isinstance(message, Guard) for message in task.messages):
-                    self._try_again(task)
-            while not self._inbox.empty():
-                self._serve(0.0)
-            if left := self._completer.backlog.all():
-                logger.warning("%d tasks are left to others: their rows are locked", len(left))
-        finally:
-            connection.close()
-
-    def _serve(self, patience: float | None) -> None:
-        try:
-            batch = self._inbox.get(timeout=patience)
-        except queue.Empty:
-            batch = None
-        self._refresh_connection()
-        if batch is not None:
-            self._follow(batch)
-        if task := self._completer.backlog.due():
-            self._try_again(task)
-
-    def _follow(self, batch: CommitBatch) -> None:
-        post_commit, messages = self._completer.post_commit, list[Message]()
-        with tolerated("follow_up"):
-            events.append(batch.elsewhere)
-            messages = post_commit.follow_up(batch)
-            self._completer.owe(post_commit.take_owed())
-        # Before the loop is woken, which may wait for nothing else.
-        self.done += 1
-        self._tell(messages)
-
-    def _try_again(self, task: DeferredTask) -> None:
-        messages = list(task.messages)
-        try:
-            self._completer.record(CommitBatch(messages, clock.now(), LOOKS[0]), self._tell)
-        except Locked:
-            self._completer.backlog.postpone(task)
-            return
-        except Refused:
-            self._completer.record_apart(messages, self._tell)
-        self._completer.backlog.done(task, len(messages))
-
-    def _tell(self, messages: Sequence[Message]) -> None:
-        here, elsewhere = split_events_by_server(messages)
-        # Together: one by one they would wake the loop for the first, and the rest would be late.
-        self._loop_inbox.put(Tell(here))
-        events.append(elsewhere)
-
-    def _refresh_connection(self) -> None:
-        if self._is_cut_off:
-            self._is_cut_off = False
-            connection.close()
-        close_old_connections()
 
 
 def guard_first(granted: Sequence[HeldLease], others: Sequence[RowMessage]) -> bool:
