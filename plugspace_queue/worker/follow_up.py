@@ -1,4 +1,4 @@
-"""The worker's thread for what may take long: receivers of signals, cascades, refunds, locked rows."""
+"""The thread for what may take long: receivers of signals, cascades, refunds, locked rows."""
 
 import logging
 import queue
