@@ -46,8 +46,12 @@ def resolve_unstarted_lease(held: HeldLease, now: datetime) -> Resolution:
     if task is None or task.is_final or task.state == State.BLOCKED:
         return Resolution(_settlement(held, "drop", task))
     if task.state == State.PROCESSING and task.fence == lease.fence:
-        # Our own start, whose commit's answer got lost: nothing has run.
         Task.objects.filter(fence=lease.fence).move(task.pk, State.PROCESSING, resting_state(task))
+        if held.execution is not None:
+            # It has run, and the database refuses each way to say how it ended. The next attempt may
+            # go the same way, so that it is not made at once.
+            return Resolution(hand_back_later(held, now))
+        # Our own start, whose commit's answer got lost: nothing has run.
         return Resolution(_settlement(held, "back", task))
     if lease.fence <= task.fence <= task_store.MOST_FENCE:
         return Resolution(_settlement(held, "back", task), bump_fence=task.fence)

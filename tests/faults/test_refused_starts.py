@@ -253,3 +253,22 @@ def errors_about(task, caplog):
     """The records of a task that Sentry's SDK would make events of."""
     texts = [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
     return [text for text in texts if str(task.pk) in text]
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_task_whose_ending_is_refused_in_every_form_does_not_run_again_at_once(
+    processors, crew, redis, refuse, until_final
+):
+    runs = []
+    processors("ARCHITECT", lambda context: runs.append(context.task_id))
+    task, other = submit(), submit()
+    for state in ("complete", "failed"):
+        refuse(task, state)
+
+    crew("architect")
+
+    assert until_final(other).state == "complete"
+    # It waits for its next try in Redis, and its row is free for whoever steers it.
+    wait_until(lambda: redis.zscore("rq:scheduled:architect", str(task.pk)), 10)
+    assert fresh(task).state == "waiting"
+    assert runs.count(str(task.pk)) == 1
