@@ -48,7 +48,7 @@ def resolve_unstarted_lease(held: HeldLease, now: datetime) -> Resolution:
     if task.state == State.PROCESSING and task.fence == lease.fence:
         Task.objects.filter(fence=lease.fence).move(task.pk, State.PROCESSING, resting_state(task))
         if held.execution is not None:
-            # It has run, and the database refuses each way to say how it ended. The next attempt may
+            # It has run, and the database refuses each form of its ending. The next attempt may
             # go the same way, so that it is not made at once.
             return Resolution(hand_back_later(held, now))
         # Our own start, whose commit's answer got lost: nothing has run.
