@@ -36,7 +36,7 @@ def test_a_submit_runs_through_at_most_20_files_and_26_edges():
 
 
 @pytest.mark.postgres
-def test_a_submit_over_rest_runs_through_at_most_29_files_and_38_edges(acme: Any):
+def test_a_submit_over_rest_runs_through_at_most_31_files_and_43_edges(acme: Any):
     hops = traced(lambda: acme.send("tasks/", NEW))
 
-    assert Budget(files=29, edges=38).holds(hops), sorted(hops.edges)
+    assert Budget(files=31, edges=43).holds(hops), sorted(hops.edges)

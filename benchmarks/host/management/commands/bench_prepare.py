@@ -31,5 +31,5 @@ class Command(BaseCommand):
             request_limit=PLENTY,
         )
         Organization.objects.create(id="metered", tier=tier)
-        for name in ("acme", *(f"org-{number}" for number in range(ORGANIZATIONS))):
+        for name in ("acme", *(f"drain-{number}" for number in range(ORGANIZATIONS))):
             Organization.objects.create(id=name, tier_id="enterprise")

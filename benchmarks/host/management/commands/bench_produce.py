@@ -79,4 +79,4 @@ class Producer:
     def _organization(self, number: int) -> str:
         if self._has_gates:
             return "metered"
-        return f"org-{number % self._organizations}" if self._organizations > 1 else "acme"
+        return f"drain-{number % self._organizations}" if self._organizations > 1 else "acme"
