@@ -44,7 +44,7 @@ def committed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Inside a transaction Redis hears nothing."""
+    """Make Redis unavailable inside a transaction."""
     with cut_off() if is_uncommitted() else contextlib.nullcontext():
         yield
 
