@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def twin(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """The method as a coroutine function, run in the thread that owns the request's connections."""
+    """The method as a coroutine function; it runs in the thread that owns the connections."""
 
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
