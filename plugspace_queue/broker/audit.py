@@ -195,7 +195,7 @@ def texts(connection: Redis, names: Sequence[str]) -> list[str | None]:
 
 @guarded
 def missing(connection: Redis, names: Sequence[str]) -> list[str]:
-    """Those of these keys that do not exist. Raises Unavailable."""
+    """The keys of these that do not exist. Raises Unavailable."""
     with connection.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.exists(name)

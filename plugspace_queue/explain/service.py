@@ -35,7 +35,7 @@ LOOKS = 3
 def explain(task_id: object, organization_id: str | None = None) -> Explanation:
     """Why the task is where it is. Raises NotFound, and Unavailable when it needs Redis.
 
-    With an organization's id nothing of others is told but counts, and no names of workers.
+    With an organization's id the answer has only counts of other organizations, no worker names.
     """
     look = _look(lookup.task_of(task_id, organization_id))
     for _ in range(LOOKS - 1):

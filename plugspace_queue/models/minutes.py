@@ -1,4 +1,4 @@
-"""How the queues stood each minute: what the charts of the dashboard are drawn from."""
+"""Statistics of the queues by minute, for the charts of the dashboard."""
 
 from django.db import models
 

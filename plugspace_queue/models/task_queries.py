@@ -79,7 +79,7 @@ def has_open_steps(workflow_id: uuid.UUID) -> bool:
 
 
 def is_cancel_requested(task_id: uuid.UUID) -> bool:
-    """Whether somebody asked to cancel this task."""
+    """Whether a cancel of this task was requested."""
     return Task.objects.filter(pk=task_id, cancel_requested_at__isnull=False).exists()
 
 
@@ -225,7 +225,7 @@ def blocked_children(parent_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
 
 
 def lock_blocked(task_ids: Iterable[uuid.UUID]) -> list[Task]:
-    """Those of these that are blocked, locked in the order of their ids, without large columns."""
+    """The blocked ones of these tasks, locked in the order of ids, without large columns."""
     rows = tasks_by_id(task_ids).in_state(State.BLOCKED).oldest_first()
     return list(rows.select_for_update(no_key=True).defer("input", "result", "context"))
 

@@ -38,7 +38,7 @@ def organization_ids_after(organization_id: str) -> QuerySet[Organization, str]:
 
 
 def organizations_with_tasks(organization_ids: Collection[str]) -> QuerySet[Organization]:
-    """Those of these that have had a task in line, by id."""
+    """The organizations of these that ever had a published task, ordered by id."""
     tasks = Task.objects.filter(organization=OuterRef("pk")).once_in_line()
     return Organization.objects.filter(Exists(tasks), pk__in=organization_ids).order_by("pk")
 
@@ -91,7 +91,7 @@ def usage_after(organization_ids: Collection[str], month: str) -> list[MonthlyUs
 
 
 def queue_row(task_type: str) -> QueueSettings:
-    """What operators set for a queue; an unsaved row of defaults when nobody has."""
+    """The operators' row of a queue, or an unsaved row of defaults."""
     return QueueSettings.objects.filter(pk=task_type).first() or QueueSettings(type=task_type)
 
 

@@ -117,7 +117,7 @@ class Worker(StockWorker):
             exit_despite_threads(exit_code)
 
     def _begins(self, limits: Limits, bootstrap: Callable[[], None]) -> bool:
-        """Wait for the database and Redis; False when told to stop meanwhile.
+        """Wait for the database and Redis; False when a signal stops the worker meanwhile.
 
         Ends the process with 1 when a burst waited in vain.
         """
@@ -143,7 +143,7 @@ class Worker(StockWorker):
             sys.exit(1)
 
     def _sign_on(self, bootstrap: Callable[[], None]) -> None:
-        """Tell RQ of this worker and hear its commands."""
+        """Register this worker with RQ and subscribe to its commands."""
         super()._set_ip_address(self.connection)
         try:
             bootstrap()
@@ -214,7 +214,7 @@ class Worker(StockWorker):
         return bool(self.connection.exists(WORKERS_SUSPENDED))
 
     def _end_without_pool(self) -> None:
-        """The pool's process was killed (called in a thread): nobody would stop this worker.
+        """Stop this worker, as its pool's process was killed and cannot (called in a thread).
 
         As by SIGTERM, and within two leases.
         """

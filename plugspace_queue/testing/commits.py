@@ -19,7 +19,7 @@ logger = logging.getLogger("plugspace_queue.testing")
 
 
 def is_uncommitted() -> bool:
-    """Whether rows written now are not to be seen by anybody else yet."""
+    """Whether rows written now are not visible to other connections yet."""
     return _connection().in_atomic_block
 
 
