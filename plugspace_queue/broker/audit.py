@@ -1,6 +1,6 @@
-"""What the reconciler reads from Redis and writes to it: a queue in full, and copies of rows.
+"""The reconciler's access to Redis: reads and rebuilds a queue's structures and copies of rows.
 
-All of it is bounded: as many ids, keys or entries as are given, or as many as there are slots.
+Every call is bounded by the number of given ids, keys or entries, or by the number of slots.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from plugspace_queue.broker.scripts import Arg, Call, name_of, on_queue, raw
 from plugspace_queue.conf import get_settings
 
 MOST_IDS = 50
-"""Ids of one call of `audit`: some milliseconds of the server at the most."""
+"""Most ids of one call of `audit`, which then takes a few milliseconds of the server at most."""
 
 MOST_ENTRIES = 1000
-"""Entries of lanes, and members of other structures, in one call."""
+"""Most entries of lanes, or members of other structures, in one call."""
 
 QUEUE_KEYS = {
     keys.queue: "zset",
@@ -52,10 +52,10 @@ RQ_KEYS = {
     "failed": "zset",
     "canceled": "zset",
 }
-"""The same of those that are RQ's."""
+"""The same for RQ's keys."""
 
 SHARED_KEYS = {keys.paused_organizations: "set", keys.events: "stream"}
-"""The same of those that all queues of a server have in common."""
+"""The same for keys that all queues of a server share."""
 
 GATES = ("paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted", "version")
 """Fields of a queue's settings, in the order of the configure script."""
@@ -78,32 +78,32 @@ class Holds(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class RedisTaskState:
-    """Where a task is."""
+    """Which structures of a queue hold a task."""
 
     task_id: str
     holds: Holds
     lane: str
-    """`<band>:<organization>` by idx, else empty; with IDX too, when its entry is no place."""
+    """`<band>:<organization>` from idx; empty without an entry, or when the entry is damaged."""
     fence: int
     """Of the running attempt, else 0."""
     lease_ms: int
-    """What is left of its lease; negative when it ran out, 0 without one."""
+    """Remaining time of its lease; negative when expired, 0 without one."""
     due_ms: int
     """When it is due, ms since 1970, if it is delayed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LanesAudit:
-    """How far a comparison of lanes came, and what it found."""
+    """Findings of a comparison of lanes, and where to continue it."""
 
     done: int
     offset: int
     findings: list[tuple[str, str]]
-    """Codes and lanes."""
+    """Pairs of code and lane."""
 
 
 def audit(queue: str, ids: Sequence[str]) -> Call[list[RedisTaskState]]:
-    """Where each task is, in full; at most MOST_IDS of them."""
+    """The full state of each task in Redis; at most MOST_IDS ids."""
 
     def parse(reply: list[Any]) -> list[RedisTaskState]:
         rows = zip(*[iter(reply)] * 5, strict=True)
@@ -116,12 +116,12 @@ def audit(queue: str, ids: Sequence[str]) -> Call[list[RedisTaskState]]:
 
 
 def audit_queue(queue: str) -> Call[list[tuple[str, str]]]:
-    """Compare wait with idx, and all about running attempts; codes, and what each is about."""
+    """Compare wait with idx, and the structures of running attempts; pairs of code and key."""
     return _call("audit_queue", queue, [], _pairs)
 
 
 def audit_lanes(queue: str, lanes: Sequence[str], offset: int = 0) -> Call[LanesAudit]:
-    """Compare lanes with ring, idx and gates, from an offset in the first one on."""
+    """Compare lanes with ring, idx and gates, starting at an offset in the first lane."""
     args: list[Arg] = [MOST_ENTRIES, offset, *lanes]
     return _call(
         "audit_lanes",
@@ -134,9 +134,10 @@ def audit_lanes(queue: str, lanes: Sequence[str], offset: int = 0) -> Call[Lanes
 def rebuild(
     queue: str, lease_ms: int, *, wait: bool = False, lanes: Sequence[str] = ()
 ) -> Call[int]:
-    """Write anew from idx and own: these lanes, or without any all about running attempts.
+    """Rebuild lanes from idx, or the structures of running attempts from own if none are given.
 
-    With `wait` that too; it takes as long as there are waiting tasks, a lane as long as it is.
+    With `wait`, the wait list is rebuilt too. The time grows with the number of waiting tasks, or
+    with the length of the lanes.
     """
     args: list[Arg] = [lease_ms, int(wait), *lanes]
     return _call("rebuild", queue, args, int)
@@ -194,7 +195,7 @@ def texts(connection: Redis, names: Sequence[str]) -> list[str | None]:
 
 @guarded
 def missing(connection: Redis, names: Sequence[str]) -> list[str]:
-    """Those of these keys that do not exist. Raises Unavailable."""
+    """The keys of these that do not exist. Raises Unavailable."""
     with connection.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.exists(name)
@@ -203,7 +204,7 @@ def missing(connection: Redis, names: Sequence[str]) -> list[str]:
 
 @guarded
 def delete(connection: Redis, names: Sequence[str]) -> None:
-    """Delete what is about to be written again. Raises Unavailable."""
+    """Delete keys that are about to be rewritten. Raises Unavailable."""
     if names:
         connection.delete(*names)
 
@@ -225,7 +226,7 @@ def keys_of_wrong_type(connection: Redis, queue: str) -> list[tuple[str, str, st
 
 @guarded
 def delete_fields(connection: Redis, queue: str, *names: str) -> None:
-    """Delete fields of a queue's settings that are about to be written again."""
+    """Delete fields of a queue's settings that are about to be rewritten."""
     connection.hdel(keys.meta(queue), *names)
 
 
@@ -238,7 +239,7 @@ def gates(connection: Redis, queue: str) -> tuple[str, ...]:
 
 @guarded
 def lifetime(connection: Redis, queue: str) -> tuple[int, int, int]:
-    """What ended there complete and failed, and how many run now. Raises Unavailable."""
+    """The lifetime counts, and the number of running tasks. Raises Unavailable."""
     with connection.pipeline(transaction=True) as pipe:
         pipe.hmget(keys.meta(queue), ("completed", "failed"))
         pipe.hlen(keys.own(queue))
@@ -247,14 +248,14 @@ def lifetime(connection: Redis, queue: str) -> tuple[int, int, int]:
 
 
 def _number(value: bytes | None) -> int:
-    """A count; what is no number counts as none."""
+    """A count; 0 for a value that is not a number."""
     text = (value or b"").decode(errors="replace")
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else 0
 
 
 @guarded
 def add_lifetime(connection: Redis, queue: str, completed: int, failed: int) -> None:
-    """Count what was not counted there. Raises Unavailable."""
+    """Add to the lifetime counts; damaged values are reset first. Raises Unavailable."""
     names = ("completed", "failed")
     found: Any = connection.hmget(keys.meta(queue), names)
     with connection.pipeline(transaction=True) as pipe:
@@ -268,7 +269,7 @@ def add_lifetime(connection: Redis, queue: str, completed: int, failed: int) -> 
 
 @guarded
 def write_newest(connection: Redis, organization_id: str, created_ms: Mapping[str, int]) -> None:
-    """The newest tasks of an organization: id → when it was made. Raises Unavailable."""
+    """Write an organization's newest tasks: id → time of creation. Raises Unavailable."""
     name = keys.organization_tasks(organization_id)
     with connection.pipeline(transaction=True) as pipe:
         pipe.zadd(name, dict(created_ms))
@@ -278,7 +279,7 @@ def write_newest(connection: Redis, organization_id: str, created_ms: Mapping[st
 
 @guarded
 def hold_lock(connection: Redis, key: str, token: str, ttl: float) -> bool:
-    """Take a lock, or keep it for `ttl` seconds more; False when another token holds it."""
+    """Acquire or extend a lock for `ttl` seconds; False when another token holds it."""
     lock = _lock(connection, key, token, ttl)
     try:
         return lock.reacquire()
@@ -288,7 +289,7 @@ def hold_lock(connection: Redis, key: str, token: str, ttl: float) -> bool:
 
 @guarded
 def release_lock(connection: Redis, key: str, token: str) -> None:
-    """Let others take the lock, if this token holds it. Raises Unavailable."""
+    """Release the lock if this token holds it. Raises Unavailable."""
     with contextlib.suppress(LockError):
         _lock(connection, key, token).release()
 

@@ -7,12 +7,12 @@ from plugspace_queue.broker.connection import client, guarded
 
 
 def stop(task_id: str, worker_name: str, queue: str = "architect") -> None:
-    """Tell a worker to stop the task; it may be over already. Raises Unavailable."""
+    """Ask a worker to stop the task, which may have ended already. Raises Unavailable."""
     _send(client(queue), worker_name, "stop-job", job_id=task_id)
 
 
 def shut_down(worker_name: str, queue: str = "architect") -> None:
-    """Tell a worker to end: what runs gets its grace time, as after SIGTERM. Raises Unavailable."""
+    """Ask a worker to end with the grace time, as by SIGTERM. Raises Unavailable."""
     _send(client(queue), worker_name, "shutdown")
 
 

@@ -1,6 +1,7 @@
-"""Clients of the queue's Redis: own pools with short time-outs, and what heals a connection.
+"""Clients of the queue's Redis: own pools with short time-outs, and recovery of connections.
 
-The front door fails fast and speaks of Unavailable; the worker's pump sees redis's own errors.
+Clients of the API side ("front") fail fast and raise Unavailable; the worker's "pump" clients
+raise redis-py's own errors.
 """
 
 import contextlib
@@ -40,16 +41,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CONNECT_TIMEOUT = 0.25
-# The last one is longer than anybody blocks on the server, and not by much: a server that froze
-# is noticed no sooner.
+# The time-out of "block" is slightly longer than the longest blocking command, as it is also the
+# time until a frozen server is noticed.
 TIMEOUTS: dict[Purpose, float] = {"front": 2.0, "pump": 1.0, "block": 4.0}
 BREAKER = 1.0
 GONE = (ConnectionError, TimeoutError, ReadOnlyError)
-# Its disk is full, too few replicas follow, a script runs for seconds, its role has changed: the
-# server answers, but not with what was asked for.
+# Errors of a reachable server that cannot execute commands now: its disk is full, it has too few
+# replicas, a script runs for seconds, its role has changed.
 REFUSALS = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ")
 
-# The server is well: a key of another type, or a script that stumbled over a value.
+# Errors of damaged data on a healthy server: a key of a wrong type, or a value a script cannot use.
 DAMAGED = "The data of this queue in Redis is damaged; nothing was lost, workers repair it."
 DAMAGE = re.compile(
     r"(^|caused error: )WRONGTYPE |on @user_script|is not an integer|is not a valid float"
@@ -59,19 +60,19 @@ DAMAGE = re.compile(
 class SafeSentinelConnection(SentinelManagedConnection):
     """Asks Sentinel again after every broken connection.
 
-    Stock redis-py keeps a half-read connection after an interrupted BZPOPMIN, whose late reply can
-    reach somebody else, and reconnects to the old primary (rq/rq#2268).
+    Stock redis-py keeps a half-read connection after an interrupted BZPOPMIN, whose late reply may
+    be read by another caller, and reconnects to the old primary (rq/rq#2268).
     """
 
     def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
-        """As in the base class, with a clean connection after every error."""
+        """As in the base class, but disconnects after every error."""
         options.setdefault("disconnect_on_error", True)
         return super().read_response(disable_decoding=disable_decoding, **options)
 
     def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
     ) -> Any:
-        """As in the base class, but a new socket goes where Sentinel says."""
+        """As in the base class, but a new socket connects to the primary that Sentinel names."""
         if not self._sock and retry_socket_connect:
             connect: Callable[[], Any] = self.connect
             return connect()
@@ -81,7 +82,7 @@ class SafeSentinelConnection(SentinelManagedConnection):
 
 
 class EmbeddedConnection(UnixDomainSocketConnection):
-    """Starts the embedded server when it is this one that does not answer, and asks only ours."""
+    """Connects to the embedded server only if it is ours, and starts it when it does not answer."""
 
     def _connect(self) -> Any:
         connect: Callable[[], Any] = super()._connect
@@ -104,27 +105,27 @@ class EmbeddedConnection(UnixDomainSocketConnection):
 
 
 class Breaker:
-    """After a lost connection nobody waits for the next time-out within a second."""
+    """A circuit breaker: for a second after a lost connection, calls fail without a time-out."""
 
     def __init__(self) -> None:
         self._shut_until = 0.0
 
     def check(self) -> None:
-        """Raise Unavailable while it is shut."""
+        """Raise Unavailable for a second after `trip`."""
         if time.monotonic() < self._shut_until:
             raise Unavailable
 
     def trip(self) -> None:
-        """Shut it."""
+        """Make all calls fail for the next second."""
         self._shut_until = time.monotonic() + BREAKER
 
     def reset(self) -> None:
-        """Open it."""
+        """Allow calls again at once."""
         self._shut_until = 0.0
 
 
 class Client(Redis):
-    """A client that knows what it is for."""
+    """A client with its purpose and its circuit breaker."""
 
     purpose: Purpose
     breaker: Breaker
@@ -133,9 +134,9 @@ class Client(Redis):
 def guarded(
     function: Callable[Concatenate[Redis, P], R],
 ) -> Callable[Concatenate[Redis, P], R]:
-    """Turn lost connections of a front or blocking client into Unavailable.
+    """Translate lost connections of a front or blocking client into Unavailable.
 
-    A front client's breaker is honoured too; the pump and foreign clients raise what redis raises.
+    A front client also uses its breaker; pump and foreign clients raise redis-py's own errors.
     """
 
     @functools.wraps(function)
@@ -147,7 +148,7 @@ def guarded(
 
 
 class UnavailableGuard:
-    """What `guarded` does, around a block."""
+    """`guarded` as a context manager."""
 
     __slots__ = ("_client",)
 
@@ -173,7 +174,7 @@ class UnavailableGuard:
 
 
 def _passing(error: ResponseError) -> Unavailable | None:
-    """What callers hear when the server refuses now what it will do later, else None."""
+    """Unavailable for an error that will pass or be repaired; None for any other error."""
     if is_spoiled(error):
         return Unavailable(DAMAGED)
     return Unavailable() if _is_of_server(error) else None
@@ -185,11 +186,11 @@ def _is_of_server(error: Exception) -> bool:
 
 
 class Spoiled(ResponseError):
-    """The answer of a script makes no sense: what it found is not what we wrote."""
+    """A script's answer cannot be parsed, because the data it read is damaged."""
 
 
 def is_spoiled(error: Exception) -> bool:
-    """Whether what one queue keeps is damaged: the server is well, and so are other queues."""
+    """Whether the data of one queue is damaged, while the server and other queues work."""
     if not isinstance(error, ResponseError) or isinstance(error, NoScriptError):
         return False
     is_damage = isinstance(error, Spoiled) or DAMAGE.search(str(error)) is not None
@@ -197,7 +198,7 @@ def is_spoiled(error: Exception) -> bool:
 
 
 def is_of_damage(error: Unavailable) -> bool:
-    """Whether what one queue keeps is damaged, and nothing else is amiss."""
+    """Whether damaged data of one queue caused this error."""
     return isinstance(error.__cause__, ResponseError) and is_spoiled(error.__cause__)
 
 
@@ -206,7 +207,7 @@ _cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)
 
 @contextlib.contextmanager
 def cut_off() -> Iterator[None]:
-    """Redis is away for this thread and what it awaits: it must not hear of uncommitted rows."""
+    """Make Redis unavailable in this context, so that uncommitted rows are not published."""
     token = _cut_off.set(True)
     try:
         yield
@@ -215,17 +216,17 @@ def cut_off() -> Iterator[None]:
 
 
 def is_cut_off() -> bool:
-    """Whether Redis is away on purpose."""
+    """Whether `cut_off` is active."""
     return _cut_off.get()
 
 
 def client(name: str = "architect", *, purpose: Purpose = "front") -> Client:
-    """This process's client for the server of a queue; queues of one server share it."""
+    """This process's client for a queue's server; queues on one server share it."""
     return _client(name, purpose, os.getpid())
 
 
 def heal(connection: Redis) -> None:
-    """Let a stock client's new connections start the embedded server when it is away."""
+    """Make a stock client's new connections start the embedded server when it does not run."""
     pool = connection.connection_pool
     if pool.connection_class is UnixDomainSocketConnection:
         pool.connection_class = EmbeddedConnection
@@ -251,7 +252,7 @@ def _build(config: dict[str, Any], purpose: Purpose) -> Client:
     pool = stock.connection_pool
     if "USE_REDIS_CACHE" not in config:
         heal(stock)
-        # django-rq made this pool a moment ago: nothing is connected yet.
+        # django-rq has just created this pool, so no connection has the old options.
         stock.auto_close_connection_pool = False
         pool.connection_kwargs |= _options(purpose)
         _hurry_sentinels(pool)
@@ -262,7 +263,7 @@ def _build(config: dict[str, Any], purpose: Purpose) -> Client:
 
 
 def _hurry_sentinels(pool: Any) -> None:
-    """A silent Sentinel must not be asked ten times before the next one is."""
+    """Without retries, so that a Sentinel that does not answer is skipped at once."""
     for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
         sentinel.connection_pool.connection_kwargs |= {
             "retry": Retry(NoBackoff(), 0),
@@ -281,7 +282,7 @@ def _options(purpose: Purpose) -> dict[str, Any]:
 
 
 def forget_clients() -> None:
-    """Make new clients from now on; the settings changed."""
+    """Drop all clients after a change of settings; new ones are created on demand."""
     with _lock:
         _client.cache_clear()
         _made.clear()

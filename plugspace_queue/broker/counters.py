@@ -1,4 +1,4 @@
-"""Counters that all processes share: one hash in Redis, and how many workers are alive."""
+"""Counters shared by all processes in one hash in Redis, and the number of live workers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +30,6 @@ def read(connection: Redis) -> dict[str, int]:
 
 @guarded
 def workers_alive(connection: Redis) -> int:
-    """Registered workers whose heartbeat has not run out. Raises Unavailable."""
+    """Number of registered workers whose heartbeat has not expired. Raises Unavailable."""
     names: Any = connection.smembers(WORKERS)
     return int(connection.exists(*names)) if names else 0

@@ -1,4 +1,4 @@
-"""Bytes of exports in Redis, within a budget per organization; both keys expire together."""
+"""Stores exports in Redis, within a budget per organization; both keys expire together."""
 
 from redis import Redis
 
@@ -8,7 +8,7 @@ from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
 
 STEPS = 24
-"""Parts of EXPORT_TTL: exports that expire in the same one are counted together."""
+"""Number of parts of EXPORT_TTL; exports that expire in the same part are counted together."""
 
 
 def keep_export(
@@ -38,7 +38,7 @@ def keep_export(
 
 @guarded
 def get(client: Redis, export_id: str) -> tuple[bytes, dict[str, str], int] | None:
-    """Data, description, seconds left; None when it is gone. Raises Unavailable."""
+    """Data, description, seconds left; None when it has expired. Raises Unavailable."""
     with client.pipeline(transaction=True) as pipe:
         pipe.get(keys.export(export_id))
         pipe.hgetall(keys.export_meta(export_id))

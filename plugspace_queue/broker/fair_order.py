@@ -1,4 +1,4 @@
-"""The order in which waiting tasks would start, worked out for people; nothing is changed."""
+"""Computes the order in which waiting tasks would start, for display; changes nothing."""
 
 import heapq
 from typing import Any
@@ -8,7 +8,7 @@ from redis import Redis
 from plugspace_queue.broker import keys
 
 MOST = 1000
-"""Tasks whose order is worked out; with more in line it is that of arrival, roughly."""
+"""Most tasks whose order is computed; with more waiting, roughly the order of arrival is used."""
 
 UNIT = 64
 WEIGHTS = (8, 4, 2, 1)

@@ -1,4 +1,4 @@
-"""One task as Redis sees it: its place, the gates before it, who runs, who is alive."""
+"""Inspects one task in Redis: its place, the gates before it, running tasks, live workers."""
 
 import json
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ Answer = Literal["ok", "full", "limited", "paused", "unconfigured"]
 
 @dataclass(frozen=True, slots=True)
 class GateView:
-    """What one gate says; `current` and `limit` are None where it counts nothing."""
+    """The state of one gate; `current` and `limit` are None if it counts nothing."""
 
     name: str
     is_open: bool
     current: int | None
     limit: int | None
     opens_in: int
-    """Ms until it opens by itself; 0 when something must happen first."""
+    """Ms until it opens by itself; 0 when it needs an event to open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +36,29 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What is served before a waiting task, as the order stands now."""
+    """What is served before a waiting task in the current order."""
 
     band: int
     tasks: int
     """Of its own lane."""
     at_least: bool
-    """The lane is longer than was looked at."""
+    """Whether the lane is longer than the part that was searched."""
     lanes: int
-    """Other lanes of its band; of all bands where the policy is weighted."""
+    """Other lanes of its band, or of all bands if the policy is weighted."""
     stricter_lanes: int
     """Lanes of bands that are served first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Who was seen a moment ago."""
+    """Workers with a recent heartbeat."""
 
     serving: int
     slots: int
     idle: int
     """Workers of this queue without a processor for it."""
     suspended: bool
-    """By RQ's own suspend: nobody takes anything."""
+    """Whether RQ's suspend is active, so that no worker acquires tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,26 +69,26 @@ class View:
     place: PlaceName
     due_ms: int | None
     answer: Answer
-    """What a worker that asks this queue is told; ok: the queue's own gates are open."""
+    """The status that acquire would return; ok when the queue's own gates are open."""
     opens_in: int
     gates: list[GateView]
-    """In the order in which they are asked."""
+    """In the order in which acquire checks them."""
     running: int
     concurrency: int
     """Of the queue over all workers; 0 = no limit."""
     lease: Holder | None
     """Of the task itself, while it runs."""
     holders: list[Holder]
-    """The longest running ones, the organization's own first."""
+    """The longest running tasks, those of the organization first."""
     position: Position | None
-    """None where it stands in no lane."""
+    """None when it is in no lane."""
     workers: Workers
 
 
 def explain(
     queue: str, task_id: str, *, organization_id: str, band: int, alive_ms: int
 ) -> Call[View]:
-    """Look at a task and at the gates of its queue; workers not seen for `alive_ms` are dead."""
+    """Read a task's state and its queue's gates; workers not seen for `alive_ms` count as dead."""
     return on_queue("explain", queue, [task_id, organization_id, band, alive_ms], _view)
 
 

@@ -1,4 +1,4 @@
-"""A connection kept by one thread that sends all the time, as the pump of a worker does."""
+"""A connection that one thread keeps because it sends all the time, as a worker's loop does."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ except ImportError:
     hiredis = None  # type: ignore[assignment]
 
 IDLE = 1.0
-"""Seconds of rest after which the pool is asked to look whether the connection still stands."""
+"""Seconds without use after which the pool has to check the connection."""
 
 
 class Wire:
-    """Sends calls of scripts as redis-py's pipeline does, less what that does anew each time.
+    """Sends script calls like redis-py's pipeline, without its overhead per use.
 
-    To take a connection from the pool, look whether it stands, observe, and give it back costs as
-    much as a call. Nothing is sent twice; a connection that broke is made anew by the next call.
+    Taking a connection from the pool, checking it, recording metrics and releasing it costs as
+    much as a call. Nothing is sent twice; the next call replaces a broken connection.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -36,7 +36,7 @@ class Wire:
         return scripts.outcomes(self._send, calls)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection to the pool."""
         if self._connection is not None:
             self._pool.release(self._connection)
             self._connection = None
@@ -47,7 +47,7 @@ class Wire:
             connection.send_packed_command(_packed(connection, commands))
             return [_reply(connection) for _ in commands]
         except BaseException:
-            # An answer may be left in it, which nobody else must take for his own.
+            # An unread answer may be left, which the next user would take for its own.
             connection.disconnect()
             self.close()
             raise
@@ -62,7 +62,7 @@ class Wire:
         return self._connection
 
     def _has_moved(self) -> bool:
-        """Whether Sentinel has told of another primary meanwhile (to the ticker, say)."""
+        """Whether Sentinel has named another primary meanwhile, to any user of the pool."""
         primary = getattr(self._pool, "master_address", None)
         if primary is None or self._connection is None:
             return False
@@ -70,7 +70,7 @@ class Wire:
 
 
 def _packed(connection: Any, commands: Sequence[Command]) -> Sequence[bytes]:
-    """The commands as they go out; as redis-py does it, but without looking at each argument."""
+    """The commands packed as redis-py does it, but without checking each argument in Python."""
     if hiredis is None:
         packed: Sequence[bytes] = connection.pack_commands(commands)
         return packed
@@ -80,7 +80,7 @@ def _packed(connection: Any, commands: Sequence[Command]) -> Sequence[bytes]:
 
 def _words(command: Command) -> Command:
     name = command[0]
-    # As in `SCRIPT LOAD`.
+    # `SCRIPT LOAD` consists of two words.
     return (*name.split(), *command[1:]) if isinstance(name, str) and " " in name else command
 
 

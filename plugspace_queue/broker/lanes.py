@@ -1,7 +1,7 @@
-"""What a queue's line holds, told apart by organization.
+"""Counts the tasks of a queue by organization.
 
-Reads how long lanes are, never the tasks in them: how long it takes depends on how many
-organizations wait and not on how many tasks do. The server serves others between the parts.
+It reads the lengths of lanes and not their tasks, so the time depends on the number of
+organizations and not of tasks. The server executes other commands between the round trips.
 """
 
 from collections import Counter
@@ -18,13 +18,13 @@ from plugspace_queue.broker.scripts import Call, on_queue
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 
 MOST = 5_000
-"""Lanes of one queue that are told apart."""
+"""Most lanes of one queue that are counted separately."""
 
 MOST_DELAYED = 500
-"""Likewise of delayed tasks, each of which is looked at."""
+"""Most delayed tasks that are counted separately; each of them is read."""
 
 AT_ONCE = 500
-"""Lanes of one round trip, so that none holds the server up for long."""
+"""Lanes of one round trip, so that no script call blocks the server for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Holding:
 
     total: int
     of: Counter[str]
-    """Less than the total when there was too much to tell apart."""
+    """Sums to less than the total when there were too many to count separately."""
 
 
 class Line(NamedTuple):
-    """One queue."""
+    """The counts of one queue."""
 
     waiting: Holding
     delayed: Holding
@@ -46,7 +46,7 @@ class Line(NamedTuple):
 
 @guarded
 def of_organization(connection: Redis, queue: str, organization_id: str) -> tuple[int, int]:
-    """How many tasks of one organization wait in line and how many run. Raises Unavailable."""
+    """How many tasks of one organization wait and how many run. Raises Unavailable."""
     with connection.pipeline(transaction=False) as pipe:
         for band in range(LOWEST_PRIORITY + 1):
             pipe.llen(keys.lane(queue, band, organization_id))
@@ -89,7 +89,7 @@ def _waiting(connection: Redis, queue: str, most: int) -> Counter[str]:
         cursor = 0
         while len(found) < most:
             [(cursor, part)] = scripts.run(connection, [lines(queue, place, cursor)])
-            # A lane that moves meanwhile may come twice.
+            # A lane that moves between ring and parked may be returned twice.
             found |= dict(islice(part.items(), most - len(found)))
             if not cursor:
                 break
@@ -105,12 +105,12 @@ def _lengths(reply: list[Any]) -> tuple[int, dict[str, int]]:
 
 
 def _delayed(connection: Redis, queue: str, most: int) -> Counter[str]:
-    """By what their jobs say; the first that are due are told apart."""
+    """Delayed tasks by the organization in their jobs; only the first that are due."""
     ids: Any = connection.zrange(_scheduled(queue), 0, min(most, MOST_DELAYED) - 1)
     with connection.pipeline(transaction=False) as pipe:
         for task_id in ids:
             pipe.hget(f"{RQ_KEY_PREFIX}:job:{task_id.decode()}", "psq_org")
-        # Whatever stands under the key of a job: one that is no hash is nobody's.
+        # A job key of a wrong type gives an error, and counts for no organization.
         owners: list[Any] = pipe.execute(raise_on_error=False)
     return Counter(owner.decode() for owner in owners if isinstance(owner, bytes))
 

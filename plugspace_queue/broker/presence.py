@@ -1,6 +1,6 @@
-"""Workers tell each queue that they live and how many slots they have for it.
+"""Presence of workers: each reports to its queues that it is alive and how many slots it has.
 
-RQ's registry of workers keeps dead ones for minutes, and knows nothing of slots and processors.
+RQ's registry keeps dead workers for minutes and has neither slots nor processors.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ LEAVING = -1
 
 
 def heartbeat(queue: str, *, worker: str, slots: int) -> Call[None]:
-    """Tell that the worker lives; with 0 slots it has no processor for this queue."""
+    """Report that the worker is alive; 0 slots mean that it has no processor for this queue."""
     return on_queue("heartbeat", queue, [worker, slots], lambda reply: None)
 
 
 def leave(queue: str, *, worker: str) -> Call[None]:
-    """Tell that the worker ends."""
+    """Report that the worker ends."""
     return on_queue("heartbeat", queue, [worker, LEAVING], lambda reply: None)
 
 
 TROUBLE_TTL = 15
-"""Seconds that a trouble is told after its last sign."""
+"""Seconds until a trouble expires after it was last reported."""
 
 
 def tell_trouble(queue: str, reason: str) -> Call[None]:
-    """Tell why no worker can work on this queue."""
+    """Report why workers cannot work on this queue."""
     text = shortened(clean(reason), 500)
     return Call("snapshot", (keys.trouble(queue),), (text, TROUBLE_TTL), lambda reply: None)
 
@@ -47,7 +47,7 @@ def _troubles(connection: Redis, queues: Sequence[str]) -> dict[str, str]:
 
 
 def troubles() -> dict[str, str]:
-    """Queues that no worker can work on, and why; nothing of servers that are away."""
+    """Queues that workers cannot work on, and why; unavailable servers are left out."""
     servers: dict[Client, list[str]] = {}
     for name in QUEUE_NAMES:
         servers.setdefault(client(name), []).append(name)

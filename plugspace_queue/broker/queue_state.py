@@ -1,4 +1,4 @@
-"""How a queue's line stands, for people who look at it."""
+"""The state of a queue, for display."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
 
 MOST_LANES = 100
-"""Looked at in one call, which holds the server up: 400 took 12 ms on a busy machine."""
+"""Most lanes read in one call, which blocks the server: 400 took 12 ms on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
-    """The task that waits longest in a tier; "" is no tier."""
+    """The task that has waited longest in a tier; "" is no tier."""
 
     tier: str
     organization_id: str
@@ -38,14 +38,14 @@ class Gauge:
     starts: int
     """Starts within the limiter's running window."""
     bands: tuple[int, ...]
-    """Waiting by priority, 0 first; too few when lanes were left out."""
+    """Waiting tasks by priority, 0 first; incomplete when lanes were left out."""
     left_out: int
-    """Lanes nobody looked at: more than MOST_LANES organizations wait."""
+    """Lanes that were not read, because more than MOST_LANES organizations wait."""
     oldest: tuple[Oldest, ...]
 
 
 def gauge(queue: str, most: int = MOST_LANES) -> Call[Gauge]:
-    """How one queue stands."""
+    """The call that reads the state of one queue."""
     args = (queue, get_settings().key_prefix, RQ_KEY_PREFIX, most)
     return Call("gauge", (keys.queue(queue),), args, partial(_gauge, queue))
 

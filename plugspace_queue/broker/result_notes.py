@@ -1,4 +1,4 @@
-"""What stands in Redis for a result that is not kept there: a note that says where it is."""
+"""The note that replaces a result which is not stored in Redis; it says where the result is."""
 
 import functools
 import uuid
@@ -15,7 +15,7 @@ DEFAULT_PATH = f"/api/v1/tasks/{TASK}/"
 
 
 def result_note() -> str:
-    """JSON of the note for any task: a format of Lua with `%s` twice for the task's id."""
+    """JSON of the note as a Lua format string, with `%s` twice for the task's id."""
     return _note(settings.ROOT_URLCONF)
 
 
@@ -29,5 +29,5 @@ def _path(urlconf: str) -> str:
     try:
         return reverse("plugspace_queue:task", urlconf, args=[TASK])
     except (NoReverseMatch, ImportError, ImproperlyConfigured):
-        # A worker may run without the addresses of its project's site.
+        # A worker may run without the URL configuration of its project's site.
         return DEFAULT_PATH

@@ -1,4 +1,4 @@
-"""The front door's way to Redis: ask for an answer, or tell what may be mended later."""
+"""Sends calls to the servers of queues: `ask` raises Unavailable, `tell` tolerates a loss."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,39 +14,39 @@ from plugspace_queue.errors import Unavailable
 Answer = TypeVar("Answer")
 
 ANY_QUEUE = TaskType.ARCHITECT.queue_name
-"""Whose server holds what belongs to no queue: organizations, usage, workflows."""
+"""The queue whose server holds data of no queue: organizations, usage, workflows."""
 
 
 class PerServerErrors:
-    """Work at several servers goes on at the others when one is away, which is told at the end."""
+    """Collects Unavailable per server, and raises it after all servers were tried."""
 
     def __init__(self) -> None:
         self._away: Unavailable | None = None
 
     @contextmanager
     def at_one(self) -> Iterator[None]:
-        """Leave the work at one server when that is away."""
+        """Run a block for one server; Unavailable ends the block and is kept for `tell`."""
         try:
             yield
         except Unavailable as error:
             self._away = error
 
     def tell(self) -> None:
-        """Raise Unavailable when one was away."""
+        """Raise Unavailable if a server was unavailable."""
         if self._away is not None:
             raise self._away
 
 
 def ask(call: Call[Answer], queue: str = ANY_QUEUE) -> Answer:
-    """The answer of one script. Raises Unavailable."""
+    """Run one script and return its answer. Raises Unavailable."""
     answer: Answer = scripts.run(client(queue), [call])[0]
     return answer
 
 
 def unless_damaged(read: Callable[[], Answer]) -> Answer | None:
-    """What it reads of one queue; None when the data of that queue is damaged.
+    """The result of `read`; None when the queue's data is damaged.
 
-    Raises Unavailable when its server is away.
+    Raises Unavailable when its server is unavailable.
     """
     try:
         return read()
@@ -57,7 +57,7 @@ def unless_damaged(read: Callable[[], Answer]) -> Answer | None:
 
 
 def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answer]:
-    """The answers of several scripts in one round trip. Raises Unavailable."""
+    """Run several scripts in one round trip and return their answers. Raises Unavailable."""
     calls = list(calls)
     return scripts.run(client(queue), calls) if calls else []
 
@@ -65,10 +65,10 @@ def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answe
 def ask_everywhere(
     calls: Mapping[str, Sequence[Call[Answer]]], extra: Sequence[Call[Any]] = ()
 ) -> list[Answer]:
-    """The answers of scripts by queue, in one round trip per server.
+    """Run scripts by queue, in one round trip per server, and return their answers.
 
     `extra` calls belong to no queue; their answers are dropped. Raises Unavailable when a server
-    is away, after all others were asked.
+    is unavailable, after all others were asked.
     """
     servers: dict[Client, list[Call[Any]]] = {client(ANY_QUEUE): list(extra)}
     for queue, of_queue in calls.items():
@@ -83,7 +83,7 @@ def ask_everywhere(
 
 
 def ask_each(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer]:
-    """The answers by queue, without those that could not be had; one round trip per server."""
+    """Run a script per queue, in one round trip per server; failed calls are left out."""
     servers: dict[Client, dict[str, Call[Answer]]] = {}
     for queue, call in calls.items():
         servers.setdefault(client(queue), {})[queue] = call
@@ -97,7 +97,7 @@ def ask_each(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer]:
 
 
 def tell(calls: Iterable[Call[Any]], queue: str = ANY_QUEUE) -> bool:
-    """Run scripts whose loss is mended later; False when Redis is away."""
+    """Run scripts whose loss is repaired later; False when Redis is unavailable."""
     try:
         ask_all(calls, queue)
     except Unavailable:
@@ -106,5 +106,5 @@ def tell(calls: Iterable[Call[Any]], queue: str = ANY_QUEUE) -> bool:
 
 
 def put(key: str, text: str, ttl: int = 0) -> Call[None]:
-    """Set a string for `ttl` seconds (0: no end)."""
+    """Set a string that expires after `ttl` seconds (0: never)."""
     return Call("snapshot", (key,), (text, ttl), lambda reply: None)

@@ -1,4 +1,4 @@
-"""Sends scripts to Redis: many calls, one pipeline, loaded again when the server forgot them."""
+"""Runs scripts in Redis: many calls in one pipeline, loading scripts that the server lacks."""
 
 import functools
 import hashlib
@@ -27,7 +27,7 @@ INCLUDE = re.compile(r"^--@include (\S+)\n", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """One call of a script, and how to read its answer."""
+    """One call of a script, and the function that parses its answer."""
 
     name: str
     keys: tuple[str, ...]
@@ -36,24 +36,24 @@ class Call(Generic[T_co]):
 
 
 def on_queue(name: str, queue: str, args: Sequence[Arg], parse: Callable[[Any], Any]) -> Call[Any]:
-    """A call of a script that works on one queue; `args` are what it asks for itself."""
+    """A call of a script that works on one queue; `args` follow the common arguments."""
     places, base = _of_queue(queue, get_settings().key_prefix)
     return Call(name, places, (*base, *args), parse)
 
 
 @functools.lru_cache(maxsize=256)
 def _of_queue(queue: str, prefix: str) -> tuple[tuple[str, ...], tuple[Arg, ...]]:
-    """The key and the first arguments of every call of a queue."""
+    """The key and the common first arguments of every call on a queue."""
     return (keys.queue(queue),), (queue, prefix, RQ_KEY_PREFIX)
 
 
 def name_of(held: bytes) -> str:
-    """A name that Redis holds; of one that is no UTF-8, what `raw` makes the same bytes of."""
+    """A name from Redis as text; `raw` converts it back, even if it is not UTF-8."""
     return held.decode(errors="surrogateescape")
 
 
 def raw(name: str) -> bytes:
-    """The bytes of a name, whoever wrote it."""
+    """The bytes of a name that `name_of` has decoded."""
     return name.encode(errors="surrogateescape")
 
 
@@ -65,62 +65,62 @@ def source(name: str) -> str:
 
 @functools.cache
 def sha(name: str) -> str:
-    """What EVALSHA wants for the script."""
+    """The script's SHA1 for EVALSHA."""
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
 def run(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
-    """The parsed answers, in order, for one round trip.
+    """Run calls in one round trip; the parsed answers in order.
 
-    Calls are atomic each, not together: when one fails the others have run. Raises the first
-    error that is not a forgotten script; those are loaded, and only their calls are sent again,
-    with the script's text when it was forgotten once more.
-    A front client raises Unavailable when Redis is away.
+    Each call is atomic, but not all together: when one fails, the others have run. Raises the
+    first error, except for missing scripts: those are loaded and only their calls are sent again,
+    the second time with the script's text. A front client raises Unavailable when Redis is
+    unavailable.
     """
     with UnavailableGuard(server):
         return answers(functools.partial(_send, server), calls)
 
 
 def run_each(server: Redis, calls: Sequence[Call[Any]]) -> list[Any]:
-    """The same, with the error in the place of an answer that could not be had.
+    """The same, but with an error in place of the answer of each failed call.
 
-    Raises what keeps all of them from an answer.
+    Raises only errors that concern all calls.
     """
     with UnavailableGuard(server):
         return outcomes(functools.partial(_send, server), calls)
 
 
 def answers(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
-    """As `run`, with `send` for the way: many commands to their replies, errors among them."""
+    """As `run`, with the function `send` that sends commands and returns replies or errors."""
     found = outcomes(send, calls)
     _raise_first(found)
     return found
 
 
 def outcomes(send: Send, calls: Sequence[Call[Any]]) -> list[Any]:
-    """As `run_each`, likewise."""
+    """As `run_each`, with the function `send`."""
     return _completed(send, calls, send([_command(call) for call in calls]))
 
 
 def _completed(send: Send, calls: Sequence[Call[Any]], replies: Sequence[Any]) -> list[Any]:
-    """What calls were answered with; those whose scripts were forgotten are sent again."""
+    """The parsed replies; calls whose scripts the server lacks are sent again."""
     if forgotten := _forgotten(replies):
-        # Loaded and called in one round trip: a server that restarts forgets them between two.
+        # Loaded and called in one round trip, as a restart in between would drop the scripts.
         names = sorted({calls[i].name for i in forgotten})
         loads: list[Command] = [("SCRIPT LOAD", source(name)) for name in names]
         again = send([*loads, *(_command(calls[i]) for i in forgotten)])
         _raise_first(again[: len(loads)])
         replies = _filled(replies, forgotten, again[len(loads) :])
     if forgotten := _forgotten(replies):
-        # Flushed in between: the text itself needs nothing that could be forgotten.
+        # The scripts were flushed in between; EVAL with the text does not depend on loaded ones.
         replies = _filled(replies, forgotten, send([_in_full(calls[i]) for i in forgotten]))
     return [_outcome(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
 
 class Sent(Generic[T]):
-    """One call that is on its way to a queue's server; its answer is read later, once.
+    """One call that was sent to a queue's server; its answer is read later, once.
 
-    Raises Unavailable when it is sent and when the answer is read.
+    Sending it and reading the answer may both raise Unavailable.
     """
 
     def __init__(self, call: Call[T], queue: str) -> None:
@@ -130,7 +130,7 @@ class Sent(Generic[T]):
             self._reading = Reading(self._client, [_command(call)])
 
     def take(self) -> T:
-        """The answer; a script that the server forgot is loaded and called then."""
+        """Read the answer; a script that the server lacks is loaded and called again."""
         with UnavailableGuard(self._client):
             send = functools.partial(_send, self._client)
             found = _completed(send, [self._call], self._reading.replies())
@@ -140,10 +140,10 @@ class Sent(Generic[T]):
 
 
 class Reading:
-    """Commands that were sent through a connection of the pool, and their replies.
+    """Commands that were sent over a connection of the pool, and their replies.
 
-    As redis-py's pipeline does it, less what that observes and does anew each time: that costs as
-    much as the commands.
+    Works like redis-py's pipeline without its overhead per use, which costs as much as the
+    commands.
     """
 
     def __init__(self, server: Redis, commands: Sequence[Command]) -> None:
@@ -157,7 +157,7 @@ class Reading:
             raise
 
     def replies(self) -> list[Any]:
-        """The replies, errors of the server among them; the connection goes back to the pool."""
+        """Read the replies, including errors of the server, and release the connection."""
         try:
             found = [_reply(self._connection) for _ in range(self._count)]
         except BaseException:
@@ -170,7 +170,7 @@ class Reading:
         connection.send_packed_command(connection.pack_commands(commands))
 
     def _drop(self) -> None:
-        # A reply may be left in it, which the next user must not take for its own.
+        # An unread reply may be left, which the next user would take for its own.
         self._connection.disconnect()
         self._pool.release(self._connection)
 
@@ -192,12 +192,12 @@ def _outcome(call: Call[Any], reply: Any) -> Any:
 
 
 def _forgotten(replies: Sequence[Any]) -> list[int]:
-    """Places of the calls whose scripts the server does not know; those have not run."""
+    """Indexes of the calls whose scripts the server lacks; those have not run."""
     return [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
 
 
 def _filled(replies: Sequence[Any], places: Sequence[int], later: Sequence[Any]) -> list[Any]:
-    """The replies with later ones in these places."""
+    """The replies, replaced at these indexes by later ones."""
     found = dict(zip(places, later, strict=True))
     return [found.get(i, reply) for i, reply in enumerate(replies)]
 

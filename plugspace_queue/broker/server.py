@@ -1,4 +1,4 @@
-"""Facts about the server of a queue, for probes, checks and operators; never on a task's way."""
+"""Information about the server of a queue, for probes, checks and operators; not used by tasks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def answers() -> bool:
 
 
 def request_window(organization_id: str) -> tuple[int, int] | None:
-    """Requests counted in the running window, seconds until it ends; None without Redis."""
+    """Requests in the current window and seconds until it ends; None without Redis."""
     try:
         used, ttl_ms = _window(client(), keys.ratelimit(organization_id))
     except Unavailable:
@@ -33,7 +33,7 @@ def request_window(organization_id: str) -> tuple[int, int] | None:
 
 
 def task_snapshot(name: str, task_id: str) -> str | None:
-    """The JSON that the server of one queue keeps of a task; None without it, or without Redis."""
+    """The JSON copy of a task on its queue's server; None without one, or without Redis."""
     try:
         return _text(client(name), keys.task(task_id))
     except Unavailable:
@@ -41,7 +41,7 @@ def task_snapshot(name: str, task_id: str) -> str | None:
 
 
 def facts(name: str) -> dict[str, Any]:
-    """What INFO says of the server of one queue. Raises Unavailable."""
+    """The INFO of one queue's server. Raises Unavailable."""
     return _info(client(name))
 
 
@@ -103,7 +103,7 @@ def _command(connection: Redis, words: list[str]) -> Any:
 
 
 def _address(pool: Any) -> tuple[Any, Any]:
-    """Host and port; Sentinel is asked for the primary's."""
+    """Host and port; with Sentinel those of the current primary."""
     if hasattr(pool, "get_master_address"):
         host, port = pool.get_master_address()
         return host, port

@@ -1,4 +1,4 @@
-"""What tells whether a server still has what was written to it."""
+"""Detects whether a Redis server has lost its data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from plugspace_queue.broker.scripts import name_of
 
 @guarded
 def are_lost(connection: Redis, queues: Sequence[str]) -> list[bool]:
-    """For each queue, whether its server is new or lost what was written. Raises Unavailable."""
+    """For each queue, whether its server is new or has lost its data. Raises Unavailable."""
     with connection.pipeline(transaction=False) as pipe:
         pipe.exists(keys.epoch())
         for name in queues:
             pipe.hexists(keys.meta(name), "limiter")
-        # Of a queue whose settings are of a wrong type nothing is lost: it is damaged.
+        # Settings of a wrong type give an error: that queue is damaged, but nothing was lost.
         has_epoch, *are_configured = pipe.execute(raise_on_error=False)
     _raise_unless_spoiled([has_epoch, *are_configured])
     return [not (has_epoch and is_configured) for is_configured in are_configured]
@@ -31,19 +31,19 @@ def _raise_unless_spoiled(replies: Sequence[Any]) -> None:
 
 @guarded
 def set_epoch(connection: Redis, moment: str) -> None:
-    """From now on this server has its data, until it is lost. Raises Unavailable."""
+    """Mark the server as having its data; a data loss removes the mark. Raises Unavailable."""
     connection.set(keys.epoch(), moment, nx=True)
 
 
 @guarded
 def epoch(connection: Redis) -> str | None:
-    """What this server was marked with; another one after a loss. Raises Unavailable."""
+    """The server's mark, which differs after a data loss. Raises Unavailable."""
     found: Any = connection.get(keys.epoch())
     return None if found is None else found.decode(errors="replace")
 
 
 @guarded
 def paused_organizations(connection: Redis) -> set[str]:
-    """The organizations this server holds, in the form of `name_of`. Raises Unavailable."""
+    """The organizations paused on this server, decoded by `name_of`. Raises Unavailable."""
     members: Any = connection.smembers(keys.paused_organizations())
     return {name_of(member) for member in members}

@@ -1,4 +1,4 @@
-"""What settings say of Redis servers, read from the settings alone: nothing is connected."""
+"""Reads the Redis servers from the settings, without connecting."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -49,7 +49,7 @@ def database_of_url(url: str, number: Any = None) -> Database:
 
 
 def sentinel_faults(config: Mapping[str, Any]) -> Iterator[str]:
-    """What no client can work with in an entry of RQ_QUEUES; nothing without Sentinels."""
+    """Errors in the Sentinel options of an entry of RQ_QUEUES; none without Sentinels."""
     if "SENTINELS" not in config:
         return
     sentinels = config["SENTINELS"]

@@ -1,4 +1,4 @@
-"""The stream of events: what happened to tasks, for listeners in any process."""
+"""The Redis stream of task events, for listeners in any process."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from plugspace_queue.conf import get_settings
 FIELD = b"event"
 START = "0-0"
 WORDS = ("name", "jobId", "workflowId", "organizationId", "state")
-"""What of an event is looked up by those who read the stream."""
+"""Fields of an event that readers of the stream compare; they must be text or null."""
 
 
 @guarded
@@ -27,9 +27,9 @@ def append(client: Redis, payloads: Sequence[str]) -> None:
 
 
 def read(client: Redis, cursor: str, block_ms: int, count: int) -> list[tuple[str, dict[str, Any]]]:
-    """Events after the cursor, oldest first, each with its own cursor; waits for one to come.
+    """Events after the cursor, oldest first, each with its own cursor; blocks until one arrives.
 
-    An entry that is no event is an empty one. Raises Unavailable.
+    An entry that is not an event gives {}. Raises Unavailable.
     """
     return [(found, body_of(text)) for found, text in follow(client, cursor, block_ms, count)]
 
@@ -50,7 +50,7 @@ def scan(client: Redis, after: str, until: str, count: int) -> list[tuple[str, b
 
 
 def body_of(text: bytes) -> dict[str, Any]:
-    """The event in an entry's text; an entry that is no event is an empty one."""
+    """The event in an entry's text; {} when it is not an event."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -64,6 +64,6 @@ def _is_word(value: Any) -> bool:
 
 @guarded
 def last_cursor(client: Redis) -> str:
-    """The cursor behind which only new events come. Raises Unavailable."""
+    """The cursor after which only new events follow. Raises Unavailable."""
     newest: Any = client.xrevrange(keys.events(), count=1)
     return newest[0][0].decode() if newest else START

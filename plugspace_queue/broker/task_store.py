@@ -1,7 +1,7 @@
-"""The line of each queue in Redis: one function a script, typed in and out.
+"""The queues in Redis: one typed function per script.
 
-Each returns a Call; `scripts.run` sends as many as wanted in one round trip. Queues are named as in
-RQ (`code`), tasks by the text of their id.
+Each returns a Call; `scripts.run` sends many of them in one round trip. Queues have their RQ names
+(`code`), tasks the text of their ids.
 """
 
 import base64
@@ -68,17 +68,17 @@ PERFORM = "plugspace_queue.processing.perform"
 REFUSAL = "plugspace_queue refuses stock jobs on this queue; use queue_manager.add_task"
 MOST_ENTRIES = 500
 MOST_FENCE = 2**53 - 2**40
-"""Fences are numbers that Lua tells apart; below this there is room for all to come."""
+"""Upper bound of fences: Lua cannot tell numbers above 2^53 apart, and later fences need room."""
 
 USAGE_TTL = 62 * 86_400
 NO_VALUES = Values("", "")
 
 
 def submit(queue: str, entries: Sequence[Entry]) -> Call[int]:
-    """Put tasks into their lines; the answer is how many were not there already.
+    """Add tasks to the queue; the answer is how many were not in it already.
 
-    One that waits, runs or is delayed is not accepted again. At most 500 in a call (ValueError);
-    all are checked before the first is written.
+    A task that waits, runs or is delayed is not added again. At most 500 per call (ValueError);
+    all are validated before the first is written.
     """
     if len(entries) > MOST_ENTRIES:
         raise ValueError(f"{len(entries)} entries: submit_all makes calls of {MOST_ENTRIES}.")
@@ -90,18 +90,18 @@ def submit(queue: str, entries: Sequence[Entry]) -> Call[int]:
 
 
 def submit_all(queue: str, entries: Sequence[Entry]) -> list[Call[int]]:
-    """`submit` for any number, as calls of a size that does not hold up the server."""
+    """`submit` for any number, as calls of a size that does not block the server for long."""
     starts = range(0, len(entries), MOST_ENTRIES)
     return [submit(queue, entries[start : start + MOST_ENTRIES]) for start in starts]
 
 
 def acquire(queue: str, *, worker: str, want: int, lease_ms: int) -> Call[Grant]:
-    """Leases on the next tasks in fair order, or the gate that is shut. Ask for 48 at most."""
+    """Leases on the next tasks in fair order, or the gate that is shut; `want` at most 48."""
     return _call("acquire", queue, [worker, want, lease_ms, _refusal()], _grant)
 
 
 def settle(queue: str, settlements: Sequence[Settlement]) -> Call[list[bool]]:
-    """Close attempts; False where the token no longer owns the task, and nothing was written."""
+    """Close attempts; False if the fence no longer owns the task, and nothing was written."""
     args: list[Arg] = [get_settings().events_maxlen, *_budget(), result_note()]
     for settlement in settlements:
         args.extend(_settlement(settlement))
@@ -109,7 +109,7 @@ def settle(queue: str, settlements: Sequence[Settlement]) -> Call[list[bool]]:
 
 
 def announce(queue: str, notes: Sequence[Note]) -> Call[bool]:
-    """Tell what running attempts do; harmless when it comes twice or too late."""
+    """Write copies and events of running attempts; harmless when repeated or late."""
     args: list[Arg] = [get_settings().events_maxlen, *_budget()]
     for note in notes:
         args.extend(_note(note))
@@ -117,14 +117,14 @@ def announce(queue: str, notes: Sequence[Note]) -> Call[bool]:
 
 
 def bump_fence(queue: str, fence: int) -> Call[None]:
-    """Let all later leases have fences above this one."""
+    """Make all later leases of the queue have fences above this one."""
     return _call("bump_fence", queue, [fence], _nothing)
 
 
 def tick(
     queue: str, *, worker: str, held: Mapping[str, int], lease_ms: int, reap: bool
 ) -> Call[Tick]:
-    """Renew the leases in `held` (id → fence), end expired ones, let due tasks come in."""
+    """Renew the leases in `held` (id → fence), end expired ones, promote due tasks."""
     args: list[Arg] = [worker, lease_ms, int(reap), _refusal()]
     for task_id, fence in held.items():
         args.extend((task_id, fence))
@@ -132,17 +132,17 @@ def tick(
 
 
 def promote_due(queue: str) -> Call[tuple[int, list[str]]]:
-    """Let due tasks come in; ms until the next is due (0 = none), ids of refused stock jobs."""
+    """Promote due tasks; ms until the next is due (0 = none), ids of refused stock jobs."""
     return _call("promote_due", queue, [_refusal()], lambda reply: (reply[0], _texts(reply[1])))
 
 
 def set_band(queue: str, task_id: str, band: int) -> Call[bool]:
-    """Let a running task's retries wait in another band; False when its job is gone."""
+    """Set the band in which a running task waits next; False when its job does not exist."""
     return _call("set_band", queue, [task_id, band], bool)
 
 
 def withdraw(queue: str, ids: Sequence[str]) -> Call[list[Place]]:
-    """Take waiting and delayed tasks out of the line; a running one stays."""
+    """Remove waiting and delayed tasks from the queue; running ones stay."""
     return _call("withdraw", queue, [raw(id_) for id_ in ids], _places)
 
 
@@ -157,16 +157,16 @@ def configure(
     weighted: bool,
     version: int,
 ) -> Call[None]:
-    """Set the gates of the queue; 0 means no limit. In force with the next acquire.
+    """Set the gates of the queue; 0 means no limit. They apply from the next acquire on.
 
-    Nothing is written when a higher version was before.
+    Nothing is written when a higher version is stored.
     """
     limits = (concurrency, limiter_max, limiter_ms, organization_cap)
     return _call("configure", queue, [int(paused), *limits, int(weighted), version], _nothing)
 
 
 def pause_organization(queue: str, organization_id: str, paused: bool) -> Call[None]:
-    """Hold an organization's tasks, or let them go on; call it for each queue."""
+    """Pause or resume an organization; has to be called for each queue."""
     return _call("pause_organization", queue, [raw(organization_id), int(paused)], _nothing)
 
 
@@ -181,12 +181,12 @@ def places(queue: str, ids: Sequence[str]) -> Call[list[PlaceName]]:
 
 
 def empty(queue: str) -> Call[list[str]]:
-    """Take up to 500 waiting tasks out; the answer is their ids, empty when none is left."""
+    """Remove up to 500 waiting tasks; the answer is their ids, empty when none is left."""
     return _call("empty", queue, [MOST_ENTRIES], _texts)
 
 
 def snapshot(task_id: str, text: str, ttl: int = 0) -> Call[int]:
-    """Keep a task's JSON for `ttl` seconds (0 = no end); it puts nothing in line, so 0."""
+    """Store a task's JSON for `ttl` seconds (0 = for ever); returns 0, as nothing is queued."""
     return Call("snapshot", (keys.task(task_id),), (text, ttl), lambda reply: 0)
 
 
@@ -199,7 +199,7 @@ def keep_task(
 
 
 def mirror_usage(account: tuple[str, str, str], value: int, version: int) -> Call[bool]:
-    """Write the units an (organization, type, month) reserved, unless a newer version is there."""
+    """Write the reserved units of an account, unless a newer version is stored."""
     places = (keys.usage(*account), keys.usage_version(*account))
     return Call("mirror_usage", places, (value, version, USAGE_TTL), bool)
 
@@ -275,13 +275,13 @@ def _settlement(one: Settlement) -> tuple[Arg, ...]:
 
 
 def _pointer(one: Settlement) -> bytes:
-    """What RQ shows as the return value: where the result is, since it is kept once."""
+    """RQ's return value: the key of the result, which is stored only once."""
     place = {"key": keys.result(one.task_id, one.task_type)}
     return base64.b64encode(json_text.encode(place).encode())
 
 
 def _failure(text: str) -> bytes:
-    """RQ's coding of a failure."""
+    """A failure in RQ's encoding."""
     return base64.b64encode(zlib.compress(text.encode(errors="replace")))
 
 
@@ -328,5 +328,5 @@ def _texts(values: list[Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    # What somebody else has pushed may be no text: an answer that cannot be read loses its leases.
+    # Foreign ids may be invalid UTF-8; a parse error here would lose the granted leases.
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,6 +1,6 @@
-"""What goes into the scripts and what comes out of them, in words of the product.
+"""Arguments and answers of the scripts.
 
-Named tuples are those of which every task makes some: four times as quick to make.
+Types of which every task needs several are named tuples, which are created four times as fast.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PlaceName = Literal["waiting", "running", "delayed", "absent"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A task to put into its line."""
+    """A task to add to its queue."""
 
     task_id: str
     band: int
@@ -24,14 +24,14 @@ class Entry:
     snapshot: str
     """JSON of the task."""
     values: Values | None = None
-    """What the snapshot tells besides, if there is room."""
+    """Further members of the snapshot, written if the budget has room."""
     timeout: int
     """Seconds one attempt may run."""
     created_at: str
     """ISO 8601."""
     description: str
     due_ms: int = 0
-    """Not before this time, ms since 1970; 0 = now."""
+    """Earliest start, ms since 1970; 0 = now."""
     front: bool = False
 
 
@@ -40,7 +40,7 @@ class Lease(NamedTuple):
 
     task_id: str
     fence: int
-    """Token; each later grant of the queue has a higher one."""
+    """The fencing token; each later grant of the queue has a higher one."""
     execution_id: str
     organization_id: str
     band: int
@@ -52,7 +52,7 @@ class Grant:
 
     status: GrantStatus
     retry_ms: int
-    """Ms until it is worth asking again; 0 = only when woken."""
+    """Ms until the worker should ask again; 0 = only when woken by the marker."""
     leases: list[Lease]
     foreign: list[str]
     """Ids of stock jobs that were refused."""
@@ -61,8 +61,8 @@ class Grant:
 class Settlement(NamedTuple):
     """How an attempt ended.
 
-    `back` goes to the front of its lane, uncounted; `retry` too, at once or when due; `drop`
-    forgets a task whose row is final or gone.
+    `back` returns the task to the front of its lane, uncounted; `retry` does so at once or when
+    due; `drop` removes a task whose row is final or deleted.
     """
 
     task_id: str
@@ -71,20 +71,20 @@ class Settlement(NamedTuple):
     snapshot: str | None = None
     """JSON of the task; None leaves what is there."""
     values: Values | None = None
-    """What the snapshot tells besides, if there is room."""
+    """Further members of the snapshot, written if the budget has room."""
     snapshot_ttl: int = 0
-    """Seconds; 0 = no end."""
+    """Seconds; 0 = for ever."""
     result: str | None = None
     """JSON of the result; None without one, or when it is too large for Redis."""
     is_large: bool = False
-    """Whether there is a result that is too large for Redis: a note is kept in its place."""
+    """Whether the result is too large for Redis, so that a note is stored in its place."""
     tells_result: bool = False
-    """Whether the script puts the result into snapshot and event, which come without it."""
+    """Whether the script adds the result to snapshot and event, which are sent without it."""
     result_ttl: int | None = None
-    """Seconds; None = RESULT_TTL, 0 = RQ keeps nothing of the job."""
+    """Seconds; None = RESULT_TTL, 0 = the job is deleted at once."""
     due_ms: int = 0
     error: str = ""
-    """What RQ's pages show for a failure."""
+    """The failure that RQ's pages show."""
     event: str | None = None
     """JSON, written to the stream of events in the same step."""
     task_type: str = ""
@@ -103,13 +103,13 @@ class Reaped:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a worker learns once a second."""
+    """The answer to a worker's tick, once a second."""
 
     lost: list[str]
-    """Held ids that somebody else owns now, or nobody."""
+    """Held ids that this worker's attempt no longer owns."""
     reaped: list[Reaped]
     handed_back: list[str]
-    """Ids this worker owned without knowing; they wait again, uncounted."""
+    """Ids granted to this worker in an answer it never got; they wait again, uncounted."""
     foreign: list[str]
     due_ms: int
     """Ms until the next delayed task is due; 0 = none is delayed."""
@@ -117,7 +117,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a task was when it was to be withdrawn."""
+    """The result of withdrawing a task."""
 
     name: Literal["removed", "running", "absent"]
     worker: str
@@ -126,7 +126,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The queue in three numbers."""
+    """Tasks of a queue by state."""
 
     waiting: int
     active: int
@@ -134,7 +134,7 @@ class Counts:
 
 
 class Window(NamedTuple):
-    """An organization's request window after a request, as the script answers it."""
+    """An organization's request window after a request."""
 
     allowed: bool
     used: int
@@ -143,7 +143,7 @@ class Window(NamedTuple):
 
 
 class Note(NamedTuple):
-    """News of a running attempt; the snapshot is kept only while it runs."""
+    """A snapshot and an event of a running attempt; the snapshot is written only while it runs."""
 
     task_id: str
     snapshot: str | None = None
@@ -151,14 +151,14 @@ class Note(NamedTuple):
     event: str | None = None
     """JSON, written to the stream of events."""
     fence: int = 0
-    """Of the attempt that the snapshot tells of; 0 = of whichever runs."""
+    """The attempt of the snapshot; 0 = whichever runs."""
     is_bound: bool = False
-    """Whether the event too is void once that attempt does not run."""
+    """Whether the event too is dropped when that attempt no longer runs."""
     values: Values | None = None
-    """What the snapshot tells besides, if there is room."""
+    """Further members of the snapshot, written if the budget has room."""
     result: str = ""
-    """JSON of a result that the event tells, if the organization's budget has room."""
+    """JSON of a result to add to the event, if the organization's budget has room."""
     is_large: bool = False
-    """Whether there is one that is too large for the stream."""
+    """Whether the result is too large for the stream."""
     organization_id: str = ""
-    """Whose result it is."""
+    """The organization of the result."""

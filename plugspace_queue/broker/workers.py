@@ -1,4 +1,4 @@
-"""Workers as RQ knows them, and what each of them runs by our leases."""
+"""RQ's registered workers, and the tasks that each of them runs according to our leases."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,12 +18,12 @@ WORKERS = f"{RQ_KEY_PREFIX}:workers"
 NAMED = f"{RQ_KEY_PREFIX}:worker:"
 FIELDS = ("queues", "state", "hostname", "pid", "birth", "last_heartbeat", "death")
 MOST = 500
-"""Workers of one server that are read."""
+"""Most workers of one server that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSeen:
-    """One process by its last heartbeat."""
+    """One worker process as of its last heartbeat."""
 
     name: str
     queues: tuple[str, ...]
@@ -61,7 +61,7 @@ def _of_server(connection: Redis, queues: list[str]) -> list[WorkerSeen]:
 
 
 def _runs(owners: Iterable[tuple[str, dict[bytes, bytes]]]) -> dict[str, list[tuple[str, str]]]:
-    """What each worker holds: the value is `<fence>|<lane>|<worker>|<execution>`."""
+    """The leases of each worker; values are `<fence>|<lane>|<worker>|<execution>`."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for queue, own in owners:
         for task_id, owner in sorted(own.items(), key=lambda item: item[1]):
@@ -72,7 +72,7 @@ def _runs(owners: Iterable[tuple[str, dict[bytes, bytes]]]) -> dict[str, list[tu
 def _seen(
     name: str, values: list[bytes | None], runs: Mapping[str, list[tuple[str, str]]]
 ) -> WorkerSeen | None:
-    """None for one that is gone, or works for other queues."""
+    """The worker; None when it has ended or works for other queues only."""
     told = {key: _text(value) for key, value in zip(FIELDS, values, strict=True) if value}
     queues = tuple(queue for queue in told.get("queues", "").split(",") if queue)
     if "death" in told or not set(queues) & set(QUEUE_NAMES):

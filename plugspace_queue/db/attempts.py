@@ -1,6 +1,6 @@
-"""What goes between the rows of attempts and the worker: tuples, whose JSON stays text.
+"""Tuples for data of attempts between the database and the worker; their JSON stays text.
 
-A model instance for each attempt costs more than its statements.
+They are used because a model instance for each attempt costs more than its statements.
 """
 
 import json
@@ -13,11 +13,11 @@ from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.models.task import Task
 
 Key = tuple[str, int]
-"""A task's id and the token of one of its attempts."""
+"""A task's id and the fence of one of its attempts."""
 
 
 class StartedTask(NamedTuple):
-    """What an attempt needs of the row that its start has changed; JSON is text."""
+    """The columns that an attempt needs of its row, after its start; JSON is text."""
 
     task_id: str
     fence: int
@@ -47,7 +47,7 @@ class StartedTask(NamedTuple):
     started_at: datetime
 
     def as_task(self, **changes: Any) -> Task:
-        """The row as a model instance, with what has changed since."""
+        """The row as a model instance, with the given changes."""
         values: dict[str, Any] = {name: getattr(self, name) for name in PLAIN}
         for name in ("input", "context", "error"):
             text = getattr(self, f"{name}_text")
@@ -70,7 +70,7 @@ PLAIN = tuple(
 
 
 class TaskUpdate(NamedTuple):
-    """What the row says after an attempt, and what the attempt itself has spent."""
+    """The row's values after an attempt, and the tokens and cost of the attempt itself."""
 
     task_id: str
     fence: int

@@ -1,4 +1,4 @@
-"""Starts and endings of many attempts, each in one statement fenced by the attempts' tokens.
+"""Starts and endings of many attempts, each in one statement fenced by the attempts' fences.
 
 They go by tuples and by texts: a model instance for each row costs more than the statement.
 """
@@ -53,7 +53,7 @@ FINISH_COLUMNS = (
 )
 
 KEPT = "id, fence, attempt_count, worker_name, started_at, error"
-"""What an attempt has in common with its task's row."""
+"""Columns of the task's row that are copied into the attempt."""
 
 SPENT_COLUMNS = {
     "outcome": "outcome",
@@ -61,7 +61,7 @@ SPENT_COLUMNS = {
     "attempt_cost": "cost",
     "log": "log",
 }
-"""What an ending says of the attempt alone, and the column of `Attempt` it goes to."""
+"""Values of an ending that concern the attempt alone, and their columns of `Attempt`."""
 
 
 def start_all(
@@ -142,7 +142,7 @@ def finish_all(
     for target in {update.state for update in updates}:
         lifecycle.require(State.PROCESSING, target)
     connection = connections[using]
-    # In the order of ids, as everybody locks rows.
+    # Ordered by id, the lock order of all code, to avoid deadlocks.
     ordered = sorted(updates, key=attrgetter("task_id"))
     if connection.vendor != "postgresql":
         return [_finish_on_sqlite(connection, ordered, now)] if ordered else []
@@ -254,7 +254,7 @@ def _endings(connection: BaseDatabaseWrapper, rows: Sequence[TaskUpdate]) -> tup
 def progress_all(
     rows: Sequence[tuple[str, int, dict[str, Any]]], *, using: str = "default"
 ) -> Answer[int]:
-    """Write the progress of running attempts; one that lost its token writes nothing."""
+    """Write the progress of running attempts; one whose fence is outdated writes nothing."""
     connection = connections[using]
     values = [(uuid.UUID(task_id), fence, progress) for task_id, fence, progress in rows]
     source, params = relation(connection, _fields("id", "fence", "progress"), values)

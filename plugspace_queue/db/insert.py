@@ -163,7 +163,7 @@ def _statement(count: int, has_task: bool, using: str) -> str:
 
 
 def _asked(count: int, types: Sequence[str]) -> str:
-    """The relation of what is asked for; typed where the database needs it."""
+    """The relation of the charges; typed where the database needs it."""
     places = [f"%s::{name}" for name in types] or ["%s"] * len(Charge._fields)
     row = f"({', '.join(places)})"
     return f"WITH asked ({', '.join(_ASKED)}) AS (VALUES {', '.join([row] * count)})"
@@ -259,10 +259,10 @@ def _mark_stored(rows: Sequence[models.Model], using: str) -> None:
 
 @functools.cache
 def _blank(model: type[models.Model]) -> tuple[dict[str, int], list[Any]]:
-    """Where each column stands among the arguments of the model, and the defaults of all."""
+    """The position of each column in the model's arguments, and the defaults of all columns."""
     fields = model._meta.concrete_fields
     places = {field.attname: at for at, field in enumerate(fields)}
-    # What is made anew for each row is always given.
+    # Columns with a callable default are always given by the callers.
     is_made = [field.has_default() and callable(field.default) for field in fields]
     pairs = zip(fields, is_made, strict=True)
     return places, [None if made else field.get_default() for field, made in pairs]

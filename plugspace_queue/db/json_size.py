@@ -1,4 +1,4 @@
-"""Reads rows for lists: JSON that is too large to be shown never leaves the database."""
+"""Reads rows for lists without JSON that is too large to be shown."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ M = TypeVar("M", bound=Model)
 
 
 class LeastSize(Func):
-    """So many bytes at least a JSON column is as text in UTF-8, blanks counted as well.
+    """A lower bound of the bytes of a JSON column as text in UTF-8, including blanks.
 
     More than it is only for numbers like 1e300, which PostgreSQL writes out.
     """
@@ -25,7 +25,7 @@ class LeastSize(Func):
 
 
 def defer_large_json(rows: QuerySet[M], names: Sequence[str], limit: int) -> QuerySet[M]:
-    """Rows without those of their JSON columns `names` that are surely larger than `limit` bytes.
+    """Rows without those JSON columns of `names` that are certainly larger than `limit` bytes.
 
     `load_small_json` must see each row before use.
     """
@@ -42,7 +42,7 @@ def defer_large_json(rows: QuerySet[M], names: Sequence[str], limit: int) -> Que
 
 
 def load_small_json(row: Model, names: Sequence[str], limit: int) -> list[str]:
-    """Put what was read into its columns; the names of those that were left where they are.
+    """Put the read values into their columns; return the names of the columns that were not read.
 
     What was read may still be a little larger than `limit`.
     """

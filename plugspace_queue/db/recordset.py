@@ -1,7 +1,7 @@
-"""Many rows as one relation in a statement: one JSON text, which the database takes apart.
+"""Passes many rows to a statement as one JSON text, which the database expands to a relation.
 
-So the statement's text is always the same, whose plan is kept, and the client writes one value
-instead of one for each column of each row.
+So the statement's text is constant and its plan can be cached, and the client binds one value
+instead of one per column and row.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def _json_each(
 
 @functools.cache
 def _form_of(field: Any, using: str) -> Callable[[Any], Any]:
-    """What SQLite keeps of a value of this field, as JSON can tell it."""
+    """A function that converts a value of this field to what SQLite stores, as JSON."""
     if isinstance(field, models.JSONField):
         # As text: taken out of JSON, a text that is the whole value would lose its quotes.
         return lambda value: None if value is None else json_text.encode(value)
@@ -61,7 +61,7 @@ def _form_of(field: Any, using: str) -> Callable[[Any], Any]:
 
 
 class Answer(Generic[T]):
-    """What a statement answers; on PostgreSQL it is fetched when it is asked for."""
+    """The answer of a statement; on PostgreSQL it is fetched by `take`."""
 
     def __init__(
         self, connection: Any, cursor: Any, rows: Sequence[Row] | None, read: Callable[[Any], T]

@@ -1,6 +1,4 @@
-"""Transactions that do not wait long for rows that somebody else's long transaction holds, and
-whose fault an error of the database is.
-"""
+"""Transactions with a short lock timeout, and the classification of database errors."""
 
 import contextlib
 import os
@@ -23,15 +21,15 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.db.recordset import prepare_for_rows
 
 LOOK = "200ms"
-"""How long a row is waited for that somebody holds."""
+"""The default lock timeout."""
 
 LOCKED = frozenset({"55P03", "40P01"})
-"""SQLSTATE of a lock that was not got in time, and of a deadlock."""
+"""SQLSTATE of a lock timeout and of a deadlock."""
 
 
 @contextmanager
 def lock_timeout(look: str = LOOK) -> Iterator[None]:
-    """A transaction that raises an error that `is_locked` when it cannot have a row soon."""
+    """A transaction whose error satisfies `is_locked` when a row stays locked for `look`."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             prepare_for_rows(connection, look).take()
@@ -39,31 +37,31 @@ def lock_timeout(look: str = LOOK) -> Iterator[None]:
 
 
 def is_locked(error: OperationalError) -> bool:
-    """Whether it tells of a row that somebody else holds."""
+    """Whether another transaction's lock caused the error."""
     return getattr(error.__cause__, "sqlstate", None) in LOCKED
 
 
 ROWS_FAULT = ("22", "23", "54", "P0")
-"""Classes of SQLSTATE: data, integrity, a value too large, what a trigger raised."""
+"""Classes of SQLSTATE: data, integrity, program limit exceeded, raised by a trigger."""
 
 
 def is_of_a_row(error: Exception) -> bool:
-    """Whether what is to be written causes it, and not the state of the database or its schema."""
+    """Whether the written data caused the error, and not the state of the database or schema."""
     if not isinstance(error, DatabaseError | InterfaceError):
-        # The driver cannot even send it, as a number beyond 64 bits.
+        # The driver could not send the value, for example a number beyond 64 bits.
         return True
     code = getattr(error.__cause__, "sqlstate", None) or ""
     return isinstance(error, DataError | IntegrityError) or code.startswith(ROWS_FAULT)
 
 
 SHORTEST = 1
-"""Seconds until a silent server is asked, and between two further asks."""
+"""Least seconds until the first TCP keepalive probe, and between probes."""
 
 ASKS = 2
 
 
 def keep_alive(connection: Any) -> None:
-    """Notice within a quarter of a lease that the other end of this connection is gone.
+    """Detect within a quarter of a lease that the other end of this connection is gone.
 
     For the thread that records attempts: without it, it may wait for hours. Connections that are
     no TCP, and systems without these options, are left as they are.

@@ -1,1 +1,1 @@
-"""What holds everywhere: rules of the product that every surface reads."""
+"""Pure rules of the product, without database and Redis; all other packages may use them."""

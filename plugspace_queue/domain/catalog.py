@@ -7,7 +7,7 @@ from plugspace_queue.domain.enums import TaskType
 
 @dataclass(frozen=True, kw_only=True)
 class QueueDefaults:
-    """What a queue is born with."""
+    """The initial values of a queue."""
 
     concurrency: int
     """Slots of one worker process."""

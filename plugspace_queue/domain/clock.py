@@ -1,7 +1,7 @@
-"""What time it is for a worker: Redis's time when the clock of its own host is off.
+"""The time for a worker: Redis's time when the clock of its own host is wrong.
 
-Scripts know the server's clock only. A worker that judged rows by another one would end tasks
-before their time, or hand back again and again what the server has rightly granted.
+Scripts only use the server's clock. A worker with another time would end tasks too early, or
+repeatedly hand back tasks that the server has rightly granted.
 """
 
 import logging
@@ -13,13 +13,13 @@ from django.utils import timezone
 logger = logging.getLogger("plugspace_queue.worker")
 
 TOLERANCE = timedelta(seconds=2)
-"""The host's own clock counts as right within this."""
+"""Largest difference at which the host's clock counts as right."""
 
 NOTHING = timedelta()
 
 
 class Clock:
-    """The server's time as last heard, carried on by a clock that does not jump."""
+    """The server's last known time, advanced by the monotonic clock."""
 
     def __init__(self) -> None:
         self._heard: tuple[datetime, float] | None = None
@@ -31,11 +31,11 @@ class Clock:
         return here - self._ahead_at(here)
 
     def ahead(self) -> timedelta:
-        """How far the host's clock is off; nothing within the tolerance."""
+        """By how much the host's clock is ahead; 0 within the tolerance."""
         return self._ahead_at(timezone.now())
 
     def hear(self, microseconds: int) -> None:
-        """The server just said that it is so many microseconds since 1970."""
+        """Set the server's current time, in microseconds since 1970."""
         self._heard = (datetime.fromtimestamp(microseconds / 1e6, UTC), time.monotonic())
         ahead = self.ahead()
         if bool(ahead) != self._is_off:
@@ -61,7 +61,7 @@ def _tell(ahead: timedelta) -> None:
 
 
 _clock = Clock()
-"""This process's, for all its threads."""
+"""The clock of this process, shared by all its threads."""
 
 now = _clock.now
 ahead = _clock.ahead

@@ -1,4 +1,4 @@
-"""The small words everybody uses: task types, states, public statuses, tiers, outcomes."""
+"""Enumerations of the product: task types, states, public statuses, tiers, outcomes."""
 
 from enum import StrEnum
 

@@ -13,7 +13,7 @@ STEPS: dict[Kind, tuple[TaskType, ...]] = {
     Kind.ANALYZE_ONLY: (T.ANALYZE,),
 }
 
-#: The step that a kind is for; without it nothing of it would be left.
+#: The step that a kind consists of; skipping it would leave no step.
 PURPOSES: dict[Kind, TaskType] = {Kind.DESIGN_ONLY: T.DESIGN}
 
 

@@ -20,13 +20,13 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 FINAL = frozenset({S.COMPLETE, S.FAILED, S.CANCELLED, S.EXPIRED})
-"""States in which nothing happens any more unless somebody retries by hand."""
+"""States that a task only leaves by a manual retry."""
 
 STARTABLE = frozenset({S.WAITING, S.SCHEDULED, S.RETRYING})
 """States a granted lease may turn into processing."""
 
 WITHDRAWABLE = STARTABLE | {S.BLOCKED}
-"""States left by cancel without a word to a worker."""
+"""States in which a cancel does not involve a worker."""
 
 STATUSES: dict[State, Status] = {
     S.BLOCKED: Status.PENDING,

@@ -92,7 +92,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 class User(Protocol):
-    """What is asked of a user of Django's."""
+    """The part of Django's user that is used here."""
 
     def has_perm(self, perm: str, /) -> bool: ...
 
@@ -100,7 +100,7 @@ class User(Protocol):
 def staff_may(user: User, verb: Verb) -> bool:
     """Whether a user who is staff may do it; the caller has made sure of that.
 
-    Nothing without the look at all: the API does not take such a user for staff.
+    Every verb also needs the view permission: without it the API does not treat a user as staff.
     """
     needed = {LOOK, TABLE[verb].permission}
     return all(user.has_perm(f"{APP}.{codename}") for codename in needed)

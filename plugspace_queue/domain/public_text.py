@@ -1,7 +1,7 @@
-"""What tenants may read of text that nobody wrote for them: no absolute paths, no secrets.
+"""Removes absolute paths and secrets from text that was not written for tenants.
 
-Beside `redaction`, which goes by the names and forms of values in JSON. Every quantifier has a
-bound, so that the time grows with the length of the text.
+`redaction` does so for JSON, by the names and forms of its values. Every quantifier is bounded, so
+that the time is linear in the length of the text.
 """
 
 import re

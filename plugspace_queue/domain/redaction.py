@@ -1,4 +1,4 @@
-"""What is left out when JSON of tenants is shown: values whose names or forms say "secret"."""
+"""Hides values in JSON of tenants whose names or forms suggest a secret."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def excerpt(value: Any) -> tuple[Any, int]:
 
 
 class _Reader:
-    """Walks through a value until as much was read as is shown."""
+    """Copies a value until the limit of shown characters is reached."""
 
     def __init__(self) -> None:
         self._room = LONGEST

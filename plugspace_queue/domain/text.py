@@ -1,4 +1,4 @@
-"""Text that came from outside: what is refused, what is replaced, what is cut."""
+"""Text from outside: checks, replaces and shortens what cannot be stored."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 find_unstorable = _UNSTORABLE.search
-"""The first place of a text that not both databases can store, or None; for hot ways."""
+"""The first match that one of the databases cannot store, or None; for hot paths."""
 
 
 def is_clean(text: str) -> bool:

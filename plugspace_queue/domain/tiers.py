@@ -12,7 +12,7 @@ LOWEST_PRIORITY = 3
 
 @dataclass(frozen=True, kw_only=True)
 class TierDefaults:
-    """What a plan is born with."""
+    """The initial values of a plan."""
 
     priority: int
     quotas: dict[str, int] = field(default_factory=dict)

@@ -56,7 +56,7 @@ class Reader(threading.Thread):
         try:
             self._read_once()
         except Exception as error:
-            # A reader that ends leaves its listeners deaf for good, and nobody notices.
+            # If this thread ended, its listeners would silently get no more events.
             if not isinstance(error, Unavailable):
                 logger.exception("events could not be read; it is tried again")
             self._ready.set()

@@ -1,6 +1,6 @@
-"""Events of tasks: sent to Django signals here and now, and appended to the stream in Redis.
+"""Events of tasks: sent as Django signals at once, and appended to the stream in Redis.
 
-The stream delivers at least once; who needs every completion pages the rows.
+The stream delivers at least once; a client that needs every completion has to page the rows.
 """
 
 import logging
@@ -31,10 +31,10 @@ Payload = dict[str, Any]
 
 
 def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Payload:
-    """The event as it goes out; `key` is the same when it is delivered again.
+    """The event's payload; `key` is the same when it is delivered again.
 
-    Its last part counts on from when the task was queued: one that is cancelled before it starts,
-    and again after a retry by hand, has the same token both times.
+    The last part of the key starts from the time the task was queued: a task that is cancelled
+    before it starts, and again after a manual retry, has the same fence both times.
 
     `data` holds result, error or progress. A result above SNAPSHOT_LIMIT is left out.
     """
@@ -94,7 +94,7 @@ def _send(signal: Signal, name: str, extra: dict[str, Any], **told: Any) -> None
 
 
 def broadcast(bodies: Iterable[Payload]) -> None:
-    """Append to the stream; without Redis they are lost to listeners, and that is logged."""
+    """Append to the stream; without Redis, listeners miss the events, which is logged."""
     append(_notes(bodies))
 
 
@@ -103,14 +103,14 @@ def _notes(bodies: Iterable[Payload]) -> list[task_store.Note]:
 
 
 def text_for(told: task_store.Settlement, body: Payload) -> str:
-    """JSON of an event that goes with a settlement, without a result that its script adds."""
+    """JSON of a settlement's event, without the result if the script adds it."""
     if told.tells_result:
         body = {name: body[name] for name in body if name not in RESULT}
     return json_text.encode(body)
 
 
 def append(notes: Sequence[task_store.Note]) -> None:
-    """The same for events that are text already."""
+    """The same for events that are rendered already."""
     if notes and not routing.tell(_announcements(notes)) and not is_cut_off():
         logger.warning("%d events were not broadcast: Redis is away", len(notes))
 

@@ -1,4 +1,4 @@
-"""Why a task is where it is: every reason that holds, in the order in which it matters."""
+"""Why a task is where it is: all reasons that apply, the most important first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from plugspace_queue.models import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """A row and what Redis said a moment later; None for what has ended or is blocked."""
+    """A row and its view in Redis, read after it; None for an ended or blocked task."""
 
     task: Task
     now: datetime
@@ -35,7 +35,7 @@ class Look:
         return self.view is not None and self.view.place == place
 
     def gate(self, name: str) -> GateView | None:
-        """What a gate says; None without Redis."""
+        """The state of a gate; None without Redis."""
         gates = self.view.gates if self.view else []
         return next((gate for gate in gates if gate.name == name), None)
 
@@ -49,7 +49,7 @@ class Look:
 
     @property
     def is_overdue(self) -> bool:
-        """Its ttl is over and no pause makes it stand still."""
+        """Whether its ttl is over and no pause suspends it."""
         deadline = self.task.deadline
         return deadline is not None and deadline <= self.now and not self.is_paused
 
@@ -63,7 +63,7 @@ Check = Callable[[Look], bool]
 
 
 def reasons(look: Look) -> list[Reason]:
-    """All reasons that hold; the first is the answer."""
+    """All reasons that apply; the first is the answer."""
     if look.task.is_final:
         return [Reason(look.task.state)]
     found: list[Reason] = []
@@ -71,7 +71,7 @@ def reasons(look: Look) -> list[Reason]:
         if holds(look):
             found.append(reason)
         if Reason.RUNNING in found:
-            # No gate stands before it any more.
+            # The gates do not matter for a running task.
             break
     return found or [Reason.WAITING_ITS_TURN]
 
@@ -96,7 +96,7 @@ def _has_idle_workers(look: Look) -> bool:
     return look.view is not None and look.view.workers.idle > 0
 
 
-# Holds that somebody set come before missing workers, and those before what opens by itself.
+# Holds set by a person come first, then missing workers, then gates that open by themselves.
 CHECKS: dict[Reason, Check] = {
     Reason.CANCELLING: lambda look: look.task.cancel_requested_at is not None,
     Reason.RUNNING: _runs,

@@ -29,13 +29,13 @@ from plugspace_queue.services import lookup
 
 MOST_PARENTS = 20
 LOOKS = 3
-"""How often a row is looked at again that changed its state meanwhile."""
+"""Most reads of a row that changes its state meanwhile."""
 
 
 def explain(task_id: object, organization_id: str | None = None) -> Explanation:
     """Why the task is where it is. Raises NotFound, and Unavailable when it needs Redis.
 
-    With an organization's id nothing of others is told but counts, and no names of workers.
+    With an organization's id the answer has only counts of other organizations, no worker names.
     """
     look = _look(lookup.task_of(task_id, organization_id))
     for _ in range(LOOKS - 1):
@@ -64,7 +64,7 @@ def _view(task: Task) -> View:
         str(task.pk),
         organization_id=task.organization_id,
         band=task.priority,
-        # Who has not told for a whole lease has lost what it ran, too.
+        # A worker without a heartbeat for a whole lease has lost its attempts too.
         alive_ms=round(get_settings().lease * 1000),
     )
     return routing.ask(call, queue)
@@ -115,7 +115,7 @@ def _parents(task: Task) -> list[Parent]:
 
 
 def _live(seen: View, organization_id: str, *, is_staff: bool) -> dict[str, Any]:
-    """What comes from Redis."""
+    """The parts that come from Redis."""
     shown = None if is_staff else organization_id
     workers = seen.workers
     return {
@@ -143,7 +143,7 @@ def _gate(gate: GateView, seen: View) -> Gate:
 
 
 def _slots(seen: View, shown: str | None) -> Slots:
-    """Who runs; `shown` is the only organization whose tasks may be seen, None: all."""
+    """The running tasks; `shown` is the only organization whose tasks may be seen, None for all."""
     listed = [holder for holder in seen.holders if shown in (None, holder.organization_id)]
     cap = next(gate for gate in seen.gates if gate.name == Reason.ORGANIZATION_CONCURRENCY)
     return Slots(

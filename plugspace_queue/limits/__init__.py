@@ -1,1 +1,1 @@
-"""What organizations and queues may have: policies in force, monthly quotas, request windows."""
+"""Limits of organizations and queues: policies in force, monthly quotas, request windows."""

@@ -1,4 +1,4 @@
-"""What holds for an organization and for a queue right now: rows over code over settings over seed.
+"""Policies in force for organizations and queues: rows override code, settings and seed in turn.
 
 Rows are read at most once a second per process, so a change takes effect within one.
 """
@@ -32,10 +32,10 @@ LONGEST_WINDOW = 31 * 86_400.0
 """Seconds of a limiter's window."""
 
 FRESH_FOR = 1.0
-"""Seconds a read of tiers and queues is good for."""
+"""Seconds for which tiers and queues are cached."""
 
 MOST_KNOWN = 10_000
-"""Organizations whose tier is remembered."""
+"""Most organizations whose tier is cached."""
 
 _VALID_ID = re.compile(ORGANIZATION_ID.replace("$", r"\Z"))
 
@@ -56,7 +56,7 @@ class Plan:
 
 
 class Tenant(NamedTuple):
-    """An active organization, its tier ("" for none) and what that gives it."""
+    """An active organization, its tier ("" for none) and its plan."""
 
     organization_id: str
     tier: str
@@ -80,7 +80,7 @@ class QueuePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What the registration of a processor asks for; None: nothing."""
+    """The limits declared by the registration of a processor; None for none."""
 
     concurrency: int | None = None
     limiter_max: int | None = None
@@ -111,7 +111,7 @@ def declare(
     concurrency: int | None = None,
     limiter: Mapping[str, float] | None = None,
 ) -> None:
-    """Take note of what a registration asks for: `limiter` is {"max": starts, "duration": s}."""
+    """Store the limits of a registration; `limiter` is {"max": starts, "duration": s}."""
     limiter = limiter or {}
     _declared[TaskType(task_type)] = Declared(
         concurrency=concurrency,
@@ -121,7 +121,7 @@ def declare(
 
 
 def clear_cache() -> None:
-    """Read rows again at the next question."""
+    """Make the next call read the rows again."""
     global _read_at, _cleared
     _cleared += 1
     _read_at = float("-inf")
@@ -130,9 +130,9 @@ def clear_cache() -> None:
 
 
 def remembered_tenant(organization_id: object) -> Tenant | None:
-    """An organization and its plan as they were read before; None when that is too long ago.
+    """An organization and its plan from the cache; None when it is not cached or too old.
 
-    The tier may have changed since: who reserves units has the database compare it. The plan of
+    The tier may have changed since, so the statement that reserves units compares it. The plan of
     a tier is at most a second old.
     """
     if not isinstance(organization_id, str):
@@ -145,7 +145,7 @@ def remembered_tenant(organization_id: object) -> Tenant | None:
 
 
 def read_tenant(organization_id: object) -> Tenant:
-    """An active organization and its plan, as the rows are now.
+    """An active organization and its plan, read from the rows.
 
     Raises OrganizationUnknown, OrganizationSuspended.
     """
@@ -165,7 +165,7 @@ def read_tenant(organization_id: object) -> Tenant:
 
 
 def unknown(organization_id: object) -> OrganizationUnknown:
-    """The error for an organization that is not there."""
+    """The error for an organization that does not exist."""
     return OrganizationUnknown(
         f"No organization {str(organization_id)[:64]!r}; create it with"
         " queue_manager.set_organization(id, tier=...)."
@@ -238,7 +238,7 @@ def in_force(row: QueueSettings) -> QueuePolicy:
 
 
 def differing(task_type: TaskType | str) -> list[str]:
-    """Names of values that a registration asks for in vain: the operator's row differs."""
+    """Names of declared values that the operator's row overrides."""
     kind = TaskType(task_type)
     asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
     if row is None:
@@ -249,7 +249,7 @@ def differing(task_type: TaskType | str) -> list[str]:
 
 
 def differences(task_type: TaskType | str) -> list[str]:
-    """The same in sentences, and what a registration asks for against the settings."""
+    """The same in sentences, and declared values that differ from the settings."""
     kind = TaskType(task_type)
     asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
     found = [
@@ -314,5 +314,5 @@ def _refresh() -> None:
         cleared = _cleared
         _queues = {row.type: row for row in QueueSettings.objects.all()}
         _tiers = {row.slug: row for row in TierPolicy.objects.all()}
-        # What was cleared while it was read may be older than the change.
+        # If the cache was cleared during the read, the rows may be older than the change.
         _read_at = time.monotonic() if cleared == _cleared else float("-inf")

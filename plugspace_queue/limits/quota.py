@@ -1,4 +1,4 @@
-"""Monthly quotas: reserve at acceptance, refund what never ran; every change is a ledger entry.
+"""Monthly quotas: reserved at acceptance, refunded for tasks that never ran; each with an entry.
 
 Both run in the caller's transaction, so a rollback gives everything back. Tasks are locked
 before usage rows, and usage rows in the order (organization, type, month).
@@ -33,7 +33,7 @@ _REFUND = f"""
 
 
 AT_ONCE = 100
-"""Counters in one statement, which compares each with all of them."""
+"""Most counters of one statement, whose time grows with the square of their number."""
 
 
 class Account(NamedTuple):
@@ -73,7 +73,7 @@ def end_of_month(month: str) -> datetime:
 
 
 def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], month: str) -> list[Charge]:
-    """What these tasks take from the quotas of a month, in the order in which rows are locked.
+    """The units that tasks need of a month's quotas, in the order in which rows are locked.
 
     `tenants` holds the organization of each task by its id.
     """
@@ -118,12 +118,12 @@ class TierChanged(Unavailable):
 
 
 def is_one_statement() -> bool:
-    """Whether `reserve` of one charge is: SQLite takes no INSERT within another statement."""
+    """Whether `reserve` of one charge is one statement; SQLite has no INSERT within another one."""
     return connections[_alias()].vendor == "postgresql"
 
 
 def refund(tasks: Iterable[Task], now: datetime, note: str) -> int:
-    """Give back the units of these tasks, each at most once; how many were given back."""
+    """Refund the units of these tasks, each at most once; return how many were refunded."""
     charged = sorted((task for task in tasks if task.charged_month), key=_account_of)
     reason = UsageEntry.Reason.REFUND
     with transaction.atomic(using=_alias(), savepoint=False):
@@ -138,7 +138,7 @@ def refund(tasks: Iterable[Task], now: datetime, note: str) -> int:
 
 
 def note_free_run(task: Task, now: datetime, reason: str) -> None:
-    """A ledger line for a run that staff gave away."""
+    """Write a ledger entry for a free run granted by staff."""
     account = Account(task.organization_id, task.type, month_of(now))
     _store([_entry(account, UsageEntry.Reason.RESERVE, 0, now, reason, task.pk)])
 
@@ -155,12 +155,12 @@ def _returned(sql: str, params: Sequence[str | int]) -> tuple[int, int] | None:
 
 
 def mirrored(counters: Iterable[Counter]) -> list[Call[bool]]:
-    """The calls that write these counts to Redis, unless a newer one is there."""
+    """The calls that write these counts to Redis, unless a newer one is stored."""
     return [task_store.mirror_usage(entry.account, entry.used, entry.version) for entry in counters]
 
 
 def mirror_on_commit(counters: Sequence[Counter]) -> None:
-    """Redis hears of the new counts once they are true."""
+    """Write the new counts to Redis on commit."""
     if counters:
         calls = mirrored(counters)
         transaction.on_commit(lambda: routing.tell(calls), using=_alias(), robust=True)

@@ -16,7 +16,7 @@ from plugspace_queue.limits.policies import Plan, read_tenant, remembered_tenant
 
 
 class RequestsLeft(NamedTuple):
-    """What an organization has left of its window after a request that passed."""
+    """An organization's window after an admitted request."""
 
     limit: int
     remaining: int
@@ -54,7 +54,7 @@ class Admission:
             self.window = self._begin().take()
 
     def _has_changed(self) -> bool:
-        """Whether the organization has another tier than was remembered."""
+        """Whether the organization's tier differs from the cached one."""
         if not self._is_remembered:
             return False
         remembered = self.tenant
@@ -70,9 +70,9 @@ class Admission:
 
 
 class Hit:
-    """One request that is being counted: sent at once, answered when that is asked for.
+    """One request that is being counted: sent at once, its answer is read by `take`.
 
-    What happens in between costs no time of its own. `take` must follow, whatever happens.
+    Other work in between overlaps with the round trip. `take` must always be called.
     """
 
     def __init__(self, organization_id: str, plan: Plan) -> None:

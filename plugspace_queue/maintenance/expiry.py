@@ -1,6 +1,6 @@
-"""Ends what expired, finishes cancellations, settles blocked tasks, refunds what is owed.
+"""Ends expired tasks, finishes cancellations, settles blocked tasks, pays pending refunds.
 
-Every worker calls this every few seconds; calling it twice does no harm.
+Every worker calls this every few seconds; all calls are idempotent.
 """
 
 import uuid
@@ -26,7 +26,7 @@ BATCH = 500
 """Most tasks of one queue in one call; the next call takes the rest."""
 
 BLOCKED_BATCH = 5000
-"""Blocked tasks of one call: mostly none of very many has to be settled."""
+"""Blocked tasks read by one call; mostly none of them has to be settled."""
 
 STARTABLE = sorted(lifecycle.STARTABLE)
 
@@ -34,10 +34,10 @@ _blocked = RowCursor([State.BLOCKED])
 
 
 def expire_due(now: datetime) -> int:
-    """End what waited longer than its ttl; how many ended.
+    """End tasks that waited longer than their ttl; return how many ended.
 
-    While a queue or an organization is paused its tasks do not expire: time stands still.
-    Raises Unavailable when Redis does not answer; then nothing was written.
+    Tasks of a paused queue or organization do not expire. Raises Unavailable when a Redis server
+    does not answer; nothing was written for its queues then.
     """
     rows = task_queries.expired(now, tenancy_queries.paused_types())
 
@@ -50,7 +50,7 @@ def expire_due(now: datetime) -> int:
 
 
 def finish_cancels(now: datetime) -> int:
-    """End waiting tasks whose cancellation was asked for and not finished; how many ended."""
+    """End waiting tasks whose cancellation was requested but not finished; return how many."""
     rows = task_queries.cancel_requested()
 
     def cancel(task: Task) -> bool:
@@ -60,9 +60,9 @@ def finish_cancels(now: datetime) -> int:
 
 
 def free_blocked(now: datetime, cursor: RowCursor = _blocked) -> int:
-    """Settle blocked tasks whose parents ended without settling them; how many.
+    """Settle blocked tasks whose parents ended without settling them; return how many.
 
-    One call reads a slice of them, the next call the next slice.
+    Each call reads the next slice of blocked tasks.
     """
     task_ids = [row.pk for row in cursor.next_slice(BLOCKED_BATCH)]
     if not task_ids:
@@ -72,18 +72,18 @@ def free_blocked(now: datetime, cursor: RowCursor = _blocked) -> int:
 
 
 def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
-    """Cancel or release those of these whose parents have ended; how many."""
+    """Cancel or release those of the tasks whose parents have ended; return how many."""
     cancelled = termination.cascade(_failed_parents(task_ids), now)
     return len(cancelled) + _release(list(hanging_among(task_ids)), now)
 
 
 def hanging_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
-    """Ids of those of these that are blocked although all their parents completed."""
+    """Ids of the tasks that are blocked although all their parents completed."""
     return task_queries.blocked_with_complete_parents(task_ids)[:BATCH]
 
 
 def orphaned_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
-    """Ids of those of these that are blocked although a parent will not complete."""
+    """Ids of the tasks that are blocked although a parent will not complete."""
     return task_queries.blocked_with_failed_parents(task_ids)[:BATCH]
 
 
@@ -92,7 +92,7 @@ def _failed_parents(task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
 
 
 def refund_owed(now: datetime) -> int:
-    """Refund system failures of the last day that were recorded but not refunded; how many."""
+    """Refund system failures of the last day that were not refunded yet; return how many."""
     owed = task_queries.refund_owed(now - timedelta(days=1), get_settings().refund_on)
     tasks = list(owed[:BATCH])
     if tasks:
@@ -123,7 +123,7 @@ def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bo
     tasks = list(rows.filter(state__in=STARTABLE)[:BATCH])
     if not tasks:
         return 0
-    # Redis decides first: a task that runs by now cannot be withdrawn, and is not ended here.
+    # Withdrawn from Redis first: a task that runs meanwhile cannot be withdrawn and is not ended.
     withdrawal = task_store.withdraw(kind.queue_name, [str(task.pk) for task in tasks])
     (places,) = scripts.run(client(kind.queue_name), [withdrawal])
     pairs = zip(tasks, places, strict=True)
@@ -131,7 +131,7 @@ def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bo
 
 
 def _end_each(tasks: Sequence[Task], end: Callable[[Task], bool]) -> int:
-    """End these; the next call ends the rest of an organization whose rows are locked."""
+    """End tasks; those of an organization whose rows are locked are left to the next call."""
     ended, locked = 0, set[str]()
     for task in tasks:
         if task.organization_id in locked:

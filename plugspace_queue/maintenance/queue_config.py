@@ -1,6 +1,6 @@
-"""Writes limits and pauses to Redis again: an outage may have kept them out, or Redis lost them.
+"""Writes limits and pauses to Redis again, after an outage or a loss of data.
 
-Rows are the truth about both; every worker calls this every few seconds.
+The rows are authoritative for both; every worker calls this every few seconds.
 """
 
 from collections import defaultdict
@@ -17,9 +17,9 @@ _turns = cycle(TaskType)
 
 
 def mend(now: datetime) -> bool:
-    """Write the gates of one queue, in turn, or of all whose server lost its data; True then.
+    """Write the gates of the next queue, or of all queues whose server lost its data (True).
 
-    Raises Unavailable when a server is away, after those of the others were written.
+    Raises Unavailable when a server is unavailable, after the gates on the others were written.
     """
     errors = routing.PerServerErrors()
     is_lost = mend_each(now, errors)
@@ -28,7 +28,7 @@ def mend(now: datetime) -> bool:
 
 
 def mend_each(now: datetime, errors: routing.PerServerErrors) -> bool:
-    """The same; `errors` collects what is away."""
+    """The same; `errors` collects unavailable servers."""
     turn, is_lost = next(_turns), False
     for server, kinds in _servers().items():
         with errors.at_one():
@@ -37,7 +37,7 @@ def mend_each(now: datetime, errors: routing.PerServerErrors) -> bool:
                 # A queue whose data is damaged does not stop the others.
                 with errors.at_one():
                     write(kind)
-            # Marked last: a worker that comes in between writes the same once more.
+            # Marked last: another worker may meanwhile write the same again, which is harmless.
             if lost:
                 server_epochs.set_epoch(server, now.isoformat())
                 is_lost = True
@@ -45,18 +45,18 @@ def mend_each(now: datetime, errors: routing.PerServerErrors) -> bool:
 
 
 def write(kind: TaskType) -> None:
-    """Write the gates of one queue and all pauses, as the rows say. Raises Unavailable."""
-    # Redis first: a pause there was committed before, so the rows, read later, have it.
+    """Write the gates of one queue and all pauses from the rows. Raises Unavailable."""
+    # Redis is read first: a pause is committed before it is written there, so the rows have it.
     held = server_epochs.paused_organizations(client(kind.queue_name))
     wanted = paused_by_rows()
     pauses = {organization_id: organization_id in wanted for organization_id in held | wanted}
-    # The gates of the queue last: nothing is granted before them.
+    # The queue's gates are written last, as nothing is granted without them.
     calls = [*projections.pauses_in(kind, pauses), projections.gates_of(kind)]
     routing.ask_all(calls, kind.queue_name)
 
 
 def paused_by_rows() -> set[str]:
-    """The organizations that an operator paused."""
+    """The organizations that are paused according to the rows."""
     return tenancy_queries.paused_organization_ids()
 
 

@@ -1,6 +1,6 @@
-"""Publishes rows that wait and that Redis does not know: a commit left them unpublished.
+"""Publishes waiting rows that are missing in Redis, because they were not published on commit.
 
-Every worker calls this every few seconds; calling it twice does no harm.
+Every worker calls this every few seconds; all calls are idempotent.
 """
 
 import threading
@@ -25,11 +25,11 @@ SLICE = 1000
 NEWEST = timedelta(minutes=1)
 
 WHOLE = 100
-"""Rows read with their inputs at once: only those that Redis does not know."""
+"""Most rows read at once with their inputs; only rows that are missing in Redis."""
 
 
 class TaskRef(NamedTuple):
-    """What is read of each row: its inputs may be large."""
+    """The columns read of every row, without the inputs, which may be large."""
 
     pk: uuid.UUID
     type: str
@@ -85,13 +85,13 @@ def relay(
     cursor: RowCursor = _cursor,
     goes_on: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Write gates, publish a slice of unpublished tasks, newest minute first; how many.
+    """Write gates, publish a slice of unpublished tasks, newest minute first; return how many.
 
-    After Redis lost its data all rows are published, as long as `goes_on()`. Raises Unavailable
-    when a server is away, after the queues of the others were published.
+    After a data loss of Redis all rows are published, while `goes_on()`. Raises Unavailable when a
+    server is unavailable, after the queues of the others were published.
     """
     errors = routing.PerServerErrors()
-    # Gates first: nothing is published into a queue that should be paused and is not.
+    # Gates are written first, so that nothing is published into a queue whose pause is missing.
     is_lost = mend_each(now, errors)
     newest = _newest(now)
     published = _publish_missing(newest, errors)
@@ -105,7 +105,7 @@ def relay(
 
 
 def first_id_of(moment: datetime) -> uuid.UUID:
-    """The smallest id that can have been made at `moment` (ids begin with the milliseconds)."""
+    """The smallest possible id of `moment` (ids begin with the milliseconds)."""
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
@@ -125,7 +125,7 @@ def _publish_missing(rows: Sequence[TaskRef], errors: routing.PerServerErrors) -
             missing += _unknown(queue, group)
     published = 0
     for start in range(0, len(missing), WHOLE):
-        # Read only now: meanwhile one may have ended.
+        # The full rows are read late, as tasks may have ended meanwhile.
         whole = task_queries.tasks_by_id(missing[start : start + WHOLE]).oldest_first()
         with errors.at_one():
             published += publishing.publish(whole)

@@ -1,4 +1,4 @@
-"""Takes back tasks whose worker died: once each, counted in SQL, by the first to notice."""
+"""Recovers tasks whose worker died; the first process to notice does it, counted in SQL."""
 
 import time
 import uuid
@@ -22,13 +22,13 @@ from plugspace_queue.task_log import EndedAttempt
 
 
 def recover_all(reaped: list[Reaped], now: datetime) -> None:
-    """Take back the tasks that Redis took from a dead worker; publish them after the commit."""
+    """Recover the tasks that were reaped in Redis; publish them after the commit."""
     ids = [(parse_id(one.task_id), one.fence) for one in reaped]
     recover_these([(pk, fence) for pk, fence in ids if pk is not None], now)
 
 
 def recover_these(attempts: Iterable[tuple[uuid.UUID, int]], now: datetime) -> int:
-    """Take back these attempts (task, fence) if they are still the newest ones; how many."""
+    """Recover attempts (task, fence) that are still the newest ones; return how many."""
     recovered = [pk for pk, fence in attempts if recover(pk, fence, now)]
     if recovered:
         transaction.on_commit(lambda: _publish(recovered), robust=True)
@@ -36,13 +36,13 @@ def recover_these(attempts: Iterable[tuple[uuid.UUID, int]], now: datetime) -> i
 
 
 def _publish(recovered: Sequence[uuid.UUID]) -> None:
-    """Put them in line again, if they are not, with snapshots that no longer say they run."""
+    """Publish the tasks again, with snapshots that do not show them as running."""
     publishing.publish_ids(recovered)
     projections.write_workflows(task_queries.workflow_ids_of(recovered))
 
 
 def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
-    """Take one attempt back, if it is still the newest one of a processing task."""
+    """Recover one attempt, if it is still the newest one of a processing task."""
     with transaction.atomic():
         task = task_queries.processing_attempt(task_id, fence)
         if task is None:
@@ -62,7 +62,7 @@ def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
 
 
 def _announce_loss(task: Task, deaths: int) -> None:
-    """Log the attempt; the guard of the next worker fails a task that was lost too often."""
+    """Log the attempt; the next start fails a task that was lost too often."""
     is_last = deaths > get_settings().max_recoveries
     error = TaskError("The worker of this attempt died.", code=WORKER_LOST)
     termination.attempt_ended(
@@ -84,11 +84,11 @@ def _announce_loss(task: Task, deaths: int) -> None:
 
 
 MOST_UNCOUNTED = 10
-"""Losses of a task that runs in a child of its own that do not count: its parent died."""
+"""Most losses of a task isolated in a child that do not count, as its parent died."""
 
 
 def _counts(task: Task) -> bool:
-    """The death of a shared process counts once, afterwards only that of the task's own child."""
+    """Whether a loss counts: the first one does; later ones, of an isolated task, only if many."""
     if task.recovery_count == 0:
         return True
     return task_queries.lost_attempts(task) > MOST_UNCOUNTED
@@ -111,18 +111,18 @@ MOST_PROCESSING = 1000
 
 
 class OrphanDetector:
-    """Finds processing rows that Redis does not know: it lost its data, and their worker died too.
+    """Finds processing rows missing in Redis, after it lost its data and their worker died too.
 
-    A row is taken back when a later call, at least one lease after the first, finds the same
-    attempt still absent: a live worker learns from its tick that the lease is lost, and hands
-    the task back itself.
+    A row is recovered when a later call, at least one lease after the first, finds the same attempt
+    still absent: a live worker learns from its tick that the lease is lost, and hands the task back
+    itself.
     """
 
     def __init__(self) -> None:
         self._seen: dict[tuple[uuid.UUID, int], float] = {}
 
     def look(self, now: datetime) -> int:
-        """Check all processing rows; how many were taken back. Raises Unavailable."""
+        """Check all processing rows; return how many were recovered. Raises Unavailable."""
         errors, absent = routing.PerServerErrors(), list[tuple[uuid.UUID, int]]()
         for kind in TaskType:
             with errors.at_one():

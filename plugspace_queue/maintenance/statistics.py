@@ -1,4 +1,4 @@
-"""Stores the state of each queue once a minute; the first worker of the minute does it."""
+"""Stores statistics of each queue once a minute; the first worker of the minute does it."""
 
 import statistics
 from collections import defaultdict
@@ -11,13 +11,13 @@ from plugspace_queue.models import QueueMinute, QueueSettings, task_queries, ten
 MINUTE = timedelta(minutes=1)
 KEPT = timedelta(days=2)
 WAITS = 500
-"""Tasks of a minute whose wait is read, whatever their number."""
+"""Most tasks of a minute whose wait is read."""
 
 Waits = dict[str, list[int]]
 
 
 def sample(now: datetime) -> bool:
-    """Write the rows of this minute; False when they are there."""
+    """Write the rows of this minute; False when they exist already."""
     minute = now.replace(second=0, microsecond=0)
     if tenancy_queries.has_minute(minute):
         return False
@@ -52,10 +52,10 @@ def percentile(values: Iterable[int], share: int) -> int:
 
 
 def _waits(start: datetime, end: datetime) -> Waits:
-    """Ms from when a task could start to its start, by type; of those that needed one attempt.
+    """Ms from when a task could start to its start, by type, for tasks with one attempt.
 
-    A step of a workflow could start when its last parent was complete. Reads the newest of the
-    minute by index and no more.
+    A step of a workflow could start when its last parent was complete. Only the newest tasks of
+    the minute are read, by index.
     """
     ended = task_queries.ended_within(State.COMPLETE, start, end)
     newest = list(ended.values_list("pk", flat=True)[:WAITS])

@@ -1,4 +1,4 @@
-"""The rows. Definitions live in the submodules; everybody else imports from here."""
+"""The models; other packages import them from here and not from the submodules."""
 
 from plugspace_queue.models.idempotency import IdempotencyKey
 from plugspace_queue.models.minutes import QueueMinute

@@ -1,4 +1,4 @@
-"""The rows a fresh database is born with: the seed's four tiers and six queues."""
+"""The initial rows of a new database: the seed's four tiers and six queues."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from plugspace_queue.models.tier import TierPolicy
 
 
 def create_missing(*, using: str = "default", apps: Apps = installed_apps, **kwargs: Any) -> None:
-    """Add what is missing and leave alone what operators changed (receiver of post_migrate)."""
+    """Add missing rows without changing existing ones (receiver of post_migrate)."""
     if not _has_tables(apps):
         return
     window = get_settings().rate_limit

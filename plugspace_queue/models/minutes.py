@@ -1,4 +1,4 @@
-"""How the queues stood each minute: what the charts of the dashboard are drawn from."""
+"""Statistics of the queues by minute, for the charts of the dashboard."""
 
 from django.db import models
 
@@ -18,7 +18,7 @@ class QueueMinute(models.Model):
     wait_most = models.PositiveBigIntegerField(null=True, help_text="The same, 95th percentile.")
 
     class Meta:
-        # Nobody looks at the rows themselves.
+        # The rows have no pages of their own.
         default_permissions = ()
         ordering = ["minute", "type"]
         constraints = [

@@ -1,6 +1,6 @@
-"""What may be asked of tasks and done to many at once: each condition has a name here.
+"""Querysets of tasks: each condition, and each change of many rows, has a name here.
 
-`task_queries` and `tenancy_queries` have the questions that begin from a whole table.
+`task_queries` and `tenancy_queries` have the queries that start from a whole table.
 """
 
 import uuid
@@ -32,7 +32,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(workflow_id=workflow_id)
 
     def with_ids(self, task_ids: Iterable[uuid.UUID | str]) -> Self:
-        """Those of these tasks that are there."""
+        """The tasks with these ids that exist."""
         return self.filter(pk__in=list(task_ids))
 
     def with_status(self, status: Status | str) -> Self:
@@ -73,7 +73,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return rows.order_by("-completed_at")
 
     def expired(self, now: datetime, paused_types: Collection[str] | models.QuerySet[Any]) -> Self:
-        """Tasks past their deadline for which time does not stand still, the most overdue first."""
+        """Tasks past their deadline that are not paused, the most overdue first."""
         due = self.filter(deadline__lte=now, organization__is_paused=False)
         return due.exclude(type__in=paused_types).order_by("deadline")
 
@@ -108,7 +108,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def move_all(self, source: State, target: State, **fields: Any) -> int:
         """Compare-and-set the state of all these tasks; how many moved."""
-        # The callers hold these rows, so that those it finds are those it changes.
+        # The callers have locked these rows, so the update changes exactly the rows found here.
         found = self.filter(state=source).values_list("pk", flat=True)
         moved = list(found) if task_log.wants_changes() else []
         count = self._change(source, target, fields)

@@ -18,7 +18,7 @@ _at_least_one = [MinValueValidator(1)]
 WORKER_OWNED_COLUMNS = frozenset(
     {"type", "is_paused", "paused_at", "completed", "failed", "version"}
 )
-"""Columns with a life of their own: pausing and the workers change them, a whole row never does."""
+"""Columns that only pausing and the workers change; saving a whole row leaves them out."""
 
 
 class QueueSettings(models.Model):
@@ -91,8 +91,8 @@ class QueueSettings(models.Model):
             if update_fields is None and known is not None and not kwargs.get("force_insert"):
                 names = {field.name for field in self._meta.concrete_fields}
                 update_fields = names - WORKER_OWNED_COLUMNS
-            # Never below the clock: a database that comes from a backup must win over what Redis
-            # has.
+            # At least the current time, so that a database restored from a backup gets higher
+            # versions than those in Redis.
             self.version = max((known or 0) + 1, time.time_ns() // 1_000_000)
             if update_fields is not None:
                 update_fields = {*update_fields, "version"}

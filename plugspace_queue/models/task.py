@@ -15,7 +15,7 @@ from plugspace_queue.models.workflow import Workflow
 
 STATE_CHOICES = [(state.value, state.value) for state in State]
 OUTCOME_CHOICES = [(outcome.value, outcome.value) for outcome in Outcome]
-# Too few among the completed ones to be met on a walk.
+# Too rare among completed attempts to be found by a scan, so they have an index.
 RARE_OUTCOMES = [outcome.value for outcome in Outcome if outcome != Outcome.COMPLETE]
 
 
@@ -139,7 +139,7 @@ class Task(models.Model):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing happens any more unless somebody retries by hand."""
+        """Whether it has ended; only a manual retry runs it again."""
         return State(self.state) in lifecycle.FINAL
 
 

@@ -1,4 +1,4 @@
-"""Questions about tasks, their links, attempts and workflows, as rows answer them."""
+"""Queries about tasks, their dependencies, attempts and workflows."""
 
 import uuid
 from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +20,7 @@ Ids = Iterable[uuid.UUID | str]
 
 
 def tasks_by_id(task_ids: Ids) -> TaskQuerySet:
-    """Those of these tasks that are there."""
+    """The tasks with these ids that exist."""
     return Task.objects.with_ids(task_ids)
 
 
@@ -79,7 +79,7 @@ def has_open_steps(workflow_id: uuid.UUID) -> bool:
 
 
 def is_cancel_requested(task_id: uuid.UUID) -> bool:
-    """Whether somebody asked to cancel this task."""
+    """Whether a cancel of this task was requested."""
     return Task.objects.filter(pk=task_id, cancel_requested_at__isnull=False).exists()
 
 
@@ -101,7 +101,7 @@ def startable_of(task_types: Collection[TaskType], paused_types: QuerySet[Any]) 
 
 
 def expired(now: datetime, paused_types: QuerySet[Any]) -> TaskQuerySet:
-    """Tasks past their deadline for which time does not stand still, the most overdue first."""
+    """Tasks past their deadline that are not paused, the most overdue first."""
     return Task.objects.expired(now, paused_types)
 
 
@@ -139,7 +139,7 @@ def processing_attempt(task_id: uuid.UUID, fence: int) -> Task | None:
 
 
 def with_fence(fence: int) -> TaskQuerySet:
-    """For a compare-and-set that names the attempt's token."""
+    """Tasks with this fence, for a compare-and-set."""
     return Task.objects.filter(fence=fence)
 
 
@@ -149,7 +149,7 @@ def move_task(task_id: uuid.UUID, source: State, target: State, **fields: Any) -
 
 
 def decrement_open_deps(task_ids: Collection[uuid.UUID], count: int) -> None:
-    """These tasks wait for so many parents less."""
+    """Subtract `count` from the open parents of these tasks."""
     tasks_by_id(task_ids).update(open_deps=F("open_deps") - count)
 
 
@@ -174,7 +174,7 @@ def prunable_workflows(
 
 
 def workflows_by_id(workflow_ids: Ids) -> QuerySet[Workflow]:
-    """Those of these workflows that are there."""
+    """The workflows with these ids that exist."""
     return Workflow.objects.filter(pk__in=list(workflow_ids))
 
 
@@ -184,7 +184,7 @@ def workflows_matching(**columns: Any) -> QuerySet[Workflow]:
 
 
 def link_in_a_chain(tasks: Sequence[Task]) -> None:
-    """Let each of these new tasks wait for the one before it."""
+    """Make each of these new tasks depend on the one before it."""
     Dependency.objects.bulk_create(
         [Dependency(task=after, parent=before) for before, after in pairwise(tasks)]
     )
@@ -214,7 +214,7 @@ def results_of_parents(
 
 
 def parents_not_complete(task: Task) -> TaskQuerySet:
-    """What a task waits for, or waited for in vain."""
+    """The parents of a task that have not completed, open or failed."""
     return Task.objects.filter(dependents__task=task).not_complete()
 
 
@@ -225,14 +225,14 @@ def blocked_children(parent_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
 
 
 def lock_blocked(task_ids: Iterable[uuid.UUID]) -> list[Task]:
-    """Those of these that are blocked, locked in the order of their ids, without large columns."""
+    """The blocked ones of these tasks, locked in the order of ids, without large columns."""
     rows = tasks_by_id(task_ids).in_state(State.BLOCKED).oldest_first()
     return list(rows.select_for_update(no_key=True).defer("input", "result", "context"))
 
 
 def blocked_with_complete_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of those of these that are blocked although all their parents completed."""
-    # One look by index per task: PostgreSQL plans `NOT IN` as a scan for each of them.
+    # One index lookup per task: PostgreSQL plans `NOT IN` as a scan for each of them.
     open_links = Dependency.objects.filter(task=OuterRef("pk")).exclude(
         parent__state=State.COMPLETE
     )
@@ -264,5 +264,5 @@ def lost_attempts(task: Task) -> int:
 
 
 def keep_attempt(attempt: Attempt) -> None:
-    """Write an attempt down; one that another process wrote already stays."""
+    """Store an attempt, unless another process has stored it already."""
     Attempt.objects.bulk_create([attempt], ignore_conflicts=True)

@@ -1,4 +1,4 @@
-"""Questions about organizations, who may act for them, what they used, and about queues."""
+"""Queries about organizations, their members, keys and usage, and about queues."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -14,12 +14,12 @@ from plugspace_queue.models.usage import MonthlyUsage
 
 
 def organizations_by_id(organization_ids: Iterable[str]) -> QuerySet[Organization]:
-    """Those of these organizations that are there, by id."""
+    """The organizations with these ids that exist, ordered by id."""
     return Organization.objects.filter(pk__in=organization_ids).order_by("pk")
 
 
 def organization_or_none(organization_id: str) -> Organization | None:
-    """The organization, if it is there."""
+    """The organization, or None."""
     return Organization.objects.filter(pk=organization_id).first()
 
 
@@ -29,7 +29,7 @@ def organization_with_tier(organization_id: str) -> Organization | None:
 
 
 def organization_ids_after(organization_id: str) -> QuerySet[Organization, str]:
-    """Ids of all organizations behind this one, in order."""
+    """Ids of all organizations after this one, in order."""
     return (
         Organization.objects.filter(pk__gt=organization_id)
         .order_by("pk")
@@ -38,7 +38,7 @@ def organization_ids_after(organization_id: str) -> QuerySet[Organization, str]:
 
 
 def organizations_with_tasks(organization_ids: Collection[str]) -> QuerySet[Organization]:
-    """Those of these that have had a task in line, by id."""
+    """The organizations of these that ever had a published task, ordered by id."""
     tasks = Task.objects.filter(organization=OuterRef("pk")).once_in_line()
     return Organization.objects.filter(Exists(tasks), pk__in=organization_ids).order_by("pk")
 
@@ -91,7 +91,7 @@ def usage_after(organization_ids: Collection[str], month: str) -> list[MonthlyUs
 
 
 def queue_row(task_type: str) -> QueueSettings:
-    """What operators set for a queue; an unsaved row of defaults when nobody has."""
+    """The operators' row of a queue, or an unsaved row of defaults."""
     return QueueSettings.objects.filter(pk=task_type).first() or QueueSettings(type=task_type)
 
 
@@ -127,6 +127,6 @@ def has_minute(minute: datetime) -> bool:
 
 def keep_minutes(rows: Iterable[QueueMinute], oldest: datetime) -> None:
     """Write the samples of a minute and delete those that are older than `oldest`."""
-    # Two workers may come at once: the row of the first stays.
+    # Two workers may store the same minute; the first row stays.
     QueueMinute.objects.bulk_create(list(rows), ignore_conflicts=True)
     QueueMinute.objects.filter(minute__lt=oldest).delete()

@@ -1,4 +1,4 @@
-"""A chain or graph of tasks with one input; its state is what its steps say."""
+"""A chain or graph of tasks with one input; its state is derived from its steps."""
 
 import uuid
 from collections.abc import Iterable

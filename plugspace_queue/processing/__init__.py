@@ -1,10 +1,10 @@
-"""One attempt of a task, from the registered processor to the decision what follows."""
+"""One attempt of a task: the registered processor, its execution, and the result."""
 
 
 def perform(task_id: str) -> None:
-    """What the job of a task names; never called, our worker goes by the row.
+    """The function named in a task's RQ job; plugspace_queue's worker never calls it.
 
-    A stock RQ worker that is pointed at our queues ends up here.
+    Only a stock RQ worker on these queues would call it, and then it raises.
     """
     raise RuntimeError(
         f"Task {task_id} is run by plugspace_queue's worker: manage.py rqworker <queue>."

@@ -1,4 +1,4 @@
-"""The work itself: validate the input, call the processor, validate what it returned."""
+"""Runs a processor: validates its input, calls it, validates its result."""
 
 import json
 import traceback
@@ -29,7 +29,7 @@ from plugspace_queue.services.step_inputs import merge
 
 
 def run_sync(execution: Execution, entry: Processor) -> AttemptResult:
-    """One attempt in this thread, to its end; never raises."""
+    """Run one attempt in this thread; never raises."""
     try:
         returned = entry.function(context_of(execution))
         result = outcome.success(checked_result(returned, entry.output))
@@ -39,7 +39,7 @@ def run_sync(execution: Execution, entry: Processor) -> AttemptResult:
 
 
 async def run_async(execution: Execution, entry: Processor) -> AttemptResult:
-    """One attempt on the event loop, to its end; never raises."""
+    """Run one attempt on the event loop; never raises."""
     try:
         returned = await entry.function(context_of(execution))
         result = outcome.success(checked_result(returned, entry.output))
@@ -49,7 +49,7 @@ async def run_async(execution: Execution, entry: Processor) -> AttemptResult:
 
 
 def unless_cancelled(execution: Execution, result: AttemptResult) -> AttemptResult:
-    """The result; a value that comes after a cancel counts as cancelled."""
+    """The result, or a cancellation if a value was returned after a cancel."""
     if execution.stop_reason is StopReason.CANCEL and result.outcome is Outcome.COMPLETE:
         return outcome.cancelled(cancelled_failure())
     return result
@@ -74,9 +74,9 @@ def validated_input(execution: Execution) -> BaseModel:
 def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
     """The result as strict JSON, valid for the output schema; raises InvalidResult."""
     try:
-        # A model returned as it is was validated when it was made; JSON shapes are validated here.
+        # A returned model was validated when it was created; plain JSON is validated here.
         plain = returned.model_dump(mode="json", by_alias=True) if _is_model(returned) else returned
-        # Before the schema, which would make a list of a set and null of NaN.
+        # Checked before the schema, which would convert a set to a list and NaN to null.
         text = json.dumps(plain, allow_nan=False)
         valid = output.validate_python(plain)
         dumped = output.dump_python(valid, mode="json", by_alias=True)
@@ -96,7 +96,7 @@ def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
 def result_of_error(
     execution: Execution, error: BaseException, entry: Processor, now: datetime
 ) -> AttemptResult:
-    """What follows from an exception; never raises, or a slot would be lost."""
+    """The result of an attempt that raised; never raises itself, or the slot would be lost."""
     try:
         by_reason = _by_stop_reason(execution, error, now)
         return by_reason or _by_error(execution, error, entry, now)
@@ -110,7 +110,7 @@ def _by_error(
     execution: Execution, error: BaseException, entry: Processor, now: datetime
 ) -> AttemptResult:
     failure = outcome.failure_of(error, entry.retry_on)
-    # Once more: `str(error)` may have taken until the attempt was asked to stop.
+    # Checked again, as `str(error)` may have run for so long that a stop was requested meanwhile.
     by_reason = _by_stop_reason(execution, error, now)
     return by_reason or outcome.after_failure(execution.row, failure, now)
 
@@ -118,7 +118,7 @@ def _by_error(
 def _by_stop_reason(
     execution: Execution, error: BaseException, now: datetime
 ) -> AttemptResult | None:
-    """Why the attempt was asked to stop comes before what it raised."""
+    """The result by the stop reason, which takes precedence over the error; None without one."""
     reason = execution.stop_reason
     if reason is StopReason.CANCEL or isinstance(error, TaskCancelled):
         return outcome.cancelled(cancelled_failure())
@@ -130,7 +130,7 @@ def _by_stop_reason(
 
 
 def abandoned(execution: Execution, now: datetime) -> AttemptResult:
-    """What follows for an attempt that was asked to stop and has not come back."""
+    """The result of an attempt that was asked to stop and has not returned."""
     if execution.stop_reason is StopReason.CANCEL:
         return outcome.cancelled(cancelled_failure())
     if execution.stop_reason is StopReason.TIMEOUT:
@@ -143,21 +143,21 @@ def cancelled_failure() -> outcome.Failure:
 
 
 def timeout_failure(execution: Execution, error: BaseException | None = None) -> outcome.Failure:
-    """The failure of an attempt that took too long; `error` says where it was by then."""
+    """The failure of an attempt that timed out; `error` gives the stack at that moment."""
     message = f"The attempt did not finish within {execution.timeout:g} s."
     where = error.__traceback__ if error is not None else None
     return outcome.Failure(
         code="TIMEOUT",
         message=message,
         retryable=True,
-        # Without the error's own text, which may be what did not end.
+        # Without `str(error)`, which may be the call that did not return.
         stack=outcome.stack_text(traceback.format_tb(where)),
         exception=TaskTimeout(message).with_traceback(where),
     )
 
 
 def _is_stop(error: BaseException) -> bool:
-    # An interrupted attempt ends with whatever the interruption raised through its code.
+    # An interruption may reach us as any BaseException, as it passes through the processor's code.
     return isinstance(error, WorkerStopping) or not isinstance(error, Exception)
 
 

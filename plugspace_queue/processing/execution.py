@@ -1,4 +1,4 @@
-"""One attempt while it runs: its row, what it reported, whether it was asked to stop."""
+"""A running attempt: its row, its reports, its stop request."""
 
 import json
 import math
@@ -31,13 +31,13 @@ MOST_TOKENS = 10**12
 MOST_COST = 10**6
 MOST_TOKENS_OF_A_TASK = 2**63 - 1
 MOST_COST_OF_A_TASK = 10**10
-"""What the columns hold: the sum over all calls of all attempts."""
+"""The limits of the columns, which hold the sums over all attempts of a task."""
 
 NOTHING = Decimal(0)
 
 
 class ProgressSink(Protocol):
-    """Where reported progress goes; must not block."""
+    """Receives reported progress; must not block."""
 
     def progress(self, execution: "Execution") -> None: ...
 
@@ -45,17 +45,17 @@ class ProgressSink(Protocol):
 class Execution:
     """The state of one attempt in the worker. `results` holds the outputs of the task's parents.
 
-    What most attempts never set has its default in the class: an instance is made for each task.
+    Attributes that most attempts never set have class-level defaults, which makes creation cheap.
     """
 
     began_at: datetime | None
-    """When the processor's time began; None while the process of an isolated attempt starts."""
+    """When the processor's timeout started; None while an isolated attempt's process starts."""
     stop_reason: StopReason | None = None
     stop_asked_at: float = 0.0
     stop_from: float = 0.0
-    """From when on the end of its worker stops it (monotonic)."""
+    """From when on a shutdown of the worker has to stop it (monotonic)."""
     is_cancelled: bool = False
-    """Whether its coroutine was cancelled once; the second time is the interruption."""
+    """Whether its coroutine was cancelled once; the interruption cancels it again."""
     interrupted_at: float = 0.0
     is_recorded: bool = False
     is_returned: bool = False
@@ -91,24 +91,24 @@ class Execution:
 
     @property
     def context(self) -> dict[str, Any]:
-        """Where the task stands in its chain."""
+        """The task's position in its chain: earlier tasks, iterations, feedback."""
         context: dict[str, Any] = json.loads(self.row.context_text)
         return context
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """The progress as the row and the wire have it; None while nothing was reported."""
+        """The progress as stored and sent; None while nothing was reported."""
         if self.percent is None:
             return None
         return {"percent": self.percent, "stage": self.stage}
 
     def begin(self, now: datetime) -> None:
-        """Count its time from here on."""
+        """Start the timeout."""
         self.began_at, self.started = now, time.monotonic()
 
     @property
     def must_stop(self) -> bool:
-        """Whether it is to end now: a worker that ends leaves it most of the grace time."""
+        """Whether it has to stop now; on a shutdown only after most of the grace time."""
         if self.stop_reason is None or self.stop_reason is StopReason.SHUTDOWN:
             return self.stop_reason is not None and time.monotonic() >= self.stop_from
         return True
@@ -135,7 +135,7 @@ class Execution:
             self.log.append(f"(further lines left out: {limit} is the most an attempt keeps)")
 
     def add_usage(self, tokens: int, cost: Decimal) -> None:
-        """Add what was spent; ValueError for what no row could hold: it changes nothing."""
+        """Add tokens and cost; raises ValueError, and adds nothing, above the columns' limits."""
         if type(tokens) is not int or not 0 <= tokens <= MOST_TOKENS:
             raise ValueError(f"tokens is a whole number from 0 to {MOST_TOKENS}, not {tokens!r}.")
         if not cost.is_finite() or not 0 <= cost < MOST_COST:
@@ -148,14 +148,14 @@ class Execution:
     def _require_room(self, tokens: int, cost: Decimal) -> None:
         if self.row.tokens_used + self.tokens + tokens > MOST_TOKENS_OF_A_TASK:
             raise ValueError(f"A task has at most {MOST_TOKENS_OF_A_TASK} tokens in all.")
-        # Rounded to the column's places it must still be below.
+        # One less, as the database rounds to the column's scale before it checks the limit.
         if self.row.cost + self.cost + cost >= MOST_COST_OF_A_TASK - 1:
             raise ValueError(f"A task costs less than {MOST_COST_OF_A_TASK} in all.")
 
     def add_progress(self, percent: float, stage: str | None) -> None:
-        """Keep the highest percentage; progress never goes back within an attempt.
+        """Keep the highest percentage; progress never decreases within an attempt.
 
-        What is no number (0/0 of an empty list) changes nothing but the stage.
+        A NaN or an infinity (0/0 of an empty list) changes only the stage.
         """
         if not math.isfinite(percent):
             percent = 0.0

@@ -1,4 +1,4 @@
-"""How an attempt ended, and what follows from it for the task."""
+"""The result of an attempt, and the task's next state that follows from it."""
 
 import asyncio
 import math
@@ -23,8 +23,8 @@ MESSAGE_LIMIT = 4 * 1024
 STACK_LIMIT = 16 * 1024
 
 EXTERNAL: tuple[type[BaseException], ...] = (
-    # With all that is one: connections, time-outs, DNS, TLS, files, `requests`, `urllib`. A wrong
-    # path among them costs three retries; a disk that was full is worth them.
+    # With its subclasses: connections, time-outs, DNS, TLS, files, `requests`, `urllib`. A wrong
+    # path wastes three retries, which is acceptable, as a full disk needs them.
     OSError,
     OperationalError,
     InterfaceError,
@@ -41,11 +41,11 @@ EXTERNAL_NAMES = frozenset(
         "urllib3.exceptions.HTTPError",
     }
 )
-"""Base classes of clients' errors that are no OSError, by name: nothing is imported for them."""
+"""Base classes of clients' errors that are not OSError; by name, so that nothing is imported."""
 
 
 class Traceback(Exception):
-    """The stack of an exception in another process, as text."""
+    """The stack of an exception from another process, as text."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -53,9 +53,9 @@ class Traceback(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """An error as the task keeps it.
+    """An error as stored with the task.
 
-    `message` is for everybody; `detail` is the whole of it, where it was not written for tenants.
+    Tenants may read `message`; `detail` is the full text if that was not written for tenants.
     """
 
     code: str
@@ -65,19 +65,19 @@ class Failure:
     stack: str = ""
     retry_after: float | None = None
     exception: BaseException | None = field(default=None, compare=False, repr=False)
-    """What was raised, for the log; it does not leave its process."""
+    """The exception itself, for the log; it is not sent to other processes."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Not every exception can be pickled, and one that can may not be unpickled.
+        # Some exceptions cannot be pickled, and some that can cannot be unpickled.
         return self.__dict__ | {"exception": None}
 
     @property
     def whole_message(self) -> str:
-        """What staff read."""
+        """The message for staff."""
         return self.detail or self.message
 
     def as_exception(self) -> BaseException:
-        """What was raised; in its place the same as a TaskError, with the stack as its cause."""
+        """The exception, or an equivalent TaskError with the stack as its cause."""
         if self.exception is not None:
             return self.exception
         kind = TaskTimeout if self.code == TaskTimeout.code else TaskError
@@ -115,32 +115,32 @@ def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] =
 
 
 def stack_text(lines: Sequence[str]) -> str:
-    """A stack as a row keeps it."""
+    """A stack, cleaned and shortened for its column."""
     return shortened(clean("".join(lines)), STACK_LIMIT)
 
 
 WRITTEN_FOR_TENANTS = (TaskError, QueueError)
-"""Errors written for tenants; the messages of all others tell of paths, hosts and secrets."""
+"""Errors written for tenants; messages of all others may contain paths, hosts and secrets."""
 
 
 def public(message: str) -> str:
-    """What tenants read of a message that was not written for them."""
+    """The part that tenants may read of a message that was not written for them."""
     return shortened(public_text(message), MESSAGE_LIMIT)
 
 
 def _words_of(error: BaseException) -> tuple[str, list[str], BaseException | None]:
-    """Message, stack, and the error itself when it could say both: others will ask it again."""
+    """Message, stack, and the error; None instead if it cannot be rendered, as a log would do."""
     name = type(error).__name__
     try:
         return str(error) or name, traceback.format_exception(error), error
     except BaseException:
         # `str(error)` may itself raise anything: fall back to the traceback, so that the slot is
-        # never lost. An interruption that arrives here has served its purpose.
+        # never lost. An interruption that arrives here may be dropped: the processor has ended.
         return name, traceback.format_tb(error.__traceback__), None
 
 
 def _seconds(value: Any) -> float | None:
-    """Retry-After as a provider's client hands it over: a number, its text, or nonsense."""
+    """Retry-After from a provider's client, which may be a number, its text, or invalid."""
     try:
         seconds = float(value)
     except (TypeError, ValueError):
@@ -156,7 +156,7 @@ def _classify(error: BaseException, retry_on: tuple[type[BaseException], ...]) -
     if isinstance(error, QueueError):
         return error.code, isinstance(error, retry_on)
     if isinstance(error, asyncio.CancelledError):
-        # It was not asked to stop: another task on its event loop cancelled what is not its own.
+        # The attempt was not asked to stop, so other code on the event loop cancelled it.
         return "INTERNAL_ERROR", True
     retryable = isinstance(error, retry_on) or get_settings().retry_unknown_errors
     return "INTERNAL_ERROR", retryable
@@ -168,7 +168,7 @@ def _is_external_by_name(error: BaseException) -> bool:
 
 
 class Retryable(Protocol):
-    """What the decision about another attempt looks at: a task's row."""
+    """The values of a task's row that decide about another attempt."""
 
     @property
     def retry_count(self) -> int: ...
@@ -181,13 +181,13 @@ class Retryable(Protocol):
 class AttemptResult(NamedTuple):
     """How an attempt ended: the task's next state and why.
 
-    A named tuple, as each attempt makes one.
+    A named tuple, as it is cheap to create and every attempt needs one.
     """
 
     outcome: Outcome
     state: State
     result_text: str | None = None
-    """The result as JSON; None unless it is complete."""
+    """The result as JSON; None unless the task is complete."""
     failure: Failure | None = None
     wake_at: datetime | None = None
     burns_retry: bool = False
@@ -200,7 +200,7 @@ def success(result: Any) -> AttemptResult:
 
 
 def failed(failure: Failure) -> AttemptResult:
-    """The last word: no further run."""
+    """The task fails; it does not run again."""
     return AttemptResult(outcome=Outcome.FAILED, state=State.FAILED, failure=failure)
 
 
@@ -209,17 +209,17 @@ def cancelled(failure: Failure) -> AttemptResult:
 
 
 def handed_back(task: Retryable) -> AttemptResult:
-    """The worker stops: back to the front of its lane, nothing burned."""
+    """The worker stops: the task returns to the front of its lane, without using a retry."""
     return AttemptResult(outcome=Outcome.HANDED_BACK, state=resting_state(task))
 
 
 def lost(task: Retryable) -> AttemptResult:
-    """What it ran in died: back to its lane, to run alone, and counted."""
+    """Its process died: the task returns to its lane, counts a recovery, and runs isolated next."""
     return AttemptResult(outcome=Outcome.LOST, state=resting_state(task), counts_recovery=True)
 
 
 def resting_state(task: Retryable) -> State:
-    """Where a task waits between attempts: `retrying` once an attempt of it has failed."""
+    """The state of a task between attempts: `retrying` once one of them has failed."""
     return State.RETRYING if task.retry_count or task.deferral_count else State.WAITING
 
 

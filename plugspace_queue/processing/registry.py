@@ -1,6 +1,6 @@
-"""Which function does which task type, and with what options.
+"""The registry of processors: the function and options for each task type.
 
-What a registration may ask for is checked when it is made, so that no task pays for a mistake.
+Options are validated at registration, so that a mistake does not make tasks fail.
 """
 
 import functools
@@ -28,7 +28,7 @@ LONGEST_TIMEOUT = LONGEST_WINDOW
 
 @dataclass(frozen=True, kw_only=True)
 class Processor:
-    """A registered function and what its author asked for; None means: as configured."""
+    """A registered function and its options; None means as configured."""
 
     task_type: TaskType
     function: Callable[..., Any]
@@ -115,13 +115,13 @@ def unregister(task_type: TaskType | str) -> None:
 
 def processor_of(task_type: TaskType | str) -> Processor | None:
     """The processor of a type, or None."""
-    # A plain text finds it as well; an unknown one is refused.
+    # A plain string equals the enum's member, so the common case needs no conversion.
     entry = _processors.get(task_type)  # type: ignore[arg-type]
     return entry if entry is not None else _processors.get(TaskType(task_type))
 
 
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
-    """Have what `processor_of` returned earlier do a type again; None: nobody."""
+    """Restore what `processor_of` returned earlier; None for no processor."""
     if entry is None:
         unregister(task_type)
         policies.declare(task_type)
@@ -138,7 +138,7 @@ def timeout_of(task_type: TaskType | str) -> float:
 
 
 class Refusal:
-    """Says what is wrong with one registration."""
+    """Raises InvalidProcessor for one registration."""
 
     def __init__(self, task_type: TaskType, function: object) -> None:
         self._subject = f"{name_of(function)} for {task_type}"
@@ -151,7 +151,7 @@ class Refusal:
 
 
 def known_type(task_type: TaskType | str) -> TaskType:
-    """The task type; raises InvalidProcessor for one nobody knows."""
+    """The task type; raises InvalidProcessor for an unknown one."""
     try:
         return TaskType(task_type)
     except ValueError:
@@ -162,7 +162,7 @@ def known_type(task_type: TaskType | str) -> TaskType:
 
 
 def require_valid(task_type: TaskType, function: object, options: Mapping[str, Any]) -> None:
-    """Raise InvalidProcessor for the first thing that cannot be."""
+    """Raise InvalidProcessor for the first invalid option."""
     refuse = Refusal(task_type, function)
     _require_processor(function, refuse)
     for option, value in options.items():
@@ -171,7 +171,7 @@ def require_valid(task_type: TaskType, function: object, options: Mapping[str, A
 
 
 def adapter_of(task_type: TaskType, function: object, output: Any) -> TypeAdapter[Any]:
-    """What validates the results."""
+    """The adapter that validates the results."""
     try:
         return TypeAdapter(output)
     except (PydanticUserError, TypeError) as error:
@@ -221,7 +221,7 @@ def _require_one_argument(function: Callable[..., Any], refuse: Refusal) -> None
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        # Of some built-in callables nothing is known.
+        # Some built-in callables have no signature.
         return
     try:
         signature.bind(None)

@@ -1,1 +1,1 @@
-"""From rows to Redis: tasks into their lines, and copies of rows."""
+"""Writes rows to Redis: publishes tasks to their queues, and copies of rows."""

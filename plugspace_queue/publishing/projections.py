@@ -37,14 +37,14 @@ from plugspace_queue.models.workflow import status_of_steps
     dispatch_uid="plugspace_queue.projections.organization",
 )
 def organization_saved(instance: Organization, **kwargs: Any) -> None:
-    """The tier of a saved organization goes to Redis with the commit; here it is read anew."""
+    """Write the tier of a saved organization to Redis on commit; clear this process's cache."""
     policies.clear_cache()
     write_tiers_on_commit([instance])
 
 
 @receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.projections.queue")
 def queue_saved(instance: QueueSettings, **kwargs: Any) -> None:
-    """The gates of a saved queue are in force from the commit on."""
+    """Write the gates of a saved queue to Redis on commit."""
     write_queue_on_commit(TaskType(instance.type))
 
 
@@ -71,19 +71,19 @@ def write_workflow_on_commit(workflow_id: uuid.UUID) -> None:
 
 
 def write_queue(kind: TaskType) -> bool:
-    """Write a queue's gates as its row says now; False when Redis is away."""
+    """Write a queue's gates from its current row; False when Redis is unavailable."""
     policies.clear_cache()
     return routing.tell([gates_of(kind)], kind.queue_name)
 
 
 def write_pause(organization_id: str, paused: bool) -> None:
-    """Hold or let go an organization's lanes in all queues; lost without Redis."""
+    """Pause or resume an organization's lanes in all queues; does nothing without Redis."""
     for kind in TaskType:
         routing.tell(pauses_in(kind, {organization_id: paused}), kind.queue_name)
 
 
 def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
-    """The calls that hold or let go these organizations' lanes in one queue."""
+    """The calls that pause or resume organizations' lanes in one queue."""
     return [
         task_store.pause_organization(kind.queue_name, organization_id, is_held)
         for organization_id, is_held in sorted(paused.items())
@@ -91,7 +91,7 @@ def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
 
 
 def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
-    """Write what these workflows and their steps say now; False when Redis is away."""
+    """Write the copies of workflows from their current rows; False when Redis is unavailable."""
     if not workflow_ids:
         return True
     rows = task_queries.workflows_by_id(workflow_ids)
@@ -103,7 +103,7 @@ def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
 
 
 def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
-    """A workflow on the wire: its words, its status, and each step's id, type and state."""
+    """The wire form of a workflow: its fields, its status, and each step's id, type and state."""
     return {
         "id": str(workflow.pk),
         "kind": workflow.kind,
@@ -140,7 +140,7 @@ def _write_tiers(tiers: dict[str, str | None]) -> None:
 
 
 def gates_of(kind: TaskType) -> Call[None]:
-    """The call that writes a queue's gates, from the row itself: a cache may be of before."""
+    """The call that writes a queue's gates; reads the row itself, as a cache may be outdated."""
     row = tenancy_queries.queue_row(kind.value)
     now = policies.in_force(row)
     return task_store.configure(

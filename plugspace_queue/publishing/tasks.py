@@ -53,13 +53,13 @@ def publish_ids_on_commit(task_ids: Iterable[uuid.UUID]) -> None:
 def publish_new_on_commit(
     tasks: Sequence[Task], counters: Sequence[Counter] = (), *, are_new: bool = True
 ) -> None:
-    """Tell of tasks that were just stored, and of their counters, when the transaction commits.
+    """Publish tasks that were just stored, their events and counters, when the transaction commits.
 
     Those that were there before, and run again, are not new.
 
-    Everything is put into words before the commit and sent in one round trip after it: `taskAdded`
-    first, so that no start is told before it. What is lost without Redis is made good by the
-    relay and the reconciler.
+    Everything is rendered before the commit and sent in one round trip after it, `taskAdded`
+    first, so that no start event precedes it. What is lost without Redis, the relay and the
+    reconciler restore.
     """
     now = timezone.now()
     added = [added_event(task, now) for task in tasks]
@@ -92,12 +92,12 @@ def _count_and_signal(tasks: Sequence[Task], added: Sequence[str]) -> None:
 
 
 def _on_commit(act: Callable[[], object]) -> None:
-    # A function instead of a partial: Django logs the name of one that fails.
+    # A function and not a partial: Django logs the `__qualname__` of a hook that fails.
     transaction.on_commit(act, using=router.db_for_write(Task), robust=True)
 
 
 def publish(tasks: Iterable[Task]) -> int:
-    """Put waiting, scheduled and retrying tasks in line; how many were not there before.
+    """Publish waiting, scheduled and retrying tasks; return how many were not there before.
 
     Of blocked ones there is only a snapshot, until they are released. Raises Unavailable; doing
     it twice does no harm.
@@ -108,8 +108,8 @@ def publish(tasks: Iterable[Task]) -> int:
 def _calls(
     tasks: Sequence[Task], entry: Callable[[Task], Entry]
 ) -> Mapping[str, Sequence[Call[int]]]:
-    """The calls that put these into their lines, by queue."""
-    # Before the lines: a release, which may follow at once, writes a newer one.
+    """The calls that publish these tasks, by queue."""
+    # Snapshots of blocked tasks come first, as a release may follow at once and write a newer one.
     calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
     entries: dict[str, list[Entry]] = defaultdict(list)
     for task in tasks:
@@ -121,12 +121,12 @@ def _calls(
 
 
 def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
-    """Publish what the rows of these ids say now; 0 when Redis is away."""
+    """Publish the current rows of these ids; 0 when Redis is unavailable."""
     return _publish_or_leave(list(Task.objects.filter(pk__in=list(task_ids))))
 
 
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
-    """Write `plugspace:task:{id}` of tasks that no worker will run now; lost without Redis."""
+    """Write `plugspace:task:{id}` of tasks that no worker runs; does nothing without Redis."""
     with contextlib.suppress(Unavailable):
         routing.ask_everywhere(_snapshots(tasks))
 
@@ -149,14 +149,15 @@ def _snapshot(queue: str, task: Task) -> Call[int]:
 
 
 def settlement_of(task: Task, **fields: Any) -> Settlement:
-    """What Redis is told of an attempt's end: the task as its row is now, and these fields.
+    """The settlement of an attempt, from the task's current row and the given fields.
 
     With `tells_result` its event is to come without the result (`events.text_for`).
     """
     result = text_of(task, "result") if task.state == State.COMPLETE else ""
     size = json_text.bytes_of(result)
     is_large = size > get_settings().snapshot_limit
-    # A small one is always told. Any other would make the copy's values count a second time.
+    # A small result is always part of the copy. A larger one is sent apart, or the copy's values
+    # would count twice in the budget.
     is_apart = size > ALWAYS
     text, values = copy_of(task, apart=("result",) if is_apart else ())
     return Settlement(
@@ -173,15 +174,15 @@ def settlement_of(task: Task, **fields: Any) -> Settlement:
 
 
 def note_of(task: Task, *, event: str | None = None, is_bound: bool = False) -> Note:
-    """What Redis is told of a running attempt, as long as it is the one that runs."""
+    """The message to Redis about a running attempt; ignored once another one runs."""
     text, values = copy_of(task)
     return Note(str(task.pk), text, event=event, fence=task.fence, is_bound=is_bound, values=values)
 
 
 def _ttl(task: Task, *, is_heavy: bool) -> int:
-    """Seconds the snapshot of a task stays; 0 while it has not ended.
+    """Seconds until the snapshot of a task expires; 0 while it has not ended.
 
-    With values that count in a budget no longer than they are counted.
+    A snapshot with values that count in the budget expires no later than their accounting does.
     """
     if not task.is_final:
         return 0
@@ -192,7 +193,7 @@ def _ttl(task: Task, *, is_heavy: bool) -> int:
 
 
 def entry_of(task: Task) -> Entry:
-    """What the submit script needs to know of a task."""
+    """The submit script's arguments for a task."""
     return _entry(task, copy_of(task))
 
 
@@ -210,7 +211,7 @@ def _entry(task: Task, copy: Copy) -> Entry:
         snapshot=text,
         values=values,
         due_ms=_milliseconds(task.wake_at),
-        # A retry goes to the front of its lane, also when Redis had lost it.
+        # A retry goes to the front of its lane, also after Redis has lost its data.
         front=task.state == State.RETRYING,
         timeout=int(get_settings().timeout),
         created_at=task.queued_at.isoformat(),

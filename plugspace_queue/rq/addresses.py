@@ -1,6 +1,6 @@
-"""What an address of django-rq's pages names; Http404 for what is not there or not within reach.
+"""Resolves the addresses of django-rq's pages; Http404 for what does not exist or is not allowed.
 
-The stock views trust their addresses, and a wrong one is an error of the server to them.
+The stock views do not check their addresses, so a wrong one would cause a server error.
 """
 
 from collections.abc import Mapping

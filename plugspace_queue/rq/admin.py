@@ -145,7 +145,7 @@ class Click:
         self.request, self.queue, self.kwargs = request, queue, kwargs
 
     def to(self, name: str, *args: Any) -> HttpResponseBase:
-        """Back to another page of RQ's."""
+        """Redirect to another page of RQ's."""
         app = getattr(self.request, "current_app", None)
         return redirect(f"{app}:django_rq_{name}" if app else f"django_rq:{name}", *args)
 
@@ -153,7 +153,7 @@ class Click:
         return self.to("jobs", self.kwargs["queue_index"])
 
     def each(self, ids: Iterable[str], verb: Callable[[str], object], said: str) -> None:
-        """Do it for each id, up to a limit; tell how many and why the others not."""
+        """Call `verb` for each id, up to a limit; report successes and the reasons of refusals."""
         asked = list(ids)
         done: list[str] = []
         refused: list[str] = []
@@ -172,7 +172,7 @@ class Click:
             messages.error(self.request, line)
 
     def cancel_or_forget(self, job_id: str) -> None:
-        """An open task is cancelled; of a final one only RQ's index entry goes."""
+        """Cancel an open task; of a final one, remove only RQ's index entry."""
         task_id = parse_id(job_id)
         if task_id is not None and task_queries.is_open(task_id):
             verbs.cancel(job_id)

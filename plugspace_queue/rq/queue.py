@@ -62,7 +62,7 @@ class Queue(DjangoRQ):
         """Where RQ's own code pushes ids; the scripts adopt or refuse them."""
         return f"{RQ_KEY_PREFIX}:queue:{self.name}"
 
-    # What comes in.
+    # Enqueueing.
 
     def enqueue_job(self, job: StockJob, *args: Any, **kwargs: Any) -> StockJob:
         """A task is retried, anything else refused."""
@@ -146,7 +146,7 @@ class Queue(DjangoRQ):
             own.execute()
         return job
 
-    # What goes out.
+    # Removing.
 
     def remove(self, job_or_id: StockJob | str, pipeline: Pipeline | None = None) -> Any:
         """Take a task out of the line, at once; its row is the caller's to change."""
@@ -173,7 +173,7 @@ class Queue(DjangoRQ):
             self.empty()
 
     def compact(self) -> None:
-        """Nothing to do: the scripts pass over what is dead."""
+        """Nothing to do: the scripts skip ids without a job."""
         if not self.is_ours:
             super().compact()  # type: ignore[no-untyped-call]
 
@@ -197,7 +197,7 @@ class Queue(DjangoRQ):
                     f"{queue.name} is served by plugspace_queue's worker: manage.py rqworker."
                 )
 
-    # What is seen.
+    # Reading.
 
     def fetch_job(self, job_id: str) -> StockJob | None:
         """The job, or None; on a page also for one that cannot be read, so that others are seen."""

@@ -1,1 +1,1 @@
-"""The shapes that cross the border: what tasks take, what they give, how they look on the wire."""
+"""The schemas of requests, of task inputs and outputs, and of tasks on the wire."""

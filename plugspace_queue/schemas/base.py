@@ -1,4 +1,4 @@
-"""The common ground of every wire model: camelCase names, no guessing, only storable text."""
+"""The base of every wire model: camelCase names, no conversion of values, only storable text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
@@ -17,11 +17,11 @@ from pydantic.alias_generators import to_camel
 from plugspace_queue.domain.text import find_unstorable
 
 STORABLE = {"is_storable": True}
-"""Validation context of data whose strings have been looked at already."""
+"""Validation context of data whose strings were checked already."""
 
 ACCEPTED = {"is_accepted": True}
-"""Validation context of a stored input: it is not looked at again for what cannot be stored, and a
-limit that was lowered later does not fail it."""
+"""Validation context of a stored input: its strings are not checked again, and a limit that was
+lowered later does not make it invalid."""
 
 
 class WireModel(BaseModel):
@@ -44,7 +44,7 @@ class WireModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _storable(cls, data: Any, info: ValidationInfo) -> Any:
-        # What comes out of a row has been stored.
+        # Data from a row is storable, as it was stored.
         if info.context is not STORABLE and info.context is not ACCEPTED:
             require_storable(data)
         return data

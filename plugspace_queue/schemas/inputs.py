@@ -1,4 +1,4 @@
-"""What each of the six task types takes: the documented inputs, limited where they were open."""
+"""The inputs of the six task types, with limits where the seed has none."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""What each of the six task types gives; each shape is made so that the next step can take it."""
+"""The outputs of the six task types; each can be an input of the next step."""
 
 from collections.abc import Mapping
 

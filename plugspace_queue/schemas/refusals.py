@@ -1,4 +1,4 @@
-"""What was wrong with arguments and inputs, in the words of callers."""
+"""Converts validation errors to ValidationRefused, with the names that callers use."""
 
 from typing import Any, NoReturn
 

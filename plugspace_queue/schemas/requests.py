@@ -1,4 +1,4 @@
-"""What callers ask for when they submit: one model and one set of bounds for Python and REST.
+"""The requests of a submit: one model and one set of bounds for Python and REST.
 
 Python gives names as they are here, REST gives them in camelCase.
 """
@@ -69,7 +69,7 @@ def _printable(text: str) -> str:
 def _known_type(name: Any) -> Any:
     if not isinstance(name, str) or name not in INPUTS:
         raise _refused(f"must be one of {', '.join(INPUTS)}")
-    # A member of an enumeration is its text from here on.
+    # Converts a member of an enumeration to text.
     return str(name)
 
 
@@ -225,7 +225,7 @@ class TaskRequest(TaskFields):
 
     @property
     def chain(self) -> CallerContext:
-        """What the caller says of the chain."""
+        """The caller's context of the chain, empty by default."""
         return self.context or NO_CONTEXT
 
     @property
@@ -316,7 +316,7 @@ def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict
     Raises ValidationRefused with what and where, PayloadTooLarge when it has, with the bytes
     `beside` it, more than MAX_INPUT.
     """
-    # Before pydantic looks at it: what is too large is not worth a look.
+    # Checked before pydantic, so that data that is too large is not validated.
     _require_size(_encoded(value), beside)
     try:
         valid = model.model_validate(value, context=STORABLE)
@@ -331,7 +331,7 @@ def _encoded(value: object) -> str:
         text = canonical(value)
     except (TypeError, ValueError, RecursionError) as error:
         refuse("input", f"must be strict JSON: {error}")
-    # Escapes only hide NUL; with ensure_ascii off everything else stands as it is.
+    # Only NUL is escaped; with ensure_ascii off all other characters appear unchanged.
     if ("\\u0000" in text or find_unstorable(text)) and not all_clean(value):
         refuse("input", "text must not contain U+0000 or lone surrogates")
     return text

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from plugspace_queue.models import Task
 
 LARGE = ("input", "context", "result")
-"""What may be left out of a snapshot or a list."""
+"""Members that may be left out of a snapshot or a list."""
 
 UNCOUNTED = 1024
-"""Bytes of values that a copy in Redis always has: a waiting task takes more without any."""
+"""Bytes of values that do not count in the budget: a waiting task needs more without any value."""
 
 ALWAYS = 256
-"""Bytes of one value that a copy always has."""
+"""Bytes up to which a value is always part of a copy."""
 
 
 class _Outgoing(BaseModel):
@@ -145,7 +145,7 @@ class Values(NamedTuple):
 
     all: str
     lean: str
-    """The same without what is large, for when it has none."""
+    """The same without large values, for an exhausted budget."""
 
 
 class Copy(NamedTuple):
@@ -158,14 +158,14 @@ class Copy(NamedTuple):
 def copy_of(task: "Task", apart: Collection[str] = ()) -> Copy:
     """The copy of a task for Redis, without the values named `apart`.
 
-    As its snapshot, but without what only staff see of a failure: our code and our paths.
+    Like its snapshot, but without the parts of a failure for staff, which show code and paths.
     """
     text = json_text.encode(_for_all(_wire(task)))[:-1]
     return _with_values(task, text, [name for name in LARGE if name not in apart])
 
 
 def _with_values(task: "Task", text: str, names: Sequence[str]) -> Copy:
-    """A copy that begins with this text, with as much of these values as it may have."""
+    """A copy that begins with this text and contains the named values, as the budget allows."""
     limit = get_settings().snapshot_limit
     members = "".join(_spliced(task, name, limit) for name in names)
     if json_text.bytes_of(members) <= UNCOUNTED:
@@ -206,7 +206,7 @@ def added_event(task: "Task", now: datetime) -> str:
 
 
 def _moment(moment: datetime) -> str:
-    """A time in UTC as the serializer of all other texts writes it."""
+    """A time in UTC in the format of the JSON serializer."""
     return f"{moment.replace(tzinfo=None).isoformat()}Z"
 
 

@@ -1,1 +1,1 @@
-"""What callers may ask for: the verbs of the manager, the same for Python and REST."""
+"""The operations behind the manager's methods, shared by Python and REST."""

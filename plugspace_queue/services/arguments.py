@@ -1,4 +1,4 @@
-"""Checks of single arguments of the manager's other verbs; submits have models of their own."""
+"""Checks of single arguments of the manager's methods; submits are validated by models."""
 
 import unicodedata
 from enum import StrEnum
@@ -36,7 +36,7 @@ def whole(field: str, value: object, low: int, high: int) -> int:
 
 
 def truth(field: str, value: object) -> bool:
-    """True or False, nothing that only looks like it."""
+    """True or False; truthy values are refused."""
     if not isinstance(value, bool):
         refuse(field, "must be true or false")
     return value

@@ -27,9 +27,9 @@ from plugspace_queue.services.submission import (
     with_tiers_of,
 )
 
-# Room behind the key of a bulk for the place of an item.
+# Leaves room after the bulk's key for the index of an item.
 LONGEST_BULK_KEY = LONGEST_KEY - 15
-# Between the two: a control character, so that it is no key that a caller could give.
+# Separates the two; a control character, so that no caller's key can equal an item's key.
 PLACE = "\n#"
 
 
@@ -83,7 +83,7 @@ def _organization_of_item(one: Mapping[str, Any] | TaskRequest) -> object:
         isinstance(one, Mapping) and "organization_id" in one
     )
     if not is_named:
-        # It raises, and says what is missing.
+        # Raises the validation error for the missing field.
         TaskRequest.of(one)
     return organization_in(one)
 
@@ -97,10 +97,10 @@ def _item(
 
 
 def _take_under(key: str, items: Sequence[TaskItem]) -> list[IdempotencyKey]:
-    """Give each item a key of its own below the bulk's, which stands for all items together.
+    """Derive a key for each item from the bulk's key.
 
-    The bulk's own keys are returned unsaved, one for each organization: tasks and workflows
-    cannot take them too.
+    The bulk's own key is returned as unsaved rows, one for each organization, so that no task or
+    workflow can use the same key.
     """
     bulk = fingerprint_of("bulk", items=[item.fingerprint() for item in items])
     for item in items:
@@ -119,7 +119,7 @@ def _take_under(key: str, items: Sequence[TaskItem]) -> list[IdempotencyKey]:
 def _stored(
     items: Sequence[TaskItem], rows: Sequence[IdempotencyKey], now: datetime
 ) -> list[SubmitResult[Task]]:
-    """What is new in bulk, replays one by one; in the order given."""
+    """Store new items in bulk and look up replays one by one; results in the order given."""
     done = _store_new(items, idempotency.unused(rows), now)
     for item in items:
         if item.index not in done:
@@ -131,7 +131,7 @@ def _stored(
 def _store_new(
     items: Sequence[TaskItem], rows: Sequence[IdempotencyKey], now: datetime
 ) -> dict[int, SubmitResult[Task]]:
-    """Store what no key tells to be a replay, by index; `rows` are keys of the whole bulk."""
+    """Store the items that are not replays, by index; `rows` are keys of the whole bulk."""
     keyless = [item for item in items if item.key is None]
     if len(keyless) == len(items):
         return _store_bulk(items, (), now)
@@ -139,7 +139,7 @@ def _store_new(
         with transaction.atomic(using=alias()):
             return _store_bulk([*keyless, *_first_uses(items)], rows, now)
     except idempotency.KeyTaken:
-        # Another caller used one of the keys meanwhile: all that have one are stored one by one.
+        # Another caller used one of the keys meanwhile; the caller stores items with a key singly.
         idempotency.unused(rows)
         return _store_bulk(keyless, (), now)
 
@@ -176,11 +176,11 @@ def _store_bulk(
 def _take_keys(
     items: Sequence[TaskItem], tasks: Sequence[Task], rows: Sequence[IdempotencyKey]
 ) -> None:
-    """Before anything is reserved: other callers with the same key wait here."""
+    """Insert the keys before anything is reserved; other callers with the same key wait here."""
     pairs = zip(items, tasks, strict=True)
     taken = [key_row(item, task) for item, task in pairs if item.key]
     for row in rows:
-        # The key of a bulk lasts as long as the first task of its organization.
+        # The bulk's key is deleted together with the first task of its organization.
         row.task_id = next(
             (task.pk for task in tasks if task.organization_id == row.organization_id), None
         )
@@ -196,7 +196,7 @@ def _built(item: TaskItem, parents: dependencies.Parents, now: datetime) -> Task
 
 
 class _At:
-    """Says in an error at which item it was; a class, since every item enters it three times."""
+    """Adds the item's index to errors; a class, as it is entered three times per item."""
 
     __slots__ = ("_index",)
 
@@ -213,7 +213,7 @@ class _At:
 
 @contextmanager
 def _at_first_lacking(items: Sequence[TaskItem]) -> Iterator[None]:
-    """Say which item is the first of those whose counter has no room."""
+    """Add the index of the first item of the counter that is exhausted to QuotaExceeded."""
     try:
         yield
     except QuotaExceeded as error:

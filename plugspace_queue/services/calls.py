@@ -1,4 +1,4 @@
-"""What surrounds the manager's methods: twins for async code, and errors of the database."""
+"""Wrappers of the manager's methods: async twins, and translation of database errors."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def twin(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """The same method, awaited: it runs in the thread that owns the request's connections."""
+    """The method as a coroutine function; it runs in the thread that owns the connections."""
 
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -29,7 +29,7 @@ def twin(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 @contextmanager
 def database_needed() -> Iterator[None]:
-    """Turn "locked", "cannot connect", "deadlock" and their like into Unavailable."""
+    """Translate lock timeouts, connection errors, deadlocks and the like into Unavailable."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:

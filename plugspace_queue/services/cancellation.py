@@ -1,4 +1,4 @@
-"""Cancels tasks: withdrawn from the line first, then written; running ones are asked to stop."""
+"""Cancels tasks: withdraws them from Redis, then ends their rows; asks running ones to stop."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,11 +17,11 @@ from plugspace_queue.services import lookup, termination
 CODE = "CANCELLED"
 MESSAGE = "The task was cancelled."
 LOOKS = 3
-"""How often a row is looked at again that changed its state meanwhile."""
+"""How often a cancel is tried when the row changes its state meanwhile."""
 
 
 def cancel(task_id: object, organization_id: str | None = None) -> State:
-    """Cancel a task; its state now: cancelled, or as it was when a worker or Redis has a say yet.
+    """Cancel a task; return its state: cancelled, or unchanged while the cancel is pending.
 
     Raises NotFound, InvalidState when it has ended.
     """
@@ -33,22 +33,23 @@ def cancel(task_id: object, organization_id: str | None = None) -> State:
             return reached
         task = lookup.task_of(task.pk)
         if task.state == State.CANCELLED:
-            # Upkeep, or another caller, was faster to finish what the mark asks for.
+            # Maintenance or another caller has finished the cancel meanwhile.
             return State.CANCELLED
         _require_open(task)
     return State(task.state)
 
 
 def cancel_workflow(workflow_id: object, organization_id: str | None = None) -> Workflow:
-    """Cancel every step that has not ended, all at once; the workflow as it is then.
+    """Cancel all steps that have not ended, at once; return the workflow.
 
-    One by one, in a transaction of the caller's, a refund of one step would stand locked before
-    the row of the next. Raises NotFound, InvalidState when all steps have ended.
+    Cancelled one by one in a caller's transaction, the refund of one step would lock the quota's
+    counter before the row of the next step, against the lock order. Raises NotFound, InvalidState
+    when all steps have ended.
     """
     workflow = lookup.workflow_of(workflow_id, organization_id)
     with transaction.atomic():
         steps = _locked_steps(workflow)
-        # The last one first: what hangs on a step is asked to end before it is.
+        # In reverse order, so that the steps that depend on a step end before it.
         ending_now = [step for step in reversed(steps) if _leaves(step)]
         _end(ending_now)
     return lookup.workflow_of(workflow.pk)
@@ -65,7 +66,7 @@ def _locked_steps(workflow: Workflow) -> list[Task]:
 
 
 def _leaves(step: Task) -> bool:
-    """Whether no worker has it; else it is marked, and its worker is asked to stop it."""
+    """Whether no worker has the step; otherwise it is marked and its worker is asked to stop it."""
     if step.state == State.BLOCKED:
         return True
     return _mark(step) and _place_after_withdrawal(step) == "nowhere"
@@ -82,9 +83,10 @@ def _cancelled(task: Task) -> State | None:
 
 
 def _place_after_withdrawal(task: Task) -> Literal["nowhere", "elsewhere"]:
-    """Nowhere: this caller may end it. Elsewhere: a worker, or Redis that is away, has a say yet.
+    """Withdraw the task from Redis. "nowhere": the caller may end its row.
 
-    Then the mark on the row stands, and a worker stops it or finishes the cancel.
+    "elsewhere": a worker has it, or Redis is unavailable. Then the mark on the row stays, and a
+    worker stops the task or finishes the cancel.
     """
     place = _withdrawn(task)
     if place is None:
@@ -97,7 +99,7 @@ def _place_after_withdrawal(task: Task) -> Literal["nowhere", "elsewhere"]:
 
 
 def _mark(task: Task) -> bool:
-    """Say on the row that it is to be cancelled; whoever starts tasks looks at it."""
+    """Mark the row as to be cancelled, which prevents a start; False when its state forbids it."""
     rows = Task.objects.filter(pk=task.pk, state__in=lifecycle.STARTABLE | {State.PROCESSING})
     return rows.update(cancel_requested_at=timezone.now()) == 1
 
@@ -115,16 +117,16 @@ def _withdraw(task: Task) -> Place:
 
 
 def _end(tasks: Sequence[Task]) -> list[Task]:
-    """End those that did not change meanwhile; they are returned."""
+    """End the tasks that did not change meanwhile, and return them."""
     ended = termination.end_all(tasks, State.CANCELLED, timezone.now(), CODE, MESSAGE)
     for task in ended:
-        # A publish that was under way must not leave a final task in line.
+        # A publish in progress may have added the task again; a final task must not stay in Redis.
         _withdraw_after_commit(task)
     return ended
 
 
 def _withdraw_after_commit(task: Task) -> None:
-    # No partial: Django logs the name of a hook that fails, and one has none.
+    # A lambda and not a partial: Django logs the `__qualname__` of a hook that fails.
     transaction.on_commit(lambda: _withdrawn(task), robust=True)
 
 
@@ -132,7 +134,7 @@ def _stop(task: Task, worker: str) -> None:
     try:
         commands.stop(str(task.pk), worker, TaskType(task.type).queue_name)
     except Unavailable:
-        # The worker's own look at the row's mark stops it.
+        # The worker also checks the row's mark once a second.
         return
 
 

@@ -1,4 +1,4 @@
-"""Tasks that follow others: parents are locked and counted, and each task knows its chain."""
+"""Dependencies of new tasks: locks and counts the parents, and stores each task's chain."""
 
 import uuid
 from collections import defaultdict
@@ -14,33 +14,33 @@ from plugspace_queue.schemas.requests import CallerContext, TaskRequest, canonic
 DEFAULT_MAX_ITERATIONS = 10
 LONGEST_HISTORY = 100
 MOST_INHERITED = 32 * 1024
-"""Bytes of JSON up to which earlier remarks stay: each task of a chain stores them again."""
+"""Most bytes of JSON of inherited remarks, as each task of a chain stores them again."""
 
 NEW_CHAIN = {"previousTasks": [], "iterationCount": 0, "maxIterations": DEFAULT_MAX_ITERATIONS}
-"""The stored context of a task that follows nothing and whose caller says nothing of it."""
+"""The stored context of a task without parents whose caller gives no context."""
 
 Parents = Mapping[uuid.UUID, Task]
 
 
 def parents_of(asked: Sequence[TaskRequest]) -> Parents:
-    """All tasks that these refer to, by id; those waited for cannot end before the commit."""
+    """All tasks that the requests refer to, by id; those in `depends_on` are locked."""
     waited_for = {task_id for new in asked for task_id in new.depends_on}
     named = {new.chain.parent_task_id for new in asked} - {None}
     if not waited_for | named:
         return {}
     rows = Task.objects.filter(pk__in=waited_for | named).defer("input", "result").order_by("pk")
     if waited_for:
-        # An ending parent waits for this transaction or this one for it: no child is left blocked
-        # by a final row.
+        # The lock orders this transaction and the end of a parent, so that no child stays blocked
+        # by a parent that has already ended.
         rows = rows.select_for_update(no_key=True)
     return {row.pk: row for row in rows}
 
 
 def follow(task: Task, new: TaskRequest, parents: Parents) -> None:
-    """Put an unsaved task behind its parents: state, open dependencies, context.
+    """Set state, open dependencies and context of an unsaved task from its parents.
 
-    Raises NotFound for a parent that is not the organization's, InvalidState for one that ended
-    without completing.
+    Raises NotFound for a parent of another organization, InvalidState for one that ended without
+    completing.
     """
     waited_for = [_parent(task_id, new, parents) for task_id in new.depends_on]
     for parent in waited_for:
@@ -58,7 +58,7 @@ def follow(task: Task, new: TaskRequest, parents: Parents) -> None:
 
 
 def store_links(tasks: Sequence[Task], asked: Sequence[TaskRequest], parents: Parents) -> None:
-    """Store who waits for whom, and tell the parents."""
+    """Store the dependencies, and note the children in the contexts of their parents."""
     links = [
         Dependency(task=task, parent_id=parent_id)
         for task, new in zip(tasks, asked, strict=True)
@@ -92,7 +92,7 @@ def _require_hopeful(parent: Task) -> None:
 
 
 def _says_itself(new: TaskRequest) -> bool:
-    """Whether it has a context of its own: remarks about a parent would contradict it."""
+    """Whether the request has feedback or a context, which inherited remarks could contradict."""
     return bool(new.chain.user_feedback or new.input.get("context"))
 
 
@@ -108,7 +108,7 @@ def _block(task: Task, open_deps: int) -> None:
 
 
 def first_context(given: CallerContext) -> dict[str, Any]:
-    """The stored context of a task that follows nothing."""
+    """The stored context of a task without parents."""
     context: dict[str, Any] = {
         "previousTasks": [],
         "iterationCount": 0,
@@ -126,10 +126,10 @@ def next_context(
     is_iteration: bool,
     inherits_remarks: bool = True,
 ) -> dict[str, Any]:
-    """The stored context of a task that follows `parents`, the first of which leads.
+    """The stored context of a task that follows `parents`; most values come from the first one.
 
-    An iteration counts one more and adds its feedback to the newest of the earlier ones. Raises
-    InvalidState when that is above the maximum.
+    An iteration increments the count and adds its feedback to the newest earlier remarks. Raises
+    InvalidState when the count exceeds the maximum.
     """
     context = first_context(given)
     leader = parents[0].context
@@ -159,7 +159,7 @@ def chain(contexts: Sequence[dict[str, Any]], ids: Sequence[uuid.UUID]) -> None:
 
 
 def add_chained(parent: Task, children: Iterable[uuid.UUID]) -> None:
-    """Note in a parent's context who waits for it; the newest are kept."""
+    """Add children to a parent's context, which keeps the newest."""
     known = parent.context.get("chainedTasks", [])
     chained = _newest([*known, *(str(child) for child in children)])
     parent.context = {**parent.context, "chainedTasks": chained}
@@ -175,7 +175,7 @@ def _newest(names: Iterable[str]) -> list[str]:
 
 
 def _newest_remarks(earlier: Sequence[str], own: Sequence[str]) -> list[str]:
-    """All of the caller's own, and of the earlier ones the newest that still fit."""
+    """The caller's own remarks, preceded by the newest earlier ones that fit."""
     room = MOST_INHERITED - _bytes(own)
     most = LONGEST_HISTORY - len(own)
     first = len(earlier)

@@ -1,4 +1,4 @@
-"""Idempotency keys: the first submit with a key is done, equal ones later get its outcome."""
+"""Idempotency keys: the first submit with a key is stored, later equal ones return its result."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,16 +13,16 @@ from plugspace_queue.models import IdempotencyKey
 Subject = TypeVar("Subject")
 
 BATCH = 500
-"""Keys looked up in one statement."""
+"""Most keys looked up in one statement."""
 
 
 class SubmitResult(NamedTuple, Generic[Subject]):
-    """What a submit returns; `is_replay` when an earlier one with the same key stored it."""
+    """The result of a submit; `is_replay` when an earlier one with the same key stored it."""
 
     subject: Subject
     is_replay: bool
     window: RequestsLeft | None = None
-    """What the organization has left; None for a call that was not counted."""
+    """The requests that the organization has left; None for a call that was not counted."""
 
 
 def run_once(
@@ -30,7 +30,7 @@ def run_once(
     find: Callable[[IdempotencyKey], Subject],
     store: Callable[[], Subject],
 ) -> SubmitResult[Subject]:
-    """Call `store` unless the key was used; of racing callers one stores, the others get its row.
+    """Call `store` unless the key was used; of concurrent callers one stores, the others find it.
 
     `row` is the unsaved key. Raises IdempotencyConflict when the key was used with other
     arguments. The caller's transaction stays usable in either case.
@@ -38,7 +38,7 @@ def run_once(
     known = _known(row)
     if known is None:
         try:
-            # The key is stored first: other callers wait here, before anything is reserved.
+            # The key is inserted first, so that other callers wait before anything is reserved.
             with transaction.atomic(using=router.db_for_write(IdempotencyKey)):
                 take([row])
                 return SubmitResult(store(), is_replay=False)
@@ -55,7 +55,10 @@ class KeyTaken(Exception):
 
 
 def take(rows: Sequence[IdempotencyKey]) -> None:
-    """Store unused keys, always in the same order; waits for other callers and raises KeyTaken."""
+    """Insert unused keys, in a fixed order to avoid deadlocks.
+
+    Waits for other callers with the same keys; raises KeyTaken if one of them commits.
+    """
     try:
         IdempotencyKey.objects.bulk_create(
             sorted(rows, key=lambda row: (row.organization_id, row.key))
@@ -65,7 +68,7 @@ def take(rows: Sequence[IdempotencyKey]) -> None:
 
 
 def used(keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of these (organization, key) that are used already."""
+    """The (organization, key) pairs that are used already."""
     by_organization: dict[str, list[str]] = defaultdict(list)
     for organization_id, key in keys:
         by_organization[organization_id].append(key)
@@ -80,9 +83,9 @@ def used(keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def unused(rows: Sequence[IdempotencyKey]) -> list[IdempotencyKey]:
-    """Those of these unsaved rows, all of one key, whose organization has not used it.
+    """The unsaved rows, all of one key, whose organization has not used the key.
 
-    Raises IdempotencyConflict where it was used with other arguments.
+    Raises IdempotencyConflict if it was used with other arguments.
     """
     by_organization = {row.organization_id: row for row in rows}
     found = IdempotencyKey.objects.filter(

@@ -1,4 +1,4 @@
-"""Looking tasks and workflows up. Another organization's are not there."""
+"""Looks up tasks, workflows and organizations; those of other organizations are not found."""
 
 import uuid
 from typing import Any
@@ -15,7 +15,7 @@ FURTHEST_OFFSET = 10_000
 
 
 def task_of(task_id: object, organization_id: str | None = None) -> Task:
-    """The task; any organization's for None. Raises NotFound."""
+    """The task, of any organization if None is given. Raises NotFound."""
     rows = Task.objects.of_organization(organization_id)
     found = rows.filter(pk=_id(task_id, "task")).first()
     if found is None:
@@ -24,7 +24,7 @@ def task_of(task_id: object, organization_id: str | None = None) -> Task:
 
 
 def workflow_of(workflow_id: object, organization_id: str | None = None) -> Workflow:
-    """The workflow with its steps; any organization's for None. Raises NotFound."""
+    """The workflow with its steps, of any organization if None is given. Raises NotFound."""
     rows = Workflow.objects.prefetch_related("tasks").filter(pk=_id(workflow_id, "workflow"))
     if organization_id is not None:
         rows = rows.filter(organization_id=organization_id)

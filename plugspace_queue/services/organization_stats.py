@@ -1,7 +1,7 @@
-"""How the queues stand for one organization: its own tasks, never those of others.
+"""Statistics of the queues for one organization, from its own tasks only.
 
-There are no counters by organization, so rows are counted, each state up to a limit: what a
-tenant asks must not cost more the more tasks it has had.
+There are no counters by organization, so rows are counted, each state up to a limit: the cost of a
+tenant's request must not grow with the number of its tasks.
 """
 
 import threading
@@ -19,19 +19,19 @@ from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 
 MOST = 10_000
-"""Rows of one state that are counted."""
+"""Most rows of one state that are counted."""
 
 FRESH_FOR = 1.0
-"""Seconds a count is good for."""
+"""Seconds for which a count is used again."""
 
 STALE_FOR = 10.0
-"""Seconds for which a count is good enough for who asks while the next one is made."""
+"""Seconds for which a count is used while another thread makes the next one."""
 
 PATIENCE = 5.0
-"""Seconds that others wait for a count when there is no such one."""
+"""Seconds that other threads wait for a count when none is recent enough."""
 
 REMEMBERED = 1_000
-"""Organizations whose last count is kept."""
+"""Most organizations whose last count is kept."""
 
 COUNTED = (State.WAITING, State.SCHEDULED, State.RETRYING, State.COMPLETE, State.FAILED)
 
@@ -40,14 +40,14 @@ Counts = Counter[tuple[str, str]]
 _lock = threading.Lock()
 _kept: OrderedDict[str, tuple[float, Counts]] = OrderedDict()
 _running: "dict[str, Future[Counts]]" = {}
-"""Counts that a thread makes now, by organization; cancelled when one could not be made."""
+"""Counts in progress by organization; a future is cancelled when its count fails."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnStats:
-    """One queue in numbers of one organization; None: more than are counted.
+    """The numbers of one queue for one organization; None when there are more than are counted.
 
-    What Redis alone knows is None when what the queue keeps there is damaged.
+    Numbers that come from Redis are None when the queue's data there is damaged.
     """
 
     type: TaskType
@@ -65,7 +65,7 @@ def own_stats(organization_id: str, kinds: list[TaskType]) -> list[OwnStats]:
 
 
 def clear_cache() -> None:
-    """Count anew when asked next."""
+    """Make the next call count again."""
     with _lock:
         _kept.clear()
         _running.clear()
@@ -78,7 +78,7 @@ def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
     waiting = _figure(counts, kind, State.WAITING)
     return OwnStats(
         type=kind,
-        # Rows know what is not published yet; the line knows how many there are beyond the limit.
+        # Rows include unpublished tasks; above the limit only Redis has the number.
         waiting=in_line if waiting is None else waiting,
         active=active,
         completed=_figure(counts, kind, State.COMPLETE),
@@ -88,7 +88,7 @@ def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
 
 
 def _figure(counts: Counts, kind: TaskType, *states: State) -> int | None:
-    """The rows of a type; None where a state had more than were counted, of whatever types."""
+    """The number of rows of a type; None when a state's rows, of all types, exceed the limit."""
     totals = [sum(n for (state, _), n in counts.items() if state == each) for each in states]
     if max(totals) > MOST:
         return None
@@ -96,7 +96,7 @@ def _figure(counts: Counts, kind: TaskType, *states: State) -> int | None:
 
 
 def _recent(organization_id: str) -> Counts:
-    """The shared count; one thread makes it, the others take the last one or wait for it."""
+    """The shared count: one thread makes it, the others use the last one or wait."""
     with _lock:
         counted_at, counts = _kept.get(organization_id, (float("-inf"), Counter()))
         age = time.monotonic() - counted_at
@@ -122,7 +122,7 @@ def _count_for_all(organization_id: str, mine: "Future[Counts]") -> Counts:
         counts = _counted(organization_id)
     except BaseException:
         _end(organization_id, mine)
-        # Who waits is told to try again: what went wrong may be this thread's alone.
+        # Waiting threads get Unavailable and not this error, which may concern this thread only.
         mine.cancel()
         raise
     _end(organization_id, mine, counts)
@@ -131,7 +131,7 @@ def _count_for_all(organization_id: str, mine: "Future[Counts]") -> Counts:
 
 
 def _end(organization_id: str, mine: "Future[Counts]", counts: Counts | None = None) -> None:
-    """Let others count again, and keep the count; neither when it was cleared meanwhile."""
+    """End this count and keep its result, unless the cache was cleared meanwhile."""
     with _lock:
         if _running.get(organization_id) is not mine:
             return
@@ -145,7 +145,7 @@ def _end(organization_id: str, mine: "Future[Counts]", counts: Counts | None = N
 
 
 def _counted(organization_id: str) -> Counts:
-    """One statement: of each state the newest rows, by the index of organization and state."""
+    """Count the newest rows of each state in one statement, by the index on both columns."""
     connection = connections[Task.objects.db]
     table = connection.ops.quote_name(Task._meta.db_table)
     part = (

@@ -1,4 +1,4 @@
-"""Organizations as their owners' code sets them: one, or all of a customer list at once."""
+"""Creates and changes organizations, one or a whole list at once."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ BATCH = 500
 def set_organization(
     organization_id: str, *, tier: str | None = None, name: str = ""
 ) -> Organization:
-    """Create an organization or change it; what is left out stays as it is, tier "" takes it away.
+    """Create or change an organization; omitted values stay as they are, tier "" removes the tier.
 
     Raises ValidationRefused.
     """
@@ -56,10 +56,10 @@ def change_organization(organization_id: object, changes: Mapping[str, Any]) -> 
 
 
 def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
-    """Create or change many, all or nothing: mappings with id, tier and name; how many.
+    """Create or change many, all or none, from mappings with id, tier and name; return how many.
 
-    Here what is left out is taken away: no tier, no name. Raises ValidationRefused with the
-    row's place in `details["index"]`.
+    Unlike in `set_organization`, an omitted tier or name is removed. Raises ValidationRefused with
+    the row's index in `details["index"]`.
     """
     tiers = _known_tiers()
     wanted = {

@@ -1,4 +1,4 @@
-"""What the queues hold by tier, for graphs: read from the lines in Redis, no task is counted."""
+"""The depths of the queues by tier, for graphs: read from Redis, without counting rows."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -11,14 +11,14 @@ from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.models import TierPolicy
 
 NONE = "(none)"
-"""Instead of a tier, and never one: tasks of organizations without."""
+"""Stands for no tier; no slug can equal it."""
 
 OTHERS = "(others)"
-"""Likewise: tasks beyond those told apart, and those whose tier Redis does not know."""
+"""Stands for tasks of organizations that are not listed separately or whose tier is unknown."""
 
 
 class QueueDepth(NamedTuple):
-    """Tasks of a type in a state; the tier is what their organizations have now."""
+    """The number of tasks of a type, state and tier (the current one of their organizations)."""
 
     type: TaskType
     state: str
@@ -27,9 +27,9 @@ class QueueDepth(NamedTuple):
 
 
 def held() -> list[QueueDepth]:
-    """Every type, state and tier, zeros too, but nothing of a queue that does not answer.
+    """The depth of every type, state and tier, including zeros; queues without answer are left out.
 
-    Raises Unavailable when none does.
+    Raises Unavailable when no queue answers.
     """
     slugs = sorted(TierPolicy.objects.values_list("pk", flat=True))
     others, found = routing.PerServerErrors(), dict[TaskType, Line]()
@@ -53,13 +53,13 @@ def _by_tier(holding: Holding, tiers: Mapping[str, str]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for organization_id, count in holding.of.items():
         counts[tiers[organization_id]] += count
-    # The parts were read before the total, and a line moves.
+    # The parts were read before the total, which may have decreased meanwhile.
     counts[OTHERS] += max(holding.total - holding.of.total(), 0)
     return counts
 
 
 def _tiers(organization_ids: Collection[str], slugs: Collection[str]) -> dict[str, str]:
-    """From the mirror, which the reconciler holds to the rows."""
+    """The organizations' tiers from their copies in Redis, which the reconciler keeps correct."""
     told = audit.texts(client(), [keys.organization_tier(name) for name in organization_ids])
     shown: dict[str | None, str] = {**{slug: slug for slug in slugs}, "": NONE}
     return {

@@ -1,6 +1,6 @@
-"""How the queues stand: rows say what waits, Redis what runs, counters what ended.
+"""Statistics of the queues: waiting tasks from rows, running ones from Redis, ended from counters.
 
-Counting reads every row that waits, so pages that anybody may open share one count.
+Counting reads every waiting row, so pages that many users may open share one count.
 """
 
 import threading
@@ -16,7 +16,7 @@ from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.services import arguments, organization_stats
 
 FRESH_FOR = 1.0
-"""Seconds a count is good for on pages."""
+"""Seconds for which pages use a count again."""
 
 _DELAYED = (State.SCHEDULED, State.RETRYING)
 
@@ -29,19 +29,19 @@ _counted: Held = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueStats:
-    """One queue in numbers; completed and failed count over its lifetime."""
+    """The numbers of one queue; completed and failed count over its lifetime."""
 
     type: TaskType
     waiting: int
     active: int | None
-    """None: what the queue keeps in Redis is damaged."""
+    """None when the queue's data in Redis is damaged."""
     completed: int
     failed: int
     delayed: int
 
 
 def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[QueueStats]:
-    """A row per queue, or the one of a type; what waits was counted at most `max_age` s ago.
+    """Statistics per queue, or of one type; waiting tasks were counted at most `max_age` s ago.
 
     Raises ValidationRefused, Unavailable.
     """
@@ -67,7 +67,7 @@ def _active(queue: str) -> int | None:
 
 
 def clear_cache() -> None:
-    """Count anew when asked next, for organizations too."""
+    """Make the next call count again, for organizations too."""
     global _counted_at
     organization_stats.clear_cache()
     with _lock:
@@ -75,7 +75,7 @@ def clear_cache() -> None:
 
 
 def _recent(max_age: float) -> Held:
-    """The shared count; who asks while it is made waits for it instead of making another."""
+    """The shared count; callers that ask while it is made wait for it."""
     global _counted, _counted_at
     with _lock:
         now = time.monotonic()

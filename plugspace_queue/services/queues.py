@@ -1,4 +1,4 @@
-"""How operators steer queues: limits and policy, pauses, the priority of one task."""
+"""Operations on queues: limits and policy, pauses, the priority of one task."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ from plugspace_queue.services.submission import alias
 
 
 def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
-    """Change some of a queue's values; those in force now. Raises ValidationRefused."""
+    """Change some of a queue's settings; return those in force. Raises ValidationRefused."""
     kind = arguments.word("type", task_type, TaskType)
     columns = _columns(changes)
     with transaction.atomic(using=alias()):
@@ -98,7 +98,7 @@ _FIELDS: dict[str, Callable[[str, object], dict[str, Any]]] = {
 
 
 def pause(task_type: object = None, organization_id: str | None = None) -> None:
-    """Start nothing more of a queue, or of an organization; running tasks go on.
+    """Stop starting tasks of a queue or an organization; running tasks continue.
 
     Raises ValidationRefused unless exactly one is named, OrganizationUnknown.
     """
@@ -106,7 +106,7 @@ def pause(task_type: object = None, organization_id: str | None = None) -> None:
 
 
 def resume(task_type: object = None, organization_id: str | None = None) -> None:
-    """Let a queue, or an organization, go on; raises as `pause`."""
+    """Start tasks of a paused queue or organization again; raises as `pause`."""
     _set_pause(task_type, organization_id, is_paused=False)
 
 
@@ -148,7 +148,7 @@ def _save_pause(row: Any, is_paused: bool) -> None:
 
 
 def _extend_deadlines_of_queue(row: QueueSettings, now: datetime) -> None:
-    """What an organization's own pause covers too is given back when that ends."""
+    """Extend deadlines; the time in an organization's own pause is added when that ends."""
     waiting = Task.objects.filter(type=row.type)
     paused = Organization.objects.filter(is_paused=True, paused_at__isnull=False)
     since = row.paused_at or now
@@ -169,14 +169,15 @@ def _extend_deadlines_of_organization(row: Organization, now: datetime) -> None:
 
 
 def stand_still(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
-    """Move the deadlines of tasks whose wait for the first start was held up in that time."""
+    """Extend the deadlines of tasks that could not start between `since` and `until`."""
     if until <= since:
         return
     held = tasks.filter(deadline__isnull=False)
     for seconds in held.order_by().values_list("ttl", flat=True).distinct():
         live = timedelta(seconds=seconds)
         same = held.filter(ttl=seconds)
-        # Accepted meanwhile: all of their wait so far was held up. First, or they move twice.
+        # Tasks accepted during the pause get their full ttl. They are updated first, as the second
+        # statement would otherwise match and extend them too.
         same.filter(deadline__gt=since + live, deadline__lt=until + live).update(
             deadline=until + live
         )
@@ -184,9 +185,9 @@ def stand_still(tasks: QuerySet[Task], since: datetime, until: datetime) -> None
 
 
 def set_priority(task_id: object, priority: object, organization_id: str | None = None) -> Task:
-    """Move a task to another band, behind those that wait there, or a retry before them.
+    """Move a task to the end of another band, or to its front if it is a retry.
 
-    A running one goes on; its retries wait in the new band. Raises NotFound,
+    A running task continues; its retries wait in the new band. Raises NotFound,
     ValidationRefused, InvalidState when it has ended.
     """
     band = arguments.whole("priority", priority, 0, LOWEST_PRIORITY)
@@ -208,6 +209,6 @@ def _move_in_line(task: Task) -> None:
     try:
         routing.ask_all(calls, queue)
     except Unavailable:
-        # It goes on in its old band: order is lost, the task is not.
+        # The task stays in its old band; only its order is wrong.
         return
     publishing.publish_ids([task.pk])

@@ -1,4 +1,4 @@
-"""Retries by hand: a fresh run for what failed, was cancelled or expired, charged anew."""
+"""Manual retries: run failed, cancelled and expired tasks again, charged like a new submit."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from plugspace_queue.services.submission import alias, with_tiers_of
 
 RETRYABLE = lifecycle.FINAL - {State.COMPLETE}
 
-# Tokens, cost and the number of attempts go on counting; everything else begins again.
+# Tokens, cost and the number of attempts are kept; everything else is reset.
 _FRESH: dict[str, Any] = {
     "result": None,
     "error": None,
@@ -57,9 +57,9 @@ class RetryCharge:
 
 
 def retry(task_id: object, terms: RetryCharge, organization_id: str | None = None) -> Task:
-    """Let a task run again; it waits, or is blocked while a parent has not ended.
+    """Run a task again: it becomes waiting, or blocked while a parent has not ended.
 
-    Raises NotFound, InvalidState, and what the gates of a submit raise.
+    Raises NotFound, InvalidState, and the errors of a submit's limits.
     """
     task = lookup.task_of(task_id, organization_id)
     with Admission(task.organization_id, limit_requests=terms.limit_requests) as admission:
@@ -79,10 +79,10 @@ def retry(task_id: object, terms: RetryCharge, organization_id: str | None = Non
 def retry_workflow(
     workflow_id: object, terms: RetryCharge, organization_id: str | None = None
 ) -> Workflow:
-    """Go on from the step that did not complete; those after it are blocked again.
+    """Continue from the step that did not complete; later steps are blocked again.
 
-    Raises NotFound, InvalidState while a step is open or when all are complete, and what the
-    gates of a submit raise.
+    Raises NotFound, InvalidState while a step is open or when all are complete, and the errors of
+    a submit's limits.
     """
     workflow = lookup.workflow_of(workflow_id, organization_id)
     with Admission(workflow.organization_id, limit_requests=terms.limit_requests) as admission:
@@ -93,7 +93,7 @@ def retry_workflow(
 
     def attempt() -> None:
         with transaction.atomic(using=alias()):
-            # Steps that run again themselves are open parents to those after them.
+            # Steps that run again count as open parents of later steps.
             reopened = {step.pk for step in ended}
             _open_again(ended, _open_parents(reopened, reopened), terms, admission.tenant, now)
             projections.write_workflow_on_commit(workflow.pk)
@@ -109,7 +109,7 @@ def _open_again(
     tenant: Tenant,
     now: datetime,
 ) -> None:
-    # Rows first, then the counter: the order of locks everywhere.
+    # Task rows before quota counters: the lock order of all code.
     month = quota.month_of(now) if terms.charge else ""
     for task in tasks:
         _move(task, open_parents.get(task.pk, 0), month, now)

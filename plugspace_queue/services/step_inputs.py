@@ -1,4 +1,4 @@
-"""How the outputs of earlier steps become the input of later ones."""
+"""Merges the outputs of earlier steps into the inputs of later ones."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ FLOWS: dict[TaskType, dict[str, TaskType]] = {
     TaskType.DEPLOY: {"code": TaskType.CODE},
     TaskType.EXPORT: {"code": TaskType.CODE},
 }
-"""Which field of an input is filled from which type's output, when the caller left it out."""
+"""For each type, the input fields that are filled from another type's output if omitted."""
 
 Results = dict[str, Any]
 
@@ -21,7 +21,7 @@ Results = dict[str, Any]
 def merge(
     task_type: TaskType | str, input: Mapping[str, Any], results: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The input with what parents made, where it has nothing of its own.
+    """The input, with outputs of parents in fields that it omits.
 
     `results` maps a parent's TYPE (and its id) to its output.
     """
@@ -33,7 +33,7 @@ def merge(
 
 
 def results_of(tasks: Sequence[Task]) -> dict[uuid.UUID, Results]:
-    """What each task gets from those before it; at most two queries for all of them.
+    """The outputs that each task gets from earlier ones; at most two queries for all of them.
 
     Of a workflow: every earlier complete step, by TYPE. Of `depends_on`: every parent, by its id
     and by its TYPE (the last one of a type).
@@ -55,7 +55,7 @@ def _add_steps(found: dict[uuid.UUID, Results], tasks: Sequence[Task]) -> None:
 
 
 def _add_parents(found: dict[uuid.UUID, Results], tasks: Sequence[Task]) -> None:
-    # A workflow's own links are steps, which are found already.
+    # The dependencies within a workflow are its steps, which `_add_steps` has found.
     alone = (task for task in tasks if task.workflow_id is None)
     followers = [task.pk for task in alone if task.context.get("previousTasks")]
     if not followers:

@@ -1,6 +1,6 @@
 """Submits a task: admit, validate, store in one transaction, publish when that commits.
 
-A bulk (`bulk_submission`) and the steps of a workflow (`workflows.submission`) take the same way;
+A bulk (`bulk_submission`) and the steps of a workflow (`workflows.submission`) take the same path;
 each ends in `store`.
 """
 
@@ -33,13 +33,13 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True)
 class TaskItem:
-    """One task that is asked for, where it stood in the call, and for whom."""
+    """One requested task, its index in the call, and its organization's admission."""
 
     index: int
     request: TaskRequest
     admission: Admission
     bulk: str | None = None
-    """The fingerprint of the bulk whose key this one's is derived from."""
+    """The fingerprint of the bulk from whose key this item's key is derived."""
 
     @property
     def tenant(self) -> Tenant:
@@ -77,7 +77,7 @@ def alias() -> str:
 
 
 def with_tiers_of(admissions: Sequence[Admission], attempt: Callable[[], Answer]) -> Answer:
-    """Do it, and once more when an organization turns out to have another tier than assumed."""
+    """Call `attempt`, and once more if an organization's tier differs from the cached one."""
     try:
         return attempt()
     except quota.TierChanged:
@@ -94,7 +94,7 @@ def validated(asked: Mapping[str, Any] | TaskRequest) -> TaskRequest:
 
 
 def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
-    """The priority fixed at acceptance; PermissionRefused when asked above what the tier gives."""
+    """The task's priority; raises PermissionRefused when it is above the tier's."""
     highest = plan.priority
     if highest is None:
         highest = queue_settings(task_type).default_priority
@@ -116,10 +116,10 @@ def store(
     workflow: Workflow | None = None,
     is_alone: bool = False,
 ) -> None:
-    """Take their units, store the tasks, publish them on commit; the end of every submit.
+    """Reserve quota, store the tasks, publish them on commit; the last step of every submit.
 
-    In the caller's transaction. A task that is submitted alone needs none where that is one
-    statement (`quota.is_one_statement`).
+    Runs in the caller's transaction. A single task needs none where storing it is one statement
+    (`quota.is_one_statement`).
     """
     month = quota.month_of(now)
     charges = quota.charges_of(tasks, tenants, month)
@@ -137,7 +137,7 @@ def store(
 
 
 def stored_alone(item: TaskItem, now: datetime) -> SubmitResult[Task]:
-    """Store one task, or find the one that its idempotency key stands for."""
+    """Store one task, or find the one stored earlier with its idempotency key."""
     request, task = item.request, build(item, now)
     if request.idempotency_key is None:
         return SubmitResult(_store_alone(item, task, now), is_replay=False)
@@ -158,11 +158,11 @@ def _store_alone(item: TaskItem, task: Task, now: datetime) -> Task:
 
 
 def _whole(request: TaskRequest) -> AbstractContextManager[object]:
-    """A transaction, or none where storing this task is one by itself; a savepoint in another's.
+    """`atomic()`, unless the insert is a single statement in autocommit mode.
 
-    BEGIN and COMMIT are round trips too, and the counter's row is locked until the last one.
+    BEGIN and COMMIT would be two more round trips, during which the counter's row stays locked.
     """
-    # A submit with a key opens one of its own, in `idempotency.run_once`.
+    # A submit with a key opens its own transaction in `idempotency.run_once`.
     is_one = request.idempotency_key is not None or quota.is_one_statement()
     if is_one and not request.depends_on and connections[alias()].get_autocommit():
         return nullcontext()
@@ -170,7 +170,7 @@ def _whole(request: TaskRequest) -> AbstractContextManager[object]:
 
 
 def build(item: TaskItem, now: datetime) -> Task:
-    """The unsaved row of a new task that follows nothing; PermissionRefused for its priority."""
+    """The unsaved row of a new task without parents; raises PermissionRefused for its priority."""
     request = item.request
     wake_at = request.wake_at(now)
     ttl = request.seconds_to_live
@@ -197,14 +197,14 @@ def build(item: TaskItem, now: datetime) -> Task:
 
 
 def organization_in(asked: Mapping[str, Any] | TaskRequest) -> object:
-    """The organization that is named; it is not checked."""
+    """The organization id in the request, unchecked."""
     if isinstance(asked, TaskRequest):
         return asked.organization_id
     return asked.get("organization_id")
 
 
 def key_row(item: TaskItem, task: Task) -> IdempotencyKey:
-    """The unsaved key that stands for a new task."""
+    """The unsaved idempotency key of a new task."""
     return IdempotencyKey(
         organization_id=task.organization_id,
         key=item.key or "",

@@ -1,4 +1,4 @@
-"""How tasks end that do not run, and what an end does to those that wait for it.
+"""Ends tasks that do not run, and releases or cancels the tasks that depend on an ended one.
 
 Waiting tasks are cancelled, expire, or are lost with their workers. Children of a complete task
 are released; those of a task that did not complete are cancelled and refunded.
@@ -37,16 +37,16 @@ _LAST = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
 
 
 def end(task: Task, target: State, now: datetime, code: str, message: str) -> bool:
-    """End a waiting task: its row, what hangs on it, refunds, events; False when raced."""
+    """End a waiting task with its descendants, refunds and events; False if the row had changed."""
     return bool(end_all([task], target, now, code, message))
 
 
 def end_all(
     tasks: Sequence[Task], target: State, now: datetime, code: str, message: str
 ) -> list[Task]:
-    """The same for several at once; those that were not raced.
+    """The same for several tasks; returns those whose rows had not changed.
 
-    All rows of tasks are locked before the counters of quotas, as everywhere.
+    All task rows are locked before quota counters: the lock order of all code.
     """
     fields = final_fields(code, message, now) | {"deadline": None}
     with transaction.atomic():
@@ -61,14 +61,14 @@ def end_all(
 
 
 def expired_message(task: Task) -> str:
-    """What an expired task says."""
+    """The error message of an expired task."""
     return f"Not started within its ttl of {task.ttl} s."
 
 
 def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid.UUID]:
-    """Count completed parents off their children, in the transaction that completed them.
+    """Subtract completed parents from their children, in the transaction that completed them.
 
-    `ended` tells how many parents of each child completed. Those that wait for nothing more become
+    `ended` has the number of completed parents of each child. Children without open parents become
     waiting, or scheduled when their time is ahead, with a deadline counted from now. Their ids are
     returned, to be published after the commit.
     """
@@ -76,7 +76,7 @@ def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid
         return []
     free: list[Task] = []
     waiting: dict[int, list[uuid.UUID]] = defaultdict(list)
-    # Locked: two parents that complete at once must not both read the old count.
+    # Locked, so that two parents that complete at once do not both read the old count.
     for child in task_queries.lock_blocked(ended):
         if child.open_deps <= ended[child.pk]:
             free.append(child)
@@ -95,9 +95,9 @@ def release(hanging: Sequence[uuid.UUID], now: datetime) -> list[uuid.UUID]:
 def cascade(
     failed: Sequence[uuid.UUID], now: datetime, *, code: str = CODE, message: str = MESSAGE
 ) -> list[uuid.UUID]:
-    """Cancel and refund everything blocked that hangs on these tasks; the ids.
+    """Cancel and refund all blocked descendants of these tasks; return their ids.
 
-    In a transaction of its own. Events and snapshots follow its commit.
+    In a transaction of its own; events and snapshots follow its commit.
     """
     if not task_queries.blocked_children(failed):
         return []
@@ -111,9 +111,9 @@ def cascade(
 def cancel_descendants(
     ended: Sequence[uuid.UUID], now: datetime, *, code: str = CODE, message: str = MESSAGE
 ) -> list[Task]:
-    """Cancel the rows of everything blocked that hangs on these; the tasks as they are then.
+    """Cancel the rows of all blocked descendants; return the cancelled tasks.
 
-    In the caller's transaction, who refunds them and tells of them.
+    In the caller's transaction; the caller also refunds them and publishes the events.
     """
     ids = [task.pk for task in _lock_descendants(ended)]
     if not ids:
@@ -125,12 +125,12 @@ def cancel_descendants(
 
 
 def never_started(tasks: Iterable[Task]) -> list[Task]:
-    """Those of these that are given back to their quota."""
+    """The tasks that never started, which are refunded to the quota."""
     return [task for task in tasks if task.started_at is None]
 
 
 def ended(tasks: Sequence[Task]) -> None:
-    """For tasks that ended without a run: their own event, `taskFailed`, and the last snapshots."""
+    """Publish events (their own and `taskFailed`) and final snapshots of ended tasks on commit."""
     _on_commit(lambda: _tell_ended(tasks))
 
 
@@ -142,17 +142,17 @@ def attempt_ended(attempt: EndedAttempt) -> None:
 
 
 def failure(code: str, message: str) -> dict[str, Any]:
-    """The stored error of a task that ended without a run of its own failing."""
+    """The stored error of a task that ended without a failed attempt."""
     return {"message": message, "code": code, "retryable": False}
 
 
 def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
-    """What a row says beside its state when it ends here."""
+    """The fields of a row that ends here, besides its state."""
     return {"completed_at": now, "error": failure(code, message), "wake_at": None}
 
 
 def with_last_event(told: Settlement, task: Task) -> Settlement:
-    """With the event of an ending whose worker died before it settled; its key is the same."""
+    """Add the event of an ending whose worker died before it settled, under the same event key."""
     name = _LAST.get(State(task.state))
     if name is None:
         return told
@@ -170,9 +170,9 @@ def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:
 
 
 def _lock_descendants(ended: Sequence[uuid.UUID]) -> list[Task]:
-    """Everything blocked below these, in as few statements as may be, each in the order of ids."""
+    """Lock all blocked descendants with few statements, each in the order of ids."""
     locked: dict[uuid.UUID, Task] = {}
-    # Once more until nothing is new: until it was locked a task may have got another child.
+    # Repeated until nothing is new, as a task may get another child until it is locked.
     while below := _descendants_of([*ended, *locked]) - locked.keys():
         found = {task.pk: task for task in task_queries.lock_blocked(below)}
         if not found:
@@ -200,7 +200,7 @@ def _release(children: Sequence[Task], now: datetime) -> list[uuid.UUID]:
 
 
 def _opening(child: Task, now: datetime) -> tuple[State, datetime]:
-    """The state a released task goes to, and its deadline."""
+    """The next state and the deadline of a released task."""
     live = timedelta(seconds=child.ttl)
     if child.wake_at and child.wake_at > now:
         return State.SCHEDULED, child.wake_at + live

@@ -1,4 +1,4 @@
-"""What a test says about tasks; failures tell what is there instead."""
+"""Assertions about tasks; their failures show the actual rows."""
 
 import uuid
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One attempt after the other in the calling thread, through the worker's guard and recorder."""
+"""Runs attempts one by one in the calling thread, with the worker's code for start and commit."""
 
 import time
 import uuid
@@ -25,7 +25,7 @@ WORKER = "testing"
 
 
 class Bench:
-    """A worker without threads and without a line: each attempt is written, run, written."""
+    """A worker without threads and Redis: each attempt is started, run and recorded."""
 
     def __init__(self, clock: RunClock) -> None:
         self._clock = clock
@@ -63,7 +63,7 @@ class Bench:
         if entry.is_async and execution.percent is not None:
             self._write(Progressed(held, execution))
         execution.try_finish()
-        # The attempt went by the real clock.
+        # The attempt used the real clock.
         wake_at = result.wake_at and result.wake_at + self._clock.shift
         return result._replace(wake_at=wake_at)
 
@@ -79,7 +79,7 @@ class Bench:
         with commits.committed(), commits.quietly():
             write(batch, WORKER)
             launch(batch, _not_dispatched, self)
-            # There is no lease to settle: what Redis would be told is dropped.
+            # There is no lease to settle, so the messages to Redis are dropped.
             self._post_commit.messages(batch)
             self._post_commit.follow_up(batch)
 
@@ -95,7 +95,7 @@ def _lease_of(task: Task) -> Lease:
 
 
 def _is_running_elsewhere(task: Task) -> bool:
-    """Take it out of the line in Redis; whether a worker was faster."""
+    """Withdraw the task from Redis; return whether a worker has started it already."""
     if commits.is_uncommitted():
         return False
     queue = TaskType(task.type).queue_name

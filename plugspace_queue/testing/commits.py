@@ -19,7 +19,7 @@ logger = logging.getLogger("plugspace_queue.testing")
 
 
 def is_uncommitted() -> bool:
-    """Whether rows written now are not to be seen by anybody else yet."""
+    """Whether rows written now are not visible to other connections yet."""
     return _connection().in_atomic_block
 
 
@@ -44,7 +44,7 @@ def committed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Inside a transaction Redis hears nothing."""
+    """Make Redis unavailable inside a transaction."""
     with cut_off() if is_uncommitted() else contextlib.nullcontext():
         yield
 

@@ -13,7 +13,7 @@ from plugspace_queue.models import Task, task_queries, tenancy_queries
 
 
 class RunClock:
-    """The time the run believes in: it goes on from `now`, and may be put forward."""
+    """The clock of a run: it starts at `now`, and may be advanced."""
 
     def __init__(self, now: datetime | None = None) -> None:
         self.shift = now - timezone.now() if now else timedelta()

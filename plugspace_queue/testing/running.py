@@ -110,7 +110,7 @@ def _kinds(types: Iterable[TaskType | str]) -> list[TaskType]:
 
 
 def _told_to_redis(ids: Iterable[uuid.UUID]) -> list[Task]:
-    """The rows in the order of `ids`; what is committed goes (back) in line, or says its end."""
+    """The rows in the order of `ids`; committed ones are published to Redis, open or ended."""
     rows = task_queries.tasks_by_id(ids).in_bulk()
     tasks = [rows[task_id] for task_id in ids]
     if not commits.is_uncommitted():

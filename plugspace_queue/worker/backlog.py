@@ -1,4 +1,4 @@
-"""Messages whose rows are locked by another transaction wait here; the others go on."""
+"""A backlog of messages whose rows another transaction has locked, so that they block no others."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ class DeferredTask:
 
 
 class LockedBacklog:
-    """What waits, by task; the loop adds, and the thread for what may take long tries again."""
+    """Deferred tasks by id: the loop adds messages, the follow-up thread retries them."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, DeferredTask] = {}
@@ -47,7 +47,7 @@ class LockedBacklog:
             task.messages.append(message)
 
     def keep_back(self, messages: Sequence[RowMessage]) -> list[RowMessage]:
-        """Keep those whose task waits already, so that none overtakes; return the others."""
+        """Defer messages of tasks that wait already, to keep their order; return the others."""
         if not self._tasks:
             return list(messages)
         free = []
@@ -60,18 +60,18 @@ class LockedBacklog:
         return free
 
     def due(self) -> DeferredTask | None:
-        """The task that is due for longest, if any is."""
+        """The task that has been due the longest, if any is due."""
         with self._lock:
             first = self._first()
         return first if first is not None and first.due_at <= time.monotonic() else None
 
     def all(self) -> list[DeferredTask]:
-        """Everything that waits, due or not."""
+        """All deferred tasks, due or not."""
         with self._lock:
             return list(self._tasks.values())
 
     def done(self, task: DeferredTask, count: int) -> None:
-        """The first so many messages of a task are written; what came meanwhile is due now."""
+        """Remove the first `count` messages, now written; messages added meanwhile are due now."""
         with self._lock:
             del task.messages[:count]
             if task.messages:
@@ -80,19 +80,19 @@ class LockedBacklog:
                 del self._tasks[task.task_id]
 
     def postpone(self, task: DeferredTask) -> None:
-        """Tried in vain: the next pause is twice as long."""
+        """Schedule the next try after a failed one, and double the pause."""
         with self._lock:
             task.pause = min(task.pause * 2, LONGEST_PAUSE)
             _postpone(task)
 
     def make_all_due(self) -> None:
-        """Have everything tried again now: the worker stops."""
+        """Make every deferred task due at once, because the worker stops."""
         with self._lock:
             for task in self._tasks.values():
                 task.due_at = 0.0
 
     def patience(self) -> float | None:
-        """Seconds until something is due; None when nothing waits."""
+        """Seconds until a task is due; None when the backlog is empty."""
         with self._lock:
             first = self._first()
         return None if first is None else max(first.due_at - time.monotonic(), 0.0)
@@ -102,7 +102,7 @@ class LockedBacklog:
 
 
 def split(messages: Sequence[RowMessage]) -> list[RowMessage]:
-    """The same messages, those of many tasks split into one for each task."""
+    """Split messages about several tasks into one message per task."""
     return [part for message in messages for part in _parts(message)]
 
 
@@ -128,7 +128,7 @@ def _parts(message: RowMessage) -> list[RowMessage]:
 
 
 def _is_there_already(task: DeferredTask, message: RowMessage) -> bool:
-    # Progress is read from the execution when it is written: one message of it is enough.
+    # Progress is read from the execution when it is written, so one message is enough.
     return isinstance(message, Progressed) and any(
         isinstance(one, Progressed) and one.execution is message.execution for one in task.messages
     )

@@ -1,4 +1,4 @@
-"""What a commit writes: the rows of everything that started and ended since the one before."""
+"""The group commit: writes the rows of all attempts that started or ended since the last one."""
 
 import contextlib
 import logging
@@ -36,16 +36,16 @@ from plugspace_queue.worker.state import Ended, Guard, HeldLease, Lost, Progress
 logger = logging.getLogger("plugspace_queue.worker")
 
 LOCK_TIMEOUT = "800ms"
-"""Shorter than PostgreSQL's `deadlock_timeout` (1 s): the worker, which tries again, gives way
-before a caller's transaction is cancelled."""
+"""Shorter than PostgreSQL's `deadlock_timeout` (1 s): the worker, which retries, times out before
+PostgreSQL cancels a caller's transaction."""
 
 
 SHORTEST_TIMEOUT = 2.0
-"""Seconds that a statement may take at least, however short a lease is."""
+"""Lower bound in seconds of the statement timeout, however short a lease is."""
 
 
 class CommitBatch:
-    """Messages sorted by kind, and what came of them.
+    """The messages of one commit sorted by kind, and the results of writing them.
 
     `lock_timeout` is how long it waits for a row that another transaction has locked.
     """
@@ -64,17 +64,17 @@ class CommitBatch:
         self.completions = [completion_of(*message, now) for message in ended]
         self.owed: Counts = {}
         self.refused: set[HeldLease] = set()
-        """Leases whose start the database refuses; their tasks end without having started."""
+        """Leases whose start the database rejects; their tasks end without having started."""
         self.signals: list[tuple[EventName, Callable[[], Task], str]] = []
-        """Signals that follow the commit: their name, their task, their payload as JSON."""
+        """Signals to send after the commit: name, task and payload as JSON."""
         self.elsewhere: list[Note] = []
-        """Events for another server than that of their queue."""
+        """Events of queues that are not on the event stream's Redis server."""
         self.unsettled: list[HeldLease] = []
-        """Leases of endings that were not written by this commit, or cannot be rendered."""
+        """Leases whose ending this commit did not write, or whose settlement cannot be rendered."""
         self.reset()
 
     def reset(self) -> None:
-        """Forget what a commit that failed had found out."""
+        """Discard the results of a commit that failed."""
         self.written: set[Key] = set()
         self.released: list[uuid.UUID] = []
         self.started: list[StartedTask] = []
@@ -83,13 +83,13 @@ class CommitBatch:
 
     @property
     def only_starts(self) -> bool:
-        """Whether it does nothing but start attempts."""
+        """Whether the batch only starts attempts."""
         return not (self.completions or self.lost or self.progressed)
 
     @property
     def recorded(self) -> list[Completion]:
-        """Endings whose token still owned the task."""
-        # By token, not by id: a batch may hold two attempts of one task.
+        """Endings whose fence still owned the task."""
+        # By id and fence: a batch may hold two attempts of one task.
         return [one for one in self.completions if one.key in self.written]
 
     @property
@@ -99,21 +99,21 @@ class CommitBatch:
 
 
 class Locked(Exception):
-    """A row of this batch is locked; its messages are written one by one."""
+    """A row of this batch is locked; the caller writes its messages one by one."""
 
 
 class Refused(Exception):
-    """The database refuses this batch, though it takes each part of it alone; nothing is written.
+    """The database rejects this batch although it accepts each part alone; nothing was written.
 
-    Its messages are written one by one.
+    The caller writes its messages one by one.
     """
 
 
 def write(batch: CommitBatch, worker_name: str) -> None:
-    """Write the batch in one transaction; what the database refuses fails only its own task.
+    """Write the batch in one transaction; data that the database rejects fails only its own task.
 
-    Raises Locked when a row is locked for too long, Refused when its messages are to be written
-    one by one, the driver's errors when the database is away: nothing was written.
+    Raises Locked when a row is locked for too long, Refused when the messages have to be written
+    one by one, and the driver's errors when the database is unavailable. Nothing was written then.
     """
     try:
         _write_or_prove(batch, worker_name)
@@ -129,7 +129,7 @@ def _write_or_prove(batch: CommitBatch, worker_name: str) -> None:
     except Exception as error:
         if not (is_of_a_row(error) or _hides_its_reason(error, batch)):
             raise
-        # Each part is tried alone; progress can be reported again.
+        # Each part is tried alone. Progress is dropped: it will be reported again.
         batch.reset()
         batch.progressed.clear()
         _prove(batch, worker_name)
@@ -137,9 +137,10 @@ def _write_or_prove(batch: CommitBatch, worker_name: str) -> None:
 
 
 def _hides_its_reason(error: Exception, batch: CommitBatch) -> bool:
-    """Whether it may be of a row: a pipeline's own transaction does not tell what its end refuses.
+    """Whether a row may have caused the error although it has no SQLSTATE.
 
-    Away for real, the database says so again at once: this connection is of no more use.
+    A pipeline's implicit transaction does not report why its end failed. The connection is closed:
+    if the database is really unavailable, the next statement fails at once.
     """
     is_hidden = getattr(error.__cause__, "sqlstate", None) is None and _is_one_pipeline(batch)
     if is_hidden:
@@ -157,7 +158,7 @@ def _write_what_is_proved(batch: CommitBatch, worker_name: str) -> None:
 
 
 def _together(batch: CommitBatch) -> contextlib.AbstractContextManager[object]:
-    """One transaction; for starts alone the one of a pipeline, which comes and goes by itself."""
+    """A transaction; nothing for starts alone, as a pipeline has an implicit transaction."""
     return contextlib.nullcontext() if _is_one_pipeline(batch) else transaction.atomic()
 
 
@@ -175,18 +176,18 @@ def _write_all(batch: CommitBatch, worker_name: str) -> None:
 
 
 def _results_of_parents(started: Sequence[StartedTask]) -> dict[str, dict[str, Any]]:
-    """By task id, for the few that have parents."""
+    """Results of the parents by task id; most tasks have none."""
     tasks = [row.as_task() for row in started if row.workflow_id or not _is_first(row)]
     return {str(pk): results for pk, results in results_of(tasks).items()} if tasks else {}
 
 
 def _is_first(row: StartedTask) -> bool:
-    """Whether it is plain to see that the row follows no other task, without reading its JSON."""
+    """Whether the row has no previous tasks; a text comparison, to avoid parsing the JSON."""
     return '"previousTasks": []' in row.context_text or '"previousTasks":[]' in row.context_text
 
 
 def count(counts: Counts) -> Counts:
-    """Add to the lifetime counts; what could not be added now, and is still owed."""
+    """Add to the lifetime counts; return those that could not be added because of a lock."""
     return _unpaid(counts, bulk.count_endings(counts))
 
 
@@ -196,7 +197,7 @@ def _unpaid(counts: Counts, answers: Sequence[Answer[int]]) -> Counts:
 
 
 class Answers:
-    """What is still to come of the statements that were sent."""
+    """Pending answers of the statements that were sent in the pipeline."""
 
     def __init__(self) -> None:
         self.written: list[Answer[set[Key]]] = []
@@ -207,7 +208,7 @@ class Answers:
         self.pairs: list[tuple[str, uuid.UUID]] = []
 
     def take_into(self, batch: CommitBatch) -> None:
-        """Take all of them; the first that failed raises."""
+        """Read all answers into the batch; the first that failed raises."""
         batch.written = set().union(*[answer.take() for answer in self.written])
         for answer in self.others:
             answer.take()
@@ -216,7 +217,7 @@ class Answers:
 
 
 def _send_all(batch: CommitBatch, worker_name: str) -> None:
-    """What every batch writes, in one go: no statement waits for the answer to the one before."""
+    """Send all statements of the batch in one pipeline, without waiting for single answers."""
     answers = Answers()
     with pipeline(connection):
         answers.others += prepare(batch.lock_timeout, is_lasting=not batch.only_starts)
@@ -227,7 +228,8 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
             answers.others.append(bulk.progress_all(rows))
         if batch.guarded:
             answers.started = _start(batch, worker_name)
-        # All that end here, though some may be refused: it waits for no answer either.
+        # Counts every ending of the batch, as the answers are not known yet. Those that turn out
+        # to be refused are subtracted below.
         counts = added(batch.owed, counts_of(batch.completions))
         answers.counts = bulk.count_endings(counts)
     answers.take_into(batch)
@@ -238,10 +240,10 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
 
 
 def prepare(lock_timeout: str, is_lasting: bool = True) -> list[Answer[int]]:
-    """A row that a caller's long transaction holds must not hold up all the others.
+    """Set timeouts, so that a row locked by a caller's long transaction does not block the batch.
 
-    Only what must outlast a crash of the database waits for its disk: a start that is lost is one
-    that never was, and its attempt's ending is refused by the fence.
+    Only data that must survive a crash of the database waits for its disk. Losing a start is
+    harmless: the fence refuses the ending of its attempt.
     """
     if connection.vendor != "postgresql":
         return []
@@ -250,7 +252,7 @@ def prepare(lock_timeout: str, is_lasting: bool = True) -> list[Answer[int]]:
 
 
 def _statement_timeout() -> str:
-    """What hangs in the database is tried again well before a lease runs out."""
+    """A fraction of the lease, so that a statement that hangs is retried before leases expire."""
     return f"{round(max(get_settings().lease / 4, SHORTEST_TIMEOUT) * 1000)}ms"
 
 
@@ -267,7 +269,7 @@ def _ended_parents(batch: CommitBatch, answers: Answers) -> dict[uuid.UUID, int]
 
 
 def _start(batch: CommitBatch, worker_name: str) -> Answer[list[StartedTask]]:
-    # In the order of ids, as everybody locks rows.
+    # Ordered by id, the lock order of all code, to avoid deadlocks.
     starting = [held for held in batch.guarded if held not in batch.refused]
     granted = sorted((held.task_id, held.lease.fence) for held in starting)
     return bulk.start_all(
@@ -301,9 +303,9 @@ def _usage_entries(recorded: Sequence[Completion], now: datetime) -> list[UsageE
 
 
 def _prove(batch: CommitBatch, worker_name: str) -> None:
-    """Find what the database refuses: endings fail, starts are refused, recoveries are left out.
+    """Find the parts that the database rejects: endings become failures, starts are refused.
 
-    What is left out of recoveries the reconciler finds.
+    Rejected recoveries are left out; the reconciler finds them later.
     """
     batch.completions = [_proved(one, batch, worker_name) for one in batch.completions]
     batch.refused |= {
@@ -323,14 +325,17 @@ def _proved(one: Completion, batch: CommitBatch, worker_name: str) -> Completion
 
 
 def _reason(refusal: Exception) -> str:
-    """What a tenant may read of it: further lines, and rules of tables, may tell of other rows."""
+    """The part of an error that a tenant may read.
+
+    Further lines, and errors about constraints, may contain data of other rows.
+    """
     if isinstance(refusal, DatabaseError) and not isinstance(refusal, DataError):
         return "it breaks a rule"
     return str(refusal).partition("\n")[0]
 
 
 def _refusal(batch: CommitBatch, worker_name: str, **parts: Any) -> Exception | None:
-    """Why the database refuses this part of the batch; None when it would take it."""
+    """The error with which the database rejects this part of the batch; None when it accepts it."""
     alone = CommitBatch([], batch.now, batch.lock_timeout)
     for name, part in parts.items():
         setattr(alone, name, part)
@@ -338,7 +343,7 @@ def _refusal(batch: CommitBatch, worker_name: str, **parts: Any) -> Exception | 
         with transaction.atomic():
             _write_all(alone, worker_name)
             if connection.vendor == "postgresql":
-                # What is checked at the end of a transaction is checked now.
+                # Deferred constraints are otherwise checked at the commit, which never comes here.
                 connection.check_constraints()
             transaction.set_rollback(True)
     except Exception as error:

@@ -1,7 +1,7 @@
-"""Writes what started and ended, in groups, and has done what follows each commit.
+"""Writes starts and endings in group commits, and triggers the steps that follow each commit.
 
-The loop writes nearly everything. A second thread has time: for receivers of signals, cascades,
-refunds, leases that did not start, and rows that another transaction has locked.
+The loop's thread writes nearly everything. The follow-up thread does what may take long: receivers
+of signals, cascades, refunds, leases that did not start, rows that another transaction has locked.
 """
 
 import logging
@@ -34,16 +34,16 @@ from plugspace_queue.worker.state import Guard, HeldLease, LoopMessage, RowMessa
 logger = logging.getLogger("plugspace_queue.worker")
 
 LONGEST_PAUSE = 5.0
-"""Seconds between two tries while the database is away."""
+"""Longest pause in seconds between two tries while the database is unavailable."""
 
 LAST_PAUSE = 0.5
-"""The same when the worker stops: the process ends soon."""
+"""The same while the worker stops, as its process ends soon."""
 
 Dispatch = Callable[[HeldLease, Execution], None]
 
 
 def name_for_rows(worker_name: str) -> str:
-    """The name as it fits into a row; long ones that differ stay different."""
+    """The name shortened to fit the column; different long names stay different."""
     most = Task._meta.get_field("worker_name").max_length
     name = fitting(worker_name, most or len(worker_name))
     if name != worker_name:
@@ -55,7 +55,7 @@ def launch(batch: CommitBatch, dispatch: Dispatch, sink: ProgressSink) -> None:
     """Hand each attempt that the batch has started to a slot; never raises."""
     if not batch.started:
         return
-    # By token, not by id alone: a batch may hold two leases of one task.
+    # By id and fence: a batch may hold two leases of one task.
     by_token = {(row.task_id, row.fence): row for row in batch.started}
     for held in batch.guarded:
         row = by_token.get((held.task_id, held.lease.fence))
@@ -70,7 +70,7 @@ def launch(batch: CommitBatch, dispatch: Dispatch, sink: ProgressSink) -> None:
             dispatch(held, held.execution)
         except Exception:
             logger.exception("%s could not be started; it goes back", held.task_id)
-            # Its row is asked by what follows: nothing has run.
+            # Without an execution the follow-up resolves the lease by its row; nothing has run.
             held.execution = None
 
 
@@ -103,7 +103,7 @@ class Completer:
         self._known_connection: object = None
 
     def write(self, messages: Sequence[RowMessage]) -> None:
-        """Commit these together, tell Redis of them, and have done what follows."""
+        """Commit these together, queue the messages to Redis, and start the follow-up."""
         free = self.backlog.keep_back(messages)
         if not free:
             return
@@ -112,19 +112,18 @@ class Completer:
             self._keep_connection_alive()
             self.record(CommitBatch(free, clock.now()), self._tell)
         except (Locked, Refused):
-            # One that waits for another's long transaction, or that cannot be
-            # written, holds up no other.
+            # One by one, so that a locked or rejected row does not block the others.
             self.record_apart(free, self._tell)
         finally:
             self.is_in_database = False
 
     @property
     def has_news(self) -> bool:
-        """Whether there are starts that Redis has not heard of."""
+        """Whether there are starts that were not announced to Redis yet."""
         return bool(self._unannounced)
 
     def announce(self) -> None:
-        """Tell Redis of the starts of the commits since the last time."""
+        """Queue the announcements of all starts committed since the last call."""
         batches, self._unannounced = self._unannounced, []
         for batch in batches:
             messages, elsewhere = split_events_by_server(self.post_commit.starts(batch))
@@ -133,16 +132,16 @@ class Completer:
                 events.append(elsewhere)
 
     def stop(self) -> None:
-        """Wait no longer than a moment for a database that is away (any thread)."""
+        """Use short pauses from now on while the database is unavailable (any thread)."""
         self._stopping.set()
 
     @property
     def owes(self) -> bool:
-        """Whether counts are to be paid."""
+        """Whether counts still have to be written."""
         return bool(self._uncounted) or not self._owed.empty()
 
     def pay(self) -> None:
-        """Count what could not be counted while the queue's row was locked."""
+        """Write the counts that could not be written while the queue's row was locked."""
         while not self._owed.empty():
             self._uncounted = added(self._uncounted, self._owed.get())
         if not self._uncounted:
@@ -155,17 +154,17 @@ class Completer:
         self.is_in_database = False
 
     def owe(self, counts: Counts) -> None:
-        """Count these too (any thread): with the next commit, or when there is none."""
+        """Add to the pending counts (any thread); the next commit or an idle turn writes them."""
         if counts:
             self._owed.put(counts)
 
-    # In either thread.
+    # Called by the loop's thread and by the follow-up thread.
 
     def record(self, batch: CommitBatch, tell: Callable[[Sequence[Message]], None]) -> None:
-        """Write a batch, however long the database is away. Raises Locked, Refused."""
+        """Write a batch, retrying while the database is unavailable. Raises Locked, Refused."""
         pause = 0.1
         while not self._is_written(batch):
-            # Leases are renewed meanwhile and nothing new is taken; nothing is lost.
+            # Meanwhile the other threads renew the leases and no new tasks are acquired.
             self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         launch(batch, self._dispatch, self._sink)
@@ -174,7 +173,7 @@ class Completer:
     def record_apart(
         self, messages: Sequence[RowMessage], tell: Callable[[Sequence[Message]], None]
     ) -> None:
-        """Write them one by one; those that are locked wait in the backlog."""
+        """Write messages one by one; those whose row is locked go to the backlog."""
         look = LOOKS[0]
         for message in split(messages):
             batch = CommitBatch([message], clock.now(), look)
@@ -206,7 +205,7 @@ class Completer:
 
     def _is_written(self, batch: CommitBatch) -> bool:
         is_in_loop = threading.current_thread() is not self.follow_up
-        # Starts alone wait for no disk, so that they pay no counts.
+        # A commit of starts alone does not wait for the disk, so it must not carry counts.
         batch.owed = self._uncounted if is_in_loop and not batch.only_starts else {}
         try:
             write(batch, self._worker_name)
@@ -226,7 +225,7 @@ class Completer:
         return True
 
     def _rest(self, pause: float) -> None:
-        """A stop cuts one pause short, and not all that follow."""
+        """Pause; a stop ends the current pause, and shortens but does not skip later ones."""
         if self._stopping.is_set():
             time.sleep(min(pause, LAST_PAUSE))
         else:
@@ -240,6 +239,6 @@ class Completer:
 
 
 def guard_first(granted: Sequence[HeldLease], others: Sequence[RowMessage]) -> bool:
-    """Whether leases may start before the others are written: none of their tasks ends there."""
+    """Whether the leases may start before `others` are written: no task is in both."""
     starting = {held.task_id for held in granted}
     return all(isinstance(one, Guard) or task_of(one) not in starting for one in split(others))

@@ -1,4 +1,4 @@
-"""An ended attempt, and what its row says afterwards."""
+"""An ended attempt and the update of its row."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Counts = dict[str, tuple[int, int]]
 
 
 class Completion(NamedTuple):
-    """One ended attempt and what its row says afterwards."""
+    """One ended attempt and the update of its row."""
 
     held: HeldLease
     execution: Execution
@@ -33,7 +33,7 @@ class Completion(NamedTuple):
 def completion_of(
     held: HeldLease, execution: Execution, result: AttemptResult, now: datetime
 ) -> Completion:
-    """The rows to write for an ended attempt; nothing is written here."""
+    """The completion of an ended attempt; nothing is written here."""
     return Completion(held, execution, result, _update(execution, result, now))
 
 
@@ -47,7 +47,7 @@ def _update(execution: Execution, result: AttemptResult, now: datetime) -> TaskU
         result.outcome,
         result.result_text,
         result.failure.as_json() if result.failure else None,
-        # One that runs again begins at nothing; what it had reached says nothing of the next.
+        # A task that runs again starts without progress.
         execution.progress if is_final else None,
         now if is_final else None,
         _milliseconds(execution, now),
@@ -64,14 +64,14 @@ def _update(execution: Execution, result: AttemptResult, now: datetime) -> TaskU
 
 
 def _milliseconds(execution: Execution, now: datetime) -> int:
-    """How long the processor ran; nothing when its process never came."""
+    """How long the processor ran; 0 when its process never started."""
     if execution.began_at is None:
         return 0
     return max(round((now - execution.began_at).total_seconds() * 1000), 0)
 
 
 def invalid(one: Completion, reason: str, now: datetime) -> Completion:
-    """The same attempt, failed because the database refuses what it returned."""
+    """The same attempt as a failure, because the database rejects its data."""
     message = outcome.public(reason)
     detail = reason if reason != message else ""
     failure = Failure(code="INVALID_RESULT", message=message, detail=detail, retryable=False)
@@ -83,7 +83,7 @@ def invalid(one: Completion, reason: str, now: datetime) -> Completion:
 
 
 def added(one: Counts, other: Counts, sign: int = 1) -> Counts:
-    """The sums per type, or with -1 the differences; without those that are nothing."""
+    """The sums per type, or the differences with `sign` -1; types with only zeros are left out."""
     pairs = [(kind, one.get(kind, (0, 0)), other.get(kind, (0, 0))) for kind in {*one, *other}]
     sums = {kind: (a[0] + sign * b[0], a[1] + sign * b[1]) for kind, a, b in pairs}
     return {kind: pair for kind, pair in sums.items() if any(pair)}

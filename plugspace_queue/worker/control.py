@@ -1,4 +1,4 @@
-"""What a worker looks at once a second, whatever else takes long."""
+"""Periodic jobs of a worker in threads of their own, so that nothing else delays them."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ STATM = Path("/proc/self/statm")
 
 @dataclass(eq=False)
 class PeriodicJob:
-    """Something to do every `interval` seconds."""
+    """A call to make every `interval` seconds."""
 
     do: Callable[[], object]
     interval: float
@@ -40,7 +40,7 @@ class PeriodicJob:
 
 
 class PeriodicJobs(threading.Thread):
-    """Does jobs when they are due, one after the other."""
+    """A thread that runs jobs when they are due, one after the other."""
 
     BEAT = 0.5
     SOON = 1.0
@@ -70,7 +70,7 @@ class PeriodicJobs(threading.Thread):
             connection.close()
 
     def _end(self) -> None:
-        """The last thing before the thread ends."""
+        """Hook that runs once when the thread is stopped."""
 
     def _do_when_due(self, job: PeriodicJob) -> None:
         if time.monotonic() < job.due_at or self._stopping.is_set():
@@ -80,18 +80,18 @@ class PeriodicJobs(threading.Thread):
             close_old_connections()
             job.do()
         except (Unavailable, OperationalError, InterfaceError) as error:
-            # Not a whole interval later: an outage ends at any time.
+            # Retry sooner than the interval: an outage may end at any time.
             job.due_at = time.monotonic() + min(job.interval, self.SOON)
             self._log_now_and_then(str(error.__cause__ or error))
             if not isinstance(error, Unavailable):
                 connection.close()
         except Exception:
-            # The next round does it again; a job that fails must not end the others.
+            # A job that fails must not end the thread; it runs again at its next interval.
             logger.exception("a periodic job failed")
             connection.close()
 
     def _log_now_and_then(self, reason: str) -> None:
-        """A server that is away, or a queue that is damaged, may stay so for hours."""
+        """Log a reason once per `REPEATED_EVERY` seconds, as an outage may last for hours."""
         now = time.monotonic()
         if reason != self._logged or now - self._logged_at >= REPEATED_EVERY:
             self._logged, self._logged_at = reason, now
@@ -99,7 +99,7 @@ class PeriodicJobs(threading.Thread):
 
 
 class ControlLoop(PeriodicJobs):
-    """Looks each second at what people changed for this worker, and at its memory."""
+    """Checks each second for cancel requests, changed slots and the memory limit."""
 
     def __init__(self, runtime: "WorkerRuntime") -> None:
         self._runtime = runtime
@@ -111,13 +111,13 @@ class ControlLoop(PeriodicJobs):
         super().__init__("control", jobs)
 
     def _look_at_memory(self) -> None:
-        """A worker that has grown too large makes room for a fresh one."""
+        """Drain the worker when it exceeds MAX_MEMORY, so that a supervisor starts a new one."""
         most = get_settings().max_memory
         if most and (held := resident()) > most:
             self._runtime.drain(f"{held:.0f} MiB in memory, MAX_MEMORY is {most}")
 
     def _stop_cancelled(self) -> None:
-        """Stop own attempts whose row asks for it, even when the stop command was lost."""
+        """Stop running attempts whose row has a cancel request; the stop command may be lost."""
         running = {uuid.UUID(one.task_id): one for _, one in self._runtime.table.executions()}
         if not running:
             return
@@ -127,7 +127,7 @@ class ControlLoop(PeriodicJobs):
 
 
 def resident() -> float:
-    """MiB in memory now; where the system does not tell, the most there were so far."""
+    """Resident memory in MiB; the peak so far on systems that do not report the current value."""
     if STATM.exists():
         pages = int(STATM.read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / MIB
@@ -136,9 +136,9 @@ def resident() -> float:
 
 
 class Heartbeat(threading.Thread):
-    """Tells RQ once a second that this worker lives, and hears whether all are suspended.
+    """Sends RQ's heartbeat once a second and reads whether all workers are suspended.
 
-    A thread of its own: RQ's connection waits minutes for a server that hangs.
+    A thread of its own, because RQ's connection may wait minutes for a server that hangs.
     """
 
     INTERVAL = 1.0
@@ -158,5 +158,5 @@ class Heartbeat(threading.Thread):
             except (RedisError, OSError) as error:
                 logger.warning("no heartbeat: %s", error)
             except Exception:
-                # A thread that ended here would let RQ take a living worker for dead.
+                # If this thread ended, RQ would treat a running worker as dead.
                 logger.exception("no heartbeat")

@@ -1,4 +1,4 @@
-"""The way to Redis: one round trip settles what has ended and acquires for every free slot."""
+"""The exchange with Redis: one round trip settles ended tasks and acquires for every free slot."""
 
 import logging
 import time
@@ -21,19 +21,19 @@ logger = logging.getLogger("plugspace_queue.worker")
 LONGEST_WAIT = LONGEST_TROUBLE = 1.0
 
 MOST_HELD = 2
-"""Leases not settled, for each slot: a slow database stops the taking, and a worker that is killed
-leaves few that run again after they have ended."""
+"""Most unsettled leases per slot: while the database is slow the worker acquires nothing more, and
+when it is killed only few tasks run again that had already ended."""
 
 MOST_PER_CALL = 48
-"""Leases of one script call: more would hold the server for milliseconds."""
+"""Most leases of one script call: more would block the Redis server for milliseconds."""
 
 Step = tuple[str, Call[Any], Callable[[Any], None]]
-"""The queue, what is sent for it, and what is done with the answer."""
+"""The queue, the call to send, and the function that takes its answer."""
 
 
 @dataclass(kw_only=True)
 class Limits:
-    """When to end by itself; None: never."""
+    """When the worker ends by itself; None for never."""
 
     burst: bool = False
     max_jobs: int | None = None
@@ -42,22 +42,22 @@ class Limits:
 
 @dataclass(eq=False)
 class QueueSlots:
-    """One queue of this worker: its slots, and what is to be sent for it."""
+    """One queue of this worker: its slots and the messages to send for it."""
 
     name: str
     slots: int
     busy: int = 0
-    """Slots taken: leases whose call has not come back."""
+    """Slots taken: leases whose call has not returned."""
     held: int = 0
-    """Leases not settled: those of busy slots, and endings on their way into the rows."""
+    """Unsettled leases: those of busy slots, and those whose ending is still being written."""
     is_ready: bool = True
-    """Whether tasks may be waiting."""
+    """Whether tasks may be waiting, so that asking is worthwhile."""
     is_deep: bool = True
-    """Whether more may wait than one call asks for: nobody has asked yet, or the last answer was
-    full."""
+    """Whether more tasks may wait than one call asks for: true before the first call, and after an
+    answer with all leases asked for."""
     ask_at: float = 0.0
     rests_until: float = 0.0
-    """Nothing is sent for it before: its last calls failed."""
+    """Nothing is sent for it before this time, because its last calls failed."""
     notes: list[Note] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
 
@@ -65,15 +65,15 @@ class QueueSlots:
         return max(self.slots - self.busy, 0)
 
     def room(self) -> int:
-        """Leases to ask for when what is settled goes first, in the same pipeline."""
+        """Number of leases to ask for, given that pending settles go first in the same pipeline."""
         frees = sum(one.held.has_slot and one.held.has_no_call for one in self.settles)
         unsettled = self.held - len(self.settles)
         return min(self.slots - self.busy + frees, MOST_HELD * self.slots - unsettled)
 
     def asks(self, now: float, budget: int) -> list[int]:
-        """How many leases to ask for, call by call; in one call alone while few may wait.
+        """How many leases to ask for in each call; a single call unless many tasks may wait.
 
-        Calls that find nothing would hold up the first task of an idle worker.
+        Further calls that find nothing would delay the first task of an idle worker.
         """
         wanted = min(self.room(), budget) if self.is_due(now) else 0
         most = wanted if self.is_deep else min(wanted, MOST_PER_CALL)
@@ -84,11 +84,11 @@ class QueueSlots:
         return max(self.rests_until - now, 0.0)
 
     def has_reports(self, now: float) -> bool:
-        """Whether something is to be sent to Redis right now."""
+        """Whether there are settles or notes that may be sent now."""
         return bool(self.settles or self.notes) and not self.rest(now)
 
     def wants_soon(self, now: float) -> list[float]:
-        """Seconds until there is something to send for it, as far as it is known."""
+        """Seconds until there is something to send for it; empty when no time is known."""
         if self.rests_until > now and (self.is_ready or self.settles or self.notes):
             return [self.rests_until - now]
         return [max(self.ask_at, self.rests_until) - now] if self.ask_at and self.free() else []
@@ -133,7 +133,7 @@ class Fetcher:
         self._taken = 0
         self._turn = 0
         self._pause = 0.0
-        """Seconds until the server is asked again; 0 while it answers."""
+        """Current backoff in seconds after errors of the server; 0 while it answers."""
         self._paused_until = 0.0
         self._away_since = 0.0
 
@@ -146,7 +146,7 @@ class Fetcher:
                 self.queues[one.queue].notes.extend(one.notes)
 
     def exchange(self) -> list[HeldLease]:
-        """One round trip, if there is anything to send; the leases that were granted."""
+        """Make one round trip if there is anything to send; return the granted leases."""
         if time.monotonic() < self._paused_until:
             return []
         plan = [*self._reports(), *self._requests()]
@@ -156,7 +156,7 @@ class Fetcher:
         return granted
 
     def free(self, held: HeldLease) -> None:
-        """The slot is free for another task while this one's ending is still to be written."""
+        """Free the slot of a lease, even if the task's ending is not written yet."""
         if held.has_slot:
             held.has_slot = False
             self.queues[held.queue].busy -= 1
@@ -164,7 +164,7 @@ class Fetcher:
     def close(self) -> None:
         self._connection.close()
 
-    # What goes out.
+    # Building and sending the calls.
 
     def _reports(self) -> list[Step]:
         steps: list[Step] = []
@@ -190,11 +190,11 @@ class Fetcher:
 
     def _settlement(self, queue: QueueSlots, settles: list[Settle]) -> Step:
         def settled(_: list[bool]) -> None:
-            # A refused one is not ours any more: either way the lease is done with.
+            # A refused settle means that the lease is no longer ours; it is closed either way.
             del queue.settles[: len(settles)]
             self._release(queue, [one.held for one in settles])
             if self._limits.burst:
-                # What was settled may have released something: ask once more before the end.
+                # A settle may have let other tasks through; ask once more before the burst ends.
                 self.ask_all_again()
 
         call = task_store.settle(queue.name, [one.settlement for one in settles])
@@ -210,12 +210,12 @@ class Fetcher:
                 self.free(one)
 
     def ask_all_again(self) -> None:
-        """Something may be waiting in any queue."""
+        """Assume that tasks may be waiting in every queue."""
         for queue in self.queues.values():
             queue.is_ready = queue.is_deep = True
 
     def _requests(self) -> list[Step]:
-        """Calls for every free slot that may be filled; the queue that goes first rotates."""
+        """Acquire calls for all free slots; queues take turns to be first, for fairness."""
         queues = list(self.queues.values())
         if not queues or not self.accepts():
             return []
@@ -260,7 +260,7 @@ class Fetcher:
             self._granted += held
 
     def _drop(self, queue: QueueSlots, stranger: HeldLease) -> None:
-        """Settle a lease on what can be no task of ours: no row could be asked about it."""
+        """Settle a lease whose id is not a task id, as no row can exist for it."""
         logger.error("dropped %r from %s: it is no id of a task", stranger.task_id, queue.name)
         stranger.has_slot = False
         queue.settles.append(Settle(stranger, unstarted.drop(stranger)))
@@ -269,7 +269,7 @@ class Fetcher:
         try:
             outcomes = self._connection.run_each([call for _, call, _ in plan])
         except RedisError as error:
-            # Everything is kept and sent again; settles and announcements may arrive twice.
+            # All messages are kept and sent again; settles and announcements may arrive twice.
             self._note_away(error)
             return
         damaged: dict[str, Exception] = {}
@@ -288,7 +288,7 @@ class Fetcher:
             self._pause = self._paused_until = 0.0
 
     def _rest(self, asked: set[str], damaged: dict[str, Exception]) -> None:
-        """A queue whose calls fail is left alone for a while, and no other."""
+        """Pause only the queues whose calls failed."""
         for name in asked - damaged.keys():
             self.troubles.clear(name)
         for name, error in damaged.items():
@@ -303,19 +303,19 @@ class Fetcher:
         self._paused_until = now + self._pause
         logger.warning("Redis does not answer: %s; again in %.2f s", error, self._pause)
 
-    # When to take, when to end.
+    # When to acquire and when to end.
 
     def accepts(self) -> bool:
-        """Whether the worker may take tasks at all."""
+        """Whether the worker may acquire tasks at all."""
         return not self.is_stopping and self.budget() > 0 and self._may_take()
 
     def budget(self) -> int:
-        """How many more it may take."""
+        """How many more tasks it may acquire."""
         most = self._limits.max_jobs
         return 1_000_000 if most is None else max(most - self._taken, 0)
 
     def patience(self) -> float:
-        """Seconds until there is something to send without a message."""
+        """Seconds until there is something to send even if no message arrives."""
         now = time.monotonic()
         if self._pause:
             return max(self._paused_until - now, 0.001)
@@ -331,18 +331,18 @@ class Fetcher:
         return min(max(min(due, default=LONGEST_WAIT), 0.001), LONGEST_WAIT)
 
     def hungry(self) -> list[str]:
-        """Queues whose slots are free and whose last answer was not full."""
+        """Queues with free slots whose last call found fewer tasks than it asked for."""
         if not self.accepts():
             return []
         return [q.name for q in self.queues.values() if q.free() > 0 and not q.is_ready]
 
     def is_idle(self) -> bool:
-        """Nothing is held and nothing is to be sent."""
+        """Whether no lease is held and nothing has to be sent."""
         queues = self.queues.values()
         return not self._table and not any(queue.settles or queue.notes for queue in queues)
 
     def stands_for(self) -> float:
-        """Seconds for which something has kept work from being done, while nothing runs."""
+        """Seconds for which an outage has blocked all work; 0 while a lease is held."""
         if self._table:
             return 0.0
         away = time.monotonic() - self._away_since if self._pause else 0.0

@@ -1,4 +1,4 @@
-"""The thread for what may take long: receivers of signals, cascades, refunds, locked rows."""
+"""The thread for slow steps after a commit: signal receivers, cascades, refunds, locked rows."""
 
 import logging
 import queue
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plugspace_queue.worker")
 
 LOOKS = ("100ms", "20ms")
-"""How long one message alone waits for a locked row, while all others wait for it:
-the first that is locked, and those after it."""
+"""Lock timeouts when messages are written one by one, as each wait delays all other messages: until
+the first locked row, and after it."""
 
 
 class FollowUpThread(threading.Thread):
-    """Does what may take long after commits, in their order, and tries locked rows again."""
+    """Runs the slow steps after commits, in the order of the commits, and retries locked rows."""
 
     def __init__(self, completer: "Completer", inbox: "queue.SimpleQueue[LoopMessage]") -> None:
         super().__init__(name="plugspace-follow-up", daemon=True)
@@ -41,13 +41,13 @@ class FollowUpThread(threading.Thread):
         self._stopping = False
 
     def put(self, batch: CommitBatch) -> None:
-        """Follow this up, after all before it (any thread)."""
+        """Queue a batch for the follow-up (any thread)."""
         with self._count_lock:
             self._put += 1
         self._inbox.put(batch)
 
     def wake(self) -> None:
-        """Something may be due in the backlog."""
+        """Make the thread check the backlog."""
         self._inbox.put(None)
 
     def try_all_now(self) -> None:
@@ -57,7 +57,7 @@ class FollowUpThread(threading.Thread):
             self.wake()
 
     def reconnect(self) -> None:
-        """The database was away: this thread's connection is as good as none."""
+        """Drop this thread's connection before its next use, as the database was unavailable."""
         self._is_cut_off = True
 
     def stop(self) -> None:
@@ -75,7 +75,7 @@ class FollowUpThread(threading.Thread):
             while not self._stopping:
                 self._serve(self._completer.backlog.patience())
             for task in self._completer.backlog.all():
-                # An attempt that started now would find no loop that records its end.
+                # Starts are left out: the loop has ended and could not record the attempt's end.
                 if not any(isinstance(message, Guard) for message in task.messages):
                     self._try_again(task)
             while not self._inbox.empty():
@@ -102,7 +102,7 @@ class FollowUpThread(threading.Thread):
             events.append(batch.elsewhere)
             messages = post_commit.follow_up(batch)
             self._completer.owe(post_commit.take_owed())
-        # Before the loop is woken, which may wait for nothing else.
+        # Counted before the loop is woken, as a burst may be waiting for `is_idle` only.
         self.done += 1
         self._tell(messages)
 
@@ -119,7 +119,7 @@ class FollowUpThread(threading.Thread):
 
     def _tell(self, messages: Sequence[Message]) -> None:
         here, elsewhere = split_events_by_server(messages)
-        # Together: one by one they would wake the loop for the first, and the rest would be late.
+        # In one message: sent one by one, the first would wake the loop and the rest miss its turn.
         self._loop_inbox.put(Tell(here))
         events.append(elsewhere)
 

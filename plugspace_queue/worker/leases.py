@@ -1,7 +1,4 @@
-"""Renews leases, reaps those of dead workers, times attempts out.
-
-It also lets delayed tasks in when they are due.
-"""
+"""Renews leases, reaps those of dead workers, times attempts out, promotes delayed tasks."""
 
 import logging
 import threading
@@ -28,19 +25,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plugspace_queue.worker")
 
 BEAT = 0.25
-"""Seconds between two looks at timeouts and progress."""
+"""Seconds between two checks of timeouts and progress."""
 
 TICK = 1.0
 """Seconds between two renewals of the leases."""
 
 LISTENS = 3 * TICK
-"""Seconds until a new worker reaps: owners whose server froze renew after a tick and a time-out."""
+"""Seconds until a new worker reaps: after a freeze of the server, owners need a tick and a time-out
+to renew their leases."""
 
 
 class LeaseRenewer(threading.Thread):
-    """Beats four times a second, ticks once.
+    """Beats four times a second and ticks once a second.
 
-    A thread of its own, which waits for nothing but Redis: a database that hangs costs no lease.
+    A thread of its own that only waits for Redis, so that a hanging database costs no lease.
     """
 
     def __init__(self, runtime: "WorkerRuntime", worker_name: str, *, client: Redis) -> None:
@@ -56,15 +54,15 @@ class LeaseRenewer(threading.Thread):
         self._dirty_lock = threading.Lock()
         self.ticked_at = time.monotonic()
         self.beaten_at = time.monotonic()
-        """When this thread last turned; old when it hangs somewhere."""
+        """When this thread last completed a round; an old value means that it hangs."""
         self._reap_from = time.monotonic() + get_settings().lease
         self._asking_since: float | None = None
-        """When the first tick began that the server has not answered yet."""
+        """When the first unanswered tick began; None when the last one was answered."""
         self._run_id: str | None = None
         self._is_new = True
 
     def progress(self, execution: Execution) -> None:
-        """An attempt reported progress; it goes out with the next beat (ProgressSink)."""
+        """Send an attempt's progress with the next beat (ProgressSink)."""
         with self._dirty_lock:
             self._dirty.add(execution)
 
@@ -82,12 +80,12 @@ class LeaseRenewer(threading.Thread):
             beat_at = self.beaten_at + BEAT
             self._beat()
             if time.monotonic() >= tick_at:
-                # Counted from the beat: counted from here every second tick came a beat late.
+                # From the start of the beat: from here, every second tick would be a beat late.
                 tick_at = self.beaten_at + TICK
                 self._tick()
         self._sign(self._leave())
 
-    # Each beat.
+    # Steps of a beat.
 
     def _beat(self) -> None:
         with self._dirty_lock:
@@ -100,7 +98,7 @@ class LeaseRenewer(threading.Thread):
             self._watch(held, execution, now)
 
     def _watch(self, held: HeldLease, execution: Execution, now: float) -> None:
-        """Tell an attempt that its time is over, then interrupt it, then give it up."""
+        """Enforce the timeout: ask the attempt to stop, then interrupt it, then abandon it."""
         hard_stop = get_settings().hard_stop
         if execution.stop_reason in (None, StopReason.SHUTDOWN) and self._runtime.executors.is_late(
             execution
@@ -117,11 +115,11 @@ class LeaseRenewer(threading.Thread):
         elif execution.interrupted_at and now - execution.interrupted_at >= TICK:
             self._runtime.executors.abandon(held, execution)
 
-    # Each tick.
+    # Steps of a tick.
 
     def _tick(self) -> None:
         if not self._runtime.loop_is_alive():
-            # A loop that does not turn must not keep its leases.
+            # A loop that hangs must lose its leases, so that other workers run its tasks.
             logger.error("the loop does not turn; leases are not renewed")
             return
         if self._asking_since is None:
@@ -162,7 +160,7 @@ class LeaseRenewer(threading.Thread):
         ]
 
     def _sign(self, calls: list[scripts.Call[None]]) -> None:
-        """On or off; between them each tick does it."""
+        """Sign the worker on or off; in between, each tick renews its presence."""
         try:
             scripts.run(self._client, calls)
         except RedisError as error:
@@ -185,8 +183,8 @@ class LeaseRenewer(threading.Thread):
         for task_id in answer.lost:
             held = self._table.get(task_id)
             execution = held.execution if held is not None else None
-            # One that has ended may have been settled since the ids were collected, and its task
-            # may run again here: the answer is not about that run.
+            # Since the ids were collected, the attempt may have ended and been settled, and its
+            # task may run here again under a new fence, to which the answer does not apply.
             if execution is None or execution.is_recorded or execution.fence != fences[task_id]:
                 continue
             if execution.ask_to_stop(StopReason.LOST):
@@ -200,13 +198,14 @@ class LeaseRenewer(threading.Thread):
         self._due.hear(name, answer.due_ms)
 
     def _watch_server(self, asking_since: float) -> None:
-        """What time it is, and whether leases may have run out whose owners live.
+        """Read the server's clock, and delay reaping if leases of live workers may have expired.
 
-        So it is after a restart of the server, and when it was silent for half a lease. Then
-        nobody reaps for one lease: owners come back first. A single tick that failed holds up
-        nothing, nor does one that came late because this process had no turn: with a server that
-        is often slow, or on a busy machine, the tasks of dead workers would be kept for good. A
-        new worker knows of no silence, but its server may tell that it has been up for long.
+        Leases may have expired after a restart of the server, or when it did not answer for half a
+        lease. Then this worker does not reap for one lease, so that owners can renew first. A
+        single failed tick delays nothing, nor does a tick that is late because this process got no
+        CPU: otherwise, with a server that is often slow or on a busy machine, the tasks of dead
+        workers would never be reaped. A new worker has seen no outage; it waits less if the server
+        has been up for longer than a lease.
         """
         is_new, self._is_new = self._is_new, False
         info = self._client.info("server")
@@ -222,9 +221,10 @@ class LeaseRenewer(threading.Thread):
         self._run_id = run_id
 
     def _fence_off(self, error: RedisError) -> None:
-        """Time-outs may mean that this process is cut off: end own work before others start it.
+        """After nearly one lease of time-outs, stop all attempts before other workers start them.
 
-        A refused connection means the server is down for everybody: running work goes on.
+        Time-outs may mean that only this process is cut off. A refused connection means that the
+        server is down for all workers, so running attempts continue.
         """
         silent = time.monotonic() - self.ticked_at
         logger.warning("no tick for %.1f s: %s", silent, error)
@@ -236,28 +236,28 @@ class LeaseRenewer(threading.Thread):
 
 
 def _raise_refusal(outcomes: Sequence[object]) -> None:
-    """What the server as a whole refuses; the damage of one queue is noted with it."""
+    """Raise the first error of the server as a whole; errors of one queue were noted before."""
     for outcome in outcomes:
         if isinstance(outcome, Exception) and not is_spoiled(outcome):
             raise outcome
 
 
 SPACING = 0.05
-"""Seconds between two looks at a queue: many due times in a row must not keep Redis busy."""
+"""Least seconds between two checks of a queue, so that many due times do not overload Redis."""
 
 MOST_CALLS = 50
-"""Calls of one look; each lets in a hundred."""
+"""Most calls of one check; each promotes a hundred tasks."""
 
 OVERDUE = 1
-"""Ms that are reported when more is due right now."""
+"""The number of ms that the script returns when more tasks are due now."""
 
 
 class DelayedPromoter:
-    """Moves delayed tasks into line when they are due, whether this worker may start any or not.
+    """Promotes delayed tasks when they are due, whether or not this worker may start any.
 
-    A worker with a free slot asks for tasks at that moment anyway. One whose slots are taken, or
-    whose queue is paused or limited, would see them with its next tick only. It learns of due times
-    by its ticks: what is delayed for less than a second may still come in with the tick.
+    A worker with a free slot acquires at that moment anyway, which promotes them. If its slots are
+    taken, or its queue is paused or limited, only the next tick would promote them. It learns the
+    due times from its ticks, so a task delayed by less than a second may be promoted by a tick.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -265,25 +265,25 @@ class DelayedPromoter:
         self._due: dict[str, float] = {}
 
     def hear(self, name: str, due_ms: int) -> None:
-        """The next one of this queue is due in so many ms; 0: none is delayed."""
+        """Note in how many ms the queue's next task is due; 0 when none is delayed."""
         if due_ms:
             self._due[name] = time.monotonic() + max(due_ms / 1000, SPACING)
         else:
             self._due.pop(name, None)
 
     def within(self, most: float) -> float:
-        """Seconds until there is something to do here, at most so many."""
+        """Seconds until the next task is due, at most `most`."""
         soonest = min(self._due.values(), default=float("inf"))
         return min(max(soonest - time.monotonic(), 0.0), most)
 
     def promote_due(self) -> None:
-        """Let in what is due by now."""
+        """Promote the tasks that are due now."""
         now = time.monotonic()
         for name in [name for name, moment in self._due.items() if moment <= now]:
             try:
                 self._let_in(name)
             except RedisError as error:
-                # The next tick lets them in, and tells when the next one is due.
+                # The next tick promotes them and returns the next due time.
                 logger.warning("what is due waits for the next tick: %s", error)
                 if not is_spoiled(error):
                     self._due.clear()
@@ -302,6 +302,6 @@ class DelayedPromoter:
 
 
 def log_refused(name: str, foreign: Iterable[str]) -> None:
-    """Log which jobs were not ours."""
+    """Log jobs that were refused because plugspace_queue did not create them."""
     for task_id in foreign:
         logger.error("refused a stock job on %s: %s", name, task_id)

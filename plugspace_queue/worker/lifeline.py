@@ -1,7 +1,7 @@
-"""A pipe by which the workers of a pool hear that the pool's own process has died.
+"""A pipe by which the workers of a pool detect that the pool's own process has died.
 
-RQ's pool forks its workers and cannot tell them when it is killed. The process that forks holds the
-only end for writing; whatever ends it closes that end, and its workers read the end of the file.
+RQ's pool forks its workers and cannot notify them when it is killed. The pool's process holds the
+only write end; however it ends, that end is closed, and its workers read the end of the file.
 """
 
 import multiprocessing
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 POOL = "rq.worker_pool"
-"""The module of RQ's pool; a process that did not import it forks no workers."""
+"""The module of RQ's pool; only a process that imported it forks workers."""
 
 MARK = "(WorkerPool "
 """What the pool puts into the names of its processes."""
@@ -25,12 +25,12 @@ class Lifeline:
         self._writing: int | None = None
 
     def open(self) -> None:
-        """Make the pipe before the first fork of a process that may be a pool's."""
+        """Create the pipe before the first fork of a process that may be a pool's."""
         if POOL in sys.modules and self._reading is None:
             self._reading, self._writing = os.pipe()
 
     def keep_reading(self) -> None:
-        """Close the end for writing in a process that was just forked."""
+        """Close the write end in a process that was just forked."""
         if self._writing is not None:
             os.close(self._writing)
             self._writing = None
@@ -39,7 +39,7 @@ class Lifeline:
         """In a worker of a pool, call `on_death` in a thread when the pool's process has died."""
         reading = self._reading
         if reading is None or MARK not in multiprocessing.current_process().name:
-            # Started by a shell, a supervisor or by hand: who started it may end before it.
+            # Not a pool's worker: the process that started it may end before it.
             return
 
         def wait() -> None:

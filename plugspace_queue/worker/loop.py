@@ -1,8 +1,8 @@
 """The loop of a worker: each turn settles, acquires, starts and records.
 
-Everything that every task costs is done by this one thread, in groups. It takes what has ended so
-far and goes on: a long task never holds up short ones. While it waits for Redis or the database,
-the slots run; what they have to say is in the inbox when it comes back.
+This one thread does all work that every task needs, in groups. Each turn takes the attempts that
+have ended so far, so a long task never delays short ones. While it waits for Redis or the
+database, the slots keep running; their messages collect in the inbox.
 """
 
 import logging
@@ -34,14 +34,14 @@ from plugspace_queue.worker.state import (
 logger = logging.getLogger("plugspace_queue.worker")
 
 MOST_RECORDED = 200
-"""Most messages of one commit."""
+"""Most messages of one group commit."""
 
 COUNT_AGAIN = 1.0
-"""Seconds without a message after which counts are paid that were held up."""
+"""Seconds without a message after which pending counts are written."""
 
 
 class AttemptLoop(threading.Thread):
-    """Takes leases from Redis to their slots, and what became of them into rows and back."""
+    """Acquires leases, starts their attempts, writes the results into rows and settles them."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class AttemptLoop(threading.Thread):
         super().__init__(name="plugspace-attempts", daemon=True)
         self.turned_at = time.monotonic()
         self.is_complete = False
-        """Whether it ended by itself, and not by a fault."""
+        """Whether it ended normally and not by an exception."""
         self._inbox = inbox
         self._fetcher = fetcher
         self._completer = completer
         self._notifiers = notifiers
         self._limits = limits
         self._rows: deque[RowMessage] = deque()
-        """What is to be written."""
+        """Messages to be written by the next commits."""
         self._is_ending = False
         self._followed_up = 0
 
@@ -76,12 +76,12 @@ class AttemptLoop(threading.Thread):
             connection.close()
 
     def end(self) -> None:
-        """End though something is held still (any thread); what has ended is written before."""
+        """End even if leases are still held (any thread); endings so far are written first."""
         self._is_ending = True
         self._inbox.put(Stop())
 
     def turn(self, messages: Sequence[LoopMessage]) -> None:
-        """One round: two commits and one round trip to Redis, for all tasks there are."""
+        """One round for all tasks: two commits and one round trip to Redis."""
         self.turned_at = time.monotonic()
         self._receive(messages)
         self._completer.announce()
@@ -92,13 +92,13 @@ class AttemptLoop(threading.Thread):
 
     @property
     def alive_at(self) -> float:
-        """When it last turned; now, while it waits for the database."""
+        """When the last turn began; the current time while it waits for the database."""
         return time.monotonic() if self._completer.is_in_database else self.turned_at
 
     # The steps of a turn.
 
     def _collect(self) -> list[LoopMessage]:
-        """Wait for something to do; everything that has come by then."""
+        """Wait for a message, then return all that have arrived."""
         messages: list[LoopMessage] = []
         patience = self._patience()
         try:
@@ -142,16 +142,16 @@ class AttemptLoop(threading.Thread):
                 self._fetcher.is_stopping = True
 
     def _start(self, granted: Sequence[HeldLease]) -> None:
-        """Starts come first, in a commit of their own: a caller may wait for them."""
+        """Write starts first, in a commit of their own, to keep the latency of tasks low."""
         if not granted:
             return
-        # One whose earlier attempt ends here starts after that ending was written.
+        # If a task's earlier attempt ends in this turn, that ending is written before its start.
         if not guard_first(granted, self._rows):
             self._write_rows()
         self._completer.write([Guard(granted)])
 
     def _record(self) -> None:
-        """Write what had ended by the beginning of the turn, and what has ended since."""
+        """Write what ended before this turn and during it."""
         if not self._rows:
             if self._completer.owes:
                 self._completer.pay()
@@ -172,7 +172,7 @@ class AttemptLoop(threading.Thread):
         except queue.Empty:
             return messages
 
-    # The end.
+    # When and how the loop ends.
 
     def _is_done(self) -> bool:
         if self._rows or not self._fetcher.is_idle():
@@ -185,7 +185,7 @@ class AttemptLoop(threading.Thread):
         return patience is not None and time.monotonic() - self._fetcher.active_at >= patience
 
     def _found_nothing(self) -> bool:
-        """Whether a burst is over: nothing waits, and nothing is on its way to be released."""
+        """Whether a burst is over: no task waits, and no follow-up may release another one."""
         follow_up = self._completer.follow_up
         if not follow_up.is_idle:
             return False
@@ -195,7 +195,7 @@ class AttemptLoop(threading.Thread):
         return not any(one.is_ready for one in self._fetcher.queues.values())
 
     def _finish(self) -> None:
-        """Write and settle what has come in; what is left runs out with its leases."""
+        """Write and settle what has ended; other leases are left to expire."""
         while True:
             self._receive(self._all_now())
             if not self._rows:

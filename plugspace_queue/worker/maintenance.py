@@ -1,6 +1,6 @@
-"""What every worker does beside its tasks, without a leader: each job is idempotent.
+"""Maintenance jobs that every worker runs; each is idempotent, so no leader is needed.
 
-A thread of its own, so that a slow query holds up nothing else.
+They have a thread of their own, so that a slow query delays nothing else.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from plugspace_queue.maintenance.rescue import OrphanDetector
 from plugspace_queue.worker.control import PeriodicJob, PeriodicJobs
 
 SAMPLING = 10.0
-"""Seconds between two looks whether a new minute is to be written down."""
+"""Seconds between two checks whether a new minute of statistics has to be stored."""
 
 
 class MaintenanceThread(PeriodicJobs):
-    """Publishes what was left unpublished, ends what expired, reconciles when it is its turn."""
+    """Publishes unpublished rows, ends expired tasks, rescues orphans, reconciles, samples."""
 
     def __init__(self) -> None:
         interval = get_settings().relay_interval
@@ -41,7 +41,7 @@ class MaintenanceThread(PeriodicJobs):
         super().__init__("maintenance", jobs)
 
     def repair_soon(self) -> None:
-        """Write the gates and publish what is missing now (any thread; it does not wait)."""
+        """Run the relay as soon as possible (any thread; does not block)."""
         self._publishing.due_at = 0.0
         self._called.set()
 
@@ -52,6 +52,6 @@ class MaintenanceThread(PeriodicJobs):
         relay(clock.now(), goes_on=lambda: not self._stopping.is_set())
 
     def _reconcile(self) -> None:
-        """One look of the reconciler; while Redis is away the relay says so."""
+        """One turn of the reconciler; Unavailable is ignored, as the relay's job logs it."""
         with contextlib.suppress(Unavailable):
             self._reconciler.turn(clock.now())

@@ -1,7 +1,7 @@
 """Waits for tasks while slots are free: blocks on the markers of the queues and wakes the loop.
 
-A thread for each queue: one that blocks on the markers of some queues cannot hear that another
-queue wants tasks again, and those would wait until the block ends.
+There is a thread for each queue: a single thread, while blocked on the markers of some queues,
+could not start to watch another queue until the block ends.
 """
 
 import logging
@@ -18,7 +18,7 @@ from plugspace_queue.worker.state import LoopMessage, Woken
 logger = logging.getLogger("plugspace_queue.worker")
 
 BLOCK = 2.0
-"""Longest wait in seconds, so that a change of what is watched is heard."""
+"""Longest block in seconds, so that a change of what is watched takes effect."""
 
 
 class Notifiers:
@@ -84,11 +84,11 @@ class Notifier(threading.Thread):
         except RedisError as error:
             if not is_spoiled(error):
                 logger.warning("no notifications for a moment: %s", error)
-            # A marker of a wrong type is replaced by the next one; the ticks bring what waits.
+            # The next write replaces a marker of a wrong type; ticks write one while tasks wait.
             threading.Event().wait(1.0)
             return
         if popped is not None:
-            # Not watched again until the loop has asked.
+            # Not watched again until the loop has acquired.
             with self._changed:
                 self._is_wanted = False
             self._tell(Woken(self._queue))

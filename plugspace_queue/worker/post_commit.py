@@ -1,8 +1,8 @@
-"""What follows a commit: Redis and listeners hear of what started and ended.
+"""The steps after a commit: they send starts and endings to Redis and to listeners.
 
-All of it is safe to lose: the rows say what is still to do, and maintenance does it. What may take
-long (receivers of signals, refunds, cascades, locked rows) is done by a thread of its
-own, which holds up no start and no settle.
+All of them may be lost in a crash: the rows show what is missing, and maintenance does it. Steps
+that may take long (signal receivers, refunds, cascades, locked rows) run in the follow-up thread,
+so that they delay no start and no settle.
 """
 
 import contextlib
@@ -37,24 +37,24 @@ from plugspace_queue.worker.state import Announce, HeldLease, Settle
 logger = logging.getLogger("plugspace_queue.worker")
 
 SHORT_LOOK = "20ms"
-"""How long a step waits for a locked row when a step before it waited in vain."""
+"""Lock timeout of a step after an earlier step of the same batch has timed out."""
 
 Message = Settle | Announce
 Signals = list[tuple[EventName, Callable[[], Task], str]]
-"""Signals to be sent: their name, their task, their payload as JSON."""
+"""Signals to send: name, task and payload as JSON."""
 
 
 class PostCommit:
-    """The steps after a commit; one that fails keeps no other from being done."""
+    """The steps after a commit; a step that fails does not prevent the others."""
 
     def __init__(self) -> None:
         self._owed: Counts = {}
         self._look = LOOK
 
-    # In the loop.
+    # Called by the loop's thread.
 
     def messages(self, batch: CommitBatch) -> list[Message]:
-        """What Redis hears of a commit, without its starts; after its attempts were launched."""
+        """The messages to Redis about a commit, except its starts; called after the launch."""
         messages: list[Message] = []
         at = timezone.now().isoformat()
         for step in (_signal_starts, _ends, _progress):
@@ -65,9 +65,10 @@ class PostCommit:
         return messages
 
     def starts(self, batch: CommitBatch) -> list[Message]:
-        """What Redis hears of the starts of a commit.
+        """The messages to Redis about the starts of a commit.
 
-        The later it is rendered, the more of them have ended, whose settle brings their copy.
+        They are rendered as late as possible: an attempt that has ended by then needs no copy here,
+        as its settle contains one.
         """
         notes: dict[str, list[Note]] = {}
         with tolerated("starts"):
@@ -76,10 +77,10 @@ class PostCommit:
                     notes.setdefault(held.queue, []).append(templates.started_note(execution))
         return [Announce(queue, of_queue) for queue, of_queue in notes.items()]
 
-    # In the thread for what may take long.
+    # Called by the follow-up thread, except `needs_more`.
 
     def needs_more(self, batch: CommitBatch) -> bool:
-        """Whether there is something to do for `follow_up` at all."""
+        """Whether `follow_up` has anything to do for this batch."""
         return bool(
             batch.signals
             or batch.released
@@ -92,7 +93,7 @@ class PostCommit:
         )
 
     def follow_up(self, batch: CommitBatch) -> list[Message]:
-        """Do what may take long; what Redis hears of it."""
+        """Run the slow steps; return the messages to Redis that result from them."""
         self._look = LOOK
         for step in (
             self._publish_released,
@@ -110,7 +111,7 @@ class PostCommit:
         return messages
 
     def take_owed(self) -> Counts:
-        """Counts that resolutions could not add, for the next commit to pay."""
+        """Take the counts that resolutions have left for a later commit to add."""
         owed, self._owed = self._owed, {}
         return owed
 
@@ -133,13 +134,13 @@ class PostCommit:
         recorded = batch.recorded
         failed = [one.update.task_id for one in recorded if one.update.state in _CASCADES]
         if failed:
-            # Somebody may have retried one meanwhile: its children wait for it again.
+            # A task that was retried meanwhile is excluded, as its children wait for it again.
             rows = Task.objects.filter(pk__in=failed, state__in=_CASCADES)
             with self._brief():
                 termination.cascade(list(rows.values_list("pk", flat=True)), batch.now)
 
     def _refund(self, batch: CommitBatch) -> None:
-        # Outside the group commit: a busy usage row must not hold up everybody's endings.
+        # Outside the group commit, so that a locked usage row does not block all endings.
         owed = [task_after(one) for one in batch.recorded if _is_system_failure(one)]
         if owed:
             with self._brief():
@@ -168,10 +169,10 @@ class PostCommit:
 
     @contextlib.contextmanager
     def _brief(self) -> Iterator[None]:
-        """One transaction that does not wait long for a row; maintenance does what it could not.
+        """A transaction with a short lock timeout; maintenance repeats what it could not do.
 
-        Somebody's long transaction would hold up everything this worker resolves: it may
-        hold the rows of many, as a caller's that submits holds its organization's usage.
+        A caller's long transaction may lock a row that many tasks need, as a submit locks the usage
+        row of its organization. Waiting for it would block everything that this worker resolves.
         """
         try:
             with lock_timeout(self._look):
@@ -183,7 +184,7 @@ class PostCommit:
 
 @contextlib.contextmanager
 def tolerated(step: str) -> Iterator[None]:
-    """Log what a step raises: the rows say what is still to do. A dead thread would do nothing."""
+    """Log what a step raises instead of ending the thread; maintenance repeats the step."""
     try:
         yield
     except Exception as error:
@@ -197,10 +198,10 @@ def _reconnect_after(error: Exception) -> None:
 
 
 def split_events_by_server(messages: Sequence[Message]) -> tuple[list[Message], list[Note]]:
-    """The messages as their queues' servers get them, and the events for the stream's server.
+    """Split off the events of queues that are not on the event stream's Redis server.
 
-    On the stream's own server a settle writes its event in the same step. Events of queues that
-    are on another server are appended after the commit; while the stream's server is away they are
+    On the stream's server, a settle writes its event atomically. Events of queues on other servers
+    are appended separately after the commit; while the stream's server is unavailable they are
     lost to listeners.
     """
     elsewhere: list[Note] = []
@@ -226,7 +227,7 @@ def _as_server_gets(one: Message, here: set[str], elsewhere: list[Note]) -> Mess
 
 
 def _ending(message: Settle) -> Note:
-    """The event of an ending, with the result that it tells."""
+    """The event of an ending, with the result if the event contains it."""
     settled = message.settlement
     lease = message.held.lease
     note = Note(settled.task_id, event=settled.event, organization_id=lease.organization_id)
@@ -252,8 +253,8 @@ def _ends(batch: CommitBatch, at: str) -> list[Message]:
     written = batch.written
     heard = {name for name, signal in SIGNALS.items() if signal.has_listeners(Task)}
     for one in batch.completions:
-        # One that was not written belongs to another attempt by now, or was written by a commit
-        # whose answer got lost: its row is asked.
+        # An ending that was not written belongs to an attempt that has lost its task, or an earlier
+        # commit wrote it but its answer got lost. The follow-up resolves it by its row.
         is_settled = one.key in written
         if is_settled:
             try:
@@ -261,7 +262,7 @@ def _ends(batch: CommitBatch, at: str) -> list[Message]:
                 if heard:
                     batch.signals += _signals_of(one, at, heard)
             except Exception:
-                # The others of its batch are settled all the same.
+                # The other endings of the batch must still be settled.
                 logger.exception("%s cannot be settled by its result", one.held.task_id)
                 is_settled = False
         if not is_settled:
@@ -299,7 +300,7 @@ def _progress(batch: CommitBatch, at: str) -> list[Message]:
 
 
 def task_after(one: Completion) -> Task:
-    """The task of an ended attempt as a model instance, as its row is now."""
+    """The task of an ended attempt as a model instance with the values just written."""
     update = one.update
     return one.execution.row.as_task(
         state=update.state,

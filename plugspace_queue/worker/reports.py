@@ -21,7 +21,7 @@ _LOST = Failure(code=WORKER_LOST, message="The process of this attempt died.", r
 
 
 def log_changes(batch: CommitBatch) -> None:
-    """Log the changes of state, where anybody reads them."""
+    """Log the changes of state if that log is enabled."""
     if task_log.wants_changes():
         task_log.changed([row.task_id for row in batch.started], State.PROCESSING)
         for one in batch.recorded:
@@ -29,7 +29,7 @@ def log_changes(batch: CommitBatch) -> None:
 
 
 def to_log(batch: CommitBatch) -> list[Completion]:
-    """The endings that are logged: failures, and others where anybody reads them."""
+    """The endings to log: failures, and successes if their log is enabled."""
     all_of_them = task_log.wants_successes()
     return [
         one
@@ -40,13 +40,13 @@ def to_log(batch: CommitBatch) -> list[Completion]:
 
 
 def _was_recorded(one: Completion) -> bool:
-    """Whether its commit was made though the answer got lost; a refused one is another's."""
+    """Whether an earlier commit wrote this ending although its answer got lost."""
     ended = Attempt.objects.filter(task_id=uuid.UUID(one.update.task_id), fence=one.update.fence)
     return ended.filter(outcome=one.update.outcome).exists()
 
 
 def ended_attempt(one: Completion) -> EndedAttempt:
-    """What the log and a signal say of an ended attempt."""
+    """An ended attempt as the log and the signal report it."""
     row, result = one.execution.row, one.result
     failure = result.failure or (_LOST if result.outcome is Outcome.LOST else None)
     is_failure = failure is not None and result.outcome in task_log.FAILURES
@@ -67,7 +67,7 @@ def ended_attempt(one: Completion) -> EndedAttempt:
 
 
 def measure(batch: CommitBatch) -> None:
-    """Count waits of what started, runs and ends of what was recorded: once a batch, in memory."""
+    """Count waits of started and durations and outcomes of ended attempts, in memory, per batch."""
     counts: metrics.Counts = Counter()
     _add_waits(counts, batch.started)
     _add_runs(counts, batch.recorded)
@@ -78,7 +78,7 @@ def measure(batch: CommitBatch) -> None:
 def _add_waits(counts: metrics.Counts, started: Sequence[StartedTask]) -> None:
     waits: defaultdict[str, list[float]] = defaultdict(list)
     for row in started:
-        # No rerun, and no step that had to wait for its parents.
+        # Only first runs, and no steps that had to wait for their parents.
         if not (row.retry_count or row.deferral_count or row.recovery_count or row.step):
             waits[row.type].append((row.started_at - row.queued_at).total_seconds())
     for kind, seconds in waits.items():

@@ -1,4 +1,4 @@
-"""A worker: its parts by name, and its life from start to stop."""
+"""A worker: its parts, its start and its stop."""
 
 import logging
 import math
@@ -35,19 +35,19 @@ from plugspace_queue.worker.state import LeaseTable, LoopMessage, Stop, Woken
 logger = logging.getLogger("plugspace_queue.worker")
 
 INTERRUPTION = 1.0
-"""Seconds that interrupted attempts get to come back when the worker stops."""
+"""Seconds that interrupted attempts get to return when the worker stops."""
 
 WATCH = 0.1
-"""Seconds between two looks at the worker's threads."""
+"""Seconds between two checks of the worker's threads."""
 
 LAST_WRITES = 5.0
-"""Seconds to write and settle what was handed back."""
+"""Seconds to write and settle the attempts that were handed back."""
 
 
 class WorkerRuntime:
-    """The threads of one worker process; the one that calls `work` only watches the others.
+    """The threads of one worker process; the thread that calls `work` only supervises the others.
 
-    So a signal is heard, and the end comes in time, whatever the loop waits for.
+    So signals are handled, and the worker ends in time, whatever the loop is waiting for.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class WorkerRuntime:
         self._heartbeat = Heartbeat(heartbeat)
 
     def work(self) -> int:
-        """Run to the end; how many attempts were settled."""
+        """Run until the worker ends; return how many attempts were settled."""
         _repair_queues(is_burst=self._is_burst)
         for helper in self._helpers():
             helper.start()
@@ -124,7 +124,7 @@ class WorkerRuntime:
         return self.fetcher.settled
 
     def stop(self) -> None:
-        """First call: warm. A second one within a second is ignored, a later one is cold."""
+        """Stop warm at the first call and cold at the next; calls within a second are ignored."""
         now = time.monotonic()
         if self._signals and now - self._signalled_at < 1.0:
             return
@@ -134,7 +134,7 @@ class WorkerRuntime:
         self._stop_within(grace if self._signals == 1 else 0.0)
 
     def shorten_grace(self, seconds: float) -> None:
-        """Allow no stop, not even one under way, more seconds than these (any thread)."""
+        """Limit the grace time of any stop, including one in progress (any thread)."""
         self._longest_grace = seconds
         if self._stop_at is not None:
             self._stop_within(max(min(self._stop_at - time.monotonic(), seconds), 0.0))
@@ -142,20 +142,20 @@ class WorkerRuntime:
     def _stop_within(self, grace: float) -> None:
         self._stop_at = time.monotonic() + grace
         self.fetcher.is_stopping = True
-        # Called by a signal, whose thread may hold any lock right now: the supervisor does the
-        # rest when it wakes.
+        # A signal handler may run this while its thread holds any lock, so only a lock-free queue
+        # is used here; the supervisor does the rest when it wakes.
         self._is_told_to_stop = True
         self._calls.put(None)
 
     def drain(self, reason: str) -> None:
-        """Take nothing more and end when what runs has ended, or at a signal (any thread)."""
+        """Acquire nothing more, and end when all running attempts have ended (any thread)."""
         if not self._is_draining:
             logger.warning("%s; the worker takes nothing more and ends", reason)
             self._is_draining = self.fetcher.is_stopping = True
             self.inbox.put(Stop())
 
     def _ask_all_to_stop(self) -> None:
-        """All may know at once; only the last seconds of the grace time stop them."""
+        """Notify all attempts at once; they have to stop in the last seconds of the grace time."""
         stop_from = (self._stop_at or 0.0) - get_settings().hard_stop
         for _, execution in self.table.executions():
             execution.stop_from = stop_from
@@ -167,7 +167,7 @@ class WorkerRuntime:
         return held is not None and held.stop()
 
     def refresh_slots(self) -> None:
-        """A change of slots is in force within a second; what was read may be as old by now."""
+        """Apply changed slot numbers; called often enough to apply them within a second."""
         policies.clear_cache()
         for one in self.fetcher.queues.values():
             slots = _slots_of(one.name)
@@ -176,14 +176,14 @@ class WorkerRuntime:
                 self.inbox.put(Woken(one.name))
 
     def attendance(self) -> Mapping[str, int]:
-        """What each queue is told once a second: this worker's slots, none without a processor."""
+        """This worker's slots per queue for its heartbeat; 0 for queues without a processor."""
         if self._stop_at is not None or self._is_draining:
             return dict.fromkeys(self._queue_names, presence.LEAVING)
         slots = {one.name: one.slots for one in self.fetcher.queues.values()}
         return {name: slots.get(name, 0) for name in self._queue_names}
 
     def loop_is_alive(self) -> bool:
-        """Whether the loop turns; one that waits for the database does."""
+        """Whether the loop makes progress; waiting for the database counts as progress."""
         return time.monotonic() - self.loop.alive_at < get_settings().lease
 
     def _helpers(self) -> list[threading.Thread | Notifiers]:
@@ -196,12 +196,12 @@ class WorkerRuntime:
             helper.stop()
         self.notifiers.stop()
         self.executors.stop()
-        # The others may sit in a read for seconds more; they hold nothing. These may hold rows.
+        # Only these may hold locks on rows. The others may block in a read for some seconds.
         for thread in (self.leases, self.control, self.maintenance):
             thread.join(timeout=LAST_WRITES)
         metrics.flush()
 
-    # Ending.
+    # Supervising and ending.
 
     def _supervise(self, *, until: Callable[[], bool]) -> None:
         """Watch the threads until it is time to end."""
@@ -228,7 +228,7 @@ class WorkerRuntime:
         elif self._is_burst and self.fetcher.stands_for() > get_settings().start_patience:
             self._break("nothing could be done within START_PATIENCE", grace=0.0)
         if self._silence() > max(get_settings().lease - 2, get_settings().lease / 2):
-            # It hangs: soon others take over what runs here.
+            # The lease renewer hangs, so other workers will soon take over what runs here.
             for _, execution in self.table.executions():
                 if execution.ask_to_stop(StopReason.LOST):
                     self.executors.interrupt(execution)
@@ -241,7 +241,7 @@ class WorkerRuntime:
         return [*own, *self.notifiers.threads, *self.executors.vital()]
 
     def _break(self, reason: str, grace: float) -> None:
-        """End for good, with an exit code that says so, for a supervisor to start another."""
+        """End the worker with an error exit code, so that a supervisor starts another."""
         logger.error("%s; the worker ends for its supervisor to start another", reason)
         self._broken = reason
         self._stop_within(grace)
@@ -254,10 +254,10 @@ class WorkerRuntime:
         return self.completer.is_healthy and is_fresh and not self._is_suspended()
 
     def _hand_back_rest(self) -> None:
-        """What still runs when the grace time is over goes back to the front of its lane.
+        """Hand attempts that still run after the grace time back to the front of their lanes.
 
-        Interrupted first, so that it does not run on beside its next attempt; a call that cannot
-        be interrupted goes back as the last thing before the process ends.
+        They are interrupted first, so that they do not run beside their next attempt. A call that
+        cannot be interrupted is handed back just before the process ends.
         """
         for _, execution in self.table.executions():
             self.executors.interrupt(execution)
@@ -269,7 +269,7 @@ class WorkerRuntime:
         self._wait(LAST_WRITES, until=lambda: not self.loop.is_alive())
         self.loop.end()
         self.loop.join(timeout=LAST_WRITES)
-        # Last: what the loop has written by then is followed up as well.
+        # Stopped last, so that it also follows up the last commits of the loop.
         self.completer.follow_up.stop()
         self.completer.follow_up.join(timeout=LAST_WRITES)
 
@@ -282,9 +282,10 @@ class WorkerRuntime:
 
 
 def _repair_queues(*, is_burst: bool) -> None:
-    """Nothing is taken from a queue whose limits and pauses Redis has lost.
+    """Restore limits and pauses in Redis, as nothing is acquired from a queue without them.
 
-    A burst ends before the maintenance thread would publish what an outage kept from Redis.
+    A burst also runs the relay, as it may end before the maintenance thread would publish the rows
+    that an outage has left unpublished.
     """
     try:
         if is_burst:

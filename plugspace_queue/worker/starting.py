@@ -1,6 +1,6 @@
-"""The start of a worker while Redis or the database is away, or full: it waits, and then begins.
+"""The start of a worker: waits while Redis or the database is unavailable or read-only.
 
-Nothing has been taken yet: a signal ends the wait at once, and nothing is handed back.
+No lease is held yet, so a signal ends the wait at once and nothing has to be handed back.
 """
 
 import atexit
@@ -27,49 +27,52 @@ T = TypeVar("T")
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
-"""Seconds between two tries; each pause is twice as long as the one before."""
+"""Bounds of the pause between two tries in seconds; it doubles each time."""
 
 AWAY = (RedisError, OSError, DatabaseError, InterfaceError)
 
 
 class ToldToStop(Exception):
-    """A signal came before the worker had taken anything."""
+    """A signal arrived before the worker had acquired anything."""
 
 
 class GaveUp(Exception):
-    """What the worker needs did not come in time."""
+    """A service that the worker needs did not become available in time."""
 
 
 class Start:
-    """Tries what a start needs until it succeeds; with `--burst` for `patience` seconds only."""
+    """Retries the steps of a start until they succeed; a burst gives up after `patience` s."""
 
     def __init__(self, patience: float, *, is_burst: bool) -> None:
         self._patience = patience
         self._is_burst = is_burst
         self._began = time.monotonic()
-        # A signal's handler runs in the thread that waits here: it must take no lock.
+        # The signal handler runs in the waiting thread, so it must not need a lock.
         self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_told = False
 
     @property
     def goes_without(self) -> bool:
-        """Whether it has waited long enough to begin without what it can do without."""
+        """Whether it has waited long enough to start without optional services."""
         return not self._is_burst and self._is_overdue()
 
     def stop(self) -> None:
-        """Called by a signal: ends the wait, or the call that holds it up. Raises ToldToStop."""
+        """Signal handler: ends the wait, or the blocking call, by raising ToldToStop."""
         if self._is_told:
-            # It is on its way out: a second signal must not break that off.
+            # The worker is ending already; a second signal must not interrupt that.
             return
         self._is_told = True
         self._stops.put(None)
         raise ToldToStop
 
     def until(self, what: str, step: Callable[[], T]) -> T:
-        """The answer of `step` as soon as `what` lets it have one. Raises ToldToStop, GaveUp."""
+        """Retry `step` until it succeeds and return its result; `what` names the service in logs.
+
+        Raises ToldToStop, GaveUp.
+        """
         pause, began = FIRST_PAUSE, time.monotonic()
         while True:
-            # What the signal raised may have been lost in a destructor or a callback.
+            # Python drops an exception raised in a destructor or a callback, so check the flag too.
             self._end_if_told()
             try:
                 answer = step()
@@ -106,7 +109,7 @@ class Start:
 def require_database(kinds: Sequence[str]) -> None:
     """Raise a database error unless these queues' rows can be read and written.
 
-    A server that takes no writes (its disk is full, it is a standby) accepts no start of a task.
+    A server that accepts no writes (full disk, standby) would accept no start of a task either.
     """
     policies.clear_cache()
     try:
@@ -124,10 +127,10 @@ def require_database(kinds: Sequence[str]) -> None:
 
 
 class Failures:
-    """Whether a worker of this command gave up, told to the process that the user started.
+    """Passes the failure of a pool's worker to the pool's own process.
 
-    RQ's pool ends with 0 whatever became of its workers. The byte is shared with the children that
-    it forks; it is made when this module is loaded, which the pool does before it forks.
+    RQ's pool exits with 0 even if its workers failed. The byte is shared with the children that it
+    forks; it is created when this module is loaded, which happens before the pool forks.
     """
 
     def __init__(self) -> None:
@@ -135,11 +138,11 @@ class Failures:
         self._owner = os.getpid()
 
     def tell(self) -> None:
-        """A worker gave up."""
+        """Record that a worker gave up."""
         self._shared[0] = 1
 
     def end_pool(self) -> None:
-        """At the end of the process that made this: its exit code says what its children told."""
+        """At exit of the process that created this, exit with 1 if a worker has given up."""
         if os.getpid() == self._owner and self._shared[0]:
             logging.shutdown()
             sys.stdout.flush()

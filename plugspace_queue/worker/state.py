@@ -1,4 +1,4 @@
-"""What this process holds, and what its threads send to each other."""
+"""The leases of this process and the messages between its threads."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class HeldLease:
-    """A lease from the grant to the settle; `execution` is there once the row is `processing`."""
+    """A lease from grant to settle; `execution` is set once the row is `processing`."""
 
     __slots__ = ("execution", "has_slot", "is_stop_asked", "lease", "queue", "task_id")
 
@@ -28,19 +28,19 @@ class HeldLease:
         self.task_id = lease.task_id
         self.execution: Execution | None = None
         self.has_slot = True
-        """Whether it keeps a slot: from the grant until its call has come back."""
+        """Whether it takes a slot: from the grant until its call has returned."""
         self.is_stop_asked = False
         """Whether its attempt was asked to stop, perhaps before it had an execution."""
 
     def stop(self) -> bool:
-        """Ask its attempt to stop (any thread); False when it was asked as much before."""
-        # Noted first: an execution that is made between this line and the next one looks for it.
+        """Ask its attempt to stop (any thread); False when it was asked before."""
+        # Set first: `launch` checks it for an execution created between this line and the next.
         self.is_stop_asked = True
         return self.execution is None or self.execution.ask_to_stop(StopReason.CANCEL)
 
     @property
     def is_of_a_task(self) -> bool:
-        """Whether it can be a task of ours at all."""
+        """Whether the id has the form of a task id."""
         return ID.fullmatch(self.task_id) is not None
 
     @property
@@ -85,7 +85,7 @@ class LeaseTable:
             return list(self._held.values())
 
     def executions(self) -> list[tuple[HeldLease, Execution]]:
-        """Started attempts that nobody has ended yet."""
+        """Started attempts whose end is not recorded yet."""
         with self._lock:
             replaced = self._replaced
             self._replaced = [h for h in replaced if h.execution and not h.execution.is_recorded]
@@ -94,7 +94,7 @@ class LeaseTable:
         return [(one, execution) for one, execution in pairs if _is_running(execution)]  # type: ignore[misc]
 
     def fences(self, queue: str) -> Mapping[str, int]:
-        """Id → token of every lease of a queue."""
+        """Id → fence of every lease of a queue."""
         return {h.task_id: h.lease.fence for h in self.all() if h.queue == queue}
 
 
@@ -103,7 +103,7 @@ def _is_running(execution: Execution | None) -> bool:
 
 
 class Settle(NamedTuple):
-    """The row is written (or needs none): close the lease."""
+    """Close a lease; its row is written, or needs no write."""
 
     held: HeldLease
     settlement: Settlement
@@ -111,42 +111,42 @@ class Settle(NamedTuple):
 
 
 class Announce(NamedTuple):
-    """Copies and events of running attempts to send along with the next round trip."""
+    """Copies and events of running attempts, sent with the next round trip."""
 
     queue: str
     notes: Sequence[Note]
 
 
 class Tell(NamedTuple):
-    """What a commit of another thread leads to: one round trip for all of it."""
+    """Messages to Redis from a commit of another thread, for one round trip."""
 
     messages: Sequence[Settle | Announce]
 
 
 class Woken(NamedTuple):
-    """There may be work in this queue."""
+    """The marker of this queue was set: tasks may be waiting."""
 
     queue: str
 
 
 class Returned(NamedTuple):
-    """The call of an attempt that had been ended before came back: its slot is free."""
+    """The call of an attempt that was already ended returned, so its slot is free."""
 
     held: HeldLease
 
 
 class Stop(NamedTuple):
-    """Take no more."""
+    """Acquire no more tasks."""
 
 
 class Guard(NamedTuple):
-    """Leases just granted: their rows are asked before anything runs."""
+    """Leases just granted; their rows must become `processing` before anything runs."""
 
     held: Sequence[HeldLease]
 
 
 class Ended(NamedTuple):
-    """An attempt ended so."""
+    """An attempt ended with this result."""
 
     held: HeldLease
     execution: Execution
@@ -161,27 +161,27 @@ class Progressed(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The lease renewer took these from workers that let their leases run out."""
+    """The lease renewer reaped these expired leases of other workers."""
 
     queue: str
     reaped: Sequence[Reaped]
 
 
 RowMessage = Guard | Ended | Progressed | Lost
-"""What is to be written into rows."""
+"""Messages that lead to writes into rows."""
 
 LoopMessage = Tell | Woken | Returned | Stop | Ended | Progressed | Lost
 
 
 class StuckSlots:
-    """Abandoned attempts whose calls have not come back: each keeps its slot (any thread)."""
+    """Abandoned attempts whose calls have not returned and keep their slots (any thread)."""
 
     def __init__(self) -> None:
         self._since: dict[Execution, tuple[HeldLease, float]] = {}
 
     def add(self, held: HeldLease, execution: Execution) -> None:
         self._since[execution] = (held, time.monotonic())
-        # It may have come back while it was being abandoned.
+        # Its call may have returned while it was being abandoned.
         if execution.is_returned:
             self.remove(execution)
 
@@ -190,7 +190,7 @@ class StuckSlots:
             self._since.pop(execution, None)
 
     def longer_than(self, seconds: float) -> list[tuple[HeldLease, Execution]]:
-        """Those that were abandoned so long ago."""
+        """Attempts that were abandoned at least `seconds` ago."""
         before = time.monotonic() - seconds
         stuck = list(self._since.items())
         return [(held, execution) for execution, (held, since) in stuck if since <= before]
@@ -198,15 +198,15 @@ class StuckSlots:
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 8.0
-"""Seconds between two tries of a queue whose data in Redis is damaged."""
+"""Bounds of the pause in seconds between two tries of a queue whose data in Redis is damaged."""
 
 REPEATED_EVERY = 60.0
-"""Seconds between two records of the log about the same trouble."""
+"""Least seconds between two log records about the same trouble."""
 
 
 @dataclass(eq=False)
 class Trouble:
-    """What keeps one queue from being worked on."""
+    """Why one queue cannot be worked on, and when it is tried again."""
 
     reason: str
     pause: float = FIRST_PAUSE
@@ -216,17 +216,17 @@ class Trouble:
 
 
 class Troubles:
-    """Queues whose data in Redis is damaged: each rests by itself, the others go on.
+    """Queues whose data in Redis is damaged; only these are paused.
 
-    A key of a wrong type or a value that is no number makes the scripts of one queue fail. It is
-    tried again after a growing pause, until a person or the reconciler has repaired it.
+    A key of a wrong type, or a value that is not a number, makes the scripts of one queue fail. The
+    queue is retried with growing pauses until a person or the reconciler has repaired it.
     """
 
     def __init__(self) -> None:
         self._of: dict[str, Trouble] = {}
 
     def note(self, name: str, error: Exception) -> float:
-        """A call of this queue failed; seconds until it is worth trying again."""
+        """Note a failed call of this queue; return the seconds until the next try."""
         trouble = self._of.setdefault(name, Trouble(str(error)))
         trouble.reason = str(error)
         now = trouble.failed_at = time.monotonic()
@@ -242,22 +242,25 @@ class Troubles:
         return pause
 
     def clear(self, name: str) -> None:
-        """All calls of this queue succeeded; it is over when none failed for a longest pause."""
+        """Note that all calls of this queue succeeded.
+
+        The trouble is over when no call has failed for the longest pause.
+        """
         trouble = self._of.get(name)
         if trouble is not None and time.monotonic() - trouble.failed_at > LONGEST_PAUSE:
             del self._of[name]
             logger.warning("%s is worked on again", name)
 
     def reasons(self) -> Mapping[str, str]:
-        """Why each of these queues rests."""
+        """The reason for each of these queues."""
         return {name: trouble.reason for name, trouble in self._lasting()}
 
     def longest(self) -> float:
-        """Seconds that the oldest of them lasts."""
+        """Seconds since the oldest of them began."""
         began = [trouble.since for _, trouble in self._lasting()]
         return time.monotonic() - min(began) if began else 0.0
 
     def _lasting(self) -> list[tuple[str, Trouble]]:
-        """Those that failed lately: of a queue without work nobody may have asked since."""
+        """Those that failed recently, as a queue without work may not have been tried since."""
         oldest = time.monotonic() - 2 * LONGEST_PAUSE
         return [(name, one) for name, one in list(self._of.items()) if one.failed_at > oldest]

@@ -1,6 +1,6 @@
-"""The texts that go out for an attempt: events, the copy of its task, and how it is settled.
+"""The JSON sent to Redis for an attempt: events, the copy of its task, and its settlement.
 
-Written by templates from tuples, as each task has several of them: byte for byte what
+Rendered by templates for speed, as each task needs several. The output equals, byte for byte, what
 `events.publish.payload`, `schemas.task.copy_of` and `publishing.settlement_of` make of a row.
 """
 
@@ -42,11 +42,11 @@ EVENTS: dict[Outcome, tuple[EventName, ...]] = {
 }
 
 SHORT = 512
-"""Characters of JSON whose compact form is kept: the contexts of most tasks are the same text."""
+"""Longest JSON in characters whose compact form is cached, as most tasks' contexts are equal."""
 
 
 class Now(NamedTuple):
-    """How a task stands at the moment that its copy tells of."""
+    """The values of a task that change, at the moment its copy is made."""
 
     state: State
     error: dict[str, Any] | None
@@ -128,7 +128,7 @@ def _members(input_text: str, context_text: str, limit: int) -> str:
 
 
 def _member(name: str, text: str, limit: int) -> str:
-    # No character takes more than four bytes.
+    # A character has at most four bytes, so short texts need not be measured.
     if len(text) * 4 > limit and bytes_of(text) > limit:
         return f',"{name}":null,"{name}Omitted":true'
     return f',"{name}":{text}'
@@ -140,17 +140,17 @@ def started_event(execution: Execution) -> str:
 
 
 def started_note(execution: Execution) -> Note:
-    """What Redis hears when an attempt has started."""
+    """The message to Redis when an attempt has started."""
     row, text = execution.row, started_event(execution)
     if execution.is_recorded:
-        # Its settle brings the copy in a moment. Should the commit of that be held up, Redis shows
-        # the task as waiting until then.
+        # The attempt has ended, so its settle will write the copy. Until that is committed, Redis
+        # shows the task as waiting.
         return Note(row.task_id, event=text)
     return _running_note(row, _at_start(row), text)
 
 
 def progress_note(execution: Execution, at: str) -> Note:
-    """What Redis hears of a progress report; void once the attempt does not run."""
+    """The message to Redis for a progress report; ignored once the attempt does not run."""
     row, progress = execution.row, execution.progress
     data = f',"progress":{encode(progress)}'
     text = event(EventName.PROGRESS, row, State.PROCESSING, at, data, execution.reports)
@@ -198,12 +198,13 @@ def _event_data(one: Completion, limit: int) -> str:
 
 
 def settlement(one: Completion, at: str) -> tuple[list[Note], Settlement]:
-    """How Redis closes the lease, and the events before the last one."""
+    """The settlement that closes the lease, and notes for all events but the last."""
     conf, update, row = get_settings(), one.update, one.execution.row
     text = update.result_text or ""
     size = bytes_of(text)
     is_large = size > conf.snapshot_limit
-    # A small one is always sent. Any other would make the copy's values count a second time.
+    # A small result is always part of the copy. A larger one is sent apart, or the copy's values
+    # would count twice in the budget.
     is_apart = size > ALWAYS
     kept = "" if is_apart or text in ("", "null") else _member("result", text, conf.snapshot_limit)
     snapshot, values = copy(row, Now(update.state, *update[5:15]), kept)
@@ -231,9 +232,9 @@ def settlement(one: Completion, at: str) -> tuple[list[Note], Settlement]:
 
 
 def _ttl(state: State, conf: AppSettings, *, is_heavy: bool) -> int:
-    """Seconds the copy stays; 0 while the task has not ended.
+    """Seconds until the copy expires; 0 while the task has not ended.
 
-    With values that count in a budget no longer than they are counted.
+    A copy with values that count in the budget expires no later than their accounting does.
     """
     if state not in lifecycle.FINAL:
         return 0
@@ -251,7 +252,7 @@ def _quoted(text: str) -> str:
 
 
 def _compact(text: str) -> str:
-    """The JSON as it goes out: PostgreSQL puts blanks behind commas and colons."""
+    """Compact JSON; PostgreSQL puts blanks after commas and colons."""
     return _compact_short(text) if len(text) <= SHORT else encode(json.loads(text))
 
 
@@ -265,7 +266,7 @@ def _money(cost: Decimal) -> str:
 
 
 class _Repeated:
-    """`_utc` for moments that many tasks in a row have in common, as all of one commit."""
+    """`_utc` with a cache of one entry, as all tasks of a commit have the same time."""
 
     def __init__(self) -> None:
         self._kept: tuple[datetime | None, str] = (None, "")

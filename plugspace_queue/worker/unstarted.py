@@ -1,4 +1,4 @@
-"""Leases whose task did not start: what the row says instead, and how the lease is settled."""
+"""Leases whose task did not start: decides by the row how the lease is settled."""
 
 import logging
 import uuid
@@ -25,7 +25,7 @@ from plugspace_queue.worker.state import HeldLease
 logger = logging.getLogger("plugspace_queue.worker")
 
 REST = timedelta(seconds=30)
-"""Until a task is tried again whose row the database does not let anybody write."""
+"""Delay before a task is tried again whose row the database refuses to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Resolution:
 
     settlement: Settlement
     bump_fence: int = 0
-    """A fence it has to rise above (0: none)."""
+    """The fence that the queue's counter has to exceed (0: none)."""
     owed: Counts = field(default_factory=dict)
-    """What ended here, to be added to the lifetime counts."""
+    """Endings to add to the lifetime counts."""
 
 
 def resolve_unstarted_lease(held: HeldLease, now: datetime) -> Resolution:
-    """Look at the row of a lease that did not start, do what it asks for, and say so."""
+    """Update the row of a lease that did not start as needed; return how to settle the lease."""
     lease = held.lease
     task = Task.objects.filter(pk=uuid.UUID(lease.task_id)).first()
     if task is None or task.is_final or task.state == State.BLOCKED:
@@ -51,7 +51,7 @@ def resolve_unstarted_lease(held: HeldLease, now: datetime) -> Resolution:
             # It has run, and the database refuses each form of its ending. The next attempt may
             # go the same way, so that it is not made at once.
             return Resolution(hand_back_later(held, now))
-        # Our own start, whose commit's answer got lost: nothing has run.
+        # The commit of our own start succeeded but its answer got lost, so nothing has run.
         return Resolution(_settlement(held, "back", task))
     if lease.fence <= task.fence <= task_store.MOST_FENCE:
         return Resolution(_settlement(held, "back", task), bump_fence=task.fence)
@@ -60,19 +60,19 @@ def resolve_unstarted_lease(held: HeldLease, now: datetime) -> Resolution:
         task.refresh_from_db()
         return Resolution(_settlement(held, "back", task))
     if task.fence > lease.fence:
-        # No lease can come above it: a damaged field of Redis gave it to an attempt that has ended.
+        # No lease can exceed this fence, which an ended attempt got from damaged data in Redis.
         _rows_of(task).update(fence=lease.fence)
         return Resolution(_settlement(held, "back", task))
     return _resolve_waiting(held, task, now)
 
 
 def end_refused(held: HeldLease, now: datetime) -> Resolution:
-    """End the task of a lease whose start the database refuses: it would refuse it for ever."""
+    """Fail the task of a lease whose start the database rejects, as every retry would fail too."""
     task = Task.objects.filter(pk=uuid.UUID(held.task_id)).first()
     if task is None or task.state not in lifecycle.STARTABLE:
         return resolve_unstarted_lease(held, now)
     if termination.end(task, State.FAILED, now, "INTERNAL_ERROR", "The task could not be started."):
-        # Only when that is committed: if it is refused too, the caller logs the one error.
+        # Logged after the commit: if the commit is rejected too, the caller logs that instead.
         transaction.on_commit(partial(_log_failed_start, held.task_id), robust=True)
         return Resolution(_settlement(held, "drop", task), owed={task.type: (0, 1)})
     return Resolution(hand_back_later(held, now))
@@ -83,7 +83,7 @@ def _log_failed_start(task_id: str) -> None:
 
 
 def _rows_of(task: Task) -> QuerySet[Task]:
-    """The row, if its attempt is still the same."""
+    """The task's row, if its fence and state are unchanged."""
     return Task.objects.filter(pk=task.pk, fence=task.fence, state=task.state)
 
 
@@ -107,7 +107,7 @@ def _resolve_waiting(held: HeldLease, task: Task, now: datetime) -> Resolution:
 
 
 def _is_paused(task: Task) -> bool:
-    """Whether an operator's pause stops the ttl, though Redis let the task through."""
+    """Whether a pause in the rows suspends the ttl, although Redis has granted the task."""
     paused = QueueSettings.objects.filter(type=task.type, is_paused=True).exists()
     return paused or Organization.objects.filter(pk=task.organization_id, is_paused=True).exists()
 
@@ -116,17 +116,17 @@ _LOST = "The workers that ran this task died {} times; see the worker's log."
 
 
 def drop(held: HeldLease) -> Settlement:
-    """The row belongs to another attempt by now: take the id out of Redis if it is still ours."""
+    """Remove the id from Redis if this lease still holds it."""
     return _settlement(held, "drop", None)
 
 
 def hand_back(held: HeldLease) -> Settlement:
-    """Back to the front of its lane, uncounted."""
+    """Return the task to the front of its lane, without counting the attempt."""
     return _settlement(held, "back", None)
 
 
 def hand_back_later(held: HeldLease, now: datetime) -> Settlement:
-    """The same, but not at once: its next start may go the same way and spend the limiter."""
+    """The same with a delay, as repeated failing starts would use up the rate limiter."""
     due_ms = round((now + REST).timestamp() * 1000)
     return hand_back(held)._replace(outcome="retry", due_ms=due_ms)
 

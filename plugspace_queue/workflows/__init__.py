@@ -1,1 +1,1 @@
-"""Chains of tasks: kinds become steps, results flow, failures do not leave anybody hanging."""
+"""Workflows: expands kinds into chains of tasks and plans the inputs of their steps."""

@@ -1,4 +1,4 @@
-"""What a workflow is given, and what each of its steps takes of it."""
+"""The input of a workflow, and the part of it that each step gets."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,7 +50,7 @@ Given = dict[str, Any]
 
 
 def step_inputs(steps: Sequence[TaskType], given: Given) -> list[Given]:
-    """The input of each step; raises ValidationRefused for what a step lacks.
+    """The input of each step; raises ValidationRefused for missing input.
 
     `given` is the wire form of a WorkflowInput. A step has its input from there or from an
     earlier step, never from both.

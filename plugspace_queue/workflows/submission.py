@@ -38,7 +38,7 @@ class WorkflowHandle:
 
 @dataclass(slots=True)
 class WorkflowPlan:
-    """A request with what its steps are and take."""
+    """A request with its steps and their inputs."""
 
     request: WorkflowRequest
     steps: Sequence[TaskType]
@@ -66,7 +66,7 @@ def submit_workflow(
 
 
 def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:
-    """What the steps are; raises ValidationRefused, NotFound, InvalidState."""
+    """Plan the steps; raises ValidationRefused, NotFound, InvalidState."""
     request = asked if isinstance(asked, WorkflowRequest) else WorkflowRequest.of(asked)
     request.input = stored_input(WorkflowInput, request.input, request.chain.size)
     parent = _parent(request)
@@ -111,7 +111,7 @@ def build_steps(
 ) -> list[Task]:
     """The unsaved rows of all steps; the first may run, each other waits for the one before."""
     request, ttl = plan.request, plan.request.seconds_to_live
-    # Steps inherit: the first step's queue decides where the organization has no tier.
+    # All steps have the same priority; without a tier it is the default of the first step's queue.
     priority = submission.granted_priority(request.priority, tenant.plan, plan.steps[0])
     ids = [new_id() for _ in plan.steps]
     contexts = [_context(plan) for _ in plan.steps]
@@ -171,7 +171,7 @@ def _steps(kind: Kind, options: dict[str, Any]) -> Sequence[TaskType]:
 
 
 def _parent(request: WorkflowRequest) -> Task | None:
-    """The task that this workflow goes on from; a refinement needs a complete one."""
+    """The task that this workflow continues; a refinement needs a complete one."""
     kind, task_id = request.kind, request.chain.parent_task_id
     if task_id is None:
         if kind is Kind.REFINE:
@@ -191,7 +191,7 @@ def _parent(request: WorkflowRequest) -> Task | None:
 
 
 def _inherited(request: WorkflowRequest, parent: Task | None) -> dict[str, Any]:
-    """A refinement says only what changes; prompt and context come from what it refines."""
+    """The input of a refinement, with prompt and context of the refined task where omitted."""
     if request.kind is not Kind.REFINE or parent is None:
         return request.input
     earlier = parent.workflow.input if parent.workflow else parent.input

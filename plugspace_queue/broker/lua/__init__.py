@@ -1,1 +1,1 @@
-"""The scripts: one operation, one file; files that begin with _ are included by others."""
+"""The Lua scripts, one file per operation; files that begin with _ are included by others."""

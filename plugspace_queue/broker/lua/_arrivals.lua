@@ -1,9 +1,9 @@
--- What comes into the line by other ways: delayed tasks that are due, ids pushed by RQ's own code.
+-- Adds tasks to their lanes that do not come by submit: due delayed tasks, ids pushed by RQ's code.
 local ARRIVALS = 100
 
 local foreign = {}
 
--- RQ's own failure record; the result in `refusal` is RQ's coding of the message.
+-- Writes RQ's own failure record; `refusal` is the message in RQ's encoding.
 local function refuse(id, refusal)
     foreign[#foreign + 1] = id
     if not has_job(id) then return end
@@ -50,14 +50,14 @@ local function adopt(refusal)
     mark()
 end
 
--- When the next delayed one is due, in ms from now; 0 when there is none.
+-- Ms until the next delayed task is due; 0 when there is none.
 local function next_due()
     local first = redis.call("ZRANGE", delayed_key, 0, 0, "WITHSCORES")
     if not first[2] then return 0 end
     return math.max(math.ceil(tonumber(first[2]) * 1000 - now_us / 1000), 1)
 end
 
--- Workers block until the due time they know; an earlier one wakes one of them.
+-- Workers block until the due time they know, so an earlier one has to wake one of them.
 local function delay(id, due_ms)
     local first = redis.call("ZRANGE", delayed_key, 0, 0, "WITHSCORES")
     redis.call("ZADD", delayed_key, in_seconds(due_ms), id)

@@ -1,6 +1,6 @@
--- Running attempts: who owns them, their leases, and their records in RQ's form.
+-- Running attempts: their owners, their leases, and their records in RQ's form.
 
--- Fence, lane, worker and execution of a running task; nil when somebody else has written there.
+-- Fence, lane, worker and execution of a running task; nil when the entry is damaged.
 local function read_owner(id, entry)
     local fence, lane, worker, execution = string.match(
         entry or "", "^(%d+)|(%d:[^|]+)|(.*)|([^|]*)$"
@@ -11,7 +11,7 @@ end
 
 local function owner_of(id) return read_owner(id, redis.call("HGET", own_key, id)) end
 
--- Of many at once: id to owner.
+-- The owners of many ids: id to owner.
 local function owners_of(ids)
     local owners = {}
     for id, entry in pairs(read_many(own_key, ids)) do owners[id] = read_owner(id, entry) end
@@ -20,20 +20,20 @@ end
 
 local function member_of(owner) return owner.id .. ":" .. owner.execution end
 
--- When it started, in us. The name of an execution that was granted before this was kept there is its
--- fence, which is nearly the time as well.
+-- Start time in us, from the execution's name. Older names contain only the fence, which is nearly
+-- the start time as well.
 local function started_us(owner)
     local us = tonumber(string.sub(owner.execution, 1, 16), 16) or 0
     if us == 0 then us = tonumber(string.sub(owner.execution, 17), 16) end
     return us or 0
 end
 
--- As RQ writes it.
+-- The start time in RQ's format.
 local function started_of(owner) return string.format("%.6f", started_us(owner) / 1000000) end
 
 local last_seen = {}
 
--- Whether RQ's records of it may be there: a tick of its worker has come since it started.
+-- Whether RQ's records of it may exist: its worker has sent a tick since it started.
 local function has_records(owner)
     local worker = owner.worker
     if not last_seen[worker] then
@@ -60,11 +60,11 @@ local function renew_all(owners, lease_ms)
         redis.call("EXPIRE", registry, RECORD_TTL + 60)
     end
     call_many("ZADD", lease_key, leases)
-    -- RQ's pages take out of it whatever has no record yet.
+    -- Added again, as RQ's pages remove members that have no record yet.
     if worker then call_many("SADD", worker_key(worker), members) end
 end
 
--- Few: one search each. Many: what is left is written anew, in its order.
+-- Few ids are removed by one search each; for many the list is rewritten without them.
 local function leave_active(ids)
     if #ids < 4 or redis.call("LLEN", active_key) > 8 * #ids then
         for _, id in ipairs(ids) do redis.call("LREM", active_key, 1, id) end
@@ -79,7 +79,7 @@ local function leave_active(ids)
     call_many("RPUSH", active_key, left)
 end
 
--- The attempts are over: nothing of them is left, and their organizations may go on.
+-- Removes all traces of ended attempts, and unparks their organizations' lanes.
 local function close_all(owners)
     local ids, records, members, members_of = {}, {}, {}, {}
     for i, owner in ipairs(owners) do
@@ -103,15 +103,15 @@ local function close_all(owners)
     for _, owner in ipairs(owners) do unpark_organization(organization_of(owner.lane)) end
 end
 
--- To the front of its lane: the attempt never counted, or is to be tried again at once. Another
--- lane than it came from when its priority was changed meanwhile.
+-- Returns a task to the front of its lane: the attempt does not count, or is retried at once. Its
+-- lane differs from the owner's when its priority was changed meanwhile.
 local function put_back(id, owner)
     note_job(id, "status", "queued", "enqueued_at", utc_now())
     put(id, lane_of_job(id) or owner.lane, true)
     mark()
 end
 
--- A slot became free; when the queue's own limit may have held others back, wake one.
+-- Wakes a worker after a slot became free, if the queue's limit may have held tasks back.
 local function mark_if_held()
     if concurrency > 0 and redis.call("EXISTS", ring_key) == 1 then mark() end
 end

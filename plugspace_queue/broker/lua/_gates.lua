@@ -1,12 +1,12 @@
--- The gates between a waiting task and its start: one source for who takes and for who explains.
+-- The gates between a waiting task and its start, shared by acquire and explain.
 --
--- A gate answers how many starts it leaves (0 or less: it is shut), what it counts now, and its
--- limit. `of_lane` ones ask for an organization, the others hold the whole queue and have the
--- word that acquire answers. `opens` tells the ms until it opens by itself (0: something must
--- happen first). One that is `of_ready` holds the queue only while a lane is on the ring: without
--- one nothing would start if it opened. To add a gate, add it here in its place.
+-- A gate returns how many starts it allows (0 or less: it is shut), its current count, and its
+-- limit. `of_lane` gates apply to one organization; the others hold the whole queue, and `answer`
+-- is the status that acquire returns then. `opens` returns the ms until the gate opens by itself
+-- (0: it needs an event). An `of_ready` gate holds the queue only while a lane is on the ring, as
+-- otherwise nothing could start anyway. To add a gate, add it here in its place.
 
--- Set by a script that may not write: it counts what others throw away.
+-- Set by scripts that must not write: they count expired starts instead of removing them.
 local reads_only = false
 local OPEN = math.huge
 local UNCONFIGURED_MS = 250
@@ -30,7 +30,7 @@ local function queue_concurrency()
     return concurrency - running, running, concurrency
 end
 
--- What is no time is none of the window: it goes with the old ones.
+-- A damaged start time counts as an old one.
 local function is_old_start(index)
     local start = redis.call("LINDEX", limiter_key, index)
     return start and (tonumber(start) or 0) <= now - limiter_ms
@@ -50,7 +50,7 @@ local function drop_old_starts()
     return 0
 end
 
--- By halving: the list is in order of time.
+-- By binary search, as the list is ordered by time.
 local function count_old_starts()
     local low, high = 0, redis.call("LLEN", limiter_key)
     while low < high do
@@ -60,7 +60,7 @@ local function count_old_starts()
     return low
 end
 
--- The list holds the start times within the window, and at its head some of before.
+-- The list holds the start times within the window, preceded by some older ones.
 local function queue_limiter()
     if limiter == 0 then return OPEN end
     local old = reads_only and count_old_starts() or drop_old_starts()
@@ -68,15 +68,15 @@ local function queue_limiter()
     return limiter - starts, starts, limiter
 end
 
--- Ms until a start is free, when the window holds `limiter` starts or more.
+-- Ms until the next start is allowed, when the window holds `limiter` starts or more.
 local function until_window_opens()
     local held = redis.call("LLEN", limiter_key)
     local last_in_the_way = redis.call("LINDEX", limiter_key, held - limiter)
     return math.max((tonumber(last_in_the_way) or now) + limiter_ms - now, 1)
 end
 
--- How many run of each organization: as stored, and what this call adds. A count that is no whole
--- number begins anew; reconciling puts it right.
+-- Running tasks of each organization: the stored count, and the change by this call. A damaged
+-- count starts from 0; the reconciler corrects it.
 local stored, added = {}, {}
 
 local function read_running(organizations)
@@ -94,7 +94,7 @@ local function running_of(organization)
     return stored[organization] + (added[organization] or 0)
 end
 
--- To be called once, after the last change; asked of later, the counts are as written.
+-- Writes the changed counts; to be called once, after the last change.
 local function keep_running()
     local unread, counts, gone = {}, {}, {}
     for organization in pairs(added) do
@@ -133,7 +133,7 @@ local GATES = {
     {name = "organization_concurrency", room = organization_concurrency, of_lane = true}
 }
 
--- Without settings nobody knows whether the gates are open: a server that lost its data.
+-- A server that lost its data has no settings, so it is unknown whether the gates are open.
 local UNCONFIGURED = {
     name = "unconfigured", answer = "unconfigured", opens = function() return UNCONFIGURED_MS end
 }
@@ -143,7 +143,7 @@ local function holds_queue(gate, room)
     return not gate.of_ready or redis.call("EXISTS", ring_key) == 1
 end
 
--- The first gate that holds the whole queue, or nil and the room each of them leaves.
+-- The first gate that holds the whole queue, or nil and the number of starts that each allows.
 local function shut_queue_gate()
     if not is_configured then return UNCONFIGURED end
     local rooms = {}
@@ -156,7 +156,7 @@ local function shut_queue_gate()
     return nil, rooms
 end
 
--- Whether a gate of its own holds an organization back.
+-- Whether a gate of the organization holds its lanes.
 local function is_held(organization)
     for _, gate in ipairs(GATES) do
         if gate.of_lane and gate.room(organization) <= 0 then return true end

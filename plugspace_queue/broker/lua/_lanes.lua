@@ -1,8 +1,8 @@
--- The fair order: lanes on a ring, start-time fair queueing over them, tasks in and out of lines.
+-- The fair order: start-time fair queueing over the lanes of a ring; adding and removing tasks.
 --
 -- A lane with tasks is on the ring or parked, never both; its score is band * 2^44 + start tag.
--- Weighted: one clock for all bands, and no band in the score; a task of band 0 to 3 costs
--- 1/8, 1/4, 1/2, 1 of a unit.
+-- With the weighted policy all bands share one clock and the score has no band; a task of band 0
+-- to 3 costs 1/8, 1/4, 1/2, 1 of a unit.
 local BAND = 17592186044416
 local UNIT = 64
 local WEIGHTS = {[0] = 8, [1] = 4, [2] = 2, [3] = 1}
@@ -33,8 +33,8 @@ local function to_ring(lane, tag)
     redis.call("ZADD", ring_key, whole(base_of(band_of(lane)) + tag), lane)
 end
 
--- A lane that ran empty goes on where it stopped. Whoever is served from now on comes behind it,
--- so that its first task starts after at most one of each other lane.
+-- A lane that ran empty continues with its finish tag. Lanes that are served from now on get higher
+-- tags, so that its first task starts after at most one of each other lane.
 local function enter(lane)
     local band = band_of(lane)
     local tag = virtual_time(band)
@@ -46,7 +46,7 @@ local function enter(lane)
     to_ring(lane, tag)
 end
 
--- The lane is empty without its task having started; it keeps its place in the order.
+-- Removes a lane that became empty without a start; its tag is kept for its next task.
 local function leave(lane)
     local score = redis.call("ZSCORE", ring_key, lane) or redis.call("ZSCORE", parked_key, lane)
     if not score then return end
@@ -62,7 +62,7 @@ local function park(lane, score)
     redis.call("ZADD", parked_key, score, lane)
 end
 
--- Back on the ring, not before those that waited meanwhile.
+-- Returns a lane to the ring, not before lanes that were served meanwhile.
 local function unpark(lane, score)
     local band = band_of(lane)
     redis.call("ZREM", parked_key, lane)
@@ -80,7 +80,7 @@ local function unpark_organization(organization)
     end
 end
 
--- The lane of a job of ours by what its hash says now; nil when it says nothing that makes sense.
+-- The lane of our job by the current fields of its hash; nil when they are missing or damaged.
 local function lane_of_job(id)
     if not has_job(id) then return nil end
     local job = redis.call("HMGET", job_key(id), "psq_prio", "psq_org")
@@ -89,8 +89,8 @@ local function lane_of_job(id)
     return makes_sense and band .. ":" .. organization
 end
 
--- Fails before anything is written when a place of the line is of a wrong type: a script that
--- stumbled over it half way would lose what it had taken out of another place.
+-- Fails before anything is written when a key has a wrong type. A script that failed half way would
+-- lose the tasks it had already removed from another structure.
 local function require_line()
     redis.call("LLEN", wait_key)
     redis.call("HLEN", idx_key)
@@ -113,7 +113,7 @@ local function put(id, lane, front)
     if length == 1 then enter(lane) end
 end
 
--- Many at once: entries with id, band, organization and front.
+-- The same for many entries with id, band, organization and front.
 local function put_all(entries)
     if #entries == 0 then return end
     local ids, places, lines = {}, {}, {}
@@ -137,8 +137,8 @@ local function put_all(entries)
     end
 end
 
--- Ids that idx knows, to their lanes. An entry that is no place gives way: to the lane of its job,
--- or to nothing, and then the relay publishes its row again.
+-- Ids in idx to their lanes. For a damaged entry the lane of its job is used; without one the
+-- entry is deleted, and the relay publishes the row again.
 local function lanes_by_idx()
     local known, lanes = redis.call("HGETALL", idx_key), {}
     for i = 1, #known, 2 do
@@ -150,8 +150,8 @@ local function lanes_by_idx()
     return lanes
 end
 
--- Somebody changed `wait` behind our back (RQ's own code does a plain LREM): write it anew from
--- what idx knows, in the order it has.
+-- Rewrites `wait` from idx in its current order, after other code has changed it (RQ does a plain
+-- LREM).
 local function rebuild_wait()
     local listed = redis.call("LRANGE", wait_key, 0, -1)
     local lanes, ids = lanes_by_idx(), {}
@@ -176,7 +176,7 @@ local function rebuild_wait()
     end
 end
 
--- Whether `wait` has each id where idx says: one read for each run of neighbours.
+-- Whether `wait` has each id at its index in idx; one read for each run of adjacent indexes.
 local function stand_where_said(ids, index_of)
     local sorted = {unpack(ids)}
     table.sort(sorted, function(a, b) return index_of[a] < index_of[b] end)
@@ -195,7 +195,7 @@ local function stand_where_said(ids, index_of)
     return true
 end
 
--- Ids at the end of `wait` that stay, and their places; nil when idx does not tell the place of one.
+-- Ids at the end of `wait` that stay, and their places; nil when idx lacks the place of one.
 local function staying_tail(length, index_of)
     local tail, staying = redis.call("LRANGE", wait_key, length, -1), {}
     for _, id in ipairs(tail) do
@@ -208,8 +208,7 @@ local function staying_tail(length, index_of)
     return staying, place_of
 end
 
--- Fills the places of those that leave with the last ones of `wait`; false when it is not as idx
--- says.
+-- Moves the last ids of `wait` to the places of those that leave; false when `wait` and idx differ.
 local function close_gaps(ids, index_of)
     local length = redis.call("LLEN", wait_key) - #ids
     if length < 0 or not stand_where_said(ids, index_of) then return false end
@@ -231,8 +230,8 @@ local function close_gaps(ids, index_of)
     return true
 end
 
--- Out of `wait` and idx, each in constant time; all of them wait, and none is named twice. Their
--- lanes' own lists are the caller's.
+-- Removes ids from `wait` and idx, each in constant time. All of them must wait, and each is given
+-- once. The caller removes them from their lanes' lists.
 local function leave_wait_all(ids, place_of)
     local index_of = {}
     for _, id in ipairs(ids) do
@@ -256,7 +255,7 @@ local function leave_wait(id)
     return lane
 end
 
--- Out of the line altogether, from anywhere in it; false when it does not wait.
+-- Removes a waiting task from all structures; false when it does not wait.
 local function withdraw_waiting(id)
     local lane = leave_wait(id)
     if not lane then return false end

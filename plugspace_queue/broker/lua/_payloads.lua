@@ -1,16 +1,17 @@
--- What the copies in Redis may hold of one organization's inputs, contexts and results: so many
--- bytes written in the last RESULT_TTL. Above it a copy is written without them; rows have them.
+-- The budget of one organization for inputs, contexts and results in Redis: bytes written within
+-- the last RESULT_TTL. Above it copies are written without these values, which the rows still
+-- have.
 --
--- Counted in 24 buckets, each a 23rd of that time: the newest is not over, and together they cover
--- all that may still be there. Accounts are read once for each call and written by keep_accounts.
--- In a block: one script may have no more than 200 local names at its top.
+-- Bytes are counted in 24 buckets of a 23rd of that time each. As the newest bucket is incomplete,
+-- all 24 together cover at least RESULT_TTL. Accounts are read once per call and written by
+-- keep_accounts. In a block, as Lua allows at most 200 local names at the top level of a script.
 local limit_payloads, fits, keep_accounts
 do
     local BUCKETS = 24
     local budget, bucket_ms = 0, 1
     local accounts = {}
 
-    -- Bytes (0 = no limit) and the ms they are counted over: arguments of the script.
+    -- Sets the budget in bytes (0 = no limit) and the window in ms, from the script's arguments.
     function limit_payloads(bytes, window_ms)
         budget = tonumber(bytes)
         bucket_ms = tonumber(window_ms) / (BUCKETS - 1)
@@ -22,7 +23,7 @@ do
         return fields
     end
 
-    -- A count as this file writes it, else nil: with "nan" no sum would ever be above the budget.
+    -- A valid count, else nil: with "nan" a sum would never exceed the budget.
     local function count_in(text)
         return text and #text <= 15 and string.match(text, "^%d+$") and tonumber(text) or nil
     end
@@ -35,7 +36,7 @@ do
         return sum
     end
 
-    -- What its buckets hold that are still counted; nothing of an account whose time cannot be read.
+    -- Reads the buckets that still count; an account whose time is damaged starts from zero.
     local function read_account(account)
         local found = redis.pcall("HMGET", account.key, "sum", "at", account.field)
         local at = count_in(found[2])
@@ -64,7 +65,7 @@ do
         return account
     end
 
-    -- Whether so many bytes more are within the organization's budget; if so they are counted.
+    -- Whether the organization's budget has room for the bytes; if so they are counted.
     function fits(organization, bytes)
         if budget == 0 then return true end
         local account = account_of(organization)
@@ -94,8 +95,8 @@ do
     end
 end
 
--- JSON of an object with further members, and with its result or without it. In one step: each
--- string in between would be a copy of it.
+-- Adds members, and the result or its omission, to the JSON of an object. In one concatenation, as
+-- each intermediate string would be another copy.
 local OMITTED = ',"result":null,"resultOmitted":true'
 local function with(text, members, result, is_omitted)
     if result then
@@ -108,8 +109,8 @@ local function with(text, members, result, is_omitted)
     return text
 end
 
--- Members of a task's snapshot: all, or the lean ones above the budget. What its snapshot holds
--- already was counted when that was written.
+-- Members of a task's snapshot: all, or the lean ones when the budget is exceeded. Values that its
+-- stored snapshot holds already were counted when it was written.
 local function values_of(id, organization, all, lean)
     if lean == "" then return all end
     local held = redis.pcall("STRLEN", task_key(id))

@@ -1,5 +1,6 @@
--- Where a task is: waiting, running, delayed or absent; waiting too when RQ's own code has pushed
--- the id and no worker has seen it yet (of very many pushed ones the first are looked at).
+-- Where a task is: waiting, running, delayed or absent. An id that RQ's own code has pushed, and
+-- that was not adopted yet, counts as waiting (only the first MOST_PUSHED pushed ids are
+-- searched).
 local MOST_PUSHED = 10000
 
 local function place_of(id)

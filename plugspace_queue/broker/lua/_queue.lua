@@ -4,9 +4,9 @@
 -- ARGV[1]  queue           its name, e.g. code
 -- ARGV[2]  our prefix      e.g. plugspace
 -- ARGV[3]  RQ's prefix     e.g. rq
--- ARGV[4]  and on: what the script itself asks for
+-- ARGV[4]  and on: the script's own arguments
 --
--- Further keys are built here and nowhere else (no Redis Cluster); names as in keys.py and in RQ.
+-- All other keys are built here only (no Redis Cluster); names as in keys.py and in RQ.
 local ring_key = KEYS[1]
 local queue = ARGV[1]
 local ours = ARGV[2]
@@ -43,10 +43,10 @@ local function executions_key(id) return rq .. ":executions:" .. id end
 local function execution_key(id, execution) return rq .. ":execution:" .. id .. ":" .. execution end
 local function worker_key(worker) return rq .. ":worker:" .. worker .. ":executions" end
 
--- Anything else under the key of a job is as good as none.
+-- A job's key of another type counts as no job.
 local function has_job(id) return redis.call("TYPE", job_key(id)).ok == "hash" end
 
--- Fields of a job; what somebody else has put under its key gives way, or no worker could go on.
+-- Sets fields of a job. A key of a wrong type is deleted first, as it would make every call fail.
 local function note_job(id, ...)
     local answer = redis.pcall("HSET", job_key(id), ...)
     if type(answer) ~= "table" or not answer.err then return end
@@ -54,7 +54,7 @@ local function note_job(id, ...)
     redis.call("HSET", job_key(id), ...)
 end
 
--- Lists of any length, in parts that fit on Lua's stack; pairs of values stay together.
+-- Splits lists into parts that fit on Lua's stack; pairs of values stay together.
 local CHUNK = 1000
 
 local function in_chunks(list, use)
@@ -64,12 +64,12 @@ local function in_chunks(list, use)
     end
 end
 
--- One command with many values instead of one for each.
+-- Calls one command with many values.
 local function call_many(command, key, values)
     in_chunks(values, function(part) redis.call(command, key, unpack(part)) end)
 end
 
--- What a hash holds of many fields: field to value, false where there is none.
+-- Reads many fields of a hash: field to value, false for a missing one.
 local function read_many(key, fields)
     local found = {}
     in_chunks(fields, function(part)
@@ -78,10 +78,10 @@ local function read_many(key, fields)
     return found
 end
 
--- RQ's record of an execution lives so long (s) without its worker's tick.
+-- Seconds until RQ's record of an execution expires without a tick of its worker.
 local RECORD_TTL = 300
 
--- The server's clock is the only one.
+-- Scripts use only the server's clock.
 local time = redis.call("TIME")
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.floor(now_us / 1000)
@@ -98,23 +98,23 @@ local limiter_ms = tonumber(settings[4]) or 0
 local org_cap = tonumber(settings[5]) or 0
 local weighted = settings[6] == "1"
 
--- Whole numbers beyond 14 digits lose their end in Lua's own conversion.
+-- Lua's own conversion to text keeps only 14 digits.
 local function whole(number) return string.format("%.0f", number) end
 
--- As store.MOST_FENCE: above it Lua would soon not tell two fences apart.
+-- As task_store.MOST_FENCE: Lua cannot tell numbers above 2^53 apart.
 local MOST_FENCE = 9007199254740992 - 1099511627776
 
--- The last fence that was granted; 0 when the field holds what can be no fence.
+-- The last granted fence; 0 when the field is damaged.
 local function last_fence()
     local text = redis.call("HGET", meta_key, "fence") or "0"
     local fence = string.match(text, "^%d+$") and tonumber(text)
     return fence and fence <= MOST_FENCE and fence or 0
 end
 
--- A member of the ring, or of the parked ones, as we write it: band and organization.
+-- Whether a member of the ring or of the parked lanes has the form band:organization.
 local function is_lane(text) return string.match(text, "^[0-3]:[%w_-]+$") ~= nil end
 
--- What an entry of idx says: the index in `wait` and the lane; nothing when somebody else wrote it.
+-- The index in `wait` and the lane from an entry of idx; nil when the entry is damaged.
 local function place_in(entry)
     local index, lane = string.match(entry or "", "^(%d+)|(.+)$")
     if not index or #index > 15 or not is_lane(lane) then return nil end
@@ -123,7 +123,7 @@ end
 
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
--- The marker says nothing that could be lost: what somebody else has put there gives way.
+-- Sets the marker. A key of a wrong type is deleted first; the marker holds no data to lose.
 local function mark()
     if paused then return end
     local answer = redis.pcall("ZADD", marker_key, 0, "work")
@@ -132,7 +132,7 @@ local function mark()
     redis.call("ZADD", marker_key, 0, "work")
 end
 
--- As the marker: events are lost with what was in their place, and no ending is.
+-- Appends an event. A key of a wrong type is deleted first, so that no settle fails because of it.
 local function tell(event, kept)
     local answer = redis.pcall("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
     if type(answer) ~= "table" or not answer.err then return end
@@ -142,7 +142,7 @@ end
 
 local now_text
 
--- The time of this call in RQ's text form, in UTC (days to date after Howard Hinnant).
+-- The time of this call in RQ's text form, in UTC (days-to-date algorithm by Howard Hinnant).
 local function utc_now()
     if now_text then return now_text end
     local seconds = tonumber(time[1])

@@ -1,5 +1,5 @@
--- What must agree about running attempts: `own` is the truth, the others follow it. One pass over
--- structures that are as long as there are slots in the fleet.
+-- Compares the structures of running attempts with `own`, which is authoritative. One pass over
+-- structures whose lengths are bounded by the number of slots of all workers.
 
 local function set_of(list)
     local set = {}

@@ -1,18 +1,19 @@
--- Whose turns are next: worked out on a copy of the head of the ring, so that each place is read
--- once and written once, however many tasks start. Nothing is written until all turns are known.
+-- Plans the next turns on a copy of the head of the ring, so that each structure is read once and
+-- written once, however many tasks start. Nothing is written until all turns are known.
 --
--- A turn starts the first task of the first lane: the clock moves to the lane's tag, the lane to its
--- next one. `turns` holds id and lane of each, `lanes` what is known of the lanes that were looked at.
+-- A turn starts the first task of the first lane: the clock moves to the lane's tag, the lane to
+-- its next tag. `turns` has id and lane of each turn, `lanes` the state of all lanes that were
+-- read.
 
--- Lanes set aside in one search, and members of the ring dropped that are no lanes; with more, the
--- rest is done by the next call.
+-- Most lanes parked in one search, and most invalid members removed from the ring; the next call
+-- does the rest.
 local MOST_PARKED = 200
--- Lanes read when those at the head of the ring were not enough.
+-- Least number of lanes read at a time when the head of the ring was not enough.
 local LANES_AT_ONCE = 50
 
 local plan
 
--- As Redis orders equal scores: byte by byte, where Lua's own comparison asks the locale.
+-- Byte by byte, as Redis orders equal scores; Lua's own comparison depends on the locale.
 local function is_before(a, b)
     for i = 1, math.min(#a, #b) do
         local x, y = string.byte(a, i), string.byte(b, i)
@@ -34,7 +35,7 @@ local function new_lane(name, score)
     }
 end
 
--- The next part of the ring, as long as the turns that are left: so many lanes at most have one.
+-- Reads the next part of the ring: as many lanes as turns are wanted, as no more can have one.
 local function read_ring()
     local size = plan.read == 0 and plan.room or math.max(plan.room, LANES_AT_ONCE)
     local found = redis.call("ZRANGE", ring_key, plan.read, plan.read + size - 1, "WITHSCORES")
@@ -55,8 +56,8 @@ local function read_ring()
     plan.share = math.ceil(plan.room / math.max(#plan.head, 1)) + 1
 end
 
--- Takes the lane that is first out of the two lines: those not looked at yet, and those that had a
--- turn and come again.
+-- Takes the first lane of two lists: lanes that had no turn yet, and lanes that had one and have
+-- more tasks.
 local function next_lane()
     while plan.at > #plan.head and not plan.is_all and #plan.strange < MOST_PARKED do read_ring() end
     local fresh, again = plan.head[plan.at], plan.again[plan.first]
@@ -69,7 +70,7 @@ local function next_lane()
     return again
 end
 
--- Behind all that are served before it: mostly that is the end.
+-- Inserts a lane in order by insertion sort; mostly its place is the end.
 local function come_again(lane)
     local line, place = plan.again, #plan.again + 1
     while place > plan.first and is_served_before(lane, line[place - 1]) do
@@ -79,7 +80,7 @@ local function come_again(lane)
     line[place] = lane
 end
 
--- The first lane that no gate of its organization holds; those before it are set aside.
+-- The first lane that no gate of its organization holds; held lanes before it are parked.
 local function first_lane()
     for _ = 1, MOST_PARKED do
         local lane = next_lane()
@@ -91,7 +92,7 @@ local function first_lane()
     return nil
 end
 
--- Its next task, or nil; read in parts, as many as it may get a turn for.
+-- The lane's next task, or nil; ids are read in parts of about as many as it may have turns.
 local function next_task(lane)
     if lane.used == #lane.ids and not lane.is_read then
         local size = math.max(plan.share, lane.used)
@@ -124,7 +125,7 @@ local function take_turn(lane)
     if next_task(lane) then come_again(lane) else lane.is_empty = true end
 end
 
--- So many turns at most. A lane on the ring without a task is damage: it leaves.
+-- Plans at most `room` turns. A lane on the ring without tasks is damage and is removed.
 local function plan_turns(room)
     plan = {
         room = room, turns = {}, lanes = {}, clocks = {}, head = {}, at = 1, read = 0,
@@ -156,7 +157,7 @@ local function keep_clocks()
     call_many("HSET", clocks_key, tags)
 end
 
--- What the turns have changed: lanes' lists, ring, finish tags, clocks.
+-- Writes what the turns have changed: lanes' lists, ring, finish tags, clocks.
 local function keep_turns()
     local on_ring, off_ring, parked, finished = {}, {}, {}, {}
     for name, lane in pairs(plan.lanes) do
@@ -179,8 +180,8 @@ local function keep_turns()
     keep_clocks()
 end
 
--- Takes out of its lane what can have no turn: of an id that is there twice the later one, which
--- leaves `wait` alone.
+-- Removes an id that cannot start from its lane. Of a doubled id only the later one is removed, and
+-- `wait` is left as it is.
 local function pass_over(turn)
     local lane = turn.lane.name
     if not turn.is_double then leave_wait(turn.id) end

@@ -3,15 +3,15 @@
 acquire: give a worker leases on the next tasks in fair order, or say which gate is shut.
 
 ARGV[4]  worker          its RQ name
-ARGV[5]  wanted          tasks at most
+ARGV[5]  wanted          most tasks
 ARGV[6]  lease           ms
-ARGV[7]  refusal         RQ's coding of the message for jobs that are not ours
+ARGV[7]  refusal         message for jobs that are not ours, in RQ's encoding
 
-Returns  {status, ms until worth asking again (0 = when woken), leases, foreign ids};
+Returns  {status, ms until the worker should ask again (0 = when woken), leases, foreign ids};
          a lease is id, fence, execution, organization, band in a row.
 
-An execution is named by its start (us, 16 hexadecimal digits) and its fence (16 more). RQ's records of
-it are written by tick, for what still runs then.
+An execution's name is its start (us, 16 hexadecimal digits) and its fence (16 more). RQ's records
+of it are written by the next tick if it still runs then.
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -32,7 +32,7 @@ local function earliest(a, b)
     return math.min(a, b)
 end
 
--- What has no place in line any more, or two of them.
+-- Turns of ids that are not in idx, or that are in their lane twice.
 local function misplaced_turns(turns, place_of)
     local found, seen = {}, {}
     for _, turn in ipairs(turns) do
@@ -43,8 +43,8 @@ local function misplaced_turns(turns, place_of)
     return found
 end
 
--- Says in a job that it starts. False when there is none: RQ's own code has deleted it, or something
--- else stands in its place. No question before: one that is there has one of these fields already.
+-- Writes the start into a job. False when there is no job: RQ's own code has deleted it, or its
+-- key has a wrong type. No read is needed before: an existing job has one of these fields already.
 local function write_job(id)
     local key, started = job_key(id), utc_now()
     local new = redis.pcall(
@@ -65,8 +65,8 @@ local function jobless_turns(turns)
     return found
 end
 
--- Turns of tasks that all can start, with their ids and places. Whatever cannot is passed over
--- uncharged, and the turns are worked out anew.
+-- Turns of tasks that can all start, with their ids and places. Ids that cannot start are removed
+-- without using a turn, and the turns are planned again.
 local function startable_turns(room)
     while true do
         local turns, ids = plan_turns(room), {}

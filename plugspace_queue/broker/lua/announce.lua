@@ -2,16 +2,16 @@
 --[[
 announce: write the snapshots and events of running attempts.
 
-ARGV[4]  events kept     about
+ARGV[4]  events kept     approximate length of the stream
 ARGV[5]  budget          bytes of values an organization may write, 0 = no limit
-ARGV[6]  window          ms they are counted over
-ARGV[7]  and on, 10 for each note: id, fence ("" = whichever runs), whether it is void once that
-         attempt does not run (1), snapshot ("" = leave it), members of it and the lean ones ("" =
-         none), event ("" = none), result that the event tells ("" = none, or too large), whether it is
-         too large (1), its organization
+ARGV[6]  window          ms over which they are counted
+ARGV[7]  and on, 10 for each note: id, fence ("" = whichever runs), whether the event too is dropped
+         when that attempt does not run (1), snapshot ("" = unchanged), its members and the lean
+         ones ("" = none), event ("" = none), result to add to the event ("" = none, or too large),
+         whether the result is too large (1), its organization
 
-Returns  1; a snapshot is written only while its attempt runs, so that a late note undoes no end
-         and tells nothing of an earlier attempt.
+Returns  1; a snapshot is written only while its attempt runs, so that a late note neither
+         overwrites a final one nor shows an earlier attempt.
 ]]
 --@include _queue.lua
 --@include _payloads.lua
@@ -26,7 +26,7 @@ for i = FIRST, #ARGV, FIELDS do
 end
 local owner_of = read_many(own_key, asked)
 
--- The organization whose attempt runs, if it is the one of this fence.
+-- The organization of the running attempt, if it has this fence.
 local function running_of(id, fence)
     local owned, organization = string.match(owner_of[id] or "", "^(%d+)|%d:([^|]*)|")
     if fence == "" or fence == owned then return organization end

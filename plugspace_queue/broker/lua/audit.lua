@@ -1,11 +1,11 @@
 --[[
-audit: where tasks are, in full; nothing is changed.
+audit: which structures hold each task; changes nothing.
 
 ARGV[4]  and on          ids, some dozens at most
 
 Returns  for each, in a row: the structures that hold it (sum of the numbers below), its lane by idx
-         ("" = none, or an entry that is no place), fence of its owner ("0" = none), ms left of its lease (0 = none, may be
-         negative), ms since 1970 of its delay ("0" = none).
+         ("" = none, or damaged), fence of its owner ("0" = none), ms left of its lease (0 = none,
+         may be negative), due time of its delay in ms since 1970 ("0" = none).
 
 Of a lane longer than 2 * NEAR only both ends are searched; an id between them counts as found.
 ]]

@@ -1,14 +1,15 @@
 --[[
-audit_lanes: lanes against ring, idx and gates; nothing is changed.
+audit_lanes: compares lanes with ring, idx and gates; changes nothing.
 
-ARGV[4]  most            entries looked at in this call
+ARGV[4]  most            entries read in this call
 ARGV[5]  offset          in the first lane
 ARGV[6]  and on          lanes
 
-Returns  {lanes done, offset in the one after them, findings (code, lane in a row)}; codes:
-         lane_strange (in order, but no lane), lane_empty (in order, without tasks), lane_doubled
-         (on the ring and parked), lane_off (neither), lane_held (parked although nothing holds
-         it), lane_strays (an entry that idx knows elsewhere, not at all, or twice)
+Returns  {lanes done, offset in the lane after them, findings (code, lane in a row)}; codes:
+         lane_strange (on the ring or parked, but not a lane), lane_empty (on the ring or parked,
+         without tasks), lane_doubled (on the ring and parked), lane_off (neither), lane_held
+         (parked although no gate holds it), lane_strays (an entry that is doubled, missing in idx,
+         or in another lane there)
 ]]
 --@include _queue.lua
 --@include _gates.lua

@@ -1,9 +1,9 @@
 --[[
-audit_queue: what a queue's structures say against each other; nothing is changed.
+audit_queue: compares the structures of a queue with each other; changes nothing.
 
 Returns  findings (code, key in a row): active_differs, lease_differs, record_differs (RQ's),
-         runs_and_waits, running_count (of an organization); wait_differs and fence_strange, with
-         what was found instead of a key
+         runs_and_waits, running_count (of an organization); wait_differs and fence_strange have a
+         description in place of the key
 ]]
 --@include _queue.lua
 --@include _running.lua

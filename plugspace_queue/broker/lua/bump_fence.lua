@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-bump_fence: let all later leases have fences above this one.
+bump_fence: makes all later leases of the queue have fences above this one.
 
 ARGV[4]  fence
 

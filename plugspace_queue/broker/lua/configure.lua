@@ -1,16 +1,16 @@
 #!lua flags=allow-oom
 --[[
-configure: set the gates of a queue; a change of the policy gives every lane its tag anew.
+configure: sets the gates of a queue; a change of the policy recomputes the tags of all lanes.
 
 ARGV[4]  paused          1 or 0
-ARGV[5]  concurrency     running tasks at most, over all workers; 0 = no limit
+ARGV[5]  concurrency     most running tasks, over all workers; 0 = no limit
 ARGV[6]  limiter         starts per window; 0 = no limit
 ARGV[7]  window          ms
-ARGV[8]  organization    running tasks of one organization at most; 0 = no limit
+ARGV[8]  organization    most running tasks of one organization; 0 = no limit
 ARGV[9]  weighted        1 or 0
 ARGV[10] version         whole number, rising with every change of the row
 
-Returns  1, or 0 when a newer version is there
+Returns  1, or 0 when a newer version is stored
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -26,7 +26,7 @@ local function latest_clock()
     return latest
 end
 
--- Each keeps its distance to the clock of its band, and its place within the band.
+-- Each lane keeps its distance to the clock of its band, and so its place within the band.
 local function tag_anew(key, start)
     local lanes = redis.call("ZRANGE", key, 0, -1, "WITHSCORES")
     local batch = {}

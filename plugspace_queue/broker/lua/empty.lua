@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 --[[
-empty: take the waiting tasks out, a chunk at a call; delayed and running ones stay.
+empty: removes waiting tasks, a chunk per call; delayed and running ones stay.
 
 ARGV[4]  most            tasks in this call
 
-Returns  their ids; call again until there are none.
+Returns  their ids; call it again until there are none.
 ]]
 --@include _queue.lua
 --@include _gates.lua

@@ -1,18 +1,18 @@
 #!lua flags=no-writes
 --[[
-explain: where a task is, and what each gate says of it now; nothing is changed.
+explain: where a task is, and the state of each gate for it; changes nothing.
 
 ARGV[4]  id
 ARGV[5]  organization
-ARGV[6]  band            0 to 3; both for a task that is in no line
-ARGV[7]  alive           ms for which a worker that was seen is believed to live
+ARGV[6]  band            0 to 3; both are used for a task that is in no lane
+ARGV[7]  alive           ms since its last heartbeat for which a worker counts as alive
 
-Costs at most LPOS over MOST_IN_LANE ids, MOST_RUNNING running ones and MOST_WORKERS workers;
-everything else is O(log n), whatever waits.
+Costs at most LPOS over MOST_IN_LANE ids, MOST_RUNNING running tasks and MOST_WORKERS workers;
+everything else is O(log n) in the number of waiting tasks.
 
-Returns  JSON: now, place, due, answer (acquire's word for the queue), opens_in (ms), gates in
+Returns  JSON: now, place, due, answer (acquire's status of the queue), opens_in (ms), gates in
          order, running, concurrency, lease (of the task itself), holders, position (nil unless it
-         stands in a lane), workers.
+         is in a lane), workers.
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -52,7 +52,7 @@ local function holder(running_id, entry, lease_end)
     }
 end
 
--- Places in `entries` of what the organization owns, then of the others'.
+-- Indexes in `entries` of the organization's own tasks, then of the others.
 local function own_first(entries)
     local own, others = {}, {}
     for i, entry in ipairs(entries) do
@@ -63,7 +63,7 @@ local function own_first(entries)
     return own
 end
 
--- The longest running ones, the organization's own first.
+-- The longest running tasks, those of the organization first.
 local function holders()
     local ids = redis.call("LRANGE", active_key, 0, MOST_RUNNING - 1)
     if #ids == 0 then return {} end
@@ -76,7 +76,7 @@ local function holders()
     return told
 end
 
--- Lanes served before this one: on the ring all with a lower score, parked as if it came back now.
+-- Lanes served before this one: those with a lower score; a parked lane as if it returned now.
 local function lanes_ahead(lane)
     local rank = redis.call("ZRANK", ring_key, lane)
     if rank then return rank end
@@ -99,7 +99,7 @@ local function position(lane)
     }
 end
 
--- What workers told of themselves: how many slots they have for this queue, none without a processor.
+-- Live workers and their slots for this queue; those without a processor have none.
 local function workers()
     local names = redis.call(
         "ZRANGEBYSCORE", workers_key, whole(now - alive_ms), "+inf", "LIMIT", 0, MOST_WORKERS

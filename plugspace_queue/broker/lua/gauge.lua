@@ -1,18 +1,18 @@
 --[[
-gauge: how the queue stands, for people who look at it; changes nothing.
+gauge: the state of a queue, for display; changes nothing.
 
-ARGV[4]  most            lanes looked at, on the ring and as many of the parked ones
+ARGV[4]  most            lanes read on the ring, and as many of the parked ones
 
-Returns  {waiting, active, delayed, starts in the window, waiting by band (4), lanes not looked
-         at, flat list: tier, organization, id, waits since (RQ's text) of the task that waits
-         longest in each tier}; a lane's first task stands for it. All of one moment.
+Returns  {waiting, active, delayed, starts in the window, waiting by band (4), lanes not read,
+         flat list: tier, organization, id, waiting since (RQ's text) of the task that has waited
+         longest in each tier}; only the first task of each lane is compared. All of one moment.
 ]]
 --@include _queue.lua
 local most = tonumber(ARGV[4])
 local bands = {0, 0, 0, 0}
 local oldest, seen = {}, 0
 
--- Start times lie in order, and those that left the window go with the next acquire only.
+-- Binary search, as start times are ordered; only acquire removes those before the window.
 local function starts_in_window()
     if limiter == 0 then return 0 end
     local low, high = 0, redis.call("LLEN", limiter_key)

@@ -1,16 +1,16 @@
 #!lua flags=allow-oom
 --[[
-heartbeat: a worker tells that it lives and how many slots it has for this queue.
+heartbeat: records that a worker is alive and how many slots it has for this queue.
 
 ARGV[4]  worker          its RQ name
-ARGV[5]  slots           0: it has no processor for it; less: it leaves
+ARGV[5]  slots           0: it has no processor for the queue; negative: it leaves
 
 Returns  1
 ]]
 --@include _queue.lua
 local worker = ARGV[4]
 local slots = tonumber(ARGV[5])
--- Names of workers that died stay so long, so many are forgotten at once.
+-- Ms for which names of dead workers are kept, and most of them that one call removes.
 local REMEMBERED_MS = 3600000
 local MOST_FORGOTTEN = 100
 

@@ -1,5 +1,5 @@
 --[[
-hit_request_window: count one request, unless the window is full.
+hit_request_window: counts one request, unless the window is full.
 
 KEYS[1]  request window  string, requests so far
 
@@ -14,7 +14,7 @@ local window = tonumber(ARGV[2])
 
 local used = tonumber(redis.call("GET", window_key) or "0")
 local left = redis.call("PTTL", window_key)
--- A key without a time to live would never open again.
+-- A key without a time to live would keep the window full for ever.
 if used > 0 and left < 0 then
     redis.call("PEXPIRE", window_key, window)
     left = window

@@ -1,17 +1,17 @@
 --[[
-keep_export: keep the bytes of an export, if its organization's budget has room for them.
+keep_export: stores the bytes of an export if its organization's budget has room for them.
 
 KEYS[1]  export          string
 KEYS[2]  description     hash
-KEYS[3]  exports         hash, bytes by when they expire, of the organization
+KEYS[3]  exports         hash, the organization's bytes by time of expiry
 
 ARGV[1]  data
 ARGV[2]  time to live    s
-ARGV[3]  budget          bytes that an organization may have at once, 0 = no limit
-ARGV[4]  step            s, within which exports that expire are counted together
+ARGV[3]  budget          bytes that an organization may store at once, 0 = no limit
+ARGV[4]  step            s; exports that expire within the same step are counted together
 ARGV[5]  and on          fields of the description and their values
 
-Returns  1, or 0 when there is no room: nothing was written then
+Returns  1, or 0 when there is no room and nothing was written
 ]]
 local data, ttl = ARGV[1], tonumber(ARGV[2])
 local budget, step = tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -1,15 +1,15 @@
 --[[
-keep_task: keep the JSON of a task that does not run, whose values count in its budget.
+keep_task: stores the JSON of a task that does not run and whose values count in the budget.
 
 ARGV[4]  budget          bytes of values an organization may write, 0 = no limit
-ARGV[5]  window          ms they are counted over
+ARGV[5]  window          ms over which they are counted
 ARGV[6]  task
 ARGV[7]  organization
 ARGV[8]  snapshot        JSON
-ARGV[9]  members of it, and the lean ones (ARGV[10])
+ARGV[9]  its members, and the lean ones (ARGV[10])
 ARGV[11] time to live    s; 0 = none
 
-Returns  0: it puts nothing in line
+Returns  0, as nothing is added to the queue
 ]]
 --@include _queue.lua
 --@include _payloads.lua

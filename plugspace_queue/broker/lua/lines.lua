@@ -1,12 +1,12 @@
 --[[
-lines: some of the lanes of a queue and how many tasks wait in each; changes nothing.
+lines: some lanes of a queue and how many tasks wait in each; changes nothing.
 
 ARGV[4]  which           ring or parked
-ARGV[5]  cursor          0 at first, then what the last call gave
-ARGV[6]  at once         lanes looked at, more or less
+ARGV[5]  cursor          0 at first, then the cursor that the last call returned
+ARGV[6]  at once         approximate number of lanes read
 
-Returns  {cursor (0: no more), flat list: lane, tasks}; each call is of one moment, and a lane that
-         is there all the while is in one of them at least.
+Returns  {cursor (0: no more), flat list: lane, tasks}; a lane that exists during all calls is
+         returned at least once.
 ]]
 --@include _queue.lua
 local key = ARGV[4] == "ring" and ring_key or parked_key

@@ -1,14 +1,14 @@
 --[[
-mirror_usage: write a count of the database, unless a newer one is there.
+mirror_usage: writes a count of the database, unless a newer one is stored.
 
 KEYS[1]  usage           string, reserved units of a month
-KEYS[2]  version         string, of the mirrored value; lives as long
+KEYS[2]  version         string, of the mirrored value; expires with it
 
 ARGV[1]  value
 ARGV[2]  version         whole number, rising with every change of the row
 ARGV[3]  time to live    s
 
-Returns  1 when written, 0 when what is there is as new
+Returns  1 when written, 0 when the stored value is as new
 ]]
 local usage_key = KEYS[1]
 local version_key = KEYS[2]

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 --[[
-pause_organization: hold an organization's tasks of all queues, or let them go on.
+pause_organization: pauses or resumes an organization.
 
-Its lanes of this queue are parked at once; those of other queues when a worker comes to them.
+Its lanes in this queue are parked at once; those in other queues when an acquire reaches them.
 
 ARGV[4]  organization
 ARGV[5]  paused          1 or 0

@@ -3,8 +3,8 @@ places: where tasks are.
 
 ARGV[4]  and on          ids
 
-Returns  one word for each: waiting, running, delayed or absent; waiting too when RQ's own code
-         has pushed the id and no worker has seen it yet.
+Returns  one word for each: waiting, running, delayed or absent; an id that RQ's own code has
+         pushed, and that was not adopted yet, counts as waiting.
 ]]
 --@include _queue.lua
 --@include _places.lua

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 --[[
-promote_due: let what is due come into line on time, though no slot is free or a gate is shut.
+promote_due: promotes due tasks on time, even if no slot is free or a gate is shut.
 
-ARGV[4]  refusal         RQ's coding of the message for jobs that are not ours
+ARGV[4]  refusal         message for jobs that are not ours, in RQ's encoding
 
 Returns  {ms until the next one is due (0 = none is delayed), foreign ids}
 ]]

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 --[[
-rebuild: write a queue's structures anew from idx (what waits) and own (what runs), in one step.
+rebuild: rewrites a queue's structures from idx (waiting) and own (running), atomically.
 
-ARGV[4]  lease           ms that an owner without a lease gets; a dead one is reaped after it
-ARGV[5]  wait            1: `wait` too, which takes as long as the queue is; else 0
-ARGV[6]  and on          lanes; without any, all about running attempts and the last fence
+ARGV[4]  lease           ms of the lease given to an owner without one; a dead one is then reaped
+ARGV[5]  wait            1: `wait` too, in time proportional to the queue's length; else 0
+ARGV[6]  and on          lanes; without any, the structures of running attempts and the last fence
 
-Returns  1; a lane keeps the order of its entries, each once, and what is no lane leaves the order
+Returns  1; a lane keeps the order of its entries without duplicates; invalid members are removed
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -22,7 +22,7 @@ local function count_of(owned, organization)
     return count
 end
 
--- By the code of what differs: its key, what `own` says of that, and all that `own` says.
+-- Repairs by code of the difference; arguments: its key, the key's entry in `own`, all entries.
 local rebuild = {}
 
 function rebuild.active_differs(id, owner)
@@ -41,7 +41,7 @@ function rebuild.record_differs(member, _, owned)
     if owner and owner.member == member then redis.call("ZADD", wip_key, "+inf", member) end
 end
 
--- What runs does not wait: its attempt decides whether it will again.
+-- A running task must not wait; the end of its attempt decides whether it waits again.
 function rebuild.runs_and_waits(id)
     redis.call("ZREM", delayed_key, id)
     withdraw_waiting(id)

@@ -1,10 +1,10 @@
 --[[
-set_band: let a task that runs come back into another band, should it come back.
+set_band: sets the band in which a running task waits if it returns to the queue.
 
 ARGV[4]  id
 ARGV[5]  band            0 to 3
 
-Returns  1, or 0 when its job is gone
+Returns  1, or 0 when its job does not exist
 ]]
 --@include _queue.lua
 local key = job_key(ARGV[4])

@@ -1,18 +1,18 @@
 #!lua flags=allow-oom
 --[[
-settle: close attempts that this worker still owns, and write what came of them.
+settle: closes attempts that this worker still owns, and writes their results.
 
-ARGV[4]  events kept     about
+ARGV[4]  events kept     approximate length of the stream
 ARGV[5]  budget          bytes of values an organization may write, 0 = no limit
-ARGV[6]  window          ms they are counted over
-ARGV[7]  note            what stands for a result that is not kept; %s twice for the task's id
+ARGV[6]  window          ms over which they are counted
+ARGV[7]  note            replaces a result that is not stored; %s twice for the task's id
 ARGV[8]  and on, 17 for each attempt: id, fence, outcome (ok, fail, retry, back, stopped, drop),
-         snapshot ("" = leave it), members of it and the lean ones ("" = none), its ttl (s, 0 =
-         none), result ("" = none, or too large), whether it is too large (1), whether snapshot
-         and event are to tell it (1), result ttl (s), pointer to the result and failure (RQ's codings,
+         snapshot ("" = unchanged), its members and the lean ones ("" = none), its ttl (s, 0 =
+         none), result ("" = none, or too large), whether it is too large (1), whether to add it to
+         snapshot and event (1), result ttl (s), pointer to the result and failure (RQ's encodings,
          "" = none), due (ms, 0 = now), event ("" = none), task type, counted (1)
 
-Returns  one number for each: 1, or 0 when the token does not own it (nothing was written).
+Returns  one number for each: 1, or 0 when the fence does not own it (nothing was written).
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -23,8 +23,8 @@ Returns  one number for each: 1, or 0 when the token does not own it (nothing wa
 local events_kept = ARGV[4]
 local note = ARGV[7]
 
--- The fields of an attempt are read where they stand: a table for each would cost more than most of
--- the commands. `at` is the place of its first.
+-- The fields of an attempt are read from ARGV directly, as a table for each would cost more than
+-- most of the commands. `at` is the index of its first field.
 local FIRST, FIELDS = 8, 17
 local ID, FENCE, OUTCOME, SNAPSHOT, ALL, LEAN, SNAPSHOT_TTL = 0, 1, 2, 3, 4, 5, 6
 local RESULT, IS_LARGE, IS_TOLD, RESULT_TTL, POINTER, FAILURE = 7, 8, 9, 10, 11, 12
@@ -53,11 +53,11 @@ local function write_result(at, owner, kind)
     redis.call("EXPIRE", key, ARGV[at + RESULT_TTL])
 end
 
--- Ends and ids, in a row, for RQ's registries: written once for all.
+-- Scores and ids, in a row, for RQ's registries: written once for all attempts.
 local registered = {}
 local expiries = {}
 
--- Numbers are costly to put into words: once for each time to live.
+-- Cached per time to live, as formatting numbers is expensive.
 local function expiry(ttl)
     expiries[ttl] = expiries[ttl] or string.format("%.6f", now_us / 1000000 + ttl)
     return expiries[ttl]
@@ -72,7 +72,7 @@ end
 
 local function is_kept(at) return tonumber(ARGV[at + RESULT_TTL]) > 0 end
 
--- As RQ ends a job: status, registry, result, and a time to live; none of it with a ttl of 0.
+-- Ends a job as RQ does: status, registry, result, time to live; with a ttl of 0 it is deleted.
 local function finish(at, owner, status, registry_key, kind)
     local id, ttl = owner.id, ARGV[at + RESULT_TTL]
     if not is_kept(at) then return redis.call("DEL", job_key(id)) end
@@ -124,13 +124,14 @@ for at = FIRST, #ARGV, FIELDS do
     end
 end
 
--- One that is no longer than the note in its place costs no more than that: it is not counted.
+-- A result that is not longer than the note that would replace it is not counted.
 local function has_room(result, organization)
     if result == "" then return false end
     return #result <= #note or fits(organization, #result)
 end
 
--- A result counts once, though its key, the snapshot and the event hold it: all of them or none.
+-- A result is counted once, although it is stored in its key, the snapshot and the event: in all of
+-- them or in none.
 local function settle(at, owner)
     local organization = organization_of(owner.lane)
     local result, is_told = ARGV[at + RESULT], ARGV[at + IS_TOLD] == "1"
@@ -145,7 +146,8 @@ local function settle(at, owner)
     if ARGV[at + EVENT] ~= "" then tell(with(ARGV[at + EVENT], "", told, is_told), events_kept) end
 end
 
--- The owners of those that this worker owns still, each once, and their places; 1 or 0 for all.
+-- The answers (1 or 0) for all attempts; owners and indexes of those that are still owned, each
+-- once.
 local function owned()
     local ids, answers, found, places = {}, {}, {}, {}
     for at = FIRST, #ARGV, FIELDS do ids[#ids + 1] = ARGV[at + ID] end
@@ -163,7 +165,8 @@ local function owned()
     return answers, found, places
 end
 
--- As in require_line: an attempt that ended half way would be refused when it is settled again.
+-- As in require_line: an attempt that was closed half way would be refused when it is settled
+-- again.
 local function require_ends()
     require_line()
     redis.call("ZCARD", finished_key)
@@ -176,7 +179,8 @@ local answers, owners, places = owned()
 close_all(owners)
 for i, owner in ipairs(owners) do settle(places[i], owner) end
 for key, entries in pairs(registered) do call_many("ZADD", key, entries) end
--- All is written by now: a count that is no number begins anew, and reconciling puts it right.
+-- A damaged count must not fail the script, as all else is written: it is reset, and the reconciler
+-- corrects it.
 local function count(field, number)
     if number == 0 then return end
     local answer = redis.pcall("HINCRBY", meta_key, field, number)

@@ -1,5 +1,5 @@
 --[[
-snapshot: keep the JSON of a task.
+snapshot: stores the JSON of a task.
 
 KEYS[1]  task            string
 

@@ -1,17 +1,17 @@
 --[[
-submit: put tasks into their lines, or into the delayed set; once each.
+submit: adds tasks to their lanes or to the delayed set, each once.
 
 ARGV[4]  perform         dotted path that RQ's pages show
 ARGV[5]  result ttl      seconds
 ARGV[6]  newest tasks    kept per organization
 ARGV[7]  budget          bytes of values an organization may write, 0 = no limit
-ARGV[8]  window          ms they are counted over
-ARGV[9]  and on, 12 for each task: id, band, organization, snapshot, members of it and the lean
+ARGV[8]  window          ms over which they are counted
+ARGV[9]  and on, 12 for each task: id, band, organization, snapshot, its members and the lean
          ones ("" = none), due (ms, 0 = now), front (1), timeout (s), created (RQ's text),
          created (ms), description
 
-Returns  how many were accepted; one that waits, runs or is delayed already is not, but its
-         snapshot is renewed while it does not run.
+Returns  how many were added; a task that waits, runs or is delayed already is not, but its
+         snapshot is rewritten while it does not run.
 ]]
 --@include _queue.lua
 --@include _gates.lua
@@ -53,7 +53,7 @@ local function snapshot_of(entry)
     return with(entry.snapshot, values_of(entry.id, entry.organization, entry.all, entry.lean))
 end
 
--- The new ones, each once. The snapshot of one that is here already is renewed unless it runs.
+-- The new tasks, each once. Snapshots of tasks that do not run are written, new or not.
 local function sift()
     local ids = ids_of(entries)
     local owned = redis.call("HMGET", own_key, unpack(ids))
@@ -72,7 +72,7 @@ local function sift()
     return new
 end
 
--- Left over from an earlier end: a job with a time to live, and its places in RQ's registries.
+-- Removes the remains of an earlier end: a job with a time to live, and entries in RQ's registries.
 local function clear(new)
     if redis.call("DEL", unpack(keys_of(job_key, new))) == 0 then return end
     local ids = ids_of(new)

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 --[[
-tick: renew a worker's leases, put lost attempts back into their lines, let due tasks come in.
+tick: renews a worker's leases, returns lost attempts to their lanes, promotes due tasks.
 
 ARGV[4]  worker          its RQ name
 ARGV[5]  lease           ms
-ARGV[6]  reap            1 to end leases that ran out, of any worker
-ARGV[7]  refusal         RQ's coding of the message for jobs that are not ours
+ARGV[6]  reap            1 to end expired leases of any worker
+ARGV[7]  refusal         message for jobs that are not ours, in RQ's encoding
 ARGV[8]  and on          id, fence of each attempt that the worker knows
 
 Returns  {lost ids, reaped (id, fence, worker in a row), ids handed back, foreign ids,
@@ -21,7 +21,7 @@ local lease_ms = tonumber(ARGV[5])
 local reap = ARGV[6] == "1"
 local refusal = ARGV[7]
 local MOST_REAPED = 100
--- A grant whose answer got lost is handed back when nobody renewed it for so long.
+-- A grant whose answer got lost is handed back when it was not renewed for this long.
 local UNKNOWN_MS = 2000
 
 local held, ids, lost = {}, {}, {}
@@ -91,7 +91,7 @@ local function hand_back_unknown()
     put_all_back(ended)
 end
 
--- A finish tag that the clock has passed says nothing any more.
+-- Removes finish tags that the clock has passed, as they have no effect, and expired RQ entries.
 local function trim()
     for band = 0, 3 do
         redis.call("ZREMRANGEBYSCORE", fin_key(band), "-inf", whole(virtual_time(band)))
@@ -100,7 +100,7 @@ local function trim()
     redis.call("ZREMRANGEBYSCORE", failed_key, 0, now_s)
 end
 
--- Whoever took the marker may have died, stopped or been suspended before it asked.
+-- Sets the marker again, as the worker that took it may have died or stopped before it acquired.
 local function mark_if_open()
     if redis.call("EXISTS", ring_key) == 0 then return end
     if queue_concurrency() > 0 and queue_limiter() > 0 then mark() end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-withdraw: take waiting and delayed tasks out of the line.
+withdraw: removes waiting and delayed tasks from the queue.
 
 ARGV[4]  and on          ids
 

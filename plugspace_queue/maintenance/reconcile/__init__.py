@@ -1,1 +1,1 @@
-"""Compares rows with Redis, both ways, and repairs what differs."""
+"""Compares rows with Redis in both directions, and repairs differences."""

@@ -1,7 +1,7 @@
-"""Compares rows with Redis: tasks from both ends, then the structures of each queue.
+"""Compares rows with Redis: tasks in both directions, then the structures of each queue.
 
-Every comparison is bounded, and one queue whose data is damaged, or whose server is away, keeps no
-other from being compared.
+Every comparison is bounded. A queue whose data is damaged, or whose server is unavailable, does not
+prevent the comparison of the others.
 """
 
 import uuid
@@ -28,7 +28,7 @@ SLICE = 1000
 """Rows of one comparison."""
 
 LATE_MS = 1000
-"""A delayed task is late when it is due further behind its row than this."""
+"""Ms by which a delayed task may be due later in Redis than by its row."""
 
 OPEN = [state for state in State if state not in lifecycle.FINAL]
 
@@ -37,7 +37,7 @@ PUBLISHED = IN_LINE | Holds.INBOX
 
 
 class TaskPlace(StrEnum):
-    """Where an open task is; exactly one of them is right."""
+    """Where an open task is; each task is in exactly one place."""
 
     BLOCKED = "blocked"
     DELAYED = "delayed"
@@ -47,7 +47,7 @@ class TaskPlace(StrEnum):
 
 
 class TaskRow(NamedTuple):
-    """A task's row as far as its place in Redis depends on it."""
+    """The columns of a task that determine its place in Redis."""
 
     pk: uuid.UUID
     type: str
@@ -64,19 +64,19 @@ class TaskRow(NamedTuple):
 
     @property
     def lane(self) -> str:
-        """Where it waits, as Redis names it."""
+        """The name of its lane in Redis."""
         return f"{self.priority}:{self.organization_id}"
 
 
 @dataclass
 class Comparison:
-    """What one bounded comparison saw."""
+    """The result of one bounded comparison."""
 
     findings: list[Finding] = field(default_factory=list)
     places: Counter[tuple[str, TaskPlace]] = field(default_factory=Counter)
     """Open tasks by type and place."""
     workflow_ids: set[uuid.UUID] = field(default_factory=set)
-    """Of the open tasks that were seen."""
+    """Workflows of the open tasks that were read."""
 
 
 def compare_all(
@@ -85,9 +85,10 @@ def compare_all(
     *,
     ended_since: datetime | None = None,
 ) -> Iterator[Comparison]:
-    """Compare copies, rows, what Redis holds beside them, and structures, in slices.
+    """Compare copies, rows, further ids in Redis, and structures, in slices.
 
-    Raises Unavailable when a server is away or its data damaged, after all else was compared.
+    Raises Unavailable when a server is unavailable or its data damaged, after all else was
+    compared.
     """
     errors = routing.PerServerErrors()
     with errors.at_one():
@@ -104,7 +105,7 @@ def compare_all(
 def compare_again(
     findings: Iterable[Finding], now: datetime, errors: routing.PerServerErrors
 ) -> list[Finding]:
-    """Those of these that are still so; of what cannot be read now (see `errors`) none."""
+    """The findings that still hold; without those that cannot be read now (see `errors`)."""
     findings = list(findings)
     keys_of: dict[tuple[FindingScope, str], set[str]] = defaultdict(set)
     for finding in findings:
@@ -137,7 +138,7 @@ def _compare_scope(
 
 def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterator[Comparison]:
     if of_wrong_type := _keys_of_wrong_type(kind):
-        # No script can read the other structures before these keys are gone.
+        # Scripts fail on the other structures as long as these keys exist.
         yield Comparison(of_wrong_type)
         return
     for rows in RowCursor(OPEN, [kind]).turn(SLICE):
@@ -154,7 +155,7 @@ def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterato
 
 def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
     """Compare these tasks' rows with what this queue holds. Raises Unavailable."""
-    # Rows first: whoever changes a task writes its row before Redis, so what is older is the row.
+    # Rows are read first. Changes are written to rows before Redis, so the row is the older state.
     rows = _rows(ids)
     compared = Comparison(list(_compare_blocked(kind, rows.values())))
     copied: list[TaskRow] = []
@@ -172,7 +173,7 @@ def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
 
 
 def place_of(row: TaskRow, state: RedisTaskState) -> TaskPlace:
-    """Where an open task is by Redis, or blocked by its row."""
+    """Where an open task is according to Redis; blocked according to its row."""
     if Holds.OWN in state.holds:
         return TaskPlace.RUNNING
     if state.holds & (Holds.IDX | Holds.INBOX):
@@ -183,7 +184,7 @@ def place_of(row: TaskRow, state: RedisTaskState) -> TaskPlace:
 
 
 def compare_task(kind: TaskType, row: TaskRow | None, state: RedisTaskState) -> Iterator[Finding]:
-    """What is wrong with one task in this queue, but for parents that have ended."""
+    """Findings about one task in this queue, except about parents that have ended."""
     for code, fence in _wrongs(kind, row, state):
         key = state.lane if code == "lane_off" else state.task_id
         yield Finding(code, kind.value, key, fence)
@@ -192,7 +193,7 @@ def compare_task(kind: TaskType, row: TaskRow | None, state: RedisTaskState) -> 
 def _wrongs(
     kind: TaskType, row: TaskRow | None, state: RedisTaskState
 ) -> Iterator[tuple[str, int]]:
-    """Codes, and the fence of the attempt that each is about (0: of none)."""
+    """Codes, and the fence of the attempt concerned (0: none)."""
     if row is None or not row.is_open or row.type != kind:
         yield from _wrongs_of_stranger(row, state)
         return
@@ -209,8 +210,8 @@ def _wrongs(
 
 
 def _wrongs_of_stranger(row: TaskRow | None, state: RedisTaskState) -> Iterator[tuple[str, int]]:
-    """A row that ended, that is of another queue, or that does not exist."""
-    # A job that RQ's own code delayed has no row: it is refused when it is due.
+    """Codes for a row that has ended, belongs to another queue, or does not exist."""
+    # A stock job that RQ's own code delayed has no row; it is refused when it is due.
     is_stock_job = row is None and not state.holds & (Holds.IDX | Holds.JOB)
     if Holds.OWN in state.holds:
         yield "ghost_running", state.fence
@@ -222,7 +223,7 @@ def _wrongs_of_owned(row: TaskRow, state: RedisTaskState) -> Iterator[tuple[str,
     if row.state == State.BLOCKED:
         yield "ghost_running", state.fence
     elif state.lease_ms < 0:
-        # While a lease holds the task is its worker's, whatever the row says just now.
+        # While its lease is valid the task belongs to its worker, whatever the row's state.
         yield "lease_ended", state.fence
 
 
@@ -241,7 +242,7 @@ def _wrongs_of_waiting(row: TaskRow, state: RedisTaskState) -> Iterator[str]:
 
 def _wrongs_in_line(row: TaskRow, state: RedisTaskState) -> Iterator[str]:
     if not state.lane:
-        # Its entry in idx is no place, so that nothing is known of where it waits.
+        # Its entry in idx is damaged, so its lane is unknown.
         yield "torn"
         return
     if Holds.WAIT not in state.holds:
@@ -270,7 +271,7 @@ def _compare_blocked(kind: TaskType, rows: Iterable[TaskRow]) -> Iterator[Findin
 
 
 def _compare_strangers(kind: TaskType) -> Iterator[Comparison]:
-    """What the queue holds and rows do not want there."""
+    """Tasks in the queue that should not be there according to the rows."""
     for ids in audit.known_ids(client(kind.queue_name), kind.queue_name):
         rows = _rows(ids)
         wanted = {id_ for id_, row in rows.items() if row.is_open and row.type == kind}
@@ -298,7 +299,7 @@ def _keys_of_wrong_type(kind: TaskType) -> list[Finding]:
 
 
 def _compare_queue(kind: TaskType) -> list[Finding]:
-    """All structures but the lanes, and the settings. Raises Unavailable."""
+    """All structures except the lanes, and the settings. Raises Unavailable."""
     return _keys_of_wrong_type(kind) or [
         *_compare_structures(kind),
         *copies.compare_settings(kind),
@@ -315,7 +316,7 @@ def _compare_structures(kind: TaskType) -> Iterator[Finding]:
 
 
 def _compare_lanes(kind: TaskType, lanes: Sequence[str]) -> Iterator[Finding]:
-    """These lanes, some entries at a time. Raises Unavailable."""
+    """Compare lanes, a limited number of entries at a time. Raises Unavailable."""
     offset = 0
     while lanes:
         seen = routing.ask(audit.audit_lanes(kind.queue_name, lanes, offset), kind.queue_name)

@@ -1,8 +1,8 @@
-"""Copies of rows in Redis: which of them differ, and how they are written again.
+"""Copies of rows in Redis: compares them and writes them again.
 
-An end is told once, after its commit. What an outage, a death or a publish under way kept from
-Redis is told by nobody else, and a copy of what is open has no time to live: so copies of what
-ended lately are compared too. Those that are gone stay gone.
+The end of a task is written to Redis once, after its commit. If an outage, a crash or a concurrent
+publish prevents that, nothing else writes it, and the copy of an open task never expires. So the
+copies of recently ended tasks are compared too; missing ones are not written again.
 """
 
 import json
@@ -29,13 +29,13 @@ from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import AgentTask
 
 LATELY = timedelta(minutes=10)
-"""How far back the first comparison of what ended goes."""
+"""How far back the first comparison of ended tasks goes."""
 
 OVERLAP = timedelta(minutes=1)
-"""What is compared once more: another process may have been about to write its copy."""
+"""Time that is compared again, as another process may still have been writing its copies."""
 
 SLICE = 1000
-"""Rows of one comparison of what ended."""
+"""Rows of one comparison of ended tasks."""
 
 MOST_ORGANIZATIONS = 100
 """Organizations of one comparison: each has up to six types in three months."""
@@ -44,7 +44,7 @@ MOST_COPIES = 100
 """Copies read in one call: some of them are large."""
 
 UNSETTLED = frozenset({State.CANCELLED, State.EXPIRED})
-"""Final states that are reached without a settle, which would write the snapshot."""
+"""Final states that are reached without a settle, which writes the snapshot."""
 
 
 class EndedRow(NamedTuple):
@@ -80,7 +80,7 @@ def compare_settings(kind: TaskType) -> Iterator[Finding]:
 
 
 def _counts_owed(kind: TaskType) -> tuple[int, int]:
-    """What Redis should add to its lifetime counts; what runs may be about to be counted."""
+    """The difference of the lifetime counts; (0, 0) if running tasks may explain it."""
     row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings()
     completed, failed, running = audit.lifetime(client(kind.queue_name), kind.queue_name)
     owed = row.completed - completed, row.failed - failed
@@ -88,19 +88,19 @@ def _counts_owed(kind: TaskType) -> tuple[int, int]:
 
 
 def write_settings(kind: TaskType) -> None:
-    """Limits and pauses of a queue as the rows say. Raises Unavailable."""
-    # A version above the row's would keep it from being written.
+    """Write limits and pauses of a queue from the rows. Raises Unavailable."""
+    # A stored version above the row's would prevent the write.
     audit.delete_fields(client(kind.queue_name), kind.queue_name, "version")
     queue_config.write(kind)
 
 
 def write_lifetime(kind: TaskType) -> None:
-    """Lifetime counts of a queue as the rows say. Raises Unavailable."""
+    """Write lifetime counts of a queue from the rows. Raises Unavailable."""
     audit.add_lifetime(client(kind.queue_name), kind.queue_name, *_counts_owed(kind))
 
 
 def compare_all_organizations(now: datetime) -> Iterator[list[Finding]]:
-    """The copies of all organizations, in slices. Raises Unavailable."""
+    """Compare the copies of all organizations, in slices. Raises Unavailable."""
     after = ""
     rows = Organization.objects.order_by("pk").values_list("pk", flat=True)
     while ids := list(rows.filter(pk__gt=after)[:MOST_ORGANIZATIONS]):
@@ -109,7 +109,7 @@ def compare_all_organizations(now: datetime) -> Iterator[list[Finding]]:
 
 
 def compare_organizations(organization_ids: Collection[str], now: datetime) -> list[Finding]:
-    """Tiers, usage and lists of newest tasks of these. Raises Unavailable."""
+    """Compare tiers, usage and lists of newest tasks. Raises Unavailable."""
     organizations = Organization.objects.filter(pk__in=organization_ids).order_by("pk")
     tiers: Sequence[tuple[str, str | None]] = list(organizations.values_list("pk", "tier_id"))
     found = audit.texts(client(), [keys.organization_tier(pk) for pk, _ in tiers])
@@ -143,7 +143,7 @@ def compare_organizations(organization_ids: Collection[str], now: datetime) -> l
 def _wrong_usage(
     organization_ids: Collection[str], now: datetime
 ) -> list[tuple[MonthlyUsage, str | None]]:
-    """Months whose copy differs, of those that Redis keeps, and what the copy says."""
+    """Months, of those kept in Redis, whose copy differs, and the copy's value."""
     since = quota.month_of(now - timedelta(seconds=task_store.USAGE_TTL))
     rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=since)
     months = list(rows.order_by("organization_id", "type", "month"))
@@ -157,21 +157,21 @@ def _account_of(row: MonthlyUsage) -> Account:
 
 
 def write_tiers(organization_ids: Collection[str], now: datetime) -> None:
-    """`plugspace:org:{id}:tier` as the rows say."""
+    """Write `plugspace:org:{id}:tier` from the rows."""
     projections.write_tiers_on_commit(Organization.objects.filter(pk__in=organization_ids))
 
 
 def write_usage(organization_ids: Collection[str], now: datetime) -> None:
-    """`plugspace:usage:…` of all months that Redis keeps, as the rows say."""
+    """Write `plugspace:usage:…` of all months kept in Redis from the rows."""
     differing = [row for row, _ in _wrong_usage(organization_ids, now)]
-    # A version that is there already is not written again, whatever its value has become.
+    # Deleted first, as a value is not written if its version is stored already.
     audit.delete(client(), [keys.usage(*_account_of(row)) for row in differing])
     counters = [Counter(_account_of(row), row.used, row.version) for row in differing]
     routing.ask_all(quota.mirrored(counters))
 
 
 def write_newest(organization_ids: Collection[str], now: datetime) -> None:
-    """`plugspace:org:{id}:tasks`: the newest ones that have been in line."""
+    """Write `plugspace:org:{id}:tasks`: the newest tasks that were published."""
     for organization_id in organization_ids:
         rows = Task.objects.filter(organization=organization_id).exclude(state=State.BLOCKED)
         newest = rows.order_by("-pk").values_list("pk", "queued_at")
@@ -184,9 +184,9 @@ def write_newest(organization_ids: Collection[str], now: datetime) -> None:
 
 
 def garbled(kind: TaskType, tasks: Sequence[tuple[uuid.UUID, str]]) -> Iterator[uuid.UUID]:
-    """Those of these tasks (id, organization) whose snapshot is none, or another task's.
+    """The tasks (id, organization) whose snapshot is invalid or belongs to another task.
 
-    One that went meanwhile counts too: it is written again.
+    A snapshot that was deleted meanwhile counts too; it is written again.
     """
     organization_of = dict(tasks)
     for pk, text in _copies(keys.task, kind.queue_name, organization_of):
@@ -208,7 +208,7 @@ def compare_ended(
     kinds: Sequence[TaskType],
     errors: routing.PerServerErrors,
 ) -> Iterator[list[Finding]]:
-    """The copies of all that ended then (None: lately), in slices. Raises Unavailable."""
+    """Compare the copies of all tasks that ended since `since`, in slices. Raises Unavailable."""
     begin = (since or until - LATELY) - OVERLAP
     for state in sorted(lifecycle.FINAL):
         rows = Task.objects.filter(state=state, type__in=kinds, completed_at__lte=until)
@@ -234,7 +234,7 @@ def _compare_copies(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -
 
 
 def compare_snapshots_of(task_ids: Collection[str]) -> list[Finding]:
-    """The snapshots of those of these tasks that have ended. Raises Unavailable."""
+    """Compare the snapshots of those tasks that have ended. Raises Unavailable."""
     rows = _ended_rows(Task.objects.filter(pk__in=task_ids, state__in=UNSETTLED))
     return [finding for kind in TaskType for finding in _compare_snapshots(kind, rows)]
 
@@ -252,7 +252,7 @@ def _compare_snapshots(kind: TaskType, rows: Sequence[EndedRow]) -> Iterator[Fin
 
 
 def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
-    """Those of these workflows whose copy has another state of a step. Raises Unavailable."""
+    """Find workflows whose copy has a wrong state of a step. Raises Unavailable."""
     copies = _copies(keys.workflow, routing.ANY_QUEUE, workflow_ids)
     copied = {pk: _steps(_object(text)) for pk, text in copies if text is not None}
     states = Task.objects.filter(workflow__in=copied).order_by()
@@ -265,28 +265,28 @@ def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
 
 
 def missing_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
-    """Those of these workflows that have no copy. Raises Unavailable."""
+    """Find workflows without a copy. Raises Unavailable."""
     named = {keys.workflow(str(pk)): str(pk) for pk in sorted(workflow_ids)}
     gone = audit.missing(client(), list(named))
     return [Finding("workflow_missing", "", named[key]) for key in gone]
 
 
 def write_workflows(workflow_ids: Collection[str], now: datetime) -> None:
-    """`plugspace:workflow:{id}` as the rows say."""
+    """Write `plugspace:workflow:{id}` from the rows."""
     projections.write_workflows([uuid.UUID(pk) for pk in workflow_ids])
 
 
 def write_ended(task_ids: Collection[str], now: datetime) -> None:
-    """`plugspace:task:{id}` of tasks that have ended, as the rows say."""
+    """Write `plugspace:task:{id}` of ended tasks from the rows."""
     publishing.refresh_snapshots(
         Task.objects.filter(pk__in=task_ids, state__in=sorted(lifecycle.FINAL))
     )
 
 
 def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
-    """`plugspace:task:{id}` of tasks that have not ended.
+    """Write `plugspace:task:{id}` of tasks that have not ended.
 
-    What runs gets one only while it runs: its end writes the last one.
+    That of a running task is written only while it runs, as its end writes the final one.
     """
     tasks = list(Task.objects.filter(pk__in=task_ids).open())
     publishing.publish([task for task in tasks if task.state != State.PROCESSING])
@@ -300,7 +300,7 @@ def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
 def _copies(
     key: Callable[[str], str], queue: str, ids: Collection[uuid.UUID]
 ) -> Iterator[tuple[uuid.UUID, str | None]]:
-    """What the server of a queue has under the keys of these; None where nothing is."""
+    """The strings stored for these ids on a queue's server; None for a missing one."""
     wanted = list(ids)
     for start in range(0, len(wanted), MOST_COPIES):
         part = wanted[start : start + MOST_COPIES]
@@ -318,7 +318,7 @@ def _object(text: str | None) -> dict[str, Any]:
 
 
 def _steps(workflow: dict[str, Any]) -> set[tuple[str, str]]:
-    """Ids and states of the steps of a copy; none when it is no copy of a workflow."""
+    """Ids and states of the steps in a copy; empty when it is not a copy of a workflow."""
     try:
         return {(step["id"], step["state"]) for step in workflow["steps"]}
     except (KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""What a comparison of rows with Redis can find: a few kinds of difference, each with its codes.
+"""The findings of a comparison of rows with Redis: kinds of differences, each with its codes.
 
-The code says what was seen, the kind what is wrong and how it is repaired. Codes and scopes are
-printed for scripts and counted in metrics: they do not change.
+A code names the observation, a kind the problem and its repair. Codes and scopes are read by
+scripts and counted in metrics, so they do not change.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class FindingScope(StrEnum):
-    """What the key of a finding names, so that the same can be compared again."""
+    """What the key of a finding identifies, so that it can be compared again."""
 
     TASK = "task"
     LANE = "lane"
@@ -30,7 +30,7 @@ class FindingKind:
     repair: str
     """What the repair does, in words."""
     at_once: bool = False
-    """Whether its repair needs no second comparison: it does no harm where nothing was wrong."""
+    """Whether it is repaired without a second comparison, as a needless repair is harmless."""
 
 
 _TASK, _QUEUE = FindingScope.TASK, FindingScope.QUEUE
@@ -77,22 +77,22 @@ _KINDS = {
 }
 
 KINDS = tuple(_KINDS)
-"""In the order of repair: what Redis contradicts in itself before what rows add to it."""
+"""In the order of repair: contradictions within Redis first, then differences to rows."""
 
 KIND_OF = {code: kind for kind, codes in _KINDS.items() for code in codes.split()}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference; two comparisons found the same when these are equal."""
+    """One difference; equal findings of two comparisons are the same difference."""
 
     code: str
     queue: str
     """Task type, or empty."""
     key: str
-    """A task's id, a lane, an organization…, as the scope of its kind says."""
+    """A task's id, a lane, an organization…, depending on the scope of its kind."""
     fence: int = 0
-    """Of the attempt it is about, so that the next one is another finding."""
+    """The attempt concerned, so that the same problem of the next attempt is another finding."""
     detail: str = field(default="", compare=False)
 
     @property

@@ -1,7 +1,7 @@
-"""The five repairs: rebuild, rescue, terminate, publish, rewrite. Each may be done twice.
+"""The five repairs: rebuild, rescue, terminate, publish, rewrite. Each is idempotent.
 
-None of them disturbs an attempt that runs: rows move by compare-and-set with their fence, and
-what Redis holds moves in one script.
+None of them disturbs a running attempt: rows change by compare-and-set with their fence, and data
+in Redis changes in one script.
 """
 
 import uuid
@@ -28,20 +28,20 @@ T = TypeVar("T")
 Repair = Callable[[str, Sequence[Finding], datetime], None]
 
 WORKER = "reconcile"
-"""Owner of no attempt; the name under which leases that have ended are taken back."""
+"""The worker name of the tick that reaps expired leases; it owns no attempt."""
 
 MOST = 100
 """Tasks or copies that are repaired in one call."""
 
 
 def repair(findings: Iterable[Finding], now: datetime) -> int:
-    """Repair all these; how many. Raises Unavailable, and what was not done is found again."""
+    """Repair findings; return how many. Raises Unavailable; the rest is found again later."""
     groups: dict[tuple[str, Repair], list[Finding]] = defaultdict(list)
     for finding in sorted(findings, key=lambda one: KINDS.index(one.kind)):
         groups[finding.queue, _REPAIRS[finding.kind.name]].append(finding)
     errors, done = routing.PerServerErrors(), 0
     for (queue, run), some in groups.items():
-        # A queue that cannot be repaired now keeps no other from it.
+        # A queue that cannot be repaired now does not prevent the repair of others.
         with errors.at_one():
             run(queue, some, now)
             for code, count in Counter(finding.code for finding in some).items():
@@ -52,7 +52,7 @@ def repair(findings: Iterable[Finding], now: datetime) -> int:
 
 
 def _rebuild(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    """What runs and waits, as `own` and `idx` say; what is of a wrong type is deleted first."""
+    """Rebuild structures from `own` and `idx`; keys of a wrong type are deleted first."""
     kind, codes = TaskType(queue), {finding.code for finding in findings}
     name = kind.queue_name
     if "key_strange" in codes:
@@ -65,13 +65,13 @@ def _rebuild(queue: str, findings: Sequence[Finding], now: datetime) -> None:
 
 def _rebuild_lanes(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     name = TaskType(queue).queue_name
-    # One lane a call: each takes as long as the lane is.
+    # One lane per call, as the time of a call grows with the lane's length.
     for lane in sorted({finding.key for finding in findings}):
         routing.ask(audit.rebuild(name, _lease_ms(), lanes=[lane]), name)
 
 
 def _rescue(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    """Take attempts back whose lease ran out, or of which Redis knows nothing."""
+    """Recover attempts whose lease has expired, or that are missing in Redis."""
     name = TaskType(queue).queue_name
     if any(finding.code == "lease_ended" for finding in findings):
         tick = task_store.tick(name, worker=WORKER, held={}, lease_ms=_lease_ms(), reap=True)
@@ -86,7 +86,7 @@ def _terminate(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     for part in _parts([one for one in findings if one.kind.name == "ghost_running"]):
         rows = {str(task.pk): task for task in Task.objects.filter(pk__in=_ids(part))}
         dropped = [_dropped(finding, rows.get(finding.key)) for finding in part]
-        # The lease of a later attempt has another fence, and stays.
+        # A later attempt has another fence, so its lease is not affected.
         routing.ask(task_store.settle(name, dropped), name)
         publishing.publish(Task.objects.filter(pk__in=_ids(part)).order_by("pk"))
     for part in _parts([one for one in findings if one.kind.name == "parents_ended"]):
@@ -97,12 +97,12 @@ def _dropped(finding: Finding, task: Task | None) -> Settlement:
     if task is None:
         return Settlement(finding.key, finding.fence, "drop", task_type=finding.queue)
     dropped = publishing.settlement_of(task, fence=finding.fence, outcome="drop", counted=False)
-    # Whoever wrote the row may have died before it sent the event.
+    # The process that wrote the row may have died before it sent the event.
     return termination.with_last_event(dropped, task)
 
 
 def _publish(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    """In line as their rows say: nowhere, for what has ended."""
+    """Publish tasks according to their rows; ended ones are only withdrawn."""
     name = TaskType(queue).queue_name
     for part in _parts(findings):
         if misplaced := [one.key for one in part if one.kind.name == "misplaced"]:
@@ -122,7 +122,7 @@ def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     keys: dict[str, set[str]] = defaultdict(set)
     for finding in findings:
         keys[finding.code].add(finding.key)
-    # Usage is kept elsewhere than the snapshots of the same queue.
+    # Usage may be on another server than the snapshots of the same queue.
     errors = routing.PerServerErrors()
     for code, names in keys.items():
         with errors.at_one():

@@ -1,7 +1,7 @@
-"""The reconciler that every worker runs: one worker's turn at a time, one comparison a second.
+"""The reconciler: every worker calls it, one at a time is active, with one comparison a second.
 
-Whoever holds the lock goes round; the lock ends by itself when its holder dies. All repairs may be
-done twice, so the lock saves work and nothing depends on it.
+Only the worker that holds the lock compares; the lock expires when its holder dies. All repairs
+are idempotent, so the lock only saves work.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ from plugspace_queue.maintenance.reconcile.repair import repair
 logger = logging.getLogger("plugspace_queue.reconciling")
 
 LOCK_TTL = 30.0
-"""Seconds until another worker goes round when the one that did has died."""
+"""Seconds until another worker takes over when the active one has died."""
 
 ROUND = 30.0
-"""Seconds from the beginning of a round to that of the next one, at least."""
+"""Least seconds between the starts of two rounds."""
 
 
 def confirm(
@@ -42,7 +42,7 @@ def confirm(
     wait: Callable[[float], object],
     errors: PerServerErrors,
 ) -> list[Finding]:
-    """Those that a second comparison, one lease later, finds again; in their order."""
+    """The findings that a second comparison, one lease later, confirms; in their order."""
     first = list(dict.fromkeys(findings))
     if not first:
         return []
@@ -51,10 +51,10 @@ def confirm(
 
 
 class PendingFindings:
-    """What was found once, until one lease has passed and it is compared again."""
+    """Findings that wait for their second comparison, one lease after the first."""
 
     MOST = 10_000
-    """Of more the rest is found again in the next round."""
+    """Most findings kept; the rest is found again in the next round."""
 
     def __init__(self) -> None:
         self._since: dict[Finding, float] = {}
@@ -63,16 +63,16 @@ class PendingFindings:
         return len(self._since)
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Remember when each was found first."""
+        """Add findings with the time of their first comparison."""
         for finding in findings:
             if len(self._since) < self.MOST:
                 self._since.setdefault(finding, time.monotonic())
 
     def take_confirmed(self, now: datetime) -> list[Finding]:
-        """Those that are old enough and still so; all of that age are forgotten."""
+        """Compare findings older than one lease again; remove them, return the confirmed ones."""
         newest = time.monotonic() - get_settings().lease
         due = [finding for finding, since in self._since.items() if since <= newest]
-        # Of a queue that cannot be compared now nothing is known: the next round finds it again.
+        # Findings of a queue that cannot be compared now are dropped; the next round repeats them.
         confirmed = compare_again(due, now, PerServerErrors())
         for finding in due:
             del self._since[finding]
@@ -80,7 +80,7 @@ class PendingFindings:
 
 
 class ReconcileRunner:
-    """Rounds over everything, one comparison a turn."""
+    """Repeats rounds over all data, with one comparison per turn."""
 
     _round: Iterator[Comparison] | None
     _pending: PendingFindings
@@ -92,7 +92,7 @@ class ReconcileRunner:
         self._start_over()
 
     def turn(self, now: datetime) -> int:
-        """The next comparison, and repairs of what two have found; how many. Raises Unavailable."""
+        """Run the next comparison and repair findings; return how many. Raises Unavailable."""
         if not audit.hold_lock(client(), keys.reconciler(), self._token, LOCK_TTL):
             self._start_over()
             return 0
@@ -101,8 +101,8 @@ class ReconcileRunner:
             found = self._next_comparison(now).findings
             confirmed = self._pending.take_confirmed(now)
         except Unavailable:
-            # A generator that has raised is at its end; the next round begins as after a whole
-            # one. What was found in other queues still waits for its second comparison.
+            # A generator that has raised cannot continue, so the next turn starts a new round when
+            # that is due. Pending findings of other queues are kept.
             self._round = None
             raise
         except Exception:
@@ -113,7 +113,7 @@ class ReconcileRunner:
         return _repair(at_once, now, logging.INFO) + _repair(confirmed, now, logging.WARNING)
 
     def end(self) -> None:
-        """Let another worker go round."""
+        """Release the lock, so that another worker takes over."""
         try:
             audit.release_lock(client(), keys.reconciler(), self._token)
         except Unavailable:
@@ -126,10 +126,10 @@ class ReconcileRunner:
         self._pending = PendingFindings()
 
     def _start_over_after_loss(self) -> None:
-        """The relay publishes what waits; all else that Redis lost is found from the start on."""
+        """Restart the round after a data loss of Redis; the relay only publishes waiting tasks."""
         epochs = dict(self._epochs)
         for server in {client(kind.queue_name) for kind in TaskType}:
-            # One that is away may come back with all its data.
+            # An unavailable server may return with all its data, so its epoch is kept.
             with contextlib.suppress(Unavailable):
                 epochs[server] = server_epochs.epoch(server)
         if epochs != self._epochs:
@@ -145,7 +145,7 @@ class ReconcileRunner:
             self._round = compare_all(now, ended_since=self._ended_until)
         found = next(self._round, None)
         if found is None:
-            # Only a whole round has seen all that ended: an outage may be of any length.
+            # Only a complete round has compared all ended tasks, so only now the start may advance.
             self._round, self._ended_until = None, self._begun_at
         return found or Comparison()
 

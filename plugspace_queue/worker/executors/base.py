@@ -1,4 +1,4 @@
-"""What all executors share: interrupting code, and clearing away what a processor leaves behind."""
+"""Shared by all executors: interrupting code and cleaning up after a processor."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,7 @@ from plugspace_queue.worker.state import HeldLease
 logger = logging.getLogger("plugspace_queue.worker")
 
 OnEnd = Callable[[HeldLease, AttemptResult], None]
-"""Called when an attempt's call has come back."""
+"""Called when the call of a processor has returned."""
 
 
 class Executor(Protocol):
@@ -36,21 +36,21 @@ class Executor(Protocol):
 
 
 class Interrupted(BaseException):
-    """Raised inside a processor that was asked to stop and did not; not to be caught."""
+    """Raised inside a processor that did not stop when asked; processors must not catch it."""
 
 
 def raise_in(thread_id: int) -> None:
-    """Have the interpreter raise Interrupted in that thread at its next step."""
+    """Make the interpreter raise Interrupted in that thread at its next bytecode instruction."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread_id), ctypes.py_object(Interrupted)
     )
 
 
 def clear_pending_interrupt() -> None:
-    """Take an interruption that may still be on its way, so that it does not hit the next run.
+    """Consume an interruption that may still be pending, so that it does not hit the next attempt.
 
-    Setting it once more replaces a pending one. Taking it back with NULL would leave CPython
-    3.11's eval breaker on for good, which slows every thread (and hangs one that is profiled).
+    Setting it once more replaces a pending one. Clearing it with NULL would leave CPython 3.11's
+    eval breaker set for good, which slows every thread (and hangs one that is profiled).
     """
     with contextlib.suppress(Interrupted):
         raise_in(threading.get_ident())
@@ -61,10 +61,10 @@ def clear_pending_interrupt() -> None:
 def fail_on_open_transaction(
     result: AttemptResult, used: Iterable[BaseDatabaseWrapper]
 ) -> AttemptResult:
-    """The result, or a failure when what it wrote is lost with a transaction it left open.
+    """The result, or a failure when the processor left a transaction open, which is rolled back.
 
-    Dropped here, so that no lock stays: the next processor would write into that transaction, and
-    nobody would ever commit it.
+    Connections with open transactions are dropped to release their locks. Otherwise the next
+    processor would write into that transaction, which nothing would ever commit.
     """
     left = [connection for connection in used if _is_open(connection)]
     for connection in left:
@@ -79,23 +79,23 @@ def fail_on_open_transaction(
 
 
 def drop_connections() -> None:
-    """Let this thread's connections go, with what an interruption left half done on them.
+    """Drop this thread's connections after an interruption.
 
-    A query may still be under way, and a transaction block may never have been left: closing
-    alone would not open a new one then.
+    A query may still be in progress, and a transaction block may never have been exited: after
+    closing alone, Django would not open a new connection.
     """
     for connection in connections.all(initialized_only=True):
         _drop(connection)
 
 
 def end_if_forked(owner: int) -> None:
-    """End the copy of a worker that a processor forked and let return."""
+    """End this process if it is a copy of the worker that a processor forked."""
     if os.getpid() != owner:
         os._exit(0)
 
 
 def _is_open(connection: BaseDatabaseWrapper) -> bool:
-    """In a block that was never left, or without autocommit, where each statement begins one."""
+    """Whether it is in an atomic block that was not exited, or no longer in autocommit mode."""
     if connection.connection is None:
         return False
     return connection.in_atomic_block or connection.autocommit != _expected(connection)
@@ -114,13 +114,13 @@ def _drop(connection: BaseDatabaseWrapper) -> None:
 
 
 PATIENCE = 3.0
-"""Seconds that threads of processors get once the main thread is done."""
+"""Seconds that threads started by processors get after the main thread has ended."""
 
 
 def exit_despite_threads(exit_code: int) -> None:
-    """End the process soon after its main thread, with this code.
+    """End the process soon after its main thread, with this exit code.
 
-    Python waits for every thread that is no daemon. All is written and settled by now.
+    Python would wait for every non-daemon thread. Everything is written and settled by now.
     """
     left = [t.name for t in threading.enumerate() if not t.daemon and t is not _main()]
     if left:

@@ -29,12 +29,12 @@ from plugspace_queue.processing.registry import Processor, processor_of
 from plugspace_queue.worker.executors import base
 
 BEGIN = None
-"""The parent's first word, when the process is there and the attempt is still the parent's."""
+"""The parent's first message: the process is up and the attempt still belongs to the parent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the parent hands over."""
+    """The data of the attempt that the parent passes to the child."""
 
     row: StartedTask
     timeout: float
@@ -43,7 +43,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the child says: something new about the attempt, at last its ending."""
+    """A message from the child: usage, log line or progress, and at the end the result."""
 
     tokens: int = 0
     cost: Decimal = Decimal(0)
@@ -52,30 +52,30 @@ class Report:
     stage: str | None = None
     result: AttemptResult | None = None
     wait: float | None = None
-    """Seconds until the ending's `wake_at`: the parent has another clock."""
+    """Seconds until the result's `wake_at`, as the parent's clock may differ."""
 
 
 READY = Report()
-"""The child's first word: its code is loaded, and from here on its time counts."""
+"""The child's first message: its code is loaded, and the attempt's timeout starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What the parent says while the attempt runs."""
+    """A message from the parent while the attempt runs: why to stop, and whether now."""
 
     reason: StopReason
     must_stop: bool
 
 
 class ReportingExecution(Execution):
-    """Sends everything to the parent at once, so that it survives the child."""
+    """Sends every report to the parent at once, so that it survives a crash of the child."""
 
     connection: Connection
     cancel: Callable[[], object] | None = None
-    """Cancels its coroutine, once that runs."""
+    """Cancels the coroutine; set once it runs."""
 
     def hear(self, word: Word) -> None:
-        """The parent said why it is to stop, and whether now."""
+        """Apply the parent's request to stop."""
         if not word.must_stop:
             self.stop_from = math.inf
         elif word.reason is StopReason.SHUTDOWN:
@@ -89,7 +89,7 @@ class ReportingExecution(Execution):
         self.connection.send(Report(line=str(message)[:LONGEST_LINE]))
 
     def add_usage(self, tokens: int, cost: Decimal) -> None:
-        # Refused here, as in a thread: the parent would only hear of it.
+        # Validated here, so that the processor gets the ValueError as it does in a thread.
         super().add_usage(tokens, cost)
         self.connection.send(Report(tokens=tokens, cost=cost))
 
@@ -105,10 +105,10 @@ class ReportingSink:
 
 
 def main(connection: Connection, order: Order) -> None:
-    """Entry of the child process; only its parent ends it.
+    """Entry point of the child process; only its parent ends it.
 
-    A session of its own: Ctrl-C on the terminal and a signal to the service's whole group are the
-    parent's business, which tells the attempt and hands it back.
+    The child leads its own session and ignores SIGTERM and SIGINT. On Ctrl-C, or a signal to the
+    service's process group, the parent asks the attempt to stop and hands it back.
     """
     owner = os.getpid()
     os.setsid()
@@ -133,7 +133,7 @@ def _wait(result: AttemptResult) -> float | None:
 
 
 def _await_word(connection: Connection) -> None:
-    """While this process came its parent may have handed the task back and ended."""
+    """Wait for BEGIN; end if the parent handed the task back while this process started."""
     try:
         connection.send(READY)
         connection.recv()
@@ -155,12 +155,12 @@ async def _cancellable(execution: ReportingExecution, entry: Processor) -> Attem
     task = asyncio.current_task()
     assert task is not None
     execution.cancel = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-    # One that was asked to stop before ends here by itself.
+    # If a stop arrived before `cancel` was set, `run_async` notices it and ends at once.
     return await run_async(execution, entry)
 
 
 def _listen(connection: Connection, execution: ReportingExecution) -> None:
-    """Hear what the parent tells; without a parent there is nobody to work for."""
+    """Receive the parent's messages; exit when the parent is gone, as nothing could be recorded."""
     try:
         while True:
             execution.hear(connection.recv())

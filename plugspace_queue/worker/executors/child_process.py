@@ -1,7 +1,7 @@
-"""The process of one isolated attempt: how it is started, awaited, ended.
+"""The process of one isolated attempt: starting it, waiting for it, ending it.
 
-Nothing of the attempt's code runs before the child has said `READY`, so a child that does not come
-so far is no fault of the task.
+None of the attempt's code runs before the child has sent `READY`, so a child that fails earlier is
+not the task's fault.
 """
 
 import contextlib
@@ -19,58 +19,58 @@ from plugspace_queue.worker.executors import child, forkserver
 logger = logging.getLogger("plugspace_queue.worker")
 
 POLL = 0.05
-"""Seconds between two looks whether the attempt was asked to stop."""
+"""Seconds between two checks whether the attempt was asked to stop."""
 
 START_UP = 120.0
 """Seconds that a forkserver may take to fork a child, and then the child to load its code."""
 
 TRIES = 3
-"""Processes that are started for an attempt, one after the other, before it goes back."""
+"""Processes that are started for an attempt, one after the other, before it is handed back."""
 
 
 DIED = "it ended before its code was loaded"
 
 
 class NoProcess(Exception):
-    """No process came up for an attempt; nothing of its code has run."""
+    """No process could be started for an attempt; none of its code has run."""
 
 
 class _Ended(Exception):
-    """The process or its forkserver ended during the start; another one may come up."""
+    """The process or its forkserver ended during the start; another try may succeed."""
 
 
 class ChildProcess:
-    """Started by the thread that minds the attempt; any thread may interrupt it."""
+    """A child process, started by the attempt's watching thread; any thread may interrupt it."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._context = multiprocessing.get_context("forkserver")
         self._process: BaseProcess | None = None
-        """None until the process is there, which takes a moment."""
+        """None until the process was forked."""
         self._connection: Connection | None = None
         self._is_interrupted = False
 
     @property
     def process(self) -> BaseProcess:
-        """The process, once it was started."""
+        """The process; only valid once it was started."""
         assert self._process is not None
         return self._process
 
     @property
     def connection(self) -> Connection:
-        """The connection to the process, once that was started."""
+        """The connection to the process; only valid once that was started."""
         assert self._connection is not None
         return self._connection
 
     @property
     def is_unwanted(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether the attempt was asked to stop, so that the process is not needed any more."""
         return self._execution.stop_reason is not None or self._is_interrupted
 
     def start(self) -> bool:
-        """Start a process and wait until its code is loaded; False when it is not wanted any more.
+        """Start a process and wait until its code is loaded; False when it is not needed any more.
 
-        Raises NoProcess when none comes up.
+        Raises NoProcess when none can be started.
         """
         for number in range(1, TRIES + 1):
             try:
@@ -91,14 +91,14 @@ class ChildProcess:
         raise NoProcess(reason)
 
     def interrupt(self) -> None:
-        """End the process; one that is not there yet is ended when it comes."""
-        # Noted first: a process that comes between this line and the next one looks for it.
+        """End the process; one that is still being forked is ended right after the fork."""
+        # Set first: `_fork` checks it for a process that appears between this line and the next.
         self._is_interrupted = True
         if self._process:
             kill(self._process)
 
     def close(self) -> int | None:
-        """End what is left of it; its exit code when it had ended by itself."""
+        """Close the connection and kill the process; its exit code if it had ended by itself."""
         if self._connection is not None:
             self._connection.close()
         if self._process is None:
@@ -126,14 +126,14 @@ class ChildProcess:
         try:
             forkserver.fork(process)
         finally:
-            # One from a forkserver that has loaded nothing is to be ended.
+            # Kept even when `fork` raises: a child of the wrong forkserver has to be killed.
             if process.pid:
                 self._process = process
         if self._is_interrupted:
             kill(process)
 
     def _is_ready(self, connection: Connection, sentinel: int) -> bool:
-        """Wait until the child has loaded its code; False when it is not wanted any more."""
+        """Wait until the child has loaded its code; False when it is not needed any more."""
         deadline = time.monotonic() + START_UP
         while True:
             ready = wait([connection, sentinel], POLL)
@@ -147,7 +147,7 @@ class ChildProcess:
                 raise NoProcess(f"it did not load its code within {START_UP:g} s")
 
     def _discard(self) -> None:
-        """End a process that did not come up: none of its code is worth a second."""
+        """Kill a process that failed to start, without the grace of `close`."""
         if self._process is not None:
             kill(self._process)
         self.close()
@@ -163,8 +163,8 @@ def _hear_ready(connection: Connection) -> bool:
 
 
 def kill(process: BaseProcess) -> None:
-    """Kill the child and what it started: it leads a session of its own."""
-    # Group 0 would be our own.
+    """Kill the child and the processes it started, which share its process group."""
+    # `killpg(0)` would kill the worker's own group.
     if process.pid:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,7 +1,8 @@
-"""Attempts of async processors run on an event loop, in a thread of its own.
+"""Runs attempts of async processors on an event loop, in a thread of its own.
 
-A loop that one of them blocks is left to it: the others run again within their leases, on a new
-loop of this worker or of another one. Who blocks the loop stays on it, to its end or its timeout.
+When one attempt blocks the loop, the loop is abandoned: the other attempts are handed back within
+their leases and run again, on a new loop of this worker or in another worker. The attempt that
+blocks stays on the old loop until it ends or times out.
 """
 
 import asyncio
@@ -28,24 +29,24 @@ from plugspace_queue.worker.state import HeldLease
 logger = logging.getLogger("plugspace_queue.worker")
 
 BEAT = 0.2
-"""Seconds between two signs that the loop turns."""
+"""Seconds between two beats of the loop."""
 
 PATIENCE = 0.5
-"""Seconds without one after which the loop counts as blocked."""
+"""Seconds without a beat after which the loop counts as blocked."""
 
 LONGEST_LOOK = 1.0
-"""Seconds between two looks at the loop that count at most: a process that was stopped, or had no
-turn on its machine, does not blame its loop."""
+"""Most seconds that one check adds to the time a loop counts as blocked: if the whole process was
+suspended or got no CPU, that is not the loop's fault."""
 
 T = TypeVar("T")
 Awaited = Coroutine[Any, Any, T] | Generator[Any, None, T]
 
 _RUN: ContextVar[Execution] = ContextVar("plugspace_run")
-"""The attempt in whose context a coroutine runs; the tasks that it makes inherit it."""
+"""The attempt in whose context a coroutine runs; asyncio tasks that it creates inherit it."""
 
 
 class EventLoop:
-    """One event loop; what one processor does to it ends nobody else's attempt."""
+    """One event loop; a processor that stops or breaks it does not end the other attempts."""
 
     def __init__(self, ended: OnEnd) -> None:
         self._ended = ended
@@ -70,7 +71,7 @@ class EventLoop:
         self._loop.call_soon_threadsafe(self._launch, held, execution, entry)
 
     def cancel(self, execution: Execution) -> None:
-        """Ask a coroutine to end; it may take its time until it is interrupted."""
+        """Cancel a coroutine; if it does not end, it is interrupted later."""
         if execution in self._runs:
             self._soon(self._cancel, execution)
 
@@ -82,9 +83,10 @@ class EventLoop:
         self._soon(self._cancel, execution)
 
     def is_held_up(self, execution: Execution) -> bool:
-        """Whether it cannot go on because another attempt keeps the loop from turning.
+        """Whether another attempt blocks the loop, so that this one cannot run.
 
-        Asked again and again; whoever keeps it is noted, for what that took is no time of others.
+        Called at each beat. The blocking attempt is recorded, so that the lost time is not counted
+        against the others' timeouts.
         """
         if execution not in self._runs or time.monotonic() - self._turned_at < PATIENCE:
             return False
@@ -92,12 +94,12 @@ class EventLoop:
         return self._blocker not in (None, execution)
 
     def current(self) -> Execution | None:
-        """The attempt whose code runs right now: its own coroutine, or a task that it made."""
+        """The attempt whose code runs now: its own coroutine, or an asyncio task it created."""
         task = asyncio.current_task(self._loop)
         return self._owners.get(task) if task is not None else None
 
     def look(self) -> float:
-        """For how long the loop has not turned, as far as it was looked at."""
+        """Seconds for which the loop has been blocked, as measured by calls of this method."""
         now, turned_at = time.monotonic(), self._turned_at
         if turned_at != self._seen_turn:
             self._seen_turn, self._stood = turned_at, 0.0
@@ -107,13 +109,13 @@ class EventLoop:
         return self._stood
 
     def executions(self) -> list[tuple[HeldLease, Execution]]:
-        """The attempts whose calls have not come back."""
+        """The attempts whose calls have not returned."""
         return [(held, execution) for execution, held in self._runs.copy().items()]
 
     def break_in(self, execution: Execution) -> None:
-        """Interrupt code that keeps the loop from turning: a cancel it does not hear.
+        """Interrupt code that blocks the loop, so that its cancellation cannot be delivered.
 
-        Only when it surely does, for whatever runs in the loop's thread is hit.
+        Only if this attempt is running now, as the exception hits whatever runs in the thread.
         """
         if (
             execution in self._unheard
@@ -123,24 +125,24 @@ class EventLoop:
             raise_in(self.thread.ident)
 
     def end(self) -> None:
-        """End the loop as soon as it turns, and with it whatever is still on it."""
+        """Stop the loop, and cancel whatever is still on it, as soon as it runs callbacks again."""
         self._is_stopping = True
         self._soon(self._loop.stop)
 
     def stop(self) -> None:
-        """End the loop; attempts still on it were handed back before."""
+        """Stop the loop; attempts still on it were handed back before."""
         self.end()
         self.thread.join(timeout=1.0)
 
     def _soon(self, function: Callable[..., object], *arguments: Execution) -> None:
-        # It may have ended by itself: then there is nothing left to cancel.
+        # The loop may be closed already; then there is nothing left to cancel.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, coroutine: Awaited[T], /, **options: Any
     ) -> asyncio.Task[T]:
-        """A task that is known to be of the attempt that made it."""
+        """Create an asyncio task and record which attempt it belongs to."""
         task = asyncio.Task(coroutine, loop=loop, **options)
         if execution := _RUN.get(None):
             self._owners[task] = execution
@@ -156,16 +158,15 @@ class EventLoop:
         self._loop.close()
 
     def _turn(self) -> None:
-        """Run the loop until it is stopped; a processor may do so too, or its `sys.exit` in a task.
+        """Run the loop until it is stopped, by `end`, by a processor, or by `sys.exit` in a task.
 
-        Everything else that comes out of it means that it is broken; then this thread ends, and
-        the worker with it.
+        Any other exception means that the loop is broken; it ends this thread and so the worker.
         """
         self._beat()
         try:
             self._loop.run_forever()
         except (SystemExit, KeyboardInterrupt, Interrupted) as error:
-            # By its class: what it says of itself may never end.
+            # Only the class name is logged: `str(error)` may run code that never returns.
             name = type(error).__name__
             logger.warning("a processor raised %s in the event loop, which goes on", name)
 
@@ -176,18 +177,18 @@ class EventLoop:
         self._next_beat = self._loop.call_later(BEAT, self._beat)
 
     def _give_time_back(self, now: float) -> None:
-        """The others on the loop stood still while one kept it from turning."""
+        """Extend the timeouts of the other attempts by the time that one blocked the loop."""
         blocker, self._blocker = self._blocker, None
         lost = now - self._turned_at
         if blocker is not None:
             for execution in self._runs.copy():
                 if execution is not blocker:
                     execution.started = min(execution.started + lost, now)
-        # Last: from here on their time counts.
+        # Set last: from now on `is_held_up` is False and their time counts again.
         self._turned_at = now
 
     def _launch(self, held: HeldLease, execution: Execution, entry: Processor) -> None:
-        # In a context of this callback's own.
+        # The callback has a context of its own, so this does not leak to other attempts.
         _RUN.set(execution)
         task = self._loop.create_task(self._run(execution, entry))
         self._tasks[execution] = task
@@ -195,7 +196,7 @@ class EventLoop:
 
     async def _run(self, execution: Execution, entry: Processor) -> AttemptResult:
         result = await run_async(execution, entry)
-        # Before the loop turns: a copy would take what wakes the original.
+        # Before the loop runs again: a forked copy would consume the original's wake-up events.
         end_if_forked(self._owner)
         return result
 
@@ -206,7 +207,7 @@ class EventLoop:
         entry: Processor,
         task: "asyncio.Task[AttemptResult]",
     ) -> None:
-        """Called however the task ended, one that was cancelled before its first line included."""
+        """Called however the task ended, even if it was cancelled before its first line."""
         self._tasks.pop(execution, None)
         self._runs.pop(execution, None)
         self._unheard.discard(execution)
@@ -226,32 +227,32 @@ class EventLoop:
 
 
 MOST_UNEXPLAINED = 3
-"""Loops that are blocked by no attempt that is known; with more the worker is of no use."""
+"""Loops blocked by an unknown cause at which the worker counts as unusable."""
 
 LeaveBehind = Callable[[HeldLease, Execution, bool], None]
-"""End an attempt that its loop keeps from going on; whether it is known what blocks the loop."""
+"""Ends an attempt whose loop is blocked; the last argument: whether it is known by which one."""
 
 
 class EventLoopExecutor:
-    """Starts attempts on a loop that turns."""
+    """Starts attempts on an event loop, and replaces the loop when it is blocked."""
 
     def __init__(self, ended: OnEnd, leave_behind: LeaveBehind) -> None:
         self._ended = ended
         self._leave_behind = leave_behind
         self._loop: EventLoop | None = None
         self._blocked: dict[EventLoop, Execution | None] = {}
-        """The loops left behind, and what blocked each of them, if that is known."""
+        """The abandoned loops and the attempt that blocks each of them; None if unknown."""
         self._lock = threading.Lock()
 
     def start(self, held: HeldLease, execution: Execution, entry: Processor) -> None:
-        # Locked to the end: nothing is started on a loop that is being left.
+        # Holds the lock while starting, so that nothing starts on a loop being abandoned.
         with self._lock:
             if self._loop is None:
                 self._loop = EventLoop(self._ended)
             self._loop.start(held, execution, entry)
 
     def look(self) -> None:
-        """Leave a loop that has not turned for nearly one lease; called again and again."""
+        """Abandon a loop that was blocked for nearly one lease; called at each beat."""
         with self._lock:
             if self._loop is not None and self._loop.look() >= _longest_stand():
                 self._leave(self._loop)
@@ -276,18 +277,18 @@ class EventLoopExecutor:
 
     def stop(self) -> None:
         for loop in list(self._blocked):
-            # Nobody waits for it: it may not turn for long.
+            # Not joined, as it may stay blocked for long.
             loop.end()
         if self._loop is not None:
             self._loop.stop()
 
     def vital(self) -> list[threading.Thread]:
-        """The threads that may not end before the worker."""
+        """The threads that must not end before the worker."""
         loop = self._loop
         return [loop.thread] if loop is not None else []
 
     def are_useless(self) -> bool:
-        """Whether so many loops are blocked by nobody knows what that another one would be."""
+        """Whether so many loops are blocked by an unknown cause that a new one would be too."""
         return list(self._blocked.values()).count(None) >= MOST_UNEXPLAINED
 
     def _all(self) -> list[EventLoop]:
@@ -301,7 +302,7 @@ class EventLoopExecutor:
         self._blocked[loop] = blocker
 
     def _clear(self, loop: EventLoop, blocker: Execution | None) -> None:
-        """Send the others away, end the loop when it has no more to do, forget it when it ended."""
+        """Hand the other attempts back; stop an idle loop; remove it once its thread has ended."""
         executions = loop.executions()
         for held, execution in executions:
             if execution is not blocker and not execution.is_recorded:
@@ -314,6 +315,6 @@ class EventLoopExecutor:
 
 
 def _longest_stand() -> float:
-    """Seconds until a loop is left: what is on it is to be settled before its lease ends."""
+    """Seconds until a blocked loop is abandoned: its attempts must settle within their leases."""
     lease = get_settings().lease
     return max(lease - 2, lease / 2)

@@ -1,7 +1,7 @@
 """The process that isolated attempts are forked from: started before any thread of the worker.
 
-It loads Django once (`preload.py`), so that a child is there within milliseconds. It never has a
-thread: children inherit every lock that another thread holds at the fork.
+It loads Django once (`preload.py`), so that a child starts within milliseconds. It must never have
+a second thread: children inherit every lock that another thread holds at the fork.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ from plugspace_queue.worker.executors.preload import Instructions, Report
 logger = logging.getLogger("plugspace_queue.worker")
 
 LOADING = 60.0
-"""Seconds that the forkserver may take to load; after that children are started all the same."""
+"""Seconds that the forkserver may take to load; after that, children start without loaded code."""
 
 LOOK = 0.1
-"""Seconds between two looks whether it still lives while it loads."""
+"""Seconds between two checks whether it is still alive while it loads."""
 
 ENDED = "it ended while it loaded"
 
@@ -50,21 +50,21 @@ class Forkserver:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
-        """0: none was started."""
+        """0 when none was started."""
         self._loads = True
         self._has_ended = False
-        """Whether the last one ended while it loaded, without a word why."""
+        """Whether the last one ended while it loaded, without reporting an error."""
         self._pipe: ReportPipe | None = None
         self._asked_at = math.inf
-        """Since when it has owed a process."""
+        """When the pending fork request was made (monotonic); infinite when none is pending."""
 
     def start(self) -> None:
-        """Start it, and say so when it cannot load; waits for nothing."""
+        """Start it, and log when it cannot load; does not block."""
         try:
             with self._lock:
                 self._start_if_gone()
         except OSError as error:
-            # Nowhere to put its socket, as in a container that may write nowhere: all else works.
+            # No place for its socket, as in a read-only container: only isolated attempts fail.
             logger.warning("no forkserver (%s); isolated attempts cannot start", error)
             return
         name = "plugspace-forkserver"
@@ -77,15 +77,15 @@ class Forkserver:
             logger.warning("no forkserver yet (%s); isolated attempts try again", error)
 
     def ensure_ready(self) -> None:
-        """Wait until children can be forked from it, and start it again when it is gone."""
+        """Wait until children can be forked from it, and restart it when it has ended."""
         with self._lock:
             self._make_ready()
 
     def fork(self, process: BaseProcess) -> None:
-        """Start this process from one that has loaded the code.
+        """Fork this process from a forkserver that has loaded the code.
 
-        Raises Gone when that one ended meanwhile, OSError when there can be none. One call at a
-        time: multiprocessing does not expect that another thread replaces the forkserver.
+        Raises Gone when the forkserver ended meanwhile, OSError when none can be started. One call
+        at a time: multiprocessing does not expect another thread to replace the forkserver.
         """
         with self._lock:
             self._make_ready()
@@ -93,7 +93,7 @@ class Forkserver:
             try:
                 process.start()
             except (EOFError, ConnectionError, FileNotFoundError) as error:
-                # It is dying, or its socket was removed: until it has ended it passes for alive.
+                # It is exiting, or its socket was removed; kill it, as it still counts as alive.
                 _end(self._pid)
                 raise Gone(repr(error)) from error
             finally:
@@ -102,7 +102,10 @@ class Forkserver:
                 raise Gone("multiprocessing started another one, which has loaded nothing")
 
     def look(self, patience: float) -> None:
-        """Kill it when it has not answered for these seconds (any thread): who asked waits on."""
+        """Kill it when a fork request has not been answered for `patience` seconds (any thread).
+
+        This ends the wait of the thread that made the request.
+        """
         if time.monotonic() - self._asked_at > patience:
             self._asked_at = math.inf
             logger.error("the forkserver has not answered for %g s; another is started", patience)
@@ -119,7 +122,7 @@ class Forkserver:
         if self._pipe is not None:
             self._close_pipe(self._pipe)
         if self._pid:
-            # multiprocessing starts one by itself when ours is gone; that one loads nothing.
+            # multiprocessing starts one by itself when ours has ended; that one loads nothing.
             _end(_pid_in_use())
         self._start()
 
@@ -138,7 +141,7 @@ class Forkserver:
     def _instructions(self, pipe: "ReportPipe | None") -> Instructions:
         return Instructions(
             pipe=pipe.path if pipe else "",
-            # Unheard it might have threads.
+            # Without a report we would not know whether it has several threads.
             loads=self._loads and pipe is not None,
             sys_path=[str(path) for path in sys.path],
             python_path=os.environ.get("PYTHONPATH"),
@@ -150,7 +153,7 @@ class Forkserver:
         if report is None:
             logger.warning("the forkserver does not report; %s", WITHOUT)
         elif report.error == ENDED and not self._has_ended:
-            # It may have been killed: one that its own code ends does so again.
+            # It may have been killed, so try once more; if its own code ends it, that repeats.
             logger.warning("the forkserver ended while it loaded; another one is started")
             self._has_ended = True
             self._replace()
@@ -173,7 +176,7 @@ class Forkserver:
 
 
 class ReportPipe:
-    """A named pipe: the forkserver inherits no file that multiprocessing does not pass on."""
+    """A named pipe, as the forkserver inherits only the files that multiprocessing passes on."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="plugspace-")
@@ -182,10 +185,10 @@ class ReportPipe:
         self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
 
     def read(self, seconds: float, *, is_alive: Callable[[], bool]) -> Report | None:
-        """The report, or why there is none; None when a process that lives writes none."""
+        """The report, or one that says why it is missing; None if a live process sends none."""
         deadline, told, lives = time.monotonic() + seconds, b"", True
         while lives and (left := deadline - time.monotonic()) > 0:
-            # What it wrote before it ended is read first.
+            # Checked before reading, so that what it wrote before it ended is still read.
             lives = is_alive()
             if select.select([self._file], [], [], min(left, LOOK) if lives else 0)[0]:
                 part = os.read(self._file, 65536)
@@ -216,7 +219,7 @@ def _open_pipe() -> ReportPipe | None:
 
 
 def _is_child(pid: int) -> bool:
-    """Whether the process lives, without taking its exit status from multiprocessing."""
+    """Whether the process is alive; its exit status is left for multiprocessing to collect."""
     try:
         return bool(pid) and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
@@ -224,12 +227,12 @@ def _is_child(pid: int) -> bool:
 
 
 def _pid_in_use() -> int:
-    """The one that multiprocessing forks from now; 0: none. It names it nowhere else."""
+    """The pid of multiprocessing's current forkserver, or 0; it has no public attribute."""
     return forkserver._forkserver._forkserver_pid or 0  # type: ignore[attr-defined]
 
 
 def _is_in_use(pid: int) -> bool:
-    """Whether children are forked from this one: it lives, and no other took its place."""
+    """Whether children are forked from this process: it is alive and was not replaced."""
     return pid == _pid_in_use() and _is_child(pid)
 
 
@@ -240,7 +243,7 @@ def _kill(pid: int) -> None:
 
 
 def _end(pid: int) -> None:
-    """Kill it and wait: multiprocessing starts another one only when this one has ended."""
+    """Kill it and wait, as multiprocessing only starts another one after this one has ended."""
     _kill(pid)
     if pid:
         with contextlib.suppress(ChildProcessError):
@@ -249,7 +252,7 @@ def _end(pid: int) -> None:
 
 @contextlib.contextmanager
 def _environment(instructions: Instructions) -> Iterator[None]:
-    """What the forkserver reads when it starts; it cannot be told otherwise before it imports."""
+    """Set the environment that the forkserver reads: the only input it has before it imports."""
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", preload.VARIABLE)}
     os.environ["PYTHONPATH"] = os.pathsep.join(_paths(before["PYTHONPATH"]))
     os.environ[preload.VARIABLE] = json.dumps(asdict(instructions))
@@ -264,15 +267,15 @@ def _environment(instructions: Instructions) -> Iterator[None]:
 
 
 def _paths(before: str | None) -> list[str]:
-    """PYTHONPATH by which `preload.py` is found, as by this process's own sys.path."""
+    """PYTHONPATH entries with which the forkserver finds `preload.py`."""
     home = str(Path(plugspace_queue.__file__).parents[1])
-    # Installed packages are found without, and must not come before Python's own modules.
+    # Installed packages are found anyway, and must not precede Python's own modules.
     is_installed = home in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     return [*([] if is_installed else [home]), *filter(None, [before])]
 
 
 _forkserver = Forkserver()
-"""This process's: multiprocessing has one."""
+"""The only one of this process, as multiprocessing has only one forkserver."""
 
 start = _forkserver.start
 ensure_ready = _forkserver.ensure_ready

@@ -1,4 +1,4 @@
-"""The attempts under way: where each of them runs, how it is stopped, how its end is recorded."""
+"""The running attempts: which executor runs each, how it is stopped and its end recorded."""
 
 import logging
 import queue
@@ -25,7 +25,7 @@ logger = logging.getLogger("plugspace_queue.worker")
 
 
 class ExecutorPool:
-    """Gives started attempts to executors and tells the loop how each of them ended."""
+    """Passes started attempts to executors and reports their endings to the loop."""
 
     def __init__(
         self, inbox: "queue.SimpleQueue[LoopMessage]", *, is_stopping: Callable[[], bool]
@@ -38,7 +38,7 @@ class ExecutorPool:
         self._children = ProcessExecutor(self._ended, self.hand_back)
 
     def dispatch(self, held: HeldLease, execution: Execution) -> None:
-        """Give a started attempt to an executor; when the worker stops it goes back instead."""
+        """Pass a started attempt to an executor; hand it back instead when the worker stops."""
         entry = processor_of(execution.row.type)
         if self._is_stopping() or entry is None:
             execution.is_returned = True
@@ -47,9 +47,9 @@ class ExecutorPool:
         self._executor_of(execution, entry).start(held, execution, entry)
 
     def is_late(self, execution: Execution) -> bool:
-        """Whether its time is over; it stands still while another one blocks the event loop.
+        """Whether its timeout has passed; time while another attempt blocks the loop is excluded.
 
-        That of an isolated attempt begins when its process has started.
+        The timeout of an isolated attempt begins when its process has started.
         """
         if self._children.is_starting(execution):
             return False
@@ -57,12 +57,12 @@ class ExecutorPool:
         return not is_held_up and time.monotonic() - execution.started > execution.timeout
 
     def look(self) -> None:
-        """Called at each beat: nothing waits for an event loop or a forkserver that hangs."""
+        """Called at each beat to detect event loops and forkservers that hang."""
         self._event_loop.look()
         self._children.look()
 
     def cancel(self, execution: Execution) -> None:
-        """Cancel a coroutine, which does not look by itself; threads and children do."""
+        """Cancel a coroutine; threads and children check for a stop by themselves."""
         self._event_loop.cancel(execution)
 
     def interrupt(self, execution: Execution) -> None:
@@ -70,9 +70,9 @@ class ExecutorPool:
             executor.interrupt(execution)
 
     def abandon(self, held: HeldLease, execution: Execution) -> None:
-        """End an attempt that does not come back; its slot stays taken until it does."""
+        """Record the end of an attempt that does not return; its slot stays taken until it does."""
         if self._record_end(held, execution, execute.abandoned(execution, clock.now())):
-            # No error of its own: how the attempt ended is one record of `plugspace_queue.tasks`.
+            # Only a warning: `plugspace_queue.tasks` logs how the attempt ended.
             logger.warning("%s does not stop; its slot is stuck until it does", execution.task_id)
             self._stuck.add(held, execution)
         self._event_loop.break_in(execution)
@@ -85,15 +85,15 @@ class ExecutorPool:
             executor.stop()
 
     def vital(self) -> list[threading.Thread]:
-        """Threads without which no attempt can go on."""
+        """Threads without which attempts cannot run."""
         return self._event_loop.vital()
 
     def unusable_reason(self, queues: Iterable[QueueSlots]) -> str:
-        """Why nothing of a queue can run here any more; empty while it can."""
+        """Why no task of some queue can run here any more; empty while all can."""
         long = self._stuck.longer_than(get_settings().hard_stop)
         if self._event_loop.are_useless():
             return "event loops do not turn"
-        # A process that is still starting ends when it has.
+        # A process that is still starting is not stuck: its start is bounded.
         taken = Counter(
             held.queue for held, execution in long if not self._children.is_starting(execution)
         )
@@ -104,7 +104,8 @@ class ExecutorPool:
         return [self._threads, self._event_loop, self._children]
 
     def _executor_of(self, execution: Execution, entry: Processor) -> Executor:
-        # A task whose worker died runs alone: only a child's death may count on.
+        # A task that was lost with its worker runs in a process of its own, so that a crash of its
+        # code ends only the child.
         if entry.isolation == "process" or execution.row.recovery_count:
             return self._children
         if not entry.is_async:
@@ -112,7 +113,7 @@ class ExecutorPool:
         return self._event_loop
 
     def _ended(self, held: HeldLease, result: AttemptResult) -> None:
-        """The call of an attempt came back."""
+        """The call of an attempt returned."""
         execution = held.execution
         assert execution is not None
         execution.is_returned = True
@@ -121,9 +122,10 @@ class ExecutorPool:
             self._inbox.put(Returned(held))
 
     def _leave_behind(self, held: HeldLease, execution: Execution, is_explained: bool) -> None:
-        """End an attempt whose event loop is blocked: nothing of it works, so its slot is free.
+        """End an attempt whose event loop is blocked; it cannot run, so its slot is freed.
 
-        Uncounted when another attempt is to blame; else it may be any, and each runs next alone.
+        It is handed back uncounted when the blocking attempt is known. Otherwise any of them may
+        have blocked the loop, so each counts as lost and runs next in a process of its own.
         """
         result = execute.abandoned(execution, clock.now())
         execution.ask_to_stop(StopReason.LOST)

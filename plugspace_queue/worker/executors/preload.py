@@ -1,6 +1,6 @@
-"""What the forkserver imports before it forks: it loads Django once for all isolated attempts.
+"""The module that the forkserver imports: it loads Django once for all isolated attempts.
 
-multiprocessing imports it there and passes over an ImportError, so it reports through a pipe.
+multiprocessing imports it and ignores an ImportError, so it reports its result through a pipe.
 """
 
 import contextlib
@@ -18,25 +18,25 @@ VARIABLE = "PLUGSPACE_FORKSERVER"
 """The environment variable that holds the instructions, as JSON."""
 
 LONGEST = 8 * 1024
-"""Characters of an error; a pipe takes as much without a reader."""
+"""Most characters of an error; a pipe buffers that many even while nothing reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instructions:
-    """What a worker wants of its forkserver."""
+    """What the worker tells its forkserver to do."""
 
     pipe: str
-    """The path of the named pipe for the report; empty: no report."""
+    """The path of the named pipe for the report; empty for no report."""
     loads: bool
-    """Whether to load Django, or to leave that to each child."""
+    """Whether to load Django; otherwise each child loads it."""
     sys_path: list[str]
     python_path: str | None
-    """PYTHONPATH as it was: the worker extends it so that this module is found."""
+    """The original PYTHONPATH, which the worker extends so that this module is found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the worker is told."""
+    """The forkserver's report to the worker."""
 
     pid: int
     error: str = ""
@@ -52,29 +52,29 @@ class Report:
 
 def main(instructions: Instructions) -> None:
     """Load, report, and end this process when children cannot be forked from it."""
-    # This process ends with the worker, by its pipe. Were it to end before, by a stop that reaches
-    # the whole group, its children would seem dead to a worker that has told them nothing yet.
+    # This process ends with the worker, by multiprocessing's pipe. If a signal to the whole process
+    # group ended it earlier, the worker would treat its children as dead although they still run.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _set_environment(instructions)
-    # Opened before anything is loaded: the worker hears of this process's end, whatever comes.
+    # Opened before anything is loaded, so that the worker notices if this process ends meanwhile.
     pipe = _open(instructions.pipe)
     _tell(pipe, f"{os.getpid()}\n")
     report = _load() if instructions.loads else Report(pid=os.getpid())
     _tell(pipe, json.dumps(asdict(report)))
     if report.trouble:
-        # The worker starts another one, which loads nothing.
+        # The worker starts another forkserver, which loads nothing.
         os._exit(0)
     if pipe is not None:
         os.close(pipe)
 
 
 def _open(path: str) -> int | None:
-    """The pipe; its name goes at once, as the worker may be killed before it does that."""
+    """Open the pipe and remove its file at once, as the worker may be killed before it does."""
     if not path:
         return None
     try:
-        # Without waiting for a reader: the worker may have ended meanwhile.
+        # Non-blocking: the worker may have ended, and then no reader would ever come.
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         return None
@@ -104,7 +104,7 @@ def _load() -> Report:
         _close_connections()
     except BaseException:
         return Report(pid=os.getpid(), error=traceback.format_exc()[-LONGEST:])
-    # What is loaded stays: a collection in a child would copy its pages.
+    # Frozen objects are skipped by the garbage collector, which in a child would copy their pages.
     gc.collect()
     gc.freeze()
     return Report(pid=os.getpid(), threads=_threads())
@@ -115,12 +115,12 @@ def _close_connections() -> None:
     for connection in import_module("django.db").connections.all(initialized_only=True):
         connection.close()
         if hasattr(connection, "close_pool"):
-            # Its pool keeps connections, and threads.
+            # A pool keeps connections, and threads, open.
             connection.close_pool()
 
 
 def _threads() -> int:
-    """Threads of this process, those that libraries start outside of Python too."""
+    """Number of threads of this process, including those that libraries start outside Python."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:

@@ -1,6 +1,6 @@
-"""Attempts in processes of their own: for code that may crash, hang or kill its process.
+"""Runs attempts in processes of their own, for code that may crash, hang or kill its process.
 
-Children come from the forkserver (`forkserver.py`): the running worker is never forked.
+Children are forked from the forkserver (`forkserver.py`), never from the running worker.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from plugspace_queue.worker.state import HeldLease
 logger = logging.getLogger("plugspace_queue.worker")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds that a slot rests when no process came up; doubled each time until one does."""
+"""Seconds that a slot pauses when no process could be started; doubled until one can."""
 
 HandBack = Callable[[HeldLease, Execution], None]
 
@@ -38,12 +38,12 @@ class ProcessExecutor:
         self._hand_back = hand_back
         self._children: dict[Execution, ChildProcess] = {}
         self._failed_starts = 0
-        """Attempts in succession for which no process came up."""
+        """Consecutive attempts for which no process could be started."""
 
     def is_starting(self, execution: Execution) -> bool:
-        """Whether its process is still starting: that time is not the attempt's.
+        """Whether its process is still starting; that time does not count towards the timeout.
 
-        It is bounded by itself (`child_process.START_UP`).
+        `child_process.START_UP` bounds it instead.
         """
         return execution.began_at is None
 
@@ -56,7 +56,7 @@ class ProcessExecutor:
         threading.Thread(target=self._watch, args=arguments, name=name, daemon=True).start()
 
     def look(self) -> None:
-        """Called at each beat: no attempt waits for a forkserver that hangs."""
+        """Called at each beat to detect a forkserver that hangs."""
         forkserver.look(child_process.START_UP)
 
     def interrupt(self, execution: Execution) -> None:
@@ -71,7 +71,7 @@ class ProcessExecutor:
     def _watch(
         self, held: HeldLease, execution: Execution, process: ChildProcess, is_rule: bool
     ) -> None:
-        """From start to end; `is_rule`: all attempts of this queue run in processes."""
+        """Run one attempt to its end; `is_rule`: all attempts of its queue run in processes."""
         try:
             result = self._outcome(execution, process)
         except NoProcess as error:
@@ -101,10 +101,11 @@ class ProcessExecutor:
         is_rule: bool,
         error: NoProcess,
     ) -> None:
-        """Hand the attempt back, blameless; its slot rests, or it would be here again at once.
+        """Hand the attempt back uncounted; pause its slot, which would acquire it again at once.
 
-        Before that where no attempt of the queue can run here: another worker may have processes. A
-        task that runs alone among threads is kept meanwhile: it would put slot after slot to rest.
+        If all attempts of the queue need a process, it is handed back before the pause, as another
+        worker may be able to start processes. If only this one does, it is kept during the pause:
+        handed back, it would be acquired by one slot after the other and pause each of them.
         """
         pause = min(FIRST_PAUSE * 2 ** min(self._failed_starts, 10), LONGEST_PAUSE)
         self._failed_starts += 1
@@ -128,9 +129,9 @@ def _rest(process: ChildProcess, seconds: float) -> None:
 
 
 def _listen(connection: Connection, sentinel: int, execution: Execution) -> AttemptResult | None:
-    """Let the child begin, take its reports until its ending; None when it died before.
+    """Start the child's attempt and read its reports until the result; None when it died before.
 
-    By the sentinel: what the child has forked keeps its end of the connection open.
+    Its death is detected by the sentinel, as processes that it forked keep the connection open.
     """
     sent: child.Word | None = None
     with contextlib.suppress(EOFError, OSError):
@@ -157,7 +158,7 @@ def _word(execution: Execution) -> child.Word | None:
 
 
 def _by_our_clock(result: AttemptResult, wait: float) -> AttemptResult:
-    """The child's clock may be off or changed by its processor: only the wait counts, bounded."""
+    """Recompute `wake_at` from the bounded wait, as the child's clock may be wrong."""
     if result.wake_at is None:
         return result
     bounded = timedelta(seconds=min(max(wait, 0.0), backoff.LONGEST))
@@ -174,9 +175,9 @@ def _take_in(execution: Execution, report: child.Report) -> None:
 
 
 def after_death(execution: Execution, exit_code: int | None) -> AttemptResult:
-    """What follows when the child ended without a word; a death that we caused has our reason.
+    """The result of an attempt whose child ended without one; if we killed it, by our stop reason.
 
-    Where none of the attempt's code has run it goes back and nothing is counted.
+    If none of the attempt's code has run, it is handed back uncounted.
     """
     if execution.stop_reason is not None or execution.began_at is None:
         return execute.abandoned(execution, clock.now())

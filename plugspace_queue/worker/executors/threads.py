@@ -1,6 +1,6 @@
-"""Attempts of sync processors run in threads, one each.
+"""Runs attempts of sync processors in threads, one each.
 
-One thread is woken at a time, and wakes the next one itself.
+One thread is woken at a time; it wakes the next one itself.
 """
 
 import os
@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 
 class WorkQueue(Generic[T]):
-    """First in, first out, for many threads.
+    """A first-in, first-out queue for many threads.
 
-    A thread woken for each job would mostly find that another one, already awake, took it: with
-    short jobs that cost more than the jobs.
+    If each job woke a thread, that thread would mostly find that another one, already awake, had
+    taken the job; with short jobs that costs more than the jobs.
     """
 
     def __init__(self) -> None:
@@ -46,18 +46,18 @@ class WorkQueue(Generic[T]):
         self._is_waking = False
 
     def put(self, job: T) -> None:
-        """Have some thread take this; never blocks."""
-        # The job first: who was woken before it came looks once more after saying it is awake.
+        """Add a job for some thread; never blocks."""
+        # The job is added first: a thread that resets `_is_waking` afterwards checks for jobs.
         self._jobs.append(job)
         self._wake_one()
 
     def close(self, threads: int) -> None:
-        """End as many threads when they have nothing to do."""
+        """End this many threads when they have nothing to do."""
         for _ in range(threads):
             self._wakes.put(False)
 
     def jobs(self) -> Iterator[T]:
-        """What the calling thread is to do, until the queue is closed."""
+        """The jobs of the calling thread, until the queue is closed."""
         while self._wakes.get():
             self._is_waking = False
             yield from self._waiting()
@@ -79,7 +79,7 @@ class WorkQueue(Generic[T]):
 
 
 class Slot(threading.Thread):
-    """One thread; takes attempts from a shared queue until that is closed."""
+    """One thread that takes attempts from a shared queue until that is closed."""
 
     def __init__(self, queue: "WorkQueue[Job]", ended: OnEnd) -> None:
         super().__init__(name="plugspace-slot", daemon=True)
@@ -91,7 +91,7 @@ class Slot(threading.Thread):
         self._is_spoilt = False
         self._owner = os.getpid()
         self._used: Sequence[BaseDatabaseWrapper] = ()
-        """Database connections that this thread has after its last attempt."""
+        """Database connections of this thread after its last attempt."""
 
     def run(self) -> None:
         try:
@@ -126,7 +126,7 @@ class Slot(threading.Thread):
         return run_sync(execution, entry)
 
     def _has_left(self) -> bool:
-        """After True no interruption reaches this thread; a pending one was cleared."""
+        """End the attempt here; after True no interruption can reach this thread any more."""
         try:
             with self._lock:
                 self._current = None
@@ -138,7 +138,7 @@ class Slot(threading.Thread):
         return True
 
     def interrupt(self, execution: Execution) -> bool:
-        """Raise Interrupted in this thread while it runs this; False when it does not."""
+        """Raise Interrupted in this thread if it runs this execution; False when it does not."""
         with self._lock:
             if self._current is not execution or self.ident is None:
                 return False
@@ -148,7 +148,7 @@ class Slot(threading.Thread):
 
 
 class ThreadExecutor:
-    """Threads made as they are needed, never more than attempts at once."""
+    """Creates threads on demand, never more than there are attempts at once."""
 
     def __init__(self, ended: OnEnd) -> None:
         self._ended = ended
