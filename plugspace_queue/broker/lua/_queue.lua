@@ -46,13 +46,16 @@ local function worker_key(worker) return rq .. ":worker:" .. worker .. ":executi
 -- Anything else under the key of a job is as good as none.
 local function has_job(id) return redis.call("TYPE", job_key(id)).ok == "hash" end
 
--- Fields of a job; what somebody else has put under its key gives way, or no worker could go on.
-local function note_job(id, ...)
-    local answer = redis.pcall("HSET", job_key(id), ...)
-    if type(answer) ~= "table" or not answer.err then return end
-    redis.call("DEL", job_key(id))
-    redis.call("HSET", job_key(id), ...)
+-- A write to a key whose loss harms one task or worker at most: what somebody else has put there
+-- gives way. A script that stumbled over it would keep all the others from going on.
+local function write_anyway(command, key, ...)
+    local answer = redis.pcall(command, key, ...)
+    if type(answer) ~= "table" or not answer.err then return answer end
+    redis.call("DEL", key)
+    return redis.call(command, key, ...)
 end
+
+local function note_job(id, ...) write_anyway("HSET", job_key(id), ...) end
 
 -- Lists of any length, in parts that fit on Lua's stack; pairs of values stay together.
 local CHUNK = 1000
@@ -67,6 +70,10 @@ end
 -- One command with many values instead of one for each.
 local function call_many(command, key, values)
     in_chunks(values, function(part) redis.call(command, key, unpack(part)) end)
+end
+
+local function write_many_anyway(command, key, values)
+    in_chunks(values, function(part) write_anyway(command, key, unpack(part)) end)
 end
 
 -- What a hash holds of many fields: field to value, false where there is none.
@@ -123,21 +130,14 @@ end
 
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
--- The marker says nothing that could be lost: what somebody else has put there gives way.
+-- The marker says nothing that could be lost.
 local function mark()
-    if paused then return end
-    local answer = redis.pcall("ZADD", marker_key, 0, "work")
-    if type(answer) ~= "table" or not answer.err then return end
-    redis.call("DEL", marker_key)
-    redis.call("ZADD", marker_key, 0, "work")
+    if not paused then write_anyway("ZADD", marker_key, 0, "work") end
 end
 
 -- As the marker: events are lost with what was in their place, and no ending is.
 local function tell(event, kept)
-    local answer = redis.pcall("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
-    if type(answer) ~= "table" or not answer.err then return end
-    redis.call("DEL", events_key)
-    redis.call("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
+    write_anyway("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
 end
 
 local now_text
