@@ -7,7 +7,7 @@ S = State
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     S.BLOCKED: frozenset({S.WAITING, S.SCHEDULED, S.CANCELLED}),
-    S.SCHEDULED: frozenset({S.WAITING, S.PROCESSING, S.CANCELLED, S.EXPIRED}),
+    S.SCHEDULED: frozenset({S.WAITING, S.PROCESSING, S.CANCELLED, S.EXPIRED, S.FAILED}),
     S.WAITING: frozenset({S.PROCESSING, S.CANCELLED, S.EXPIRED, S.FAILED}),
     S.PROCESSING: frozenset(
         {S.COMPLETE, S.FAILED, S.CANCELLED, S.RETRYING, S.WAITING}  # waiting: handed back, reaped

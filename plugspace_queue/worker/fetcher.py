@@ -12,9 +12,9 @@ from plugspace_queue.broker import task_store
 from plugspace_queue.broker.connection import is_spoiled
 from plugspace_queue.broker.kept_connection import Wire
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.broker.task_store import Grant, Note
+from plugspace_queue.broker.task_store import Grant
 from plugspace_queue.worker import unstarted
-from plugspace_queue.worker.state import Announce, HeldLease, LeaseTable, Settle, Troubles
+from plugspace_queue.worker.state import Announce, HeldLease, LeaseTable, Notes, Settle, Troubles
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -57,8 +57,8 @@ class QueueSlots:
     answer with all leases asked for."""
     ask_at: float = 0.0
     rests_until: float = 0.0
-    """Nothing is sent for it before this time, because its last calls failed."""
-    notes: list[Note] = field(default_factory=list)
+    """Nothing is sent for it before: its last calls failed."""
+    notes: Notes = field(default_factory=Notes)
     settles: list[Settle] = field(default_factory=list)
 
     def free(self) -> int:
@@ -143,7 +143,7 @@ class Fetcher:
             if isinstance(one, Settle):
                 self.queues[one.held.queue].settles.append(one)
             else:
-                self.queues[one.queue].notes.extend(one.notes)
+                self.queues[one.queue].notes.add(one.notes)
 
     def exchange(self) -> list[HeldLease]:
         """Make one round trip if there is anything to send; return the granted leases."""
@@ -173,17 +173,11 @@ class Fetcher:
             if queue.rest(now):
                 continue
             if queue.notes:
-                steps.append(self._announcement(queue, queue.notes[:]))
+                steps.append((queue.name, *queue.notes.announcement(queue.name)))
             steps += [self._fence(queue, one) for one in queue.settles if one.bump_fence]
             if queue.settles:
                 steps.append(self._settlement(queue, queue.settles[:]))
         return steps
-
-    def _announcement(self, queue: QueueSlots, notes: list[Note]) -> Step:
-        def sent(_: None) -> None:
-            del queue.notes[: len(notes)]
-
-        return queue.name, task_store.announce(queue.name, notes), sent
 
     def _fence(self, queue: QueueSlots, settle: Settle) -> Step:
         return queue.name, task_store.bump_fence(queue.name, settle.bump_fence), lambda _: None

@@ -4,11 +4,14 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
-from plugspace_queue.broker.task_store import Lease, Note, Reaped, Settlement
+from plugspace_queue.broker import task_store
+from plugspace_queue.broker.scripts import Call
+from plugspace_queue.broker.task_store import MOST_ENTRIES, Lease, Note, Reaped, Settlement
 from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
 
@@ -115,6 +118,37 @@ class Announce(NamedTuple):
 
     queue: str
     notes: Sequence[Note]
+
+
+class Notes:
+    """What is to be told to Redis of one queue's attempts, in order.
+
+    Of those notes that are void once their attempt has ended only the newest of each task is kept:
+    they come without end while it runs, and Redis may be away.
+    """
+
+    def __init__(self) -> None:
+        self._notes: dict[object, Note] = {}
+
+    def __len__(self) -> int:
+        return len(self._notes)
+
+    def add(self, notes: Iterable[Note]) -> None:
+        for note in notes:
+            key = note.task_id if note.is_bound else object()
+            # The newer one goes to the end: behind the note of the start that it follows.
+            self._notes.pop(key, None)
+            self._notes[key] = note
+
+    def announcement(self, queue: str) -> tuple[Call[bool], Callable[[Any], None]]:
+        """One call with the first of them, and what forgets these when Redis has answered."""
+        keys = list(islice(self._notes, MOST_ENTRIES))
+
+        def sent(_: object) -> None:
+            for key in keys:
+                del self._notes[key]
+
+        return task_store.announce(queue, [self._notes[key] for key in keys]), sent
 
 
 class Tell(NamedTuple):

@@ -121,6 +121,30 @@ def test_a_lifetime_count_that_is_no_number_is_put_right(processors, crew, redis
     assert redis.hget(keys.meta("architect"), "completed") == b"3"
 
 
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_strange_result_of_one_task_costs_no_other_its_ending(
+    processors, crew, redis, until_running, until_final
+):
+    go_on = threading.Event()
+    processors("ARCHITECT", lambda context: go_on.wait(30))
+    tasks = [submit() for _ in range(3)]
+    crew("architect")
+    for task in tasks:
+        until_running(task)
+    redis.set(f"rq:results:{tasks[0].pk}", "x")
+    redis.delete(keys.workers("architect"))
+    redis.set(keys.workers("architect"), "somebody else's")
+
+    go_on.set()
+    assert [until_final(task).state for task in tasks] == ["complete"] * 3
+    wait_until(lambda: not redis.exists(keys.own("architect"), keys.active("architect")))
+    for task in tasks:
+        assert json.loads(redis.get(keys.task(str(task.pk))))["state"] == "complete"
+        assert redis.xlen(f"rq:results:{task.pk}") == 1
+    # Nobody had to repair it.
+    wait_until(lambda: redis.type(keys.workers("architect")) == b"zset")
+
+
 STRANGE_VALUES = {
     "a start of the limiter": lambda redis: redis.rpush(keys.limiter("architect"), "soon"),
     "the clocks of the order": lambda redis: redis.hset(

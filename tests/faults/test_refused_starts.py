@@ -2,10 +2,12 @@
 
 import contextlib
 import logging
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test import override_settings
+from django.utils import timezone
 
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
@@ -149,6 +151,23 @@ def test_the_database_refuses_one_start_of_many(processors, crew, redis, until_f
     wait_until(lambda: not redis.exists(keys.own("architect"), keys.active("architect")))
     assert redis.llen(keys.limiter("architect")) <= 6
     assert queue_manager.get_queue_stats("ARCHITECT")[0].failed == 1
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_the_database_refuses_the_start_of_a_task_that_was_to_start_later(
+    processors, crew, redis, until_final, refuse
+):
+    processors("ARCHITECT", lambda context: "done")
+    bad = submit(run_at=timezone.now() + timedelta(seconds=1))
+    assert bad.state == "scheduled"
+    refuse(bad)
+
+    crew("architect")
+
+    row = until_final(bad)
+    assert (row.state, row.error["code"], row.attempt_count) == ("failed", "INTERNAL_ERROR", 0)
+    assert until_final(submit()).result == "done"
+    wait_until(lambda: not redis.exists(keys.own("architect"), keys.active("architect")))
 
 
 @override_settings(PLUGSPACE_QUEUE=SOON)

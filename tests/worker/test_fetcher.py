@@ -2,9 +2,13 @@
 
 import pytest
 from django.utils import timezone
+from redis.exceptions import ConnectionError as RedisIsAway
 
+from plugspace_queue.broker import keys
+from plugspace_queue.broker.task_store import MOST_ENTRIES, Note
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.worker.fetcher import QueueSlots
+from plugspace_queue.worker.state import Announce
 from tests.worker.conftest import make_crew, submit
 
 NOW, MANY = 1.0, 1000
@@ -72,3 +76,61 @@ def test_a_queue_without_tasks_keeps_none_of_max_jobs_from_the_other(processors,
         submit(kind)
 
     assert make_crew("architect", "code", max_jobs=2, burst=burst).work() == 2
+
+
+@pytest.fixture
+def fetcher(processors):
+    """One that takes nothing and has nothing to send but what a test gives it."""
+    processors("ARCHITECT", lambda context: {})
+    queue_config.mend(timezone.now())
+    fetcher = make_crew("architect").fetcher
+    fetcher.is_stopping = True
+    return fetcher
+
+
+def progress(task_id, number):
+    event = f'{{"{task_id}":{number}}}'
+    return Note(task_id, event=event, is_bound=True)
+
+
+def sent_by(fetcher, redis):
+    """The events that each round trip has told, until nothing is left to send."""
+    told = []
+    while fetcher.patience() == 0.0:
+        before = redis.xlen(keys.events())
+        fetcher.exchange()
+        told.append([one[b"event"].decode() for _, one in redis.xrange(keys.events())][before:])
+    return told
+
+
+@pytest.mark.usefixtures("acme")
+def test_while_redis_is_away_only_the_newest_progress_of_each_task_is_kept(
+    fetcher, redis, monkeypatch
+):
+    def refuse(calls):
+        raise RedisIsAway("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetcher._connection, "run_each", refuse)
+        for number in range(50):
+            fetcher.tell([Announce("architect", [progress("a", number), progress("b", number)])])
+            fetcher.tell([Announce("architect", [Note("c", event=str(number))])])
+            fetcher._paused_until = 0.0
+            assert fetcher.exchange() == []
+
+    assert len(fetcher.queues["architect"].notes) == 52
+    redis.hset(keys.own("architect"), mapping=dict.fromkeys("ab", "1|2:acme|w1|e"))
+    fetcher._pause = fetcher._paused_until = 0.0
+    others = [str(number) for number in range(50)]
+    assert sent_by(fetcher, redis) == [[*others[:49], '{"a":49}', '{"b":49}', others[49]]]
+
+
+@pytest.mark.usefixtures("acme")
+def test_one_round_trip_tells_so_many_notes_at_most_and_in_their_order(fetcher, redis):
+    numbers = [str(number) for number in range(2 * MOST_ENTRIES + 1)]
+    fetcher.tell([Announce("architect", [Note("a", event=one) for one in numbers])])
+
+    told = sent_by(fetcher, redis)
+
+    assert [len(one) for one in told] == [MOST_ENTRIES, MOST_ENTRIES, 1]
+    assert [*told[0], *told[1], *told[2]] == numbers

@@ -9,7 +9,7 @@ local function refuse(id, refusal)
     if not has_job(id) then return end
     redis.call("HSET", job_key(id), "status", "failed", "ended_at", utc_now())
     redis.call("ZADD", failed_key, tonumber(now_s) + 31536000, id)
-    redis.call(
+    write_anyway(
         "XADD", results_key(id), "MAXLEN", "10", "*",
         "type", "2", "worker_name", "", "exc_string", refusal
     )

@@ -37,7 +37,9 @@ local last_seen = {}
 local function has_records(owner)
     local worker = owner.worker
     if not last_seen[worker] then
-        last_seen[worker] = tonumber(redis.call("ZSCORE", workers_key, worker) or "inf")
+        -- A key of another type tells of no tick: its next heartbeat puts that right.
+        local score = redis.pcall("ZSCORE", workers_key, worker)
+        last_seen[worker] = type(score) == "string" and tonumber(score) or math.huge
     end
     return math.floor(started_us(owner) / 1000) <= last_seen[worker]
 end
@@ -51,17 +53,17 @@ local function renew_all(owners, lease_ms)
         leases[#leases + 1] = whole(now + lease_ms)
         leases[#leases + 1] = owner.id
         note_job(owner.id, "last_heartbeat", utc_now())
-        redis.call(
+        write_anyway(
             "HSET", record, "id", owner.execution, "job_id", owner.id,
             "created_at", started_of(owner), "last_heartbeat", now_s, "worker_name", owner.worker
         )
         redis.call("EXPIRE", record, RECORD_TTL)
-        redis.call("ZADD", registry, now_s + RECORD_TTL + 60, owner.execution)
+        write_anyway("ZADD", registry, now_s + RECORD_TTL + 60, owner.execution)
         redis.call("EXPIRE", registry, RECORD_TTL + 60)
     end
     call_many("ZADD", lease_key, leases)
-    -- Added again, as RQ's pages remove members that have no record yet.
-    if worker then call_many("SADD", worker_key(worker), members) end
+    -- RQ's pages take out of it whatever has no record yet.
+    if worker then write_many_anyway("SADD", worker_key(worker), members) end
 end
 
 -- Few ids are removed by one search each; for many the list is rewritten without them.
@@ -98,7 +100,7 @@ local function close_all(owners)
     call_many("ZREM", lease_key, ids)
     call_many("ZREM", wip_key, members)
     in_chunks(records, function(keys) redis.call("DEL", unpack(keys)) end)
-    for worker, its in pairs(members_of) do call_many("SREM", worker_key(worker), its) end
+    for worker, its in pairs(members_of) do write_many_anyway("SREM", worker_key(worker), its) end
     keep_running()
     for _, owner in ipairs(owners) do unpark_organization(organization_of(owner.lane)) end
 end

@@ -38,7 +38,8 @@ end
 local function enter(lane)
     local band = band_of(lane)
     local tag = virtual_time(band)
-    local fin = tonumber(redis.call("ZSCORE", fin_key(band), lane) or "0")
+    local score = redis.pcall("ZSCORE", fin_key(band), lane)
+    local fin = type(score) == "string" and tonumber(score) or 0
     if fin > tag then
         tag = fin
         advance("entry" .. band, tag)
@@ -54,7 +55,7 @@ local function leave(lane)
     redis.call("ZREM", parked_key, lane)
     if not is_lane(lane) then return end
     local band = band_of(lane)
-    redis.call("ZADD", fin_key(band), whole(tonumber(score) - base_of(band)), lane)
+    write_anyway("ZADD", fin_key(band), whole(tonumber(score) - base_of(band)), lane)
 end
 
 local function park(lane, score)
@@ -102,12 +103,25 @@ local function require_line()
     redis.call("ZCARD", ring_key)
     redis.call("HLEN", clocks_key)
     redis.call("ZCARD", wip_key)
+    if not some_parked then return end
+    redis.call("ZCARD", parked_key)
+    redis.call("SCARD", paused_key)
 end
 
 local function is_waiting(id) return redis.call("HEXISTS", idx_key, id) == 1 end
 
+-- Its length now. What somebody else has put in the place of a lane gives way, and the lane begins
+-- anew where it stood in the order; reconciling finds those that it had.
+local function push(command, lane, ...)
+    local length = redis.pcall(command, lane_key(lane), ...)
+    if type(length) == "number" then return length end
+    redis.call("DEL", lane_key(lane))
+    leave(lane)
+    return redis.call(command, lane_key(lane), ...)
+end
+
 local function put(id, lane, front)
-    local length = redis.call(front and "LPUSH" or "RPUSH", lane_key(lane), id)
+    local length = push(front and "LPUSH" or "RPUSH", lane, id)
     local index = redis.call("RPUSH", wait_key, id) - 1
     redis.call("HSET", idx_key, id, index .. "|" .. lane)
     if length == 1 then enter(lane) end
@@ -124,7 +138,7 @@ local function put_all(entries)
         places[#places + 1] = entry.id
         places[#places + 1] = (length + i - 1) .. "|" .. lane
         if entry.front then
-            if redis.call("LPUSH", lane_key(lane), entry.id) == 1 then enter(lane) end
+            if push("LPUSH", lane, entry.id) == 1 then enter(lane) end
         else
             lines[lane] = lines[lane] or {}
             table.insert(lines[lane], entry.id)
@@ -133,7 +147,7 @@ local function put_all(entries)
     redis.call("RPUSH", wait_key, unpack(ids))
     redis.call("HSET", idx_key, unpack(places))
     for lane, line in pairs(lines) do
-        if redis.call("RPUSH", lane_key(lane), unpack(line)) == #line then enter(lane) end
+        if push("RPUSH", lane, unpack(line)) == #line then enter(lane) end
     end
 end
 

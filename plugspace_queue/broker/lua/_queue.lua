@@ -46,15 +46,18 @@ local function worker_key(worker) return rq .. ":worker:" .. worker .. ":executi
 -- A job's key of another type counts as no job.
 local function has_job(id) return redis.call("TYPE", job_key(id)).ok == "hash" end
 
--- Sets fields of a job. A key of a wrong type is deleted first, as it would make every call fail.
-local function note_job(id, ...)
-    local answer = redis.pcall("HSET", job_key(id), ...)
-    if type(answer) ~= "table" or not answer.err then return end
-    redis.call("DEL", job_key(id))
-    redis.call("HSET", job_key(id), ...)
+-- A write to a key whose loss harms one task or worker at most: what somebody else has put there
+-- gives way. A script that stumbled over it would keep all the others from going on.
+local function write_anyway(command, key, ...)
+    local answer = redis.pcall(command, key, ...)
+    if type(answer) ~= "table" or not answer.err then return answer end
+    redis.call("DEL", key)
+    return redis.call(command, key, ...)
 end
 
--- Splits lists into parts that fit on Lua's stack; pairs of values stay together.
+local function note_job(id, ...) write_anyway("HSET", job_key(id), ...) end
+
+-- Lists of any length, in parts that fit on Lua's stack; pairs of values stay together.
 local CHUNK = 1000
 
 local function in_chunks(list, use)
@@ -69,7 +72,11 @@ local function call_many(command, key, values)
     in_chunks(values, function(part) redis.call(command, key, unpack(part)) end)
 end
 
--- Reads many fields of a hash: field to value, false for a missing one.
+local function write_many_anyway(command, key, values)
+    in_chunks(values, function(part) write_anyway(command, key, unpack(part)) end)
+end
+
+-- What a hash holds of many fields: field to value, false where there is none.
 local function read_many(key, fields)
     local found = {}
     in_chunks(fields, function(part)
@@ -123,21 +130,14 @@ end
 
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
--- Sets the marker. A key of a wrong type is deleted first; the marker holds no data to lose.
+-- The marker says nothing that could be lost.
 local function mark()
-    if paused then return end
-    local answer = redis.pcall("ZADD", marker_key, 0, "work")
-    if type(answer) ~= "table" or not answer.err then return end
-    redis.call("DEL", marker_key)
-    redis.call("ZADD", marker_key, 0, "work")
+    if not paused then write_anyway("ZADD", marker_key, 0, "work") end
 end
 
 -- Appends an event. A key of a wrong type is deleted first, so that no settle fails because of it.
 local function tell(event, kept)
-    local answer = redis.pcall("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
-    if type(answer) ~= "table" or not answer.err then return end
-    redis.call("DEL", events_key)
-    redis.call("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
+    write_anyway("XADD", events_key, "MAXLEN", "~", kept, "*", "event", event)
 end
 
 local now_text

@@ -176,7 +176,7 @@ local function keep_turns()
     call_many("ZREM", ring_key, off_ring)
     call_many("ZREM", ring_key, plan.strange)
     call_many("ZADD", parked_key, parked)
-    for band, tags in pairs(finished) do call_many("ZADD", fin_key(band), tags) end
+    for band, tags in pairs(finished) do write_many_anyway("ZADD", fin_key(band), tags) end
     keep_clocks()
 end
 

@@ -107,7 +107,7 @@ local function grant(turns, ids, place_of)
     call_many("ZADD", lease_key, ends)
     call_many("ZADD", wip_key, members)
     write_starts(ids)
-    call_many("SADD", worker_key(worker), executions)
+    write_many_anyway("SADD", worker_key(worker), executions)
     redis.call("EXPIRE", worker_key(worker), RECORD_TTL + 60)
     redis.call("HSET", meta_key, "fence", whole(fence))
     return leases

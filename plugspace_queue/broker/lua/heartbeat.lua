@@ -16,16 +16,16 @@ local MOST_FORGOTTEN = 100
 
 local function forget(names)
     if #names == 0 then return end
-    redis.call("ZREM", workers_key, unpack(names))
-    redis.call("HDEL", slots_key, unpack(names))
+    write_anyway("ZREM", workers_key, unpack(names))
+    write_anyway("HDEL", slots_key, unpack(names))
 end
 
 if slots < 0 then
     forget({worker})
     return 1
 end
-redis.call("ZADD", workers_key, now, worker)
-redis.call("HSET", slots_key, worker, slots)
+write_anyway("ZADD", workers_key, now, worker)
+write_anyway("HSET", slots_key, worker, slots)
 forget(redis.call(
     "ZRANGEBYSCORE", workers_key, "-inf", whole(now - REMEMBERED_MS), "LIMIT", 0, MOST_FORGOTTEN
 ))

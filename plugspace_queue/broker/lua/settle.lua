@@ -38,13 +38,13 @@ local function write_result(at, owner, kind)
     local key, name, coded = results_key(owner.id), "return_value", ARGV[at + POINTER]
     if kind == "2" then name, coded = "exc_string", ARGV[at + FAILURE] end
     if coded == "" then
-        redis.call(
+        write_anyway(
             "XADD", key, "MAXLEN", "10", "*", "type", kind, "worker_name", owner.worker,
             "execution_id", owner.execution, "execution_started_at", started_of(owner),
             "execution_ended_at", now_s
         )
     else
-        redis.call(
+        write_anyway(
             "XADD", key, "MAXLEN", "10", "*", "type", kind, "worker_name", owner.worker,
             "execution_id", owner.execution, "execution_started_at", started_of(owner),
             "execution_ended_at", now_s, name, coded

@@ -41,7 +41,7 @@ local function renew_held()
         end
     end
     renew_all(mine, lease_ms)
-    redis.call("ZADD", workers_key, "XX", whole(now), worker)
+    write_anyway("ZADD", workers_key, "XX", whole(now), worker)
     redis.call("EXPIRE", worker_key(worker), RECORD_TTL + 60)
 end
 
@@ -79,7 +79,8 @@ end
 local handed_back = {}
 local function hand_back_unknown()
     local ended = {}
-    for _, member in ipairs(redis.call("SMEMBERS", worker_key(worker))) do
+    -- Of a key of another type nothing is read; the next grant or renewal writes it anew.
+    for _, member in ipairs(redis.pcall("SMEMBERS", worker_key(worker))) do
         local id = string.match(member, "^[^:]+")
         local owner = not held[id] and owner_of(id)
         if is_unknown(id, owner) then
@@ -94,7 +95,7 @@ end
 -- Removes finish tags that the clock has passed, as they have no effect, and expired RQ entries.
 local function trim()
     for band = 0, 3 do
-        redis.call("ZREMRANGEBYSCORE", fin_key(band), "-inf", whole(virtual_time(band)))
+        write_anyway("ZREMRANGEBYSCORE", fin_key(band), "-inf", whole(virtual_time(band)))
     end
     redis.call("ZREMRANGEBYSCORE", finished_key, 0, now_s)
     redis.call("ZREMRANGEBYSCORE", failed_key, 0, now_s)
