@@ -2,9 +2,11 @@
 
 import pytest
 from django.utils import timezone
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from plugspace_queue.maintenance import queue_config
-from plugspace_queue.worker.fetcher import QueueSlots
+from plugspace_queue.worker.fetcher import LONGEST_WAIT, QueueSlots
+from tests.support import wait_until
 from tests.worker.conftest import make_crew, submit
 
 NOW, MANY = 1.0, 1000
@@ -72,3 +74,29 @@ def test_a_queue_without_tasks_keeps_none_of_max_jobs_from_the_other(processors,
         submit(kind)
 
     assert make_crew("architect", "code", max_jobs=2, burst=burst).work() == 2
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_worker_with_nothing_to_send_sleeps_after_an_error_of_redis(processors, monkeypatch):
+    processors("ARCHITECT", lambda context: {})
+    fetcher = make_crew("architect").fetcher
+
+    def fail(calls):
+        raise RedisConnectionError("the server is away")
+
+    monkeypatch.setattr(fetcher._connection, "run_each", fail)
+    fetcher.exchange()
+    # As a worker that drains: it asks for nothing more.
+    fetcher.is_stopping = True
+
+    def waits_long() -> bool:
+        fetcher.exchange()
+        return fetcher.patience() == LONGEST_WAIT
+
+    wait_until(waits_long)
+    # A burst still knows how long it could do nothing.
+    assert fetcher.stands_for() > 0
+    monkeypatch.undo()
+    fetcher.is_stopping = False
+    fetcher.exchange()
+    assert fetcher.stands_for() == 0
