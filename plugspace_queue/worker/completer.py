@@ -109,7 +109,6 @@ class Completer:
             return
         self.is_in_database = True
         try:
-            self._keep_connection_alive()
             self.record(CommitBatch(free, clock.now()), self._tell)
         except (Locked, Refused):
             # One that waits for another's long transaction, or that cannot be
@@ -209,6 +208,8 @@ class Completer:
         # Starts alone wait for no disk, so that they pay no counts.
         batch.owed = self._uncounted if is_in_loop and not batch.only_starts else {}
         try:
+            if is_in_loop:
+                self._keep_connection_alive()
             write(batch, self._worker_name)
         except (Locked, Refused):
             raise
