@@ -61,6 +61,12 @@ class StartedTask(NamedTuple):
         task._state.adding, task._state.db = False, "default"
         return task
 
+    @property
+    def is_first(self) -> bool:
+        """Whether it is plain to see that it follows no other task, without reading its JSON."""
+        text = self.context_text
+        return '"previousTasks": []' in text or '"previousTasks":[]' in text
+
 
 PLAIN = tuple(
     name

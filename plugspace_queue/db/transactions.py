@@ -41,6 +41,15 @@ def is_locked(error: OperationalError) -> bool:
     return getattr(error.__cause__, "sqlstate", None) in LOCKED
 
 
+CANCELLED = "57014"
+"""SQLSTATE of a statement that was cancelled, as by `statement_timeout`."""
+
+
+def is_too_slow(error: OperationalError) -> bool:
+    """Whether a statement took longer than it may."""
+    return getattr(error.__cause__, "sqlstate", None) == CANCELLED
+
+
 ROWS_FAULT = ("22", "23", "54", "P0")
 """Classes of SQLSTATE: data, integrity, program limit exceeded, raised by a trigger."""
 

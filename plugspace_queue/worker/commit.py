@@ -9,14 +9,14 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from django.db import DatabaseError, DataError, OperationalError, connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db import bulk
 from plugspace_queue.db.attempts import Key, StartedTask
 from plugspace_queue.db.recordset import Answer, pipeline, prepare_for_rows
-from plugspace_queue.db.transactions import is_locked, is_of_a_row
+from plugspace_queue.db.transactions import is_locked, is_of_a_row, is_too_slow
 from plugspace_queue.domain.enums import EventName, Outcome
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task, UsageEntry
@@ -30,6 +30,8 @@ from plugspace_queue.worker.completion import (
     completion_of,
     counts_of,
     invalid,
+    reason_of,
+    usage_entries,
 )
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, Lost, Progressed, RowMessage
 
@@ -43,11 +45,15 @@ PostgreSQL cancels a caller's transaction."""
 SHORTEST_TIMEOUT = 2.0
 """Lower bound in seconds of the statement timeout, however short a lease is."""
 
+LONGEST_TIMEOUT = 600.0
+"""The same at most, for a message that took too long alone."""
+
 
 class CommitBatch:
     """The messages of one commit sorted by kind, and the results of writing them.
 
-    `lock_timeout` is how long it waits for a row that another transaction has locked.
+    `lock_timeout` is how long it waits for a row that another transaction has locked,
+    `statement_timeout` how many seconds one of its statements may take.
     """
 
     def __init__(
@@ -55,6 +61,8 @@ class CommitBatch:
     ) -> None:
         self.now = now
         self.lock_timeout = lock_timeout
+        # What hangs in the database is tried again well before a lease runs out.
+        self.statement_timeout = max(get_settings().lease / 4, SHORTEST_TIMEOUT)
         self.guarded = [held for m in messages if isinstance(m, Guard) for held in m.held]
         self.lost = [reaped for m in messages if isinstance(m, Lost) for reaped in m.reaped]
         self.progressed: dict[Execution, HeldLease] = {
@@ -85,6 +93,12 @@ class CommitBatch:
     def only_starts(self) -> bool:
         """Whether the batch only starts attempts."""
         return not (self.completions or self.lost or self.progressed)
+
+    @property
+    def is_of_many(self) -> bool:
+        """Whether it can be written in smaller parts."""
+        others = len(self.lost) + len(self.progressed) + len(self.completions)
+        return len(self.guarded) + others > 1
 
     @property
     def recorded(self) -> list[Completion]:
@@ -118,7 +132,17 @@ def write(batch: CommitBatch, worker_name: str) -> None:
     try:
         _write_or_prove(batch, worker_name)
     except OperationalError as error:
+        if is_too_slow(error):
+            _allow_more(batch, error)
         raise (Locked() if is_locked(error) else error) from error
+
+
+def _allow_more(batch: CommitBatch, error: OperationalError) -> None:
+    """With the same messages in the same time the next try would come no further."""
+    if batch.is_of_many:
+        logger.warning("a group commit takes too long; its messages are written one by one")
+        raise Refused from error
+    batch.statement_timeout = min(batch.statement_timeout * 2, LONGEST_TIMEOUT)
 
 
 def _write_or_prove(batch: CommitBatch, worker_name: str) -> None:
@@ -170,20 +194,15 @@ def _write_all(batch: CommitBatch, worker_name: str) -> None:
     _send_all(batch, worker_name)
     if batch.lost:
         rescue.recover_all(batch.lost, batch.now)
-    if entries := _usage_entries(batch.recorded, batch.now):
+    if entries := usage_entries(batch.recorded, batch.now):
         UsageEntry.objects.bulk_create(entries)
     batch.results = _results_of_parents(batch.started)
 
 
 def _results_of_parents(started: Sequence[StartedTask]) -> dict[str, dict[str, Any]]:
-    """Results of the parents by task id; most tasks have none."""
-    tasks = [row.as_task() for row in started if row.workflow_id or not _is_first(row)]
+    """By task id, for the few that have parents."""
+    tasks = [row.as_task() for row in started if row.workflow_id or not row.is_first]
     return {str(pk): results for pk, results in results_of(tasks).items()} if tasks else {}
-
-
-def _is_first(row: StartedTask) -> bool:
-    """Whether the row has no previous tasks; a text comparison, to avoid parsing the JSON."""
-    return '"previousTasks": []' in row.context_text or '"previousTasks":[]' in row.context_text
 
 
 def count(counts: Counts) -> Counts:
@@ -220,7 +239,7 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
     """Send all statements of the batch in one pipeline, without waiting for single answers."""
     answers = Answers()
     with pipeline(connection):
-        answers.others += prepare(batch.lock_timeout, is_lasting=not batch.only_starts)
+        answers.others += _prepare(batch)
         answers.written = bulk.finish_all([one.update for one in batch.completions], batch.now)
         if completed := _completed(batch.completions):
             answers.links = bulk.links_from(completed)
@@ -239,21 +258,17 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
         batch.released = termination.release_children(ended, batch.now)
 
 
-def prepare(lock_timeout: str, is_lasting: bool = True) -> list[Answer[int]]:
-    """Set timeouts, so that a row locked by a caller's long transaction does not block the batch.
+def _prepare(batch: CommitBatch) -> list[Answer[int]]:
+    """A row that a caller's long transaction holds must not hold up all the others.
 
     Only data that must survive a crash of the database waits for its disk. Losing a start is
     harmless: the fence refuses the ending of its attempt.
     """
     if connection.vendor != "postgresql":
         return []
-    timeout = _statement_timeout()
-    return [prepare_for_rows(connection, lock_timeout, timeout, is_lasting=is_lasting)]
-
-
-def _statement_timeout() -> str:
-    """A fraction of the lease, so that a statement that hangs is retried before leases expire."""
-    return f"{round(max(get_settings().lease / 4, SHORTEST_TIMEOUT) * 1000)}ms"
+    is_lasting = not batch.only_starts
+    timeout = f"{round(batch.statement_timeout * 1000)}ms"
+    return [prepare_for_rows(connection, batch.lock_timeout, timeout, is_lasting=is_lasting)]
 
 
 def _completed(completions: Sequence[Completion]) -> list[str]:
@@ -286,22 +301,6 @@ def _progress_rows(batch: CommitBatch) -> list[tuple[str, int, dict[str, Any]]]:
     return sorted(rows, key=itemgetter(0))
 
 
-def _usage_entries(recorded: Sequence[Completion], now: datetime) -> list[UsageEntry]:
-    return [
-        UsageEntry(
-            organization_id=one.execution.row.organization_id,
-            type=one.execution.row.type,
-            month=f"{now:%Y-%m}",
-            reason=UsageEntry.Reason.SETTLE,
-            tokens=one.update.attempt_tokens,
-            cost=one.update.attempt_cost,
-            task_id=uuid.UUID(one.update.task_id),
-        )
-        for one in recorded
-        if one.update.attempt_tokens or one.update.attempt_cost
-    ]
-
-
 def _prove(batch: CommitBatch, worker_name: str) -> None:
     """Find the parts that the database rejects: endings become failures, starts are refused.
 
@@ -321,22 +320,13 @@ def _proved(one: Completion, batch: CommitBatch, worker_name: str) -> Completion
     refusal = _refusal(batch, worker_name, completions=[one])
     if refusal is None:
         return one
-    return invalid(one, f"The database refuses what it told: {_reason(refusal)}", batch.now)
-
-
-def _reason(refusal: Exception) -> str:
-    """The part of an error that a tenant may read.
-
-    Further lines, and errors about constraints, may contain data of other rows.
-    """
-    if isinstance(refusal, DatabaseError) and not isinstance(refusal, DataError):
-        return "it breaks a rule"
-    return str(refusal).partition("\n")[0]
+    return invalid(one, f"The database refuses what it told: {reason_of(refusal)}", batch.now)
 
 
 def _refusal(batch: CommitBatch, worker_name: str, **parts: Any) -> Exception | None:
     """The error with which the database rejects this part of the batch; None when it accepts it."""
     alone = CommitBatch([], batch.now, batch.lock_timeout)
+    alone.statement_timeout = batch.statement_timeout
     for name, part in parts.items():
         setattr(alone, name, part)
     try:

@@ -109,7 +109,6 @@ class Completer:
             return
         self.is_in_database = True
         try:
-            self._keep_connection_alive()
             self.record(CommitBatch(free, clock.now()), self._tell)
         except (Locked, Refused):
             # One by one, so that a locked or rejected row does not block the others.
@@ -208,6 +207,8 @@ class Completer:
         # A commit of starts alone does not wait for the disk, so it must not carry counts.
         batch.owed = self._uncounted if is_in_loop and not batch.only_starts else {}
         try:
+            if is_in_loop:
+                self._keep_connection_alive()
             write(batch, self._worker_name)
         except (Locked, Refused):
             raise

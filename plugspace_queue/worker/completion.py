@@ -1,13 +1,17 @@
 """An ended attempt and the update of its row."""
 
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db import DatabaseError, DataError
+
 from plugspace_queue.db.attempts import Key, TaskUpdate
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.models import UsageEntry
 from plugspace_queue.processing import outcome
 from plugspace_queue.processing.execution import NOTHING, Execution
 from plugspace_queue.processing.outcome import AttemptResult, Failure
@@ -80,6 +84,30 @@ def invalid(one: Completion, reason: str, now: datetime) -> Completion:
     execution.percent = execution.stage = None
     execution.tokens, execution.cost = 0, NOTHING
     return completion_of(one.held, execution, outcome.failed(failure), now)
+
+
+def reason_of(refusal: Exception) -> str:
+    """What a tenant may read of it: further lines, and rules of tables, may tell of other rows."""
+    if isinstance(refusal, DatabaseError) and not isinstance(refusal, DataError):
+        return "it breaks a rule"
+    return str(refusal).partition("\n")[0]
+
+
+def usage_entries(recorded: Sequence[Completion], now: datetime) -> list[UsageEntry]:
+    """What the attempts used, for the ledger; of those that used nothing, nothing."""
+    return [
+        UsageEntry(
+            organization_id=one.execution.row.organization_id,
+            type=one.execution.row.type,
+            month=f"{now:%Y-%m}",
+            reason=UsageEntry.Reason.SETTLE,
+            tokens=one.update.attempt_tokens,
+            cost=one.update.attempt_cost,
+            task_id=uuid.UUID(one.update.task_id),
+        )
+        for one in recorded
+        if one.update.attempt_tokens or one.update.attempt_cost
+    ]
 
 
 def added(one: Counts, other: Counts, sign: int = 1) -> Counts:

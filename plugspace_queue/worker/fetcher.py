@@ -311,7 +311,7 @@ class Fetcher:
     def patience(self) -> float:
         """Seconds until there is something to send even if no message arrives."""
         now = time.monotonic()
-        if self._pause:
+        if self._paused_until > now:
             return max(self._paused_until - now, 0.001)
         queues = self.queues.values()
         if any(queue.has_reports(now) for queue in queues):

@@ -93,7 +93,8 @@ class FollowUpThread(threading.Thread):
         self._refresh_connection()
         if batch is not None:
             self._follow(batch)
-        if task := self._completer.backlog.due():
+        # Once it stops, `run` tries the rest: an attempt that started now would find no loop.
+        if not self._stopping and (task := self._completer.backlog.due()):
             self._try_again(task)
 
     def _follow(self, batch: CommitBatch) -> None:

@@ -213,6 +213,32 @@ def test_a_start_waits_for_no_disk_while_counts_are_owed(recorder, monkeypatch):
     assert QueueSettings.objects.get(pk="ARCHITECT").completed == 1
 
 
+def test_a_start_that_waited_for_its_row_does_not_happen_while_the_worker_ends(
+    recorder, dispatched
+):
+    gate, inside = threading.Event(), threading.Event()
+
+    def wait(**_):
+        inside.set()
+        gate.wait(20)
+
+    held = lease_of(submit())
+    follow_up = recorder.completer.follow_up
+    with listening(EventName.STARTED, wait):
+        start(recorder, submit())
+        wait_until(inside.is_set)
+        recorder.completer.backlog.add(Guard([held]))
+        recorder.completer.backlog.make_all_due()
+        # Nobody would record how an attempt ends that starts from now on.
+        follow_up.stop()
+        gate.set()
+        follow_up.join(timeout=patient(5))
+
+    assert not follow_up.is_alive()
+    assert held.task_id not in dispatched
+    assert fresh_of(held).state == State.WAITING
+
+
 def test_a_task_does_not_start_again_before_its_ending_is_written(recorder):
     first = start(recorder, submit())
     ended = Ended(first, first.execution, success({}))

@@ -21,7 +21,7 @@ def test_a_connection_that_goes_before_the_last_statement_loses_no_ending(
     processors, crew, until_final, monkeypatch
 ):
     cut: list[int] = []
-    entries_of = commit._usage_entries
+    entries_of = commit.usage_entries
 
     def cut_once(recorded, now):
         # Between the statements of a commit that ends something.
@@ -29,7 +29,7 @@ def test_a_connection_that_goes_before_the_last_statement_loses_no_ending(
             cut.append(end_session())
         return entries_of(recorded, now)
 
-    monkeypatch.setattr(commit, "_usage_entries", cut_once)
+    monkeypatch.setattr(commit, "usage_entries", cut_once)
     processors("ARCHITECT", lambda context: "done")
     made = crew("architect")
     task = submit()

@@ -2,13 +2,14 @@
 
 import pytest
 from django.utils import timezone
-from redis.exceptions import ConnectionError as RedisIsAway
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.task_store import MOST_ENTRIES, Note
 from plugspace_queue.maintenance import queue_config
-from plugspace_queue.worker.fetcher import QueueSlots
+from plugspace_queue.worker.fetcher import LONGEST_WAIT, QueueSlots
 from plugspace_queue.worker.state import Announce
+from tests.support import wait_until
 from tests.worker.conftest import make_crew, submit
 
 NOW, MANY = 1.0, 1000
@@ -108,7 +109,7 @@ def test_while_redis_is_away_only_the_newest_progress_of_each_task_is_kept(
     fetcher, redis, monkeypatch
 ):
     def refuse(calls):
-        raise RedisIsAway("away")
+        raise RedisConnectionError("away")
 
     with monkeypatch.context() as patch:
         patch.setattr(fetcher._connection, "run_each", refuse)
@@ -134,3 +135,29 @@ def test_one_round_trip_tells_so_many_notes_at_most_and_in_their_order(fetcher, 
 
     assert [len(one) for one in told] == [MOST_ENTRIES, MOST_ENTRIES, 1]
     assert [*told[0], *told[1], *told[2]] == numbers
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_worker_with_nothing_to_send_sleeps_after_an_error_of_redis(processors, monkeypatch):
+    processors("ARCHITECT", lambda context: {})
+    fetcher = make_crew("architect").fetcher
+
+    def fail(calls):
+        raise RedisConnectionError("the server is away")
+
+    monkeypatch.setattr(fetcher._connection, "run_each", fail)
+    fetcher.exchange()
+    # As a worker that drains: it asks for nothing more.
+    fetcher.is_stopping = True
+
+    def waits_long() -> bool:
+        fetcher.exchange()
+        return fetcher.patience() == LONGEST_WAIT
+
+    wait_until(waits_long)
+    # A burst still knows how long it could do nothing.
+    assert fetcher.stands_for() > 0
+    monkeypatch.undo()
+    fetcher.is_stopping = False
+    fetcher.exchange()
+    assert fetcher.stands_for() == 0
