@@ -49,12 +49,12 @@ class Admission:
         try:
             self.window = self._hit.take()
         except RequestRateLimited:
-            if not self._has_changed():
+            if not self.has_changed():
                 raise
             self.window = self._begin().take()
 
-    def _has_changed(self) -> bool:
-        """Whether the organization has another tier than was remembered."""
+    def has_changed(self) -> bool:
+        """Whether the organization has another tier than was remembered; it is read again."""
         if not self._is_remembered:
             return False
         remembered = self.tenant
@@ -64,6 +64,7 @@ class Admission:
     def renew(self) -> None:
         """Read the organization and its tier again."""
         self.tenant = read_tenant(self.tenant.organization_id)
+        self._is_remembered = False
 
     def _begin(self) -> "Hit":
         return Hit(self.tenant.organization_id, self.tenant.plan)

@@ -83,7 +83,12 @@ def with_tiers_of(admissions: Sequence[Admission], attempt: Callable[[], Answer]
     except quota.TierChanged:
         for admission in admissions:
             admission.renew()
-        return attempt()
+    except PermissionRefused:
+        # The priority is judged before anything is reserved, by a tier that may be remembered.
+        changed = [admission for admission in admissions if admission.has_changed()]
+        if not changed:
+            raise
+    return attempt()
 
 
 def validated(asked: Mapping[str, Any] | TaskRequest) -> TaskRequest:
