@@ -61,6 +61,14 @@ class Admission:
         self.renew()
         return self.tenant.plan != remembered.plan
 
+    def confirm(self) -> None:
+        """Where nothing is reserved, which would find out: raise unless it is active now.
+
+        Raises OrganizationSuspended, OrganizationUnknown.
+        """
+        if self._is_remembered:
+            self.renew()
+
     def renew(self) -> None:
         """Read the organization and its tier again."""
         self.tenant = read_tenant(self.tenant.organization_id)

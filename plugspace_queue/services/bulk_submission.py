@@ -125,6 +125,8 @@ def _stored(
         if item.index not in done:
             with _At(item.index):
                 done[item.index] = stored_alone(item, now)
+                if done[item.index].is_replay:
+                    item.admission.confirm()
     return [done[item.index] for item in items]
 
 

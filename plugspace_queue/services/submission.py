@@ -68,7 +68,10 @@ def submit_task(
         with _whole(request):
             return stored_alone(item, now)
 
-    return with_tiers_of([admission], attempt)._replace(window=admission.window)
+    done = with_tiers_of([admission], attempt)
+    if done.is_replay:
+        admission.confirm()
+    return done._replace(window=admission.window)
 
 
 def alias() -> str:

@@ -7,6 +7,7 @@ import pytest
 from django.db import transaction
 
 from plugspace_queue import errors, queue_manager
+from plugspace_queue.domain.enums import State
 from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, Task
 from tests.factories import arguments, make_organization
@@ -86,3 +87,41 @@ def test_nothing_that_was_read_before_a_commit_is_remembered_after_it(remembered
         queue_manager.set_organization("acme", tier="starter")
         policies.read_tenant("acme")
     assert policies.remembered_tenant("acme") is None
+
+
+REPEATED: dict[str, Callable[[], Any]] = {
+    "task": lambda: queue_manager.add_task(**arguments(), idempotency_key="task"),
+    "workflow": lambda: queue_manager.add_workflow(**FLOW, idempotency_key="flow"),
+    "bulk": lambda: queue_manager.submit_tasks([arguments()], idempotency_key="bulk"),
+    "items": lambda: queue_manager.submit_tasks([arguments(idempotency_key="item"), OTHER]),
+}
+OTHER = arguments(organization_id="other")
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_a_repeated_submit_of_who_was_suspended_elsewhere_is_refused(remembered, name):
+    make_organization("other")
+    REPEATED[name]()
+    before = Task.objects.count()
+    change_elsewhere(is_suspended=True)
+
+    with pytest.raises(errors.OrganizationSuspended):
+        REPEATED[name]()
+
+    assert Task.objects.count() == before
+
+
+@pytest.mark.parametrize("name", ["task", "workflow"])
+def test_a_free_retry_for_who_was_suspended_elsewhere_is_refused(remembered, name):
+    flow = queue_manager.add_workflow(**FLOW)
+    queue_manager.cancel(flow.task_ids[0])
+    change_elsewhere(is_suspended=True)
+    retry, subject = {
+        "task": (queue_manager.retry, flow.task_ids[0]),
+        "workflow": (queue_manager.retry_workflow, flow.workflow_id),
+    }[name]
+
+    with pytest.raises(errors.OrganizationSuspended):
+        retry(subject, charge=False, reason="ours", limit_requests=False)
+
+    assert Task.objects.get(pk=flow.task_ids[0]).state == State.CANCELLED
