@@ -131,7 +131,7 @@ def _reserve_in_steps(
     connection = connections[using]
     with connection.cursor() as cursor:
         asked = [value for charge in charges for value in charge]
-        cursor.execute(f"{_asked(len(charges), ())} {_TAKE}", asked)
+        cursor.execute(f"{_asked(len(charges), ())} {_take(False)}", asked)
         taken = [Taken(*found) for found in cursor.fetchall()]
         if len(taken) < len(charges):
             return taken
@@ -153,7 +153,7 @@ def _statement(count: int, has_task: bool, using: str) -> str:
     types = [_type(MonthlyUsage, name, using) for name in ("organization", "type", "month")]
     parts = [
         _asked(count, (*types, "bigint", "bigint", _type(Organization, "id", using))),
-        f"taken AS ({_TAKE})",
+        f"taken AS ({_take(True)})",
         f"fit AS (SELECT 1 FROM taken HAVING count(*) = {count})",
         f"noted AS ({_note('%s::uuid, %s, %s::timestamptz', 'asked CROSS JOIN fit')})",
     ]
@@ -171,6 +171,13 @@ def _asked(count: int, types: Sequence[str]) -> str:
 
 _ASKED = ("organization_id", "type", "month", "units", "quota", "tier")
 
+
+def _take(is_typed: bool) -> str:
+    """The statement that takes units, counter by counter in Python's order of their names."""
+    # A database may sort by the rules of a language; SQLite does not, and knows no "C".
+    return _TAKE.format(collate=' COLLATE "C"' if is_typed else "")
+
+
 # A limit that not even the first row keeps is seen by the first WHERE, later ones by the second.
 _TAKE = f"""
     INSERT INTO {MonthlyUsage._meta.db_table} AS counter
@@ -180,7 +187,7 @@ _TAKE = f"""
         ON organization.id = asked.organization_id
     WHERE NOT organization.is_suspended AND COALESCE(organization.tier_id, '') = asked.tier
         AND (asked.quota = {UNLIMITED} OR asked.units <= asked.quota)
-    ORDER BY asked.organization_id, asked.type, asked.month
+    ORDER BY asked.organization_id{{collate}}, asked.type{{collate}}, asked.month
     ON CONFLICT (organization_id, type, month) DO UPDATE
     SET used = counter.used + excluded.used, version = counter.version + 1
     WHERE EXISTS (

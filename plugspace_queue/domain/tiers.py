@@ -7,6 +7,9 @@ from plugspace_queue.domain.enums import TaskType, Tier
 UNLIMITED = -1
 """A quota without an end; 0 means none at all."""
 
+LARGEST_QUOTA = 2**63 - 1
+"""What a database can compare with a counter."""
+
 LOWEST_PRIORITY = 3
 
 

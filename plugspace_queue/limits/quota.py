@@ -17,6 +17,7 @@ from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.db import insert
 from plugspace_queue.db.insert import Charge, LedgerNote, insert_row
+from plugspace_queue.domain.tiers import LARGEST_QUOTA
 from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import Tenant
@@ -81,7 +82,8 @@ def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], month: str)
     found = []
     for (organization_id, task_type), count in sorted(units.items()):
         tenant = tenants[organization_id]
-        limit = int(tenant.plan.quotas.get(task_type, 0))
+        # A row that was not validated may say more than a database can compare.
+        limit = min(int(tenant.plan.quotas.get(task_type, 0)), LARGEST_QUOTA)
         found.append(Charge(organization_id, task_type, month, count, limit, tenant.tier))
     return found
 

@@ -49,21 +49,30 @@ class Admission:
         try:
             self.window = self._hit.take()
         except RequestRateLimited:
-            if not self._has_changed():
+            if not self.has_changed():
                 raise
             self.window = self._begin().take()
 
-    def _has_changed(self) -> bool:
-        """Whether the organization's tier differs from the cached one."""
+    def has_changed(self) -> bool:
+        """Whether the organization has another tier than was remembered; it is read again."""
         if not self._is_remembered:
             return False
         remembered = self.tenant
         self.renew()
         return self.tenant.plan != remembered.plan
 
+    def confirm(self) -> None:
+        """Where nothing is reserved, which would find out: raise unless it is active now.
+
+        Raises OrganizationSuspended, OrganizationUnknown.
+        """
+        if self._is_remembered:
+            self.renew()
+
     def renew(self) -> None:
         """Read the organization and its tier again."""
         self.tenant = read_tenant(self.tenant.organization_id)
+        self._is_remembered = False
 
     def _begin(self) -> "Hit":
         return Hit(self.tenant.organization_id, self.tenant.plan)

@@ -7,16 +7,20 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from plugspace_queue.domain.enums import TaskType
-from plugspace_queue.domain.tiers import LOWEST_PRIORITY, UNLIMITED
+from plugspace_queue.domain.tiers import LARGEST_QUOTA, LOWEST_PRIORITY, UNLIMITED
 
 
 def validate_quotas(quotas: Any) -> None:
     """A quota for each of the six types: a whole number, -1 for no limit."""
     if not isinstance(quotas, dict) or set(quotas) != set(TaskType):
         raise ValidationError(f"Give a quota for each of {', '.join(TaskType)}.")
-    wrong = [t for t, n in quotas.items() if type(n) is not int or n < UNLIMITED]
+    wrong = [
+        t for t, n in quotas.items() if type(n) is not int or not UNLIMITED <= n <= LARGEST_QUOTA
+    ]
     if wrong:
-        raise ValidationError(f"Quotas are whole numbers, -1 for no limit: {', '.join(wrong)}.")
+        raise ValidationError(
+            f"Quotas are whole numbers up to {LARGEST_QUOTA}, -1 for no limit: {', '.join(wrong)}."
+        )
 
 
 class TierPolicy(models.Model):

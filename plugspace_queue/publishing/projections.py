@@ -133,6 +133,8 @@ def _workflow_call(workflow: Workflow, steps: Sequence[Task]) -> Any:
 
 
 def _write_tiers(tiers: dict[str, str | None]) -> None:
+    # What was read since the row was saved may be of before the commit.
+    policies.clear_cache()
     routing.tell(
         routing.put(keys.organization_tier(organization_id), slug or "")
         for organization_id, slug in tiers.items()

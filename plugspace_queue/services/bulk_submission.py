@@ -13,7 +13,7 @@ from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import LONGEST_KEY, TaskRequest, fingerprint_of
-from plugspace_queue.services import dependencies, idempotency
+from plugspace_queue.services import arguments, dependencies, idempotency
 from plugspace_queue.services.idempotency import SubmitResult
 from plugspace_queue.services.submission import (
     TaskItem,
@@ -59,9 +59,7 @@ def submit_tasks(
 
 def _bulk_key(key: object) -> str | None:
     """The key of a whole bulk, checked."""
-    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_BULK_KEY):
-        refuse("idempotency_key", f"must be text of 1 to {LONGEST_BULK_KEY} characters")
-    return key if key is None else str(key)
+    return None if key is None else arguments.name("idempotency_key", key, LONGEST_BULK_KEY)
 
 
 def _admissions(
@@ -107,7 +105,9 @@ def _take_under(key: str, items: Sequence[TaskItem]) -> list[IdempotencyKey]:
         with _At(item.index):
             if item.key is not None:
                 refuse("idempotency_key", "cannot be given beside one for the whole bulk")
-        item.request.idempotency_key = f"{key}{PLACE}{item.index}"
+        # A copy: the caller may submit the same request again.
+        own = {"idempotency_key": f"{key}{PLACE}{item.index}"}
+        item.request = item.request.model_copy(update=own)
         item.bulk = bulk
     organizations = dict.fromkeys(item.tenant.organization_id for item in items)
     return [
@@ -125,6 +125,8 @@ def _stored(
         if item.index not in done:
             with _At(item.index):
                 done[item.index] = stored_alone(item, now)
+                if done[item.index].is_replay:
+                    item.admission.confirm()
     return [done[item.index] for item in items]
 
 

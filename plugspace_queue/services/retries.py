@@ -72,6 +72,8 @@ def retry(task_id: object, terms: RetryCharge, organization_id: str | None = Non
             if task.workflow_id is not None:
                 projections.write_workflow_on_commit(task.workflow_id)
 
+    if not terms.charge:
+        admission.confirm()
     with_tiers_of([admission], attempt)
     return lookup.task_of(task.pk)
 
@@ -98,6 +100,8 @@ def retry_workflow(
             _open_again(ended, _open_parents(reopened, reopened), terms, admission.tenant, now)
             projections.write_workflow_on_commit(workflow.pk)
 
+    if not terms.charge:
+        admission.confirm()
     with_tiers_of([admission], attempt)
     return lookup.workflow_of(workflow.pk)
 

@@ -68,7 +68,10 @@ def submit_task(
         with _whole(request):
             return stored_alone(item, now)
 
-    return with_tiers_of([admission], attempt)._replace(window=admission.window)
+    done = with_tiers_of([admission], attempt)
+    if done.is_replay:
+        admission.confirm()
+    return done._replace(window=admission.window)
 
 
 def alias() -> str:
@@ -83,7 +86,12 @@ def with_tiers_of(admissions: Sequence[Admission], attempt: Callable[[], Answer]
     except quota.TierChanged:
         for admission in admissions:
             admission.renew()
-        return attempt()
+    except PermissionRefused:
+        # The priority is judged before anything is reserved, by a tier that may be remembered.
+        changed = [admission for admission in admissions if admission.has_changed()]
+        if not changed:
+            raise
+    return attempt()
 
 
 def validated(asked: Mapping[str, Any] | TaskRequest) -> TaskRequest:

@@ -62,7 +62,10 @@ def submit_workflow(
         with transaction.atomic(using=submission.alias()):
             return _stored(plan, admission.tenant, now)
 
-    return replace(submission.with_tiers_of([admission], attempt), window=admission.window)
+    done = submission.with_tiers_of([admission], attempt)
+    if done.is_replay:
+        admission.confirm()
+    return replace(done, window=admission.window)
 
 
 def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from plugspace_queue import metrics
-from plugspace_queue.broker import audit, routing, task_store
+from plugspace_queue.broker import audit, keys, routing, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.conf import get_settings
@@ -55,11 +55,16 @@ def _rebuild(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     """Rebuild structures from `own` and `idx`; keys of a wrong type are deleted first."""
     kind, codes = TaskType(queue), {finding.code for finding in findings}
     name = kind.queue_name
+    deleted = set[str]()
     if "key_strange" in codes:
-        wrong = [finding.key for finding in findings if finding.code == "key_strange"]
-        audit.delete(client(name), wrong)
+        # Another may have repaired it since it was found: then it holds what runs and waits.
+        strange = {key for key, *_ in audit.keys_of_wrong_type(client(name), name)}
+        deleted = strange & {one.key for one in findings if one.code == "key_strange"}
+        audit.delete(client(name), sorted(deleted))
         queue_config.write(kind)
-    wait = not codes.isdisjoint({"key_strange", "wait_differs", "torn"})
+    # It takes as long as the queue is.
+    wait = not codes.isdisjoint({"wait_differs", "torn"})
+    wait = wait or not deleted.isdisjoint({keys.wait(name), keys.idx(name)})
     routing.ask(audit.rebuild(name, _lease_ms(), wait=wait), name)
 
 
@@ -119,12 +124,12 @@ def _rewrite_settings(queue: str, findings: Sequence[Finding], now: datetime) ->
 
 
 def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:
-    keys: dict[str, set[str]] = defaultdict(set)
+    names_of: dict[str, set[str]] = defaultdict(set)
     for finding in findings:
-        keys[finding.code].add(finding.key)
-    # Usage may be on another server than the snapshots of the same queue.
+        names_of[finding.code].add(finding.key)
+    # Usage is kept elsewhere than the snapshots of the same queue.
     errors = routing.PerServerErrors()
-    for code, names in keys.items():
+    for code, names in names_of.items():
         with errors.at_one():
             for part in _parts(sorted(names)):
                 _WRITE[code](part, now)
