@@ -77,6 +77,7 @@ class CommitBatch:
         """Forget what a commit that failed had found out."""
         self.written: set[Key] = set()
         self.released: list[uuid.UUID] = []
+        self.recovered: list[rescue.Loss] = []
         self.started: list[StartedTask] = []
         self.results: dict[str, dict[str, Any]] = {}
         self.uncounted: Counts = {}
@@ -167,8 +168,7 @@ def _is_one_pipeline(batch: CommitBatch) -> bool:
 
 def _write_all(batch: CommitBatch, worker_name: str) -> None:
     _send_all(batch, worker_name)
-    if batch.lost:
-        rescue.recover_all(batch.lost, batch.now)
+    batch.recovered = rescue.take_all_back(batch.lost, batch.now)
     if entries := _usage_entries(batch.recorded, batch.now):
         UsageEntry.objects.bulk_create(entries)
     batch.results = _results_of_parents(batch.started)
