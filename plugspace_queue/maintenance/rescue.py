@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -21,22 +22,39 @@ from plugspace_queue.services import termination
 from plugspace_queue.task_log import EndedAttempt
 
 
-def recover_all(reaped: list[Reaped], now: datetime) -> None:
-    """Recover the tasks that were reaped in Redis; publish them after the commit."""
+class Loss(NamedTuple):
+    """An attempt that was taken back, with its task as it was before."""
+
+    task: Task
+    deaths: int
+
+
+def take_all_back(reaped: Iterable[Reaped], now: datetime) -> list[Loss]:
+    """Take back what Redis took from dead workers; the caller publishes and announces it later."""
+    losses = [_take_back(pk, fence, now) for pk, fence in _attempts_of(reaped)]
+    return [loss for loss in losses if loss is not None]
+
+
+def recover_all(reaped: Iterable[Reaped], now: datetime) -> None:
+    """Take back the tasks that Redis took from a dead worker; publish them after the commit."""
+    recover_these(_attempts_of(reaped), now)
+
+
+def _attempts_of(reaped: Iterable[Reaped]) -> list[tuple[uuid.UUID, int]]:
     ids = [(parse_id(one.task_id), one.fence) for one in reaped]
-    recover_these([(pk, fence) for pk, fence in ids if pk is not None], now)
+    return [(pk, fence) for pk, fence in ids if pk is not None]
 
 
 def recover_these(attempts: Iterable[tuple[uuid.UUID, int]], now: datetime) -> int:
     """Recover attempts (task, fence) that are still the newest ones; return how many."""
     recovered = [pk for pk, fence in attempts if recover(pk, fence, now)]
     if recovered:
-        transaction.on_commit(lambda: _publish(recovered), robust=True)
+        transaction.on_commit(lambda: publish(recovered), robust=True)
     return len(recovered)
 
 
-def _publish(recovered: Sequence[uuid.UUID]) -> None:
-    """Publish the tasks again, with snapshots that do not show them as running."""
+def publish(recovered: Sequence[uuid.UUID]) -> None:
+    """Put them in line again, if they are not, with snapshots that no longer say they run."""
     publishing.publish_ids(recovered)
     projections.write_workflows(task_queries.workflow_ids_of(recovered))
 
@@ -44,9 +62,17 @@ def _publish(recovered: Sequence[uuid.UUID]) -> None:
 def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
     """Recover one attempt, if it is still the newest one of a processing task."""
     with transaction.atomic():
+        loss = _take_back(task_id, fence, now)
+        if loss is not None:
+            transaction.on_commit(lambda: announce(loss), robust=True)
+        return loss is not None
+
+
+def _take_back(task_id: uuid.UUID, fence: int, now: datetime) -> Loss | None:
+    with transaction.atomic():
         task = task_queries.processing_attempt(task_id, fence)
         if task is None:
-            return False
+            return None
         deaths = task.recovery_count + _counts(task)
         moved = task_queries.with_fence(fence).move(
             task_id,
@@ -55,14 +81,15 @@ def recover(task_id: uuid.UUID, fence: int, now: datetime) -> bool:
             progress=None,
             recovery_count=deaths,
         )
-        if moved:
-            task_queries.keep_attempt(_lost_attempt(task, now))
-            transaction.on_commit(lambda: _announce_loss(task, deaths), robust=True)
-        return moved
+        if not moved:
+            return None
+        task_queries.keep_attempt(_lost_attempt(task, now))
+        return Loss(task, deaths)
 
 
-def _announce_loss(task: Task, deaths: int) -> None:
-    """Log the attempt; the next start fails a task that was lost too often."""
+def announce(loss: Loss) -> None:
+    """Log the attempt; the guard of the next worker fails a task that was lost too often."""
+    task, deaths = loss
     is_last = deaths > get_settings().max_recoveries
     error = TaskError("The worker of this attempt died.", code=WORKER_LOST)
     termination.attempt_ended(

@@ -31,7 +31,6 @@ from plugspace_queue.worker.completion import (
     counts_of,
     invalid,
     reason_of,
-    usage_entries,
 )
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, Lost, Progressed, RowMessage
 
@@ -85,6 +84,7 @@ class CommitBatch:
         """Discard the results of a commit that failed."""
         self.written: set[Key] = set()
         self.released: list[uuid.UUID] = []
+        self.recovered: list[rescue.Loss] = []
         self.started: list[StartedTask] = []
         self.results: dict[str, dict[str, Any]] = {}
         self.uncounted: Counts = {}
@@ -192,8 +192,7 @@ def _is_one_pipeline(batch: CommitBatch) -> bool:
 
 def _write_all(batch: CommitBatch, worker_name: str) -> None:
     _send_all(batch, worker_name)
-    if batch.lost:
-        rescue.recover_all(batch.lost, batch.now)
+    batch.recovered = rescue.take_all_back(batch.lost, batch.now)
     if entries := usage_entries(batch.recorded, batch.now):
         UsageEntry.objects.bulk_create(entries)
     batch.results = _results_of_parents(batch.started)

@@ -24,6 +24,7 @@ from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
 from plugspace_queue.domain.enums import EventName, Outcome, State
 from plugspace_queue.events import publish as events
 from plugspace_queue.limits import quota
+from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
@@ -84,6 +85,7 @@ class PostCommit:
         return bool(
             batch.signals
             or batch.released
+            or batch.recovered
             or batch.unsettled
             or batch.unstarted
             or task_log.wants_successes()
@@ -97,6 +99,7 @@ class PostCommit:
         self._look = LOOK
         for step in (
             self._publish_released,
+            self._publish_recovered,
             self._send_signals,
             self._report,
             self._cascade,
@@ -119,6 +122,10 @@ class PostCommit:
         if batch.released:
             publishing.publish_ids(batch.released)
 
+    def _publish_recovered(self, batch: CommitBatch) -> None:
+        if batch.recovered:
+            rescue.publish([loss.task.pk for loss in batch.recovered])
+
     def _send_signals(self, batch: CommitBatch) -> None:
         for name, task_of, text in batch.signals:
             with tolerated("send_signal"):
@@ -126,6 +133,9 @@ class PostCommit:
 
     def _report(self, batch: CommitBatch) -> None:
         reports.log_changes(batch)
+        for loss in batch.recovered:
+            with tolerated("announce_loss"):
+                rescue.announce(loss)
         for one in reports.to_log(batch):
             with tolerated("log"):
                 termination.attempt_ended(reports.ended_attempt(one))

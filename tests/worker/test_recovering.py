@@ -7,12 +7,14 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from plugspace_queue import errors, queue_manager
-from plugspace_queue.broker import keys
+from plugspace_queue import errors, queue_manager, signals
+from plugspace_queue.broker import keys, scripts, task_store
+from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import State
+from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.rescue import recover
 from plugspace_queue.models import Task
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
 pytestmark = pytest.mark.usefixtures("acme")
@@ -73,6 +75,48 @@ def test_leases_lost_while_alone_count_nothing_ten_times_and_then_they_do():
     # The first was a shared process, whose death counts.
     assert counts == [1] * 11 + [2, 3]
     assert fresh(task).attempts.filter(outcome="lost").count() == 13
+
+
+@pytest.fixture
+def lingering():
+    """Set once a receiver of `task_attempt_failed` has been called, which then returns late."""
+    called, released = threading.Event(), threading.Event()
+
+    def linger(**kwargs):
+        called.set()
+        released.wait(patient(60))
+
+    signals.task_attempt_failed.connect(linger)
+    yield called
+    signals.task_attempt_failed.disconnect(linger)
+    released.set()
+
+
+@override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0})
+def test_a_receiver_that_lingers_over_a_lost_attempt_holds_up_no_task(
+    processors, crew, until_final, lingering
+):
+    processors("ARCHITECT", lambda context: {})
+    lost = started_by_a_dead_worker()
+    crew("architect")
+    wait_until(lingering.is_set, 15)
+
+    assert until_final(submit()).state == "complete"
+    row = until_final(lost)
+    assert (row.state, row.attempt_count, row.recovery_count) == ("complete", 2, 1)
+
+
+def started_by_a_dead_worker():
+    """A task that runs by its row, and whose lease has run out."""
+    task, now = submit(), timezone.now()
+    queue_config.mend(now)
+    call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
+    (grant,) = scripts.run(client("architect", purpose="pump"), [call])
+    (lease,) = grant.leases
+    rows = Task.objects.filter(pk=task.pk)
+    rows.update(fence=lease.fence, started_at=now, attempt_count=1, worker_name="dead")
+    assert rows.move(task.pk, State.WAITING, State.PROCESSING)
+    return task
 
 
 def state_told(redis, task):
