@@ -31,6 +31,7 @@ from plugspace_queue.worker.completion import (
     counts_of,
     invalid,
     reason_of,
+    usage_entries,
 )
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, Lost, Progressed, RowMessage
 
