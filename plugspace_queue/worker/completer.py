@@ -12,21 +12,20 @@ from collections.abc import Callable, Sequence
 
 from django.db import connection, transaction
 
+from plugspace_queue.broker.task_store import Note
 from plugspace_queue.db.transactions import keep_alive
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.text import fitting
-from plugspace_queue.events import publish as events
 from plugspace_queue.models import Task
 from plugspace_queue.processing.execution import Execution, ProgressSink, StopReason
 from plugspace_queue.processing.registry import timeout_of
 from plugspace_queue.worker.backlog import LockedBacklog, split, task_of
 from plugspace_queue.worker.commit import CommitBatch, Locked, Refused, count, write
 from plugspace_queue.worker.completion import Counts, added
+from plugspace_queue.worker.event_routing import Message, split_events_by_server, starts_elsewhere
 from plugspace_queue.worker.follow_up import LOOKS, FollowUpThread
 from plugspace_queue.worker.post_commit import (
-    Message,
     PostCommit,
-    split_events_by_server,
     tolerated,
 )
 from plugspace_queue.worker.state import Guard, HeldLease, LoopMessage, RowMessage
@@ -125,10 +124,9 @@ class Completer:
         """Queue the announcements of all starts committed since the last call."""
         batches, self._unannounced = self._unannounced, []
         for batch in batches:
-            messages, elsewhere = split_events_by_server(self.post_commit.starts(batch))
+            # Events for another server are sent by the follow-up thread.
+            messages, _ = split_events_by_server(self.post_commit.starts(batch))
             self._tell(messages)
-            if elsewhere:
-                events.append(elsewhere)
 
     def stop(self) -> None:
         """Use short pauses from now on while the database is unavailable (any thread)."""
@@ -190,14 +188,17 @@ class Completer:
                 self._follow(batch, tell)
 
     def _follow(self, batch: CommitBatch, tell: Callable[[Sequence[Message]], None]) -> None:
-        messages = self.post_commit.messages(batch)
+        messages, starts = self.post_commit.messages(batch), list[Note]()
         if tell is self._tell:
             if batch.guarded:
+                with tolerated("starts_elsewhere"):
+                    starts = starts_elsewhere(batch)
                 self._unannounced.append(batch)
         else:
             messages = [*self.post_commit.starts(batch), *messages]
         messages, elsewhere = split_events_by_server(messages)
         tell(messages)
+        elsewhere = starts + elsewhere
         if elsewhere or self.post_commit.needs_more(batch):
             batch.elsewhere = elsewhere
             self.follow_up.put(batch)

@@ -12,7 +12,8 @@ from plugspace_queue.domain import clock
 from plugspace_queue.events import publish as events
 from plugspace_queue.worker.backlog import DeferredTask
 from plugspace_queue.worker.commit import CommitBatch, Locked, Refused
-from plugspace_queue.worker.post_commit import Message, split_events_by_server, tolerated
+from plugspace_queue.worker.event_routing import Message, split_events_by_server
+from plugspace_queue.worker.post_commit import tolerated
 from plugspace_queue.worker.state import Guard, LoopMessage, Tell
 
 if TYPE_CHECKING:

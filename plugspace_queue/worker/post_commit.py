@@ -9,15 +9,13 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from plugspace_queue import task_log
-from plugspace_queue.broker.connection import client
-from plugspace_queue.broker.routing import ANY_QUEUE
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
@@ -33,6 +31,7 @@ from plugspace_queue.signals import SIGNALS
 from plugspace_queue.worker import reports, templates, unstarted
 from plugspace_queue.worker.commit import CommitBatch
 from plugspace_queue.worker.completion import Completion, Counts, added
+from plugspace_queue.worker.event_routing import Message
 from plugspace_queue.worker.state import Announce, HeldLease, Settle
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -40,7 +39,6 @@ logger = logging.getLogger("plugspace_queue.worker")
 SHORT_LOOK = "20ms"
 """Lock timeout of a step after an earlier step of the same batch has timed out."""
 
-Message = Settle | Announce
 Signals = list[tuple[EventName, Callable[[], Task], str]]
 """Signals to send: name, task and payload as JSON."""
 
@@ -205,45 +203,6 @@ def tolerated(step: str) -> Iterator[None]:
 def _reconnect_after(error: Exception) -> None:
     if isinstance(error, DatabaseError | InterfaceError):
         connection.close()
-
-
-def split_events_by_server(messages: Sequence[Message]) -> tuple[list[Message], list[Note]]:
-    """Split off the events of queues that are not on the event stream's Redis server.
-
-    On the stream's server, a settle writes its event atomically. Events of queues on other servers
-    are appended separately after the commit; while the stream's server is unavailable they are
-    lost to listeners.
-    """
-    elsewhere: list[Note] = []
-    queues = {one.queue if isinstance(one, Announce) else one.held.queue for one in messages}
-    here = {queue for queue in queues if client(queue) is client(ANY_QUEUE)}
-    if here == queues:
-        return list(messages), elsewhere
-    return [_as_server_gets(one, here, elsewhere) for one in messages], elsewhere
-
-
-def _as_server_gets(one: Message, here: set[str], elsewhere: list[Note]) -> Message:
-    if isinstance(one, Announce):
-        if one.queue in here:
-            return one
-        elsewhere += [Note(note.task_id, event=note.event) for note in one.notes if note.event]
-        notes = [note._replace(event=None) for note in one.notes if note.snapshot]
-        return one._replace(notes=notes)
-    if one.held.queue in here:
-        return one
-    if one.settlement.event:
-        elsewhere.append(_ending(one))
-    return one._replace(settlement=one.settlement._replace(event=None))
-
-
-def _ending(message: Settle) -> Note:
-    """The event of an ending, with the result if the event contains it."""
-    settled = message.settlement
-    lease = message.held.lease
-    note = Note(settled.task_id, event=settled.event, organization_id=lease.organization_id)
-    if not settled.tells_result:
-        return note
-    return note._replace(result=settled.result or "", is_large=settled.is_large)
 
 
 # Messages of a commit.

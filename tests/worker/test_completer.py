@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 from django.utils import timezone
+from redis import Redis
 
 from plugspace_queue import queue_manager
+from plugspace_queue.broker import keys
 from plugspace_queue.broker.task_store import Lease, Settlement
 from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.models import QueueSettings, Task
@@ -23,11 +25,11 @@ from plugspace_queue.worker import completer, templates
 from plugspace_queue.worker.commit import CommitBatch, write
 from plugspace_queue.worker.completer import Completer, guard_first
 from plugspace_queue.worker.state import Ended, Guard, HeldLease, LoopMessage, RowMessage, Settle
-from tests.services.conftest import redis_away
+from tests.services.conftest import others, redis_away
 from tests.support import patient, wait_until
 from tests.worker.conftest import Silent, fresh, meanwhile, submit
 
-__all__ = ["redis_away"]
+__all__ = ["others", "redis_away"]
 
 pytestmark = pytest.mark.usefixtures("acme")
 
@@ -300,6 +302,26 @@ def listening(name: EventName, receiver: Callable[..., None]) -> Iterator[None]:
 def fresh_of(held: HeldLease) -> Task:
     """The task of a lease as its row is now."""
     return Task.objects.get(pk=held.task_id)
+
+
+def test_a_task_that_ends_before_its_start_is_announced_has_its_events_in_order(
+    recorder, redis, others
+):
+    task = submit("CODE")
+    held = HeldLease("code", lease_of(task).lease)
+    recorder.put(Guard([held]))
+    recorder.put(Ended(held, held.execution, success({"files": []})))
+    # The turn after both commits, when the endings' events have been appended.
+    wait_until(lambda: "taskCompleted" in event_names(redis))
+
+    recorder.completer.announce()
+
+    assert event_names(redis) == ["taskAdded", "taskStarted", "taskCompleted"]
+
+
+def event_names(redis: Redis) -> list[str]:
+    """The names of all events of the stream, in its order."""
+    return [json.loads(fields[b"event"])["name"] for _, fields in redis.xrange(keys.events())]
 
 
 def start(recorder: Writing, task: Task) -> HeldLease:
