@@ -81,6 +81,7 @@ class Bench:
             launch(batch, _not_dispatched, self)
             # There is no lease to settle, so the messages to Redis are dropped.
             self._post_commit.messages(batch)
+            self._post_commit.resolve(batch)
             self._post_commit.follow_up(batch)
 
     def _look_for_cancel(self, execution: Execution) -> None:

@@ -99,14 +99,17 @@ class FollowUpThread(threading.Thread):
             self._try_again(task)
 
     def _follow(self, batch: CommitBatch) -> None:
-        post_commit, messages = self._completer.post_commit, list[Message]()
-        with tolerated("follow_up"):
+        post_commit = self._completer.post_commit
+        with tolerated("resolve"):
             events.append(batch.elsewhere)
-            messages = post_commit.follow_up(batch)
+            if resolved := post_commit.resolve(batch):
+                self._tell(resolved)
             self._completer.owe(post_commit.take_owed())
+        with tolerated("follow_up"):
+            post_commit.follow_up(batch)
         # Counted before the loop is woken, as a burst may be waiting for `is_idle` only.
         self.done += 1
-        self._tell(messages)
+        self._tell([])
 
     def _try_again(self, task: DeferredTask) -> None:
         messages = list(task.messages)

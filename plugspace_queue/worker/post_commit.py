@@ -92,8 +92,16 @@ class PostCommit:
             or any(one.execution.row.workflow_id for one in batch.completions)
         )
 
-    def follow_up(self, batch: CommitBatch) -> list[Message]:
-        """Run the slow steps; return the messages to Redis that result from them."""
+    def resolve(self, batch: CommitBatch) -> list[Message]:
+        """Settle the leases that did not start or whose ending was not written.
+
+        They keep their slots until then, so this comes before the steps that may be slow.
+        """
+        self._look = LOOK
+        return [self._resolved(held, batch) for held in (*batch.unsettled, *batch.unstarted)]
+
+    def follow_up(self, batch: CommitBatch) -> None:
+        """Run the steps that may be slow: receivers of the host, cascades, refunds."""
         self._look = LOOK
         for step in (
             self._publish_released,
@@ -105,11 +113,8 @@ class PostCommit:
         ):
             with tolerated(step.__name__):
                 step(batch)
-        messages: list[Message] = []
-        messages += [self._resolved(held, batch) for held in (*batch.unsettled, *batch.unstarted)]
         with tolerated("project_workflows"):
             _project_workflows(batch)
-        return messages
 
     def take_owed(self) -> Counts:
         """Take the counts that resolutions have left for a later commit to add."""

@@ -146,7 +146,9 @@ def started_note(execution: Execution) -> Note:
         # The attempt has ended, so its settle will write the copy. Until that is committed, Redis
         # shows the task as waiting.
         return Note(row.task_id, event=text)
-    return _running_note(row, _at_start(row), text)
+    # A report may have come since the commit, and its message before this one.
+    now = _at_start(row)._replace(progress=execution.progress)
+    return _running_note(row, now, text)
 
 
 def progress_note(execution: Execution, at: str) -> Note:

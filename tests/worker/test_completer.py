@@ -24,7 +24,15 @@ from plugspace_queue.signals import SIGNALS
 from plugspace_queue.worker import completer, templates
 from plugspace_queue.worker.commit import CommitBatch, write
 from plugspace_queue.worker.completer import Completer, guard_first
-from plugspace_queue.worker.state import Ended, Guard, HeldLease, LoopMessage, RowMessage, Settle
+from plugspace_queue.worker.state import (
+    Announce,
+    Ended,
+    Guard,
+    HeldLease,
+    LoopMessage,
+    RowMessage,
+    Settle,
+)
 from tests.services.conftest import others, redis_away
 from tests.support import patient, wait_until
 from tests.worker.conftest import Silent, fresh, meanwhile, submit
@@ -302,6 +310,29 @@ def listening(name: EventName, receiver: Callable[..., None]) -> Iterator[None]:
 def fresh_of(held: HeldLease) -> Task:
     """The task of a lease as its row is now."""
     return Task.objects.get(pk=held.task_id)
+
+
+def test_a_lease_whose_task_does_not_start_is_settled_before_slow_receivers_run(recorder):
+    gate, cancelled = threading.Event(), submit()
+    Task.objects.filter(pk=cancelled.pk).update(state="cancelled", completed_at=timezone.now())
+    useless = lease_of(cancelled)
+
+    with listening(EventName.STARTED, lambda **_: gate.wait(20)):
+        try:
+            recorder.put(Guard([lease_of(submit()), useless]))
+            wait_until(lambda: [one.task_id for one in recorder.settled()] == [useless.task_id])
+        finally:
+            gate.set()
+
+
+def test_progress_that_was_reported_before_the_start_is_announced_stays_in_the_copy(recorder):
+    held = start(recorder, submit())
+    held.execution.add_progress(40.0, "half")
+
+    recorder.completer.announce()
+
+    [announced] = [one for one in recorder.told if isinstance(one, Announce)]
+    assert json.loads(announced.notes[0].snapshot)["progress"]["percent"] == 40
 
 
 def test_a_task_that_ends_before_its_start_is_announced_has_its_events_in_order(
