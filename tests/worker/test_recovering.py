@@ -79,7 +79,7 @@ def test_leases_lost_while_alone_count_nothing_ten_times_and_then_they_do():
 
 @pytest.fixture
 def lingering():
-    """Set once a receiver of `task_attempt_failed` has been called, which then returns late."""
+    """Events of a receiver of `task_attempt_failed`: it was called, and it may return."""
     called, released = threading.Event(), threading.Event()
 
     def linger(**kwargs):
@@ -87,7 +87,7 @@ def lingering():
         released.wait(patient(60))
 
     signals.task_attempt_failed.connect(linger)
-    yield called
+    yield called, released
     signals.task_attempt_failed.disconnect(linger)
     released.set()
 
@@ -99,10 +99,12 @@ def test_a_receiver_that_lingers_over_a_lost_attempt_holds_up_no_task(
     processors("ARCHITECT", lambda context: {})
     lost = started_by_a_dead_worker()
     crew("architect")
-    wait_until(lingering.is_set, 15)
+    called, released = lingering
+    wait_until(called.is_set, 15)
 
     assert until_final(submit()).state == "complete"
-    # It runs in a child this time, which has to be started first.
+    # If it was acquired before its row was taken back, the same thread has to resolve its lease.
+    released.set()
     row = until_final(lost, 30)
     assert (row.state, row.attempt_count, row.recovery_count) == ("complete", 2, 1)
 
