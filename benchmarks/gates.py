@@ -50,8 +50,8 @@ class Gate:
     def limits(self) -> str:
         """Limit and aim."""
         sign = ">=" if self.is_rate else "<="
-        told = [] if self.limit is None else [f"{sign} {self.limit:g}"]
-        return ", ".join([*told, *([] if self.aim is None else [f"aim {self.aim:g}"])])
+        words = [] if self.limit is None else [f"{sign} {self.limit:g}"]
+        return ", ".join([*words, *([] if self.aim is None else [f"aim {self.aim:g}"])])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +148,8 @@ def _judged(gate: Gate, value: float, unit: str, *, beside: str = "", stage: str
         word = REACHED
     else:
         word = HOLDS if gate.aim is None or gate.limit is not None else MISSED
-    told = stage if word in (FAILS, MISSED) else ""
-    return Outcome(gate=gate, word=word, value=value, unit=unit, beside=beside, stage=told)
+    shown = stage if word in (FAILS, MISSED) else ""
+    return Outcome(gate=gate, word=word, value=value, unit=unit, beside=beside, stage=shown)
 
 
 def _is_baseline(system: System) -> bool:

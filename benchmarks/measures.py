@@ -42,8 +42,8 @@ def pickup(trial: Trial) -> Values:
         trial.produce("warm", 3)
         worker.await_tasks(3)
         time.sleep(trial.size.rest)
-        told = trial.produce("paced", trial.size.pickups)
-        stamps, returns = told["stamps"], told["returns"]
+        answer = trial.produce("paced", trial.size.pickups)
+        stamps, returns = answer["stamps"], answer["returns"]
         worker.await_tasks(3 + len(stamps))
     waits = sorted((record.started - stamps[record.number]) / 1e6 for record in trial.records())
     publishing = statistics.median(
@@ -120,8 +120,8 @@ def acquire(trial: Trial) -> Values:
     The growth is that of one lease or of sixteen in a call, whichever is greater.
     """
     sizes = map(str, trial.size.lines)
-    told = trial.ask(processes.python("manage.py", "bench_acquire", *sizes))
-    one, sixteen = told["1"], told["16"]
+    answer = trial.ask(processes.python("manage.py", "bench_acquire", *sizes))
+    one, sixteen = answer["1"], answer["16"]
     return {
         ACQUIRE_SHORT: one[0],
         ACQUIRE_LONG: one[1],
@@ -133,8 +133,8 @@ def acquire(trial: Trial) -> Values:
 
 def _submitted(trial: Trial, verb: str, count: int, names: tuple[str, str, str]) -> Values:
     """Tasks per second, and µs of a task on the producer's CPU and waiting for the servers."""
-    told = trial.produce(verb, count)
-    seconds, own = told["seconds"], told["cpu"]
+    answer = trial.produce(verb, count)
+    seconds, own = answer["seconds"], answer["cpu"]
     figures = (count / seconds, own / count * 1e6, (seconds - own) / count * 1e6)
     return dict(zip(names, figures, strict=True))
 

@@ -169,8 +169,8 @@ class UnavailableGuard:
             if self._client.purpose == "front":
                 self._client.breaker.trip()
             raise Unavailable from error
-        if isinstance(error, ResponseError) and (told := _passing(error)):
-            raise told from error
+        if isinstance(error, ResponseError) and (translated := _passing(error)):
+            raise translated from error
 
 
 def _passing(error: ResponseError) -> Unavailable | None:

@@ -21,8 +21,8 @@ def result_note() -> str:
 
 @functools.cache
 def _note(urlconf: str) -> str:
-    told = {"note": TEXT, "taskId": str(TASK), "path": _path(urlconf)}
-    return json_text.encode(told).replace("%", "%%").replace(str(TASK), "%s")
+    note = {"note": TEXT, "taskId": str(TASK), "path": _path(urlconf)}
+    return json_text.encode(note).replace("%", "%%").replace(str(TASK), "%s")
 
 
 def _path(urlconf: str) -> str:

@@ -43,9 +43,9 @@ def databases_of_cache(config: Mapping[str, Any]) -> set[Database]:
 def database_of_url(url: str, number: Any = None) -> Database:
     """The database of a redis://, rediss:// or unix:// address."""
     parse: Callable[[str], Any] = parse_url
-    told = dict(parse(url))
-    db = told.get("db") if number is None else number
-    return _place(host=told.get("host"), port=told.get("port"), path=told.get("path"), db=db)
+    parsed = dict(parse(url))
+    db = parsed.get("db") if number is None else number
+    return _place(host=parsed.get("host"), port=parsed.get("port"), path=parsed.get("path"), db=db)
 
 
 def sentinel_faults(config: Mapping[str, Any]) -> Iterator[str]:

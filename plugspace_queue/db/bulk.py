@@ -259,9 +259,9 @@ def progress_all(
     values = [(uuid.UUID(task_id), fence, progress) for task_id, fence, progress in rows]
     source, params = relation(connection, _fields("id", "fence", "progress"), values)
     sql = f"""
-        WITH told (v_id, v_fence, v_progress) AS ({source})
+        WITH reported (v_id, v_fence, v_progress) AS ({source})
         UPDATE {TABLE} SET progress = v_progress
-        FROM told WHERE id = v_id AND fence = v_fence AND {STATE} = %s RETURNING id
+        FROM reported WHERE id = v_id AND fence = v_fence AND {STATE} = %s RETURNING id
     """
     return send(connection, sql, [*params, State.PROCESSING.value], len)
 

@@ -39,7 +39,7 @@ def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Pay
     `data` holds result, error or progress. A result above SNAPSHOT_LIMIT is left out.
     """
     task_id = str(task.pk)
-    told: Payload = {
+    body: Payload = {
         "name": name.value,
         "type": task.type,
         "jobId": task_id,
@@ -51,9 +51,9 @@ def payload(name: EventName, task: Task, *, number: int = 0, **data: Any) -> Pay
         "key": f"{task_id}:{task.fence}:{name.value}:{_queued(task) + number}",
         **data,
     }
-    if "result" in told and _size(told["result"], task) > get_settings().snapshot_limit:
-        told |= {"result": None, "resultOmitted": True}
-    return told
+    if "result" in body and _size(body["result"], task) > get_settings().snapshot_limit:
+        body |= {"result": None, "resultOmitted": True}
+    return body
 
 
 def _size(result: Any, task: Task) -> int:
@@ -86,8 +86,8 @@ def tell_failed_attempt(ended: EndedAttempt) -> None:
     )
 
 
-def _send(signal: Signal, name: str, extra: dict[str, Any], **told: Any) -> None:
-    for receiver, answer in signal.send_robust(sender=Task, **told):
+def _send(signal: Signal, name: str, extra: dict[str, Any], **arguments: Any) -> None:
+    for receiver, answer in signal.send_robust(sender=Task, **arguments):
         if isinstance(answer, Exception):
             metrics.count(metrics.LISTENER_ERRORS)
             logger.error("receiver %r of %s failed", receiver, name, exc_info=answer, extra=extra)
@@ -102,9 +102,9 @@ def _notes(bodies: Iterable[Payload]) -> list[task_store.Note]:
     return [task_store.Note(body["jobId"], event=json_text.encode(body)) for body in bodies]
 
 
-def text_for(told: task_store.Settlement, body: Payload) -> str:
+def text_for(settlement: task_store.Settlement, body: Payload) -> str:
     """JSON of a settlement's event, without the result if the script adds it."""
-    if told.tells_result:
+    if settlement.tells_result:
         body = {name: body[name] for name in body if name not in RESULT}
     return json_text.encode(body)
 

@@ -101,7 +101,7 @@ def result_of_error(
         by_reason = _by_stop_reason(execution, error, now)
         return by_reason or _by_error(execution, error, entry, now)
     except BaseException as trouble:
-        message = f"{type(error).__name__}, which cannot be told: {type(trouble).__name__}"
+        message = f"{type(error).__name__}, which has no readable message: {type(trouble).__name__}"
         failure = outcome.Failure(code="INTERNAL_ERROR", message=message, retryable=False)
         return _by_stop_reason(execution, trouble, now) or outcome.failed(failure)
 

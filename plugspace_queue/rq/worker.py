@@ -42,7 +42,7 @@ from plugspace_queue.worker.starting import Start
 logger = logging.getLogger("plugspace_queue.worker")
 
 PICKLE = "rq.serializers.DefaultSerializer"
-"""What django-rq's command passes unless told otherwise, whatever SERIALIZER a queue has."""
+"""What django-rq's command passes by default, whatever SERIALIZER a queue has."""
 
 RQ_PATIENCE = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
@@ -162,8 +162,8 @@ class Worker(StockWorker):
             super().register_birth()  # type: ignore[no-untyped-call]
 
     def _is_registered(self) -> bool:
-        told = self.connection.hmget(self.key, "pid", "hostname")
-        return bool(told == [str(self.pid).encode(), str(self.hostname).encode()])
+        registered = self.connection.hmget(self.key, "pid", "hostname")
+        return bool(registered == [str(self.pid).encode(), str(self.hostname).encode()])
 
     def _set_ip_address(self, connection: Redis) -> None:
         """Ours asks the server only when it starts to work, where it can wait for it."""

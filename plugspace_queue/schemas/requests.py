@@ -198,6 +198,29 @@ NO_CONTEXT = CallerContext.of({})
 Context = Annotated[CallerContext | None, BeforeValidator(_mapping), WithJsonSchema(_ANY_OBJECT)]
 
 
+class ForOrganization(Request):
+    """Who submits, and what tasks and workflows have in common.
+
+    The other base declares `context` and `ttl` with their bounds; here they are for the properties.
+    """
+
+    organization_id: str
+    user_id: Name
+    idempotency_key: Key | None = None
+    context: Context = None
+    ttl: int | None = None
+
+    @property
+    def chain(self) -> CallerContext:
+        """The caller's context of the chain, empty by default."""
+        return self.context or NO_CONTEXT
+
+    @property
+    def seconds_to_live(self) -> int:
+        """Seconds to wait for the first start: as asked for, else `DEFAULT_TTL`."""
+        return get_settings().default_ttl if self.ttl is None else self.ttl
+
+
 class TaskFields(Request):
     """What REST and Python say of a task in the same words; None: as settings or tier say."""
 
@@ -216,26 +239,13 @@ class TaskFields(Request):
     depends_on: TaskIds = Field(default_factory=list)
 
 
-class TaskRequest(TaskFields):
+class TaskRequest(TaskFields, ForOrganization):
     """One task to be submitted for an organization."""
-
-    organization_id: str
-    user_id: Name
-    idempotency_key: Key | None = None
-
-    @property
-    def chain(self) -> CallerContext:
-        """The caller's context of the chain, empty by default."""
-        return self.context or NO_CONTEXT
 
     @property
     def follows(self) -> bool:
         """Whether it may name other tasks that it follows."""
         return bool(self.depends_on) or self.context is not None
-
-    @property
-    def seconds_to_live(self) -> int:
-        return get_settings().default_ttl if self.ttl is None else self.ttl
 
     def wake_at(self, now: datetime) -> datetime | None:
         """When it may run, if that is ahead; a time that is past means now."""
@@ -274,21 +284,8 @@ class WorkflowFields(Request):
     ttl: int | None = Field(None, ge=1, le=LONGEST_TTL)
 
 
-class WorkflowRequest(WorkflowFields):
+class WorkflowRequest(WorkflowFields, ForOrganization):
     """One workflow to be submitted for an organization."""
-
-    organization_id: str
-    user_id: Name
-    idempotency_key: Key | None = None
-
-    @property
-    def chain(self) -> CallerContext:
-        """What the caller says of the chain."""
-        return self.context or NO_CONTEXT
-
-    @property
-    def seconds_to_live(self) -> int:
-        return get_settings().default_ttl if self.ttl is None else self.ttl
 
     def fingerprint(self) -> str:
         """Equal for equal arguments, whatever the order of keys; `input` is in its stored form."""

@@ -60,8 +60,8 @@ def _by_tier(holding: Holding, tiers: Mapping[str, str]) -> Counter[str]:
 
 def _tiers(organization_ids: Collection[str], slugs: Collection[str]) -> dict[str, str]:
     """The organizations' tiers from their copies in Redis, which the reconciler keeps correct."""
-    told = audit.texts(client(), [keys.organization_tier(name) for name in organization_ids])
+    tiers = audit.texts(client(), [keys.organization_tier(name) for name in organization_ids])
     shown: dict[str | None, str] = {**{slug: slug for slug in slugs}, "": NONE}
     return {
-        name: shown.get(text, OTHERS) for name, text in zip(organization_ids, told, strict=True)
+        name: shown.get(text, OTHERS) for name, text in zip(organization_ids, tiers, strict=True)
     }

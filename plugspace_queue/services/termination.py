@@ -151,13 +151,15 @@ def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
     return {"completed_at": now, "error": failure(code, message), "wake_at": None}
 
 
-def with_last_event(told: Settlement, task: Task) -> Settlement:
+def with_last_event(settlement: Settlement, task: Task) -> Settlement:
     """Add the event of an ending whose worker died before it settled, under the same event key."""
     name = _LAST.get(State(task.state))
     if name is None:
-        return told
+        return settlement
     data = {"error": without_internals(task.error)} if task.error else {"result": task.result}
-    return told._replace(event=publish.text_for(told, publish.payload(name, task, **data)))
+    return settlement._replace(
+        event=publish.text_for(settlement, publish.payload(name, task, **data))
+    )
 
 
 def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:

@@ -320,7 +320,7 @@ def _proved(one: Completion, batch: CommitBatch, worker_name: str) -> Completion
     refusal = _refusal(batch, worker_name, completions=[one])
     if refusal is None:
         return one
-    return invalid(one, f"The database refuses what it told: {reason_of(refusal)}", batch.now)
+    return invalid(one, f"The database rejects the result: {reason_of(refusal)}", batch.now)
 
 
 def _refusal(batch: CommitBatch, worker_name: str, **parts: Any) -> Exception | None:

@@ -297,7 +297,7 @@ class EventLoopExecutor:
 
     def _leave(self, loop: EventLoop) -> None:
         blocker = loop.current()
-        who = f"task {blocker.task_id}" if blocker is not None else "nobody knows what"
+        who = f"task {blocker.task_id}" if blocker is not None else "an unknown attempt"
         logger.error("%s blocks the event loop; what else is on it goes on elsewhere", who)
         self._blocked[loop] = blocker
 

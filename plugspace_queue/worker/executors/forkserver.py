@@ -186,22 +186,22 @@ class ReportPipe:
 
     def read(self, seconds: float, *, is_alive: Callable[[], bool]) -> Report | None:
         """The report, or one that says why it is missing; None if a live process sends none."""
-        deadline, told, lives = time.monotonic() + seconds, b"", True
+        deadline, received, lives = time.monotonic() + seconds, b"", True
         while lives and (left := deadline - time.monotonic()) > 0:
             # Checked before reading, so that what it wrote before it ended is still read.
             lives = is_alive()
             if select.select([self._file], [], [], min(left, LOOK) if lives else 0)[0]:
                 part = os.read(self._file, 65536)
-                told, lives = told + part, bool(part)
-        return _parsed(told, f"it did not load within {seconds:g} s" if lives else ENDED)
+                received, lives = received + part, bool(part)
+        return _parsed(received, f"it did not load within {seconds:g} s" if lives else ENDED)
 
     def close(self) -> None:
         os.close(self._file)
         self._folder.cleanup()
 
 
-def _parsed(told: bytes, otherwise: str) -> Report | None:
-    pid, _, report = told.partition(b"\n")
+def _parsed(received: bytes, otherwise: str) -> Report | None:
+    pid, _, report = received.partition(b"\n")
     if not pid:
         return Report(pid=0, error=ENDED) if otherwise == ENDED else None
     try:
