@@ -53,7 +53,13 @@ def test_a_quota_that_no_database_can_compare_is_refused_and_stops_no_submit(quo
 
 
 def test_the_largest_quota_is_a_quota():
+    make_organization(tier="free")
     tier = TierPolicy.objects.get(pk="free")
     tier.quotas = dict.fromkeys(tier.quotas, LARGEST)
 
     tier.full_clean()
+    tier.save()
+
+    queue_manager.add_tasks([arguments(), arguments()])
+
+    assert MonthlyUsage.objects.get().used == 2
