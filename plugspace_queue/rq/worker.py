@@ -124,6 +124,7 @@ class Worker(StockWorker):
         self._start = Start(get_settings().start_patience, is_burst=limits.burst)
         # Installed before the registration, so that a registered worker always stops cleanly.
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        starting.ignore_signals_at_exit()
         kinds = [str(type_of_queue(name)) for name in self.queue_names()]
         try:
             # Before any thread, and before anything is taken.

@@ -8,6 +8,7 @@ import logging
 import mmap
 import os
 import queue
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -152,3 +153,17 @@ class Failures:
 
 failures = Failures()
 atexit.register(failures.end_pool)
+
+
+def ignore_signals_at_exit() -> None:
+    """A second SIGINT or SIGTERM must not kill a worker that has stopped and is exiting.
+
+    Python restores the default handlers while it exits, which takes 0.3 s and longer; the process
+    manager would see a failed stop. Signals that are ignored stay ignored.
+    """
+    atexit.register(_ignore_signals)
+
+
+def _ignore_signals() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
