@@ -87,7 +87,14 @@ def tell_failed_attempt(ended: EndedAttempt) -> None:
 
 
 def _send(signal: Signal, name: str, extra: dict[str, Any], **arguments: Any) -> None:
-    for receiver, answer in signal.send_robust(sender=Task, **arguments):
+    try:
+        answers = signal.send_robust(sender=Task, **arguments)
+    except SystemExit as exit_of_receiver:
+        # `send_robust` passes it on; it would end the thread that does the steps after commits.
+        metrics.count(metrics.LISTENER_ERRORS)
+        logger.exception("a receiver of %s tried to exit: %s", name, exit_of_receiver, extra=extra)
+        return
+    for receiver, answer in answers:
         if isinstance(answer, Exception):
             metrics.count(metrics.LISTENER_ERRORS)
             logger.error("receiver %r of %s failed", receiver, name, exc_info=answer, extra=extra)

@@ -325,6 +325,21 @@ def test_a_lease_whose_task_does_not_start_is_settled_before_slow_receivers_run(
             gate.set()
 
 
+def test_a_receiver_that_exits_does_not_end_the_follow_up(recorder):
+    heard = []
+
+    def exits(task: Task, **_: Any) -> None:
+        heard.append(str(task.pk))
+        raise SystemExit(3)
+
+    with listening(EventName.STARTED, exits):
+        first, second = lease_of(submit()), lease_of(submit())
+        recorder.put(Guard([first]))
+        wait_until(lambda: heard == [first.task_id])
+        recorder.put(Guard([second]))
+        wait_until(lambda: heard == [first.task_id, second.task_id])
+
+
 def test_progress_that_was_reported_before_the_start_is_announced_stays_in_the_copy(recorder):
     held = start(recorder, submit())
     held.execution.add_progress(40.0, "half")
