@@ -20,7 +20,7 @@ from plugspace_queue.admin import steering
 from plugspace_queue.admin.base import told_verbs
 from plugspace_queue.admin.changelists import CURSOR
 from plugspace_queue.admin.limits import ReasonForm
-from plugspace_queue.admin.task_page import RETRYABLE, TaskPage
+from plugspace_queue.admin.task_page import RETRYABLE, TaskPageAdmin
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import Task
 from plugspace_queue.models.querysets import OPEN_VALUES
@@ -56,7 +56,7 @@ class AllForm(ReasonForm):
         return timezone.now() if told is None else EPOCH + timedelta(microseconds=told)
 
 
-class BulkPage(TaskPage):
+class BulkPage(TaskPageAdmin):
     """What is done to a whole filter; what is done to chosen rows is with the list."""
 
     change_list_template = "admin/plugspace_queue/task/list.html"

@@ -26,7 +26,7 @@ LONGEST_REASON = 200
 RETRYABLE = {State.FAILED, State.CANCELLED, State.EXPIRED}
 
 
-class TaskPage(ReadOnlyAdmin):
+class TaskPageAdmin(ReadOnlyAdmin):
     """Half of the admin of tasks; the other half is the list."""
 
     def get_urls(self) -> list[URLPattern]:

@@ -24,7 +24,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class AuditPage:
     """The newest entries before a place."""
 
     entries: list[LogEntry]
@@ -37,7 +37,7 @@ def kinds() -> list[ContentType]:
     return sorted(ContentType.objects.filter(app_label=APP), key=lambda kind: kind.model)
 
 
-def page(asked: Asked, known: list[ContentType]) -> Page:
+def page(asked: Asked, known: list[ContentType]) -> AuditPage:
     """One page; its cost does not depend on how far back it lies."""
     ours = [kind.pk for kind in known if asked.model in ("", kind.model)]
     rows = LogEntry.objects.filter(content_type__in=ours).select_related("user", "content_type")
@@ -54,4 +54,4 @@ def page(asked: Asked, known: list[ContentType]) -> Page:
         rows = rows.filter(pk__lt=asked.before)
     found = list(rows.order_by("-pk")[: PER_PAGE + 1])
     shown = found[:PER_PAGE]
-    return Page(entries=shown, older=shown[-1].pk if len(found) > PER_PAGE else None)
+    return AuditPage(entries=shown, older=shown[-1].pk if len(found) > PER_PAGE else None)

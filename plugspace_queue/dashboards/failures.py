@@ -28,7 +28,7 @@ HELPS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class FailureExplanation:
     """The error of a row, for people."""
 
     stack: str
@@ -38,12 +38,12 @@ class Failure:
     """Tasks it waited for that did not complete."""
 
 
-def failure_of(task: Task) -> Failure | None:
+def failure_of(task: Task) -> FailureExplanation | None:
     """What went wrong; None when nothing is written down."""
     error = redacted(task.error)
     if not isinstance(error, dict):
         return None
-    return Failure(
+    return FailureExplanation(
         stack=str(error.get("stack", "")),
         help=HELPS.get(str(error.get("code", "")), ""),
         runs=_runs(task),

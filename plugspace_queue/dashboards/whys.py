@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from plugspace_queue.dashboards.failures import Failure, failure_of
+from plugspace_queue.dashboards.failures import FailureExplanation, failure_of
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Reason, State
 from plugspace_queue.domain.redaction import redacted
@@ -54,7 +54,7 @@ class Why:
     gates: Sequence[Row] = ()
     again_in: str = ""
     told: Explanation | None = None
-    failure: Failure | None = None
+    failure: FailureExplanation | None = None
 
     @property
     def is_shown(self) -> bool:
