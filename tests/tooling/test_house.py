@@ -46,9 +46,8 @@ FOUND_BY_NAME = {"apps", "urls", "signals", "checks", "exports"}
 COMMANDS = "management.commands."
 
 SMALL_MODULES = {
-    *{"admin.attempts", "admin.idempotency", "admin.rq", "admin.usage", "api.health"},
+    *{"admin.rq", "api.health", "domain.kinds"},
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},
-    *{"dashboards.audit", "dashboards.progress", "dashboards.series", "domain.kinds"},
     *{"models.idempotency", "models.pages", "worker.lifeline"},
     # A migration imports it too; the manager is long; its jobs import what other threads do not.
     *{"models.indexes", "services.calls", "worker.maintenance"},
@@ -67,8 +66,7 @@ OLD_WORDS = {
 NOUNS = {"findings", "routing", "settings"}
 
 ODD_MODULES = {
-    *{"dashboards.crews", "dashboards.whys"},
-    *{"admin.searching", "admin.steering", "rq.reading"},
+    *{"rq.reading"},
     *{"testing.pending", "testing.running"},
     *{
         "worker.starting",
