@@ -6,11 +6,10 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin
+from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.domain.enums import Scope
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import ApiKey
@@ -30,7 +29,7 @@ class ApiKeyForm(forms.ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
+class ApiKeyAdmin(PageAdmin):
     """Keys of the API: shown once when issued, revoked here, never read again."""
 
     edits = Verb.SET_KEYS
@@ -63,13 +62,7 @@ class ApiKeyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin)
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
         """The only page that ever shows the key; it is kept in no message and no cookie."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "A new API key",
-            "opts": self.opts,
-            "key": obj,
-        }
-        response = TemplateResponse(request, "admin/plugspace_queue/apikey/issued.html", context)
+        response = self.render(request, "apikey/issued.html", "A new API key", key=obj)
         response["Cache-Control"] = "no-store"
         return response
 

@@ -4,13 +4,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.actions import PauseActions
 from plugspace_queue.admin.changelists import UncountedChangeList
+from plugspace_queue.admin.forms import window_field
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.limits.policies import queue_settings
@@ -41,7 +40,7 @@ class QueueForm(forms.ModelForm):
 
 
 @admin.register(QueueSettings)
-class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
+class QueueSettingsAdmin(PauseActions):
     """One row a queue; an empty field means: as the code or the seed says."""
 
     # Limits alone are set on the dashboard.
@@ -50,26 +49,11 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Mode
     form = QueueForm
     changelist = QueueList
     list_display = (
-        "type",
-        "shown_state",
-        "waiting",
-        "active",
-        "delayed",
-        "completed",
-        "failed",
-        "slots",
-        "limiter",
-        "policy",
+        *("type", "shown_state", "waiting", "active", "delayed"),
+        *("completed", "failed", "slots", "limiter", "policy"),
     )
-    actions = ("pause_chosen", "resume_chosen")
     readonly_fields = (
-        "type",
-        "shown_state",
-        "paused_at",
-        "slots",
-        "limiter",
-        "completed",
-        "failed",
+        *("type", "shown_state", "paused_at", "slots", "limiter", "completed", "failed"),
     )
     fieldsets = (
         (None, {"fields": (("type", "shown_state", "paused_at"), ("completed", "failed"))}),
@@ -100,13 +84,8 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Mode
     def delayed(self, row: QueueSettings) -> int | None:
         return _figure(row, "delayed")
 
-    @admin.action(description="Pause", permissions=["pause"])
-    def pause_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
-        steering.each(request, queryset, lambda row: queue_manager.pause(row.type), "paused")
-
-    @admin.action(description="Resume", permissions=["pause"])
-    def resume_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
-        steering.each(request, queryset, lambda row: queue_manager.resume(row.type), "resumed")
+    def pause_target(self, row: QueueSettings) -> dict[str, str]:
+        return {"type": row.type}
 
     @admin.display(description="State")
     def shown_state(self, row: QueueSettings) -> SafeString:

@@ -6,8 +6,9 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.admin.changelists import UncountedChangeList
+from plugspace_queue.admin.forms import window_field
 from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.tiers import UNLIMITED
@@ -47,7 +48,7 @@ class TierForm(forms.ModelForm):
 
 
 @admin.register(TierPolicy)
-class TierAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
+class TierAdmin(PageAdmin):
     """Plans: priority, six monthly quotas, request limit."""
 
     edits = Verb.SET_TIERS

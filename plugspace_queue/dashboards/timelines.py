@@ -1,5 +1,6 @@
-"""The life of one task as moments and bars: accepted, each attempt, the end."""
+"""The history of one task as moments and bars, and how far it is now."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +8,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from plugspace_queue.domain.enums import State
+from plugspace_queue.broker import server
+from plugspace_queue.domain.enums import State, TaskType
 from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.domain.spans import span
 from plugspace_queue.models import Attempt, Task, task_queries
@@ -50,6 +52,14 @@ class Timeline:
     whole: str
     """How long it took, or takes by now."""
     is_cut: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the processor reported last."""
+
+    percent: float
+    stage: str
 
 
 def timeline(task: Task, now: datetime | None = None) -> Timeline:
@@ -131,3 +141,22 @@ def _bars(task: Task, attempts: Sequence[Attempt], end: datetime) -> list[Bar]:
         )
         for start, stop, word, title in spans
     ]
+
+
+def progress_of(task: Task) -> Progress | None:
+    """The progress of a task; None while nothing was reported."""
+    found = _live_progress(task) if task.state == State.PROCESSING else None
+    found = found or task.progress
+    if not isinstance(found, dict) or not isinstance(found.get("percent"), int | float):
+        return None
+    return Progress(percent=found["percent"], stage=str(found.get("stage") or ""))
+
+
+def _live_progress(task: Task) -> object:
+    """From Redis, as the row has it only after the end."""
+    text = server.task_snapshot(TaskType(task.type).queue_name, str(task.pk))
+    try:
+        snapshot = json.loads(text) if text else {}
+    except ValueError:
+        return None
+    return snapshot.get("progress") if isinstance(snapshot, dict) else None

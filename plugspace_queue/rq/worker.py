@@ -48,7 +48,7 @@ RQ_PATIENCE = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
 
 
-class Worker(StockWorker):
+class QueueWorker(StockWorker):
     """Runs many tasks at once for our queues; behaves as RQ's worker for others."""
 
     def __init__(self, queues: Any, *args: Any, **kwargs: Any) -> None:
@@ -271,6 +271,10 @@ class Worker(StockWorker):
             self.runtime.stop_task(str(payload.get("job_id", "")))
         elif payload["command"] == "shutdown":
             os.kill(os.getpid(), signal.SIGINT)
+
+
+Worker = QueueWorker
+"""The name in settings and on command lines."""
 
 
 def _spare_the_collector() -> None:

@@ -73,7 +73,7 @@ def test_the_dashboard_costs_the_same_however_much_waits(root: Client):
     for number in range(2):
         for place in range(4):
             submit(f"org-{number}-{place}", "free")
-        queues.forget()
+        queues.clear_cache()
         with CaptureQueriesContext(connection) as asked:
             rows_of(root, LIVE)
         costs.append(len(asked))

@@ -32,9 +32,9 @@ def test_what_operators_did_to_tasks_is_in_their_history(operator: Client):
     )
     operator.post(reverse("admin:plugspace_queue_task_retry", args=[waiting.pk]))
 
-    assert [what for _, _, what in trace_of(waiting)] == [done, "Goes again."]
+    assert [what for _, _, what in trace_of(waiting)] == [done, "Go again."]
     history = reverse("admin:plugspace_queue_task_history", args=[waiting.pk])
-    assert "Goes again." in rows_of(operator, history)
+    assert "Go again." in rows_of(operator, history)
 
 
 def test_many_tasks_are_noted_together(operator: Client):

@@ -20,7 +20,7 @@ PARTLY = "part by part"
 
 @pytest.fixture(autouse=True)
 def short_walks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changelists, "MOST_WALKED", 3)
+    monkeypatch.setattr(changelists, "SCAN_LIMIT", 3)
 
 
 def pages_of(client: Client, query: str) -> list[str]:

@@ -48,7 +48,7 @@ class Provider:
 @pytest.fixture
 def acme(transactional_db: None, redis: Redis) -> Organization:
     policies.clear_cache()
-    queues.forget()
+    queues.clear_cache()
     return make_organization()
 
 

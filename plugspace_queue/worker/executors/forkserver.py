@@ -25,7 +25,7 @@ from pathlib import Path
 
 import plugspace_queue
 from plugspace_queue.worker.executors import preload
-from plugspace_queue.worker.executors.preload import Instructions, Report
+from plugspace_queue.worker.executors.preload import ForkserverReport, Instructions
 
 logger = logging.getLogger("plugspace_queue.worker")
 
@@ -184,7 +184,7 @@ class ReportPipe:
         os.mkfifo(self.path, 0o600)
         self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
 
-    def read(self, seconds: float, *, is_alive: Callable[[], bool]) -> Report | None:
+    def read(self, seconds: float, *, is_alive: Callable[[], bool]) -> ForkserverReport | None:
         """The report, or one that says why it is missing; None if a live process sends none."""
         deadline, received, lives = time.monotonic() + seconds, b"", True
         while lives and (left := deadline - time.monotonic()) > 0:
@@ -200,14 +200,14 @@ class ReportPipe:
         self._folder.cleanup()
 
 
-def _parsed(received: bytes, otherwise: str) -> Report | None:
+def _parsed(received: bytes, otherwise: str) -> ForkserverReport | None:
     pid, _, report = received.partition(b"\n")
     if not pid:
-        return Report(pid=0, error=ENDED) if otherwise == ENDED else None
+        return ForkserverReport(pid=0, error=ENDED) if otherwise == ENDED else None
     try:
-        return Report(**json.loads(report))
+        return ForkserverReport(**json.loads(report))
     except (ValueError, TypeError):
-        return Report(pid=int(pid), error=otherwise)
+        return ForkserverReport(pid=int(pid), error=otherwise)
 
 
 def _open_pipe() -> ReportPipe | None:

@@ -35,7 +35,7 @@ class Instructions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ForkserverReport:
     """The forkserver's report to the worker."""
 
     pid: int
@@ -60,7 +60,7 @@ def main(instructions: Instructions) -> None:
     # Opened before anything is loaded, so that the worker notices if this process ends meanwhile.
     pipe = _open(instructions.pipe)
     _tell(pipe, f"{os.getpid()}\n")
-    report = _load() if instructions.loads else Report(pid=os.getpid())
+    report = _load() if instructions.loads else ForkserverReport(pid=os.getpid())
     _tell(pipe, json.dumps(asdict(report)))
     if report.trouble:
         # The worker starts another forkserver, which loads nothing.
@@ -97,17 +97,17 @@ def _set_environment(instructions: Instructions) -> None:
         os.environ["PYTHONPATH"] = instructions.python_path
 
 
-def _load() -> Report:
+def _load() -> ForkserverReport:
     try:
         import_module("django").setup()
         import_module("plugspace_queue.worker.executors.child")
         _close_connections()
     except BaseException:
-        return Report(pid=os.getpid(), error=traceback.format_exc()[-LONGEST:])
+        return ForkserverReport(pid=os.getpid(), error=traceback.format_exc()[-LONGEST:])
     # Frozen objects are skipped by the garbage collector, which in a child would copy their pages.
     gc.collect()
     gc.freeze()
-    return Report(pid=os.getpid(), threads=_threads())
+    return ForkserverReport(pid=os.getpid(), threads=_threads())
 
 
 def _close_connections() -> None:

@@ -1,4 +1,4 @@
-"""The worker processes as operators see them."""
+"""The worker processes, for their page and for the cards of the queues."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,28 +7,28 @@ from django.utils import timezone
 
 from plugspace_queue.broker import workers
 from plugspace_queue.broker.workers import WorkerSeen
-from plugspace_queue.dashboards.shared import Shared
+from plugspace_queue.dashboards.cache import TimedCache
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.limits import policies
 
 SILENT_AFTER = timedelta(seconds=15)
-"""A worker speaks once a second; one that is silent for so long is not counted on."""
+"""A worker sends a heartbeat every second; after so long without one it counts as dead."""
 
 SHOWN_RUNS = 20
-"""Tasks of one worker that a page names; the rest is a number."""
+"""Tasks of one worker that a page lists; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew:
-    """One process, its slots, and what it runs."""
+class WorkerStatus:
+    """One process, its slots, and the tasks that it runs."""
 
     name: str
     queues: tuple[str, ...]
     state: str
     hostname: str
     pid: str
-    born_at: datetime | None
+    started_at: datetime | None
     silence: timedelta | None
     slots: int
     runs: tuple[tuple[str, str], ...]
@@ -40,8 +40,8 @@ class Crew:
 
     @property
     def uptime(self) -> float | None:
-        """Seconds since its birth."""
-        return (timezone.now() - self.born_at).total_seconds() if self.born_at else None
+        """Seconds since its start."""
+        return (timezone.now() - self.started_at).total_seconds() if self.started_at else None
 
     @property
     def silent_for(self) -> int:
@@ -49,8 +49,8 @@ class Crew:
         return max(int(self.silence.total_seconds()), 0) if self.silence is not None else 0
 
     @property
-    def word(self) -> str:
-        """Its state for people."""
+    def label(self) -> str:
+        """Its state for the badge."""
         return self.state if self.is_alive else "silent"
 
     @property
@@ -62,47 +62,47 @@ class Crew:
         return max(len(self.runs) - SHOWN_RUNS, 0)
 
 
-def seen() -> list[Crew]:
-    """The workers of our queues as they were within the last second. Raises Unavailable."""
-    return _shared.get()
+def all_workers() -> list[WorkerStatus]:
+    """The workers of our queues, at most a second old. Raises Unavailable."""
+    return _cache.get()
 
 
-def seen_or_none() -> list[Crew] | None:
+def all_or_none() -> list[WorkerStatus] | None:
     """The same; None without Redis."""
     try:
-        return seen()
+        return all_workers()
     except Unavailable:
         return None
 
 
-def named(name: str) -> Crew | None:
+def named(name: str) -> WorkerStatus | None:
     """One worker, or None when it is gone. Raises Unavailable."""
-    return next((worker for worker in seen() if worker.name == name), None)
+    return next((worker for worker in all_workers() if worker.name == name), None)
 
 
-def forget() -> None:
-    """Read anew when asked next."""
-    _shared.forget()
+def clear_cache() -> None:
+    """Make the next call read again."""
+    _cache.clear()
 
 
-def _read() -> list[Crew]:
+def _read() -> list[WorkerStatus]:
     now = timezone.now()
-    return [_crew(worker, now) for worker in workers.workers()]
+    return [_status(worker, now) for worker in workers.workers()]
 
 
-def _crew(worker: WorkerSeen, now: datetime) -> Crew:
-    kinds = [kind for name in worker.queues if (kind := type_of_queue(name)) is not None]
-    return Crew(
+def _status(worker: WorkerSeen, now: datetime) -> WorkerStatus:
+    types = [found for name in worker.queues if (found := type_of_queue(name)) is not None]
+    return WorkerStatus(
         name=worker.name,
         queues=worker.queues,
         state=worker.state,
         hostname=worker.hostname,
         pid=worker.pid,
-        born_at=worker.birth,
+        started_at=worker.birth,
         silence=now - worker.heartbeat if worker.heartbeat else None,
-        slots=sum(policies.queue_settings(kind).concurrency for kind in kinds),
+        slots=sum(policies.queue_settings(task_type).concurrency for task_type in types),
         runs=worker.runs,
     )
 
 
-_shared = Shared(_read)
+_cache = TimedCache(_read)

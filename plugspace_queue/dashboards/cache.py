@@ -1,4 +1,4 @@
-"""One read for all who look at the same time: pages that many people leave open cost one."""
+"""One read for all pages that are open at the same time."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 FRESH_FOR = 1.0
-"""Seconds a read is good for."""
+"""Seconds for which a read is used again."""
 
 
-class Shared(Generic[T]):
-    """The last answer of `read` in this process; who asks while it is made waits for it."""
+class TimedCache(Generic[T]):
+    """The last result of `read` in this process; callers that ask while it is made wait for it."""
 
     def __init__(self, read: Callable[[], T]) -> None:
         self._read = read
@@ -21,14 +21,14 @@ class Shared(Generic[T]):
         self._value: T | None = None
 
     def get(self) -> T:
-        """An answer that is at most FRESH_FOR seconds old; an error is nobody's answer."""
+        """A result that is at most FRESH_FOR seconds old; an error is not kept."""
         with self._lock:
             if self._value is None or time.monotonic() - self._read_at > FRESH_FOR:
                 self._value = self._read()
                 self._read_at = time.monotonic()
             return self._value
 
-    def forget(self) -> None:
-        """Read anew when asked next."""
+    def clear(self) -> None:
+        """Make the next call read again."""
         with self._lock:
             self._value = None

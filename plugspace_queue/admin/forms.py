@@ -1,11 +1,11 @@
-"""The forms that steer a queue; each wants a reason, which goes into the audit."""
+"""The forms of actions; each wants a reason, which goes into the audit."""
 
 from typing import Any
 
 from django import forms
 
 from plugspace_queue import audit_log
-from plugspace_queue.admin.base import window_field
+from plugspace_queue.limits.policies import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.models import QueueSettings
 
 COLUMNS = (
@@ -17,9 +17,9 @@ COLUMNS = (
 )
 
 
-def reason_field() -> forms.CharField:
-    """Why; one line for those who read the audit."""
-    return forms.CharField(max_length=200, label="Reason", help_text="Goes into the audit.")
+def window_field(**options: Any) -> forms.FloatField:
+    """Seconds of a limiter's window; Redis could not keep one that never ends."""
+    return forms.FloatField(min_value=SHORTEST_WINDOW, max_value=LONGEST_WINDOW, **options)
 
 
 def _number(label: str, help_text: str) -> forms.IntegerField:
@@ -29,9 +29,9 @@ def _number(label: str, help_text: str) -> forms.IntegerField:
 
 
 class ReasonForm(forms.Form):
-    """What every press wants."""
+    """Why; one line for the readers of the audit."""
 
-    reason = reason_field()
+    reason = forms.CharField(max_length=200, label="Reason", help_text="Goes into the audit.")
 
 
 class PauseForm(ReasonForm):
@@ -40,7 +40,7 @@ class PauseForm(ReasonForm):
     verb = forms.ChoiceField(choices=[("pause", "pause"), ("resume", "resume")])
 
 
-class LimitsForm(forms.Form):
+class LimitsForm(ReasonForm):
     """Limits of a queue; an empty field is as the code or the seed says."""
 
     limiter_max = _number("Starts", "In one window, over all workers.")
@@ -48,7 +48,7 @@ class LimitsForm(forms.Form):
     concurrency = _number("Slots per worker", "Tasks one process runs at once.")
     global_concurrency = _number("Cap", "Running tasks over all workers.")
     organization_concurrency = _number("Cap per organization", "Running tasks of one tenant.")
-    reason = reason_field()
+    field_order = COLUMNS
 
     @staticmethod
     def values(row: QueueSettings) -> dict[str, Any]:
@@ -57,8 +57,8 @@ class LimitsForm(forms.Form):
 
     def changes(self) -> dict[str, Any]:
         """What differs from before."""
-        told = self.cleaned_data
-        return {name: told[name] for name in COLUMNS if told[name] != self.initial.get(name)}
+        data = self.cleaned_data
+        return {name: data[name] for name in COLUMNS if data[name] != self.initial.get(name)}
 
     def words(self) -> str:
         """The changes as a sentence of the audit."""

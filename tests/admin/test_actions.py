@@ -5,7 +5,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from plugspace_queue.admin import steering
+from plugspace_queue.admin import actions
 from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
 from tests.admin.test_records import TASKS, rows_of
@@ -27,8 +27,8 @@ def cancelled() -> int:
 def test_a_press_steers_a_thousand_rows_and_says_how_many_are_left(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ):
-    assert steering.MOST == 1_000
-    monkeypatch.setattr(steering, "MOST", 2)
+    assert actions.MOST == 1_000
+    monkeypatch.setattr(actions, "MOST", 2)
     for _ in range(5):
         make_task()
     waiting = "?state__exact=waiting"

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from plugspace_queue.admin import steering
+from plugspace_queue.admin import actions
 from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
 from tests.admin.test_records import TASKS, rows_of
@@ -73,7 +73,7 @@ def test_a_press_with_a_reason_retries_these_and_no_others(operator: Client, fai
     assert states(failed) == [State.WAITING] * 3
     assert Task.objects.filter(type="DESIGN", state=State.FAILED).count() == 1
     noted = LogEntry.objects.values_list("change_message", flat=True)
-    assert list(noted) == ["Go again: the model is back."] * 3
+    assert list(noted) == ["Go again: the model is back"] * 3
 
 
 def test_without_a_reason_nothing_is_done(operator: Client, failed: list[Task]):
@@ -161,8 +161,8 @@ def test_a_filter_that_finds_nothing_to_retry_says_so(operator: Client, failed: 
 def test_very_many_are_counted_up_to_a_limit_and_taken_in_portions(
     operator: Client, failed: list[Task], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(steering, "MOST_COUNTED", 2)
-    monkeypatch.setattr(steering, "MOST", 1)
+    monkeypatch.setattr(actions, "MOST_COUNTED", 2)
+    monkeypatch.setattr(actions, "MOST", 1)
 
     page = rows_of(operator, f"{RETRY}{FAILED_CODE}")
     assert "More than 2 tasks" in page
@@ -176,8 +176,8 @@ def test_very_many_are_counted_up_to_a_limit_and_taken_in_portions(
 def test_what_a_press_left_is_counted_up_to_the_same_limit(
     operator: Client, failed: list[Task], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(steering, "MOST_COUNTED", 2)
-    monkeypatch.setattr(steering, "MOST", 1)
+    monkeypatch.setattr(actions, "MOST_COUNTED", 2)
+    monkeypatch.setattr(actions, "MOST", 1)
 
     assert "More than 1 more were chosen" in press(operator, f"{RETRY}{FAILED_CODE}", "x")
 
