@@ -30,6 +30,7 @@ TARGETS = [
     "bench",
     "bench-pages",
     "docs",
+    "site",
     "snapshot",
     "screenshots",
     "clean",
