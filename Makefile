@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-slow test-postgres test-browser matrix chaos check format lint types contracts migrations bench bench-pages prove docs snapshot screenshots clean
+.PHONY: help setup demo test test-slow test-postgres test-browser matrix chaos check format lint types contracts migrations bench bench-pages prove docs site snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -82,6 +82,9 @@ bench-pages: $(READY) ## time lists and pages in front of a million tasks (TASKS
 
 docs: $(READY) ## write the pages that are made from code
 	$(RUN) scripts.docs
+
+site: $(READY) ## build the documentation's site into var/site/html (a warning is an error)
+	$(RUN) scripts.site
 
 snapshot: $(READY) ## write the snapshots of the API and of all public names that the tests compare with
 	$(BIN)/python manage.py spectacular --urlconf plugspace_queue.urls \

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskType", "errors", "processor", "queue_manager"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "queue_manager": "plugspace_queue.manager",

@@ -13,6 +13,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
+from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server, server_settings
 from plugspace_queue.conf import SETTING, AppSettings, rq_settings
 from plugspace_queue.domain import lifecycle
@@ -202,6 +203,20 @@ def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         for name, config in ours.items()
         if not server_settings.survives_failover(config)
     ]
+
+
+@checks.register("plugspace_queue")
+def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Entries of RQ_QUEUES that name the embedded server find a program to start."""
+    given = getattr(settings, "RQ_QUEUES", {})
+    embedded = {"UNIX_SOCKET_PATH": embedded_redis.socket_path()}
+    if not any(embedded.items() <= given.get(name, {}).items() for name in QUEUE_NAMES):
+        return []
+    try:
+        embedded_redis.server_binary()
+    except RuntimeError as error:
+        return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E020")]
+    return []
 
 
 @checks.register("plugspace_queue")

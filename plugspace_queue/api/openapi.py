@@ -7,12 +7,6 @@ from typing import Any, TypeVar
 
 from django.http import HttpResponse
 from django.utils import translation
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.plumbing import build_bearer_security_scheme_object
-from drf_spectacular.settings import patched_settings
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from pydantic import BaseModel
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -23,6 +17,17 @@ from plugspace_queue.api.base import Negotiation, PageSchema, ProblemMixin
 from plugspace_queue.api.examples import of_operation, of_problems, with_status
 from plugspace_queue.api.exceptions import CONTENT_TYPE
 from plugspace_queue.api.responses import Problem
+from plugspace_queue.api.spectacular import (
+    OpenApiAuthenticationExtension,
+    OpenApiParameter,
+    OpenApiResponse,
+    SchemaGenerator,
+    SpectacularAPIView,
+    SpectacularSwaggerView,
+    build_bearer_security_scheme_object,
+    extend_schema,
+    patched_settings,
+)
 from plugspace_queue.errors import QueueError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,6 +10,7 @@ from rest_framework.response import Response
 from plugspace_queue.api.authentication import Caller
 from plugspace_queue.api.openapi import operation, submitted
 from plugspace_queue.api.responses import with_window
+from plugspace_queue.api.spectacular import OpenApiParameter
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.limits.request_limit import RequestsLeft
 

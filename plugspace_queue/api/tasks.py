@@ -7,7 +7,6 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.http import content_disposition_header
-from drf_spectacular.types import OpenApiTypes
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -25,6 +24,7 @@ from plugspace_queue.api.responses import (
     task_for_caller,
     task_to_wire,
 )
+from plugspace_queue.api.spectacular import OpenApiTypes
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.json_size import defer_large_json, load_small_json

@@ -3,9 +3,10 @@
 from django.apps import apps
 from django.urls import path, re_path
 from rest_framework.routers import DynamicRoute, Route, SimpleRouter
+from rest_framework.views import APIView
 
-from plugspace_queue.api import events
-from plugspace_queue.api.base import UnknownAddress
+from plugspace_queue.api import events, spectacular
+from plugspace_queue.api.base import MissingDocument, UnknownAddress
 from plugspace_queue.api.openapi import DocsView, SchemaView
 from plugspace_queue.api.organizations import OrganizationViewSet
 from plugspace_queue.api.queues import QueueViewSet
@@ -15,6 +16,7 @@ from plugspace_queue.csp import guarded
 
 # The page needs the static files of these two; the document does not.
 has_page = all(map(apps.is_installed, ("drf_spectacular", "drf_spectacular_sidecar")))
+document_view: type[APIView] = SchemaView if spectacular.IS_INSTALLED else MissingDocument
 
 
 class Router(SimpleRouter):
@@ -54,7 +56,7 @@ urlpatterns = [
         name="organization-events",
     ),
     path("exports/<str:export_id>/", ExportView.as_view(), name="export"),
-    path("schema/", SchemaView.as_view(), name="schema"),
+    path("schema/", document_view.as_view(), name="schema"),
     *([guarded(path("docs/", DocsView.as_view(), name="docs"))] if has_page else []),
     # A dot does not match a line break, which a URL may contain.
     re_path(r"^[\s\S]*$", UnknownAddress.as_view(), name="nowhere"),

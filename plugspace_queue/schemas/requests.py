@@ -33,7 +33,7 @@ from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
-from plugspace_queue.schemas.base import STORABLE
+from plugspace_queue.schemas.base import DEFERRED, STORABLE
 from plugspace_queue.schemas.inputs import INPUTS
 from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
 
@@ -155,6 +155,7 @@ class Request(BaseModel):
         strict=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
+        defer_build=DEFERRED,
     )
 
     @classmethod

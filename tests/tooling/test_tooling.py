@@ -2,6 +2,7 @@
 
 import subprocess
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ TARGETS = [
     "bench",
     "bench-pages",
     "docs",
+    "site",
     "snapshot",
     "screenshots",
     "clean",
@@ -65,19 +67,21 @@ def test_setup_refuses_an_interpreter_that_is_too_old(tmp_path: Path):
     assert done.stderr == f"PYTHON={old} is not a Python of version 3.11 or newer.\n"
 
 
-def test_requirements_are_those_of_the_package_and_its_extras():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
+def test_requirements_are_those_of_the_package_its_extras_and_the_tools():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = told["project"]["optional-dependencies"]
+    # It names the other extras.
+    del extras["all"]
     lines = (ROOT / "requirements.txt").read_text().splitlines()
 
     asked = {line for line in lines if line and not line.startswith("#")}
 
-    assert asked == {
-        *project["dependencies"],
-        *extras["postgres"],
-        *extras["analyze"],
-        *extras["dev"],
-    }
+    several = [
+        told["project"]["dependencies"],
+        *extras.values(),
+        *told["dependency-groups"].values(),
+    ]
+    assert asked == set(chain.from_iterable(several))
 
 
 def test_the_matrix_has_a_row_for_every_python_and_django_that_the_package_names():
