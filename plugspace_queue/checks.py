@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from plugspace_queue.broker import server, server_settings
 from plugspace_queue.conf import SETTING, AppSettings, rq_settings
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.catalog import QUEUE_NAMES
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 
 Apps = Sequence[AppConfig] | None
@@ -148,7 +148,7 @@ def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     given, rq = getattr(settings, "RQ_QUEUES", {}), getattr(settings, "RQ", {})
     wanted, wanted_rq = rq_settings(url="redis://")
     found: list[CheckMessage] = []
-    for name in QUEUE_NAMES:
+    for name in queue_names():
         config = given.get(name)
         if config is None:
             found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=HELPER, id="psq.E004"))
@@ -186,7 +186,7 @@ def _is_or_extends(given: Any, wanted: str) -> bool:
 def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Entries of RQ_QUEUES that name Sentinels name them right, and with our connection class."""
     given = getattr(settings, "RQ_QUEUES", {})
-    ours = {name: given[name] for name in QUEUE_NAMES if name in given}
+    ours = {name: given[name] for name in queue_names() if name in given}
     wrong: list[CheckMessage] = [
         Error(f"RQ_QUEUES[{name!r}]: {fault}.", hint=SENTINEL_HELPER, id="psq.E012")
         for name, config in ours.items()
@@ -210,7 +210,7 @@ def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     given = getattr(settings, "RQ_QUEUES", {})
     found: list[CheckMessage] = []
     ours: dict[str, server_settings.Database | None] = {}
-    for name in (name for name in QUEUE_NAMES if name in given):
+    for name in (name for name in queue_names() if name in given):
         try:
             ours[name] = server_settings.database_of_queue(given[name])
         except ValueError as error:
@@ -275,7 +275,7 @@ def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[Chec
     given = getattr(settings, "RQ_QUEUES", {})
     try:
         one_each = {
-            server_settings.database_of_queue(given[n]): n for n in QUEUE_NAMES if n in given
+            server_settings.database_of_queue(given[n]): n for n in queue_names() if n in given
         }
     except ValueError:
         # psq.E011 tells it.

@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.insert import unsaved
-from plugspace_queue.domain.enums import Kind, State, TaskType
+from plugspace_queue.domain.enums import Kind, State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import PURPOSES, steps_of
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.limits.policies import Tenant
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
@@ -22,7 +23,7 @@ from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import WorkflowRequest, stored_input
 from plugspace_queue.services import dependencies, idempotency, submission
-from plugspace_queue.workflows.definitions import WorkflowInput, step_inputs
+from plugspace_queue.workflows.definitions import INPUT, step_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def submit_workflow(
 def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:
     """Plan the steps; raises ValidationRefused, NotFound, InvalidState."""
     request = asked if isinstance(asked, WorkflowRequest) else WorkflowRequest.of(asked)
-    request.input = stored_input(WorkflowInput, request.input, request.chain.size)
+    request.input = stored_input(INPUT, request.input, request.chain.size)
     parent = _parent(request)
     request.input = _inherited(request, parent)
     steps = _steps(request.kind, request.input.get("options", {}))
