@@ -235,8 +235,8 @@ def rq_settings(
 def fill_queues(names: Iterable[str]) -> None:
     """Give each of these queues an entry in RQ_QUEUES, unless it has one."""
     queues = getattr(django_settings, "RQ_QUEUES", None)
-    if not isinstance(queues, dict):
-        return
+    if queues is None:
+        queues = django_settings.RQ_QUEUES = {}
     shared: dict[str, Any] | None = None
     for name in names:
         if name not in queues:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Generic, Literal
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticUserError
 from typing_extensions import TypeVar
 
 Value = TypeVar("Value", default=Any)
@@ -41,6 +42,14 @@ class Shape(Generic[Value]):
         if self._is_wire:
             return value.model_dump(mode="json", by_alias=True, exclude_none=True)
         return self.adapter.dump_python(value, mode="json", by_alias=True)
+
+    def fault(self) -> str:
+        """Why pydantic cannot validate it; empty when it can."""
+        try:
+            _ = self.adapter
+        except (PydanticUserError, TypeError) as error:
+            return str(error)
+        return ""
 
     @cached_property
     def _is_wire(self) -> bool:
