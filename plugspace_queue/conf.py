@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from plugspace_queue import embedded_redis
+from plugspace_queue.domain.task_types import of_row
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -176,6 +177,12 @@ class AppSettings:
 def get_settings() -> AppSettings:
     """The settings in force; read again after `override_settings`."""
     return AppSettings.from_mapping(getattr(django_settings, SETTING, {}))
+
+
+def in_force(task_type: str, option: str, setting: str | None = None) -> Any:
+    """What a task type declares for an option, else the setting (of the same name)."""
+    declared = getattr(of_row(task_type).declaration, option)
+    return getattr(get_settings(), setting or option) if declared is None else declared
 
 
 def _reload(*, setting: str, **kwargs: object) -> None:

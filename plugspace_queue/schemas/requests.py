@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.enums import Kind
 from plugspace_queue.domain.ids import parse_id
@@ -216,10 +216,11 @@ class ForOrganization(Request):
         """The caller's context of the chain, empty by default."""
         return self.context or NO_CONTEXT
 
-    @property
-    def seconds_to_live(self) -> int:
-        """Seconds to wait for the first start: as asked for, else `DEFAULT_TTL`."""
-        return get_settings().default_ttl if self.ttl is None else self.ttl
+    def seconds_to_live(self, task_type: str) -> int:
+        """Seconds to wait for the first start: as asked for, declared, or `DEFAULT_TTL`."""
+        if self.ttl is not None:
+            return self.ttl
+        return int(in_force(task_type, "ttl", "default_ttl"))
 
 
 class TaskFields(Request):

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import unsaved
 from plugspace_queue.domain.enums import Kind, State
 from plugspace_queue.domain.ids import new_id
@@ -114,7 +114,8 @@ def build_steps(
     workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
 ) -> list[Task]:
     """The unsaved rows of all steps; the first may run, each other waits for the one before."""
-    request, ttl = plan.request, plan.request.seconds_to_live
+    request = plan.request
+    ttls = [request.seconds_to_live(step) for step in plan.steps]
     # All steps have the same priority; without a tier it is the default of the first step's queue.
     priority = submission.granted_priority(request.priority, tenant.plan, plan.steps[0])
     ids = [new_id() for _ in plan.steps]
@@ -134,9 +135,9 @@ def build_steps(
             state=State.BLOCKED if at else State.WAITING,
             open_deps=1 if at else 0,
             queued_at=now,
-            deadline=None if at else now + timedelta(seconds=ttl),
-            ttl=ttl,
-            max_retries=get_settings().max_retries,
+            deadline=None if at else now + timedelta(seconds=ttls[at]),
+            ttl=ttls[at],
+            max_retries=in_force(step, "max_retries"),
             workflow_id=workflow.pk,
             step=at,
         )
