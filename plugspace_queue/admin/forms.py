@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from plugspace_queue import audit_log
-from plugspace_queue.limits.policies import LONGEST_WINDOW, SHORTEST_WINDOW
+from plugspace_queue.domain.task_options import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.models import QueueSettings
 
 COLUMNS = (

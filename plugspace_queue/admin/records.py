@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from plugspace_queue.admin.base import RecordAdmin, is_list, pretty_column
+from plugspace_queue.admin.base import BY_TYPE, RecordAdmin, is_list, pretty_column
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.models import Attempt, IdempotencyKey, MonthlyUsage, UsageEntry
 
@@ -54,7 +54,7 @@ class MonthlyUsageAdmin(ExactSearchAdmin):
     """Units per organization, type and month."""
 
     list_display = ("organization_id", "type", "month", "used")
-    list_filter = ("type",)
+    list_filter = (BY_TYPE,)
     search_fields = ("organization_id", "month")
     search_help_text = "Organization, or a month as YYYY-MM."
 
@@ -67,7 +67,7 @@ class UsageEntryAdmin(ExactSearchAdmin):
         *("id", "created_at", "organization_id", "type", "month"),
         *("reason", "units", "tokens", "cost", "task_id"),
     )
-    list_filter = ("reason", "type")
+    list_filter = ("reason", BY_TYPE)
     search_fields = ("organization_id",)
     search_help_text = "Organization."
     raw_id_fields = ("task",)

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from plugspace_queue.admin.base import (
+    BY_TYPE,
     TEMPLATES,
     LivePageAdmin,
     RecordAdmin,
@@ -66,7 +67,7 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
         *("id", "type", "shown_state", "organization_id"),
         *("queued", "took", "project_id", "priority"),
     )
-    list_filter = ("state", "type", PriorityFilter)
+    list_filter = ("state", BY_TYPE, PriorityFilter)
     search_fields = ("id",)
     search_help_text = (
         "Id of a task or workflow, project, organization; or user:ID org:ID; or error:CODE."
