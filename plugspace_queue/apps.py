@@ -6,6 +6,8 @@ from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
+from plugspace_queue.domain import kinds
+
 
 class PlugspaceQueueConfig(AppConfig):
     """The queue as a reusable app."""
@@ -17,8 +19,11 @@ class PlugspaceQueueConfig(AppConfig):
     def ready(self) -> None:
         import_module("plugspace_queue.checks")
         import_module("plugspace_queue.publishing.projections")
+        import_module("plugspace_queue.catalogs.plugspace_kinds")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(
             defaults.create_missing, sender=self, dispatch_uid="plugspace_queue.defaults"
         )
+        autodiscover_modules("task_types")
+        kinds.freeze()
         autodiscover_modules("processors")

@@ -136,6 +136,24 @@ class InvalidProcessor(QueueError, ValueError):
     code = "INVALID_PROCESSOR"
 
 
+class CatalogFrozen(QueueError):
+    """Task types and kinds are declared while Django starts, in task_types.py of an app."""
+
+    code = "CATALOG_FROZEN"
+
+
+class InvalidKind(QueueError, ValueError):
+    """This cannot be declared as a workflow kind; `details["reason"]` names what is wrong."""
+
+    code = "INVALID_KIND"
+
+
+class KindConflict(QueueError):
+    """This workflow kind is declared already; pass replace=True to change it."""
+
+    code = "KIND_CONFLICT"
+
+
 WORKER_LOST = "WORKER_LOST"
 """The code of attempts whose process died, and of tasks that this happened to too often."""
 

@@ -127,6 +127,6 @@ class WorkflowAdmin(ReadOnlyAdmin):
 
 def _living(workflow_id: uuid.UUID) -> dict[str, Any]:
     graph = graph_of(workflow_id)
-    status = status_of_steps(node.task.state for node in graph.nodes)
+    status = status_of_steps(node.task for node in graph.nodes)
     is_over = all(node.task.is_final for node in graph.nodes)
     return {"graph": graph, "status": status, "is_over": is_over}

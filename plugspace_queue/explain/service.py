@@ -15,7 +15,7 @@ from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Reason, State, TaskType
 from plugspace_queue.explain.messages import sentence_for
 from plugspace_queue.explain.reasons import Look, reasons
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.schemas.explanation import (
     Explanation,
     Gate,
@@ -107,7 +107,7 @@ def _opens_at(gate: GateView, seen: View) -> datetime | None:
 def _parents(task: Task) -> list[Parent]:
     if task.state != State.BLOCKED:
         return []
-    rows = Task.objects.filter(dependents__task=task.pk).exclude(state=State.COMPLETE)
+    rows = task_queries.parents_not_complete(task)
     found = rows.order_by("pk").values_list("pk", "type", "state")[:MOST_PARENTS]
     return [
         Parent(id=str(pk), type=TaskType(kind), state=State(state)) for pk, kind, state in found

@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, LiteralString, Self
 
@@ -28,8 +28,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import Kind
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.kinds import KindName
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
@@ -122,7 +122,6 @@ def _remark(text: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
 Key = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY), AfterValidator(_printable)]
 TypeName = Annotated[str, BeforeValidator(_known_type)]
-KindName = Annotated[Kind, Field(strict=False)]
 Data = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 TaskId = Annotated[uuid.UUID, BeforeValidator(_task_id)]
 TaskIds = Annotated[
@@ -276,7 +275,7 @@ class TaskRequest(TaskFields, ForOrganization):
 class WorkflowFields(Request):
     """What REST and Python say of a workflow in the same words."""
 
-    kind: KindName = Kind.CREATE
+    kind: KindName = "create"
     project_id: Name
     input: Data = Field(description="prompt, url, context, options; as the kind takes it.")
     priority: int | None = Field(None, ge=0, le=LOWEST_PRIORITY)
@@ -291,7 +290,7 @@ class WorkflowRequest(WorkflowFields, ForOrganization):
         """Equal for equal arguments, whatever the order of keys; `input` is in its stored form."""
         return fingerprint_of(
             "workflow",
-            kind=self.kind.value,
+            kind=self.kind,
             project=self.project_id,
             user=self.user_id,
             input=self.input,
@@ -307,19 +306,47 @@ def fingerprint_of(subject: str, **arguments: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict[str, Any]:
+def stored_input(
+    model: type[BaseModel],
+    value: object,
+    beside: int = 0,
+    *,
+    may_lack: Collection[str] | None = (),
+) -> dict[str, Any]:
     """Data valid for a wire model, in its stored form, as JSON data.
 
-    Raises ValidationRefused with what and where, PayloadTooLarge when it has, with the bytes
-    `beside` it, more than MAX_INPUT.
+    The keys in `may_lack` (None: all) may be missing although the model needs them, as something
+    fills them before the start; then the data is stored as it is. Raises ValidationRefused with
+    what and where, PayloadTooLarge when it has, with the bytes `beside` it, more than MAX_INPUT.
     """
     # Checked before pydantic, so that data that is too large is not validated.
     _require_size(_encoded(value), beside)
     try:
         valid = model.model_validate(value, context=STORABLE)
     except ValidationError as error:
+        if isinstance(value, dict) and _lacks_only(error, may_lack):
+            return value
         raise input_refused(error) from error
     return valid.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def stored_object(value: object, beside: int = 0) -> dict[str, Any]:
+    """A JSON object without a model; raises as `stored_input`."""
+    _require_size(_encoded(value), beside)
+    if not isinstance(value, dict):
+        refuse("input", "Input should be a valid dictionary")
+    return value
+
+
+def _lacks_only(error: ValidationError, keys: Collection[str] | None) -> bool:
+    """Whether all that is wrong is that some of these keys are missing."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return all(
+        entry["type"] == "missing"
+        and len(entry["loc"]) == 1
+        and (keys is None or entry["loc"][0] in keys)
+        for entry in found
+    )
 
 
 def _encoded(value: object) -> str:
