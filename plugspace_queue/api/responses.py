@@ -265,7 +265,7 @@ def with_window(response: Response, organization_id: str) -> Response:
 def _fields(workflow: Workflow) -> dict[str, Any]:
     return {
         "id": workflow.pk,
-        "kind": workflow.kind,
+        "kind": KindOfRow(workflow.kind),
         "organization_id": workflow.organization_id,
         "project_id": workflow.project_id,
         "user_id": workflow.user_id,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from asgiref.sync import sync_to_async
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -195,41 +195,44 @@ def kinds() -> Mapping[str, WorkflowKind[Any]]:
     return _kinds
 
 
-class _KindSchema:
-    """How fields of requests and answers name a kind; both have one component in documents.
+class KindOfRow(str):
+    """The kind that a row names, in answers; it may have been dropped since."""
 
-    The registry is read when a value is, as models are made before kinds are declared.
-    """
-
-    def __init__(self, read: Callable[[object], str]) -> None:
-        self._read = read
-
+    @classmethod
     def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
+        cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._read, ref="Kind")
+        # A reference, so that documents have one component for both. The registry is read when a
+        # value is, as models are made before kinds are declared.
+        return core_schema.no_info_plain_validator_function(
+            cls.read, ref="Kind", serialization=core_schema.to_string_ser_schema()
+        )
 
+    @classmethod
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         text = "The recipes of workflows."
         return {"description": text, "enum": list(_kinds), "title": "Kind", "type": "string"}
 
-
-def _known(value: object) -> str:
-    if isinstance(value, str) and value in _kinds:
-        # Converts a member of an enumeration to text.
-        return _kinds[value].name
-    *names, last = [repr(name) for name in _kinds] or ["none"]
-    listed = f"{', '.join(names)} or {last}" if names else last
-    raise PydanticKnownError("enum", {"expected": listed})
+    @classmethod
+    def read(cls, value: object) -> str:
+        """Any name."""
+        return str(value)
 
 
-KindName = Annotated[str, _KindSchema(_known)]
-"""A declared kind; others are refused with the list of all."""
+class KindName(KindOfRow):
+    """A declared kind, in requests; others are refused with the list of all."""
 
-KindOfRow = Annotated[str, _KindSchema(str)]
-"""The kind of a row, which may have been dropped since."""
+    @classmethod
+    def read(cls, value: object) -> str:
+        """The name; raises pydantic's error."""
+        if isinstance(value, str) and value in _kinds:
+            # Converts a member of an enumeration to text.
+            return _kinds[value].name
+        *names, last = [repr(name) for name in _kinds] or ["none"]
+        listed = f"{', '.join(names)} or {last}" if names else last
+        raise PydanticKnownError("enum", {"expected": listed})
 
 
 def freeze() -> None:

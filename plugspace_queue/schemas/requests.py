@@ -275,7 +275,7 @@ class TaskRequest(TaskFields, ForOrganization):
 class WorkflowFields(Request):
     """What REST and Python say of a workflow in the same words."""
 
-    kind: KindName = "create"
+    kind: KindName = KindName("create")
     project_id: Name
     input: Data = Field(description="prompt, url, context, options; as the kind takes it.")
     priority: int | None = Field(None, ge=0, le=LOWEST_PRIORITY)

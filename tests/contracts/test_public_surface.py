@@ -64,6 +64,9 @@ def test_codes_of_errors_are_stable():
         "INVALID_TRANSITION": 500,
         "PROCESSOR_CONFLICT": 500,
         "INVALID_PROCESSOR": 500,
+        "CATALOG_FROZEN": 500,
+        "INVALID_KIND": 500,
+        "KIND_CONFLICT": 500,
     }
 
 
