@@ -222,6 +222,31 @@ def links_in_workflow(workflow_id: uuid.UUID) -> list[tuple[uuid.UUID, uuid.UUID
     return list(links.values_list("task_id", "parent_id"))
 
 
+def links_among(task_ids: Collection[uuid.UUID]) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Child and parent of each link between two of these tasks."""
+    links = Dependency.objects.filter(task__in=task_ids, parent__in=task_ids)
+    return list(links.values_list("task_id", "parent_id"))
+
+
+def links_to(task_ids: Collection[uuid.UUID]) -> list[Dependency]:
+    """The links from these tasks to those that they wait for, with the states of both."""
+    links = Dependency.objects.filter(task__in=task_ids).select_related("parent", "task")
+    return list(
+        links.only(
+            "task__workflow_id",
+            "parent__state",
+            "parent__may_fail",
+            "parent__workflow_id",
+        )
+    )
+
+
+def step_children(task: Task) -> set[uuid.UUID]:
+    """The steps of its workflow that wait for this one."""
+    links = Dependency.objects.filter(parent=task, task__workflow=task.workflow_id)
+    return set(links.values_list("task_id", flat=True)) if task.workflow_id else set()
+
+
 def results_of_parents(
     task_ids: Collection[uuid.UUID],
 ) -> "QuerySet[Dependency, tuple[Any, ...]]":

@@ -83,6 +83,7 @@ def test_a_host_project_has_tools_for_its_tests():
         "assert_no_tasks",
         "assert_state",
         "assert_submitted",
+        "declarations",
         "eager",
         "processors",
         "run_pending",
