@@ -136,6 +136,24 @@ class InvalidProcessor(QueueError, ValueError):
     code = "INVALID_PROCESSOR"
 
 
+class InvalidTaskType(QueueError, ValueError):
+    """This cannot be declared as a task type; `details["option"]` names what is wrong."""
+
+    code = "INVALID_TASK_TYPE"
+
+
+class TaskTypeReserved(InvalidTaskType):
+    """This name of a task type is reserved; take another one."""
+
+    code = "TASK_TYPE_RESERVED"
+
+
+class TaskTypeConflict(QueueError):
+    """This task type is declared already; pass replace=True to change it."""
+
+    code = "TASK_TYPE_CONFLICT"
+
+
 class CatalogFrozen(QueueError):
     """Task types and kinds are declared while Django starts, in task_types.py of an app."""
 

@@ -9,8 +9,9 @@ from pydantic import ConfigDict, Field
 from rest_framework.response import Response
 
 from plugspace_queue.broker import server
-from plugspace_queue.domain.enums import EventName, Policy, State, Status, TaskType
+from plugspace_queue.domain.enums import EventName, Policy, State, Status
 from plugspace_queue.domain.kinds import KindOfRow
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.models import Organization, Workflow, tenancy_queries
 from plugspace_queue.schemas.base import WireModel
@@ -106,12 +107,12 @@ class QueueShape(WireModel):
     global_concurrency: int | None
     organization_concurrency: int | None
     default_priority: int = Field(description="For organizations without a tier.")
-    limiter: Limiter
+    limiter: Limiter | None = Field(description="Null: no limit.")
     policy: Policy
 
 
 class QueueResults(WireModel):
-    """All six queues."""
+    """All queues."""
 
     results: list[QueueShape]
 

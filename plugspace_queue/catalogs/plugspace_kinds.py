@@ -88,3 +88,5 @@ REFINE = workflow_kind(
 DESIGN_ONLY = workflow_kind("design-only", check=_require_design, **_chain("ARCHITECT", _design()))
 CODE_ONLY = workflow_kind("code-only", **_chain(_code()))
 ANALYZE_ONLY = workflow_kind("analyze-only", **_chain("ANALYZE"))
+
+KINDS = (CREATE, CLONE, REFINE, DESIGN_ONLY, CODE_ONLY, ANALYZE_ONLY)

@@ -19,6 +19,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from plugspace_queue.domain import steps as graphs
+from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.steps import LONGEST_NAME, Json, Refusal, Step
 from plugspace_queue.errors import CatalogFrozen, KindConflict
 
@@ -53,6 +54,11 @@ class WorkflowKind(Generic[In]):
             for s in self.steps
         ]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    @cached_property
+    def shape(self) -> Shape[In]:
+        """How the whole input is validated."""
+        return Shape(self.input)
 
     @cached_property
     def skips(self) -> dict[str, str]:

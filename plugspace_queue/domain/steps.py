@@ -63,20 +63,7 @@ def step(
     takes: Takes | None = None,
     input_from: InputFrom | None = None,
 ) -> Step:
-    """A step of this type; what `TYPE.step()` returns.
-
-    `name` is unique in its kind (default: the TYPE). `after` lists the steps that it waits for:
-    steps, names or types. When no step of a kind has `after`, each waits for the one before it.
-    `skip` names a switch in `options` of the workflow's input that leaves the step out; what
-    waited for it then waits for the steps before it. With `on_failure="continue"` what waits for
-    the step still runs when it fails or expires.
-
-    The step takes those fields of the workflow's input that its model knows. `takes(input, steps)`
-    is called before that, at the submit, with the workflow's input and the names of the steps
-    before this one that run, and returns what the fields are taken of. `input_from(input, results)`
-    is called at each start with the step's input as JSON data, in which fields with `From` are
-    filled, and the outputs of the steps before it by name; it returns the whole input.
-    """
+    """A step of a type that is named by text; otherwise `TaskType.step`, which has the options."""
     return Step(
         type=str(type),
         name=str(type) if name is None else name,

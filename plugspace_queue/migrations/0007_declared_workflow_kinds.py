@@ -1,19 +1,27 @@
 from django.db import migrations, models
 
+from plugspace_queue.migrations.operations import (
+    AddColumnOnline,
+    LengthenTextOnline,
+    RemoveConstraintOnline,
+)
+
 
 class Migration(migrations.Migration):
-    # No statement reads or writes rows: constant defaults, a longer text, one constraint less.
+    # Each table is locked for a moment, and the wait for it is tried again: no transaction. Run it
+    # again if it was interrupted.
+    atomic = False
 
     dependencies = [
-        ("plugspace_queue", "0005_indexes_that_a_plan_needs"),
+        ("plugspace_queue", "0006_open_task_types"),
     ]
 
     operations = [
-        migrations.RemoveConstraint(model_name="workflow", name="psq_workflow_kind_known"),
-        migrations.AlterField(
+        RemoveConstraintOnline(model_name="workflow", name="psq_workflow_kind_known"),
+        LengthenTextOnline(
             model_name="workflow", name="kind", field=models.CharField(max_length=32)
         ),
-        migrations.AddField(
+        AddColumnOnline(
             model_name="workflow",
             name="kind_version",
             field=models.CharField(
@@ -24,14 +32,14 @@ class Migration(migrations.Migration):
                 max_length=16,
             ),
         ),
-        migrations.AddField(
+        AddColumnOnline(
             model_name="task",
             name="step_name",
             field=models.CharField(
                 blank=True, db_default="", default="", help_text="In its kind.", max_length=32
             ),
         ),
-        migrations.AddField(
+        AddColumnOnline(
             model_name="task",
             name="may_fail",
             field=models.BooleanField(
@@ -40,7 +48,7 @@ class Migration(migrations.Migration):
                 help_text="Its workflow goes on when it fails or expires.",
             ),
         ),
-        migrations.AddField(
+        AddColumnOnline(
             model_name="task",
             name="has_input_from",
             field=models.BooleanField(

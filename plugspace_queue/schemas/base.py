@@ -1,7 +1,7 @@
 """The base of every wire model: camelCase names, no conversion of values, only storable text."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +40,9 @@ class WireModel(BaseModel):
         allow_inf_nan=False,
         hide_input_in_errors=True,
     )
+
+    absent_is_null: ClassVar[bool] = True
+    """Its stored form leaves out what is null."""
 
     @model_validator(mode="before")
     @classmethod

@@ -28,20 +28,21 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.kinds import KindName
+from plugspace_queue.domain.shapes import Shape
+from plugspace_queue.domain.task_options import LONGEST_TTL, MOST_RETRIES
+from plugspace_queue.domain.task_types import DECLARED, of_row
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
 from plugspace_queue.schemas.base import STORABLE
-from plugspace_queue.schemas.inputs import INPUTS
 from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
 
 LONGEST_ID = 128
 LONGEST_KEY = 255
-MOST_RETRIES = 100
 MOST_PARENTS = 100
-LONGEST_TTL = 366 * 86_400
 FURTHEST_RUN = timedelta(days=5 * 366)
 MOST_ITERATIONS = 1000
 MOST_REMARKS = 100
@@ -67,9 +68,9 @@ def _printable(text: str) -> str:
 
 
 def _known_type(name: Any) -> Any:
-    if not isinstance(name, str) or name not in INPUTS:
-        raise _refused(f"must be one of {', '.join(INPUTS)}")
-    # Converts a member of an enumeration to text.
+    if not isinstance(name, str) or name not in DECLARED:
+        raise _refused(f"must be one of {', '.join(public_types())}")
+    # Converts a TaskType to text.
     return str(name)
 
 
@@ -253,7 +254,7 @@ class TaskRequest(TaskFields, ForOrganization):
     def validate_input(self) -> None:
         """Bring the input into its stored form; raises ValidationRefused, PayloadTooLarge."""
         beside = self.context.size if self.context else 0
-        self.input = stored_input(INPUTS[self.type], self.input, beside)
+        self.input = stored_input(of_row(self.type).input, self.input, beside)
 
     def fingerprint(self) -> str:
         """Equal for equal arguments, whatever the order of keys."""
@@ -307,13 +308,14 @@ def fingerprint_of(subject: str, **arguments: Any) -> str:
 
 
 def stored_input(
-    model: type[BaseModel],
+    shape: Shape[Any],
     value: object,
     beside: int = 0,
     *,
     may_lack: Collection[str] | None = (),
-) -> dict[str, Any]:
-    """Data valid for a wire model, in its stored form, as JSON data.
+) -> Any:
+    """Data valid for the model of a type's inputs, in its stored form, as JSON data.
+
 
     The keys in `may_lack` (None: all) may be missing although the model needs them, as something
     fills them before the start; then the data is stored as it is. Raises ValidationRefused with
@@ -322,12 +324,11 @@ def stored_input(
     # Checked before pydantic, so that data that is too large is not validated.
     _require_size(_encoded(value), beside)
     try:
-        valid = model.model_validate(value, context=STORABLE)
+        return shape.to_json(shape.validate(value, context=STORABLE))
     except ValidationError as error:
         if isinstance(value, dict) and _lacks_only(error, may_lack):
             return value
         raise input_refused(error) from error
-    return valid.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def stored_object(value: object, beside: int = 0) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.schemas.fields import Field, sources_of
-from plugspace_queue.schemas.inputs import INPUTS
 
 
 class Results(dict[str, Any]):
@@ -42,7 +42,7 @@ def merge(task_type: str, input: Mapping[str, Any], results: Mapping[str, Any]) 
 
 def sources(task_type: str) -> tuple[Field, ...]:
     """The input fields of a type that are filled from other outputs if omitted."""
-    return sources_of(INPUTS.get(task_type))
+    return sources_of(of_row(task_type).input.type)
 
 
 def results_of(tasks: Sequence[Task]) -> dict[uuid.UUID, Results]:

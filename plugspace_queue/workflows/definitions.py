@@ -9,10 +9,11 @@ from typing import Any
 
 from plugspace_queue.domain import steps as graphs
 from plugspace_queue.domain.kinds import WorkflowKind
+from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.steps import Json, Refusal, Step
+from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.models import Task
 from plugspace_queue.schemas.fields import Field, fields_of, part_of, sources_of, unknown_key
-from plugspace_queue.schemas.inputs import INPUTS
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import stored_input, stored_object
 
@@ -25,7 +26,7 @@ Given = dict[str, Any]
 def stored_whole(kind: WorkflowKind[Any], given: Given, beside: int) -> Given:
     """The input of a workflow in its stored form; raises ValidationRefused, PayloadTooLarge."""
     if kind.input is not None:
-        return stored_input(kind.input, given, beside)
+        return _object(kind.shape, given, beside)
     stored = stored_object(given, beside)
     strange = unknown_key([model_of(s) for s in kind.steps], _without_switches(kind, stored))
     if strange is not None:
@@ -79,8 +80,8 @@ def _inherited_names(kind: WorkflowKind[Any], earlier: Json) -> list[str]:
 
 
 def model_of(step: Step) -> Any:
-    """The model of a step's input; any JSON object for a type that is not declared."""
-    return INPUTS.get(step.type, dict)
+    """The model of a step's input; Any for a type that is not declared."""
+    return of_row(step.type).input.type
 
 
 def producers(source: str, steps: Sequence[Step], names: Collection[str]) -> list[Step]:
@@ -124,7 +125,8 @@ def _refuse_made(
 def _input_of(
     kind: WorkflowKind[Any], step: Step, steps: Sequence[Step], given: Json, before: list[str]
 ) -> Given:
-    model = model_of(step)
+    shape = of_row(step.type).input
+    model = shape.type
     seen = _call(step.takes, given, before) if step.takes else given
     if not isinstance(seen, Mapping):
         Refusal(kind.name)("takes", f"takes returns a mapping, not {seen!r:.64}.", step)
@@ -135,13 +137,13 @@ def _input_of(
     if step.input_from is not None:
         if before:
             # What it will add is known at the start only.
-            return stored_input(model, part, may_lack=None)
+            return _object(shape, part, may_lack=None)
         # All steps before it are left out.
         part = dict(step.input_from(part, {}))
     for field in fields_of(model) or ():
         if field.is_required and field.key not in part and field.key not in filled:
             refuse(f"input.{field.key}", f"is needed by the {step.name} step")
-    return stored_input(model, part, may_lack=filled)
+    return _object(shape, part, may_lack=filled)
 
 
 def _call(function: Callable[[Json, Collection[str]], Any], given: Json, names: list[str]) -> Any:
@@ -149,3 +151,9 @@ def _call(function: Callable[[Json, Collection[str]], Any], given: Json, names: 
         return function(given, names)
     except ValueError as error:
         refuse("input", str(error))
+
+
+def _object(shape: Shape[Any], value: object, beside: int = 0, **options: Any) -> Given:
+    """The stored form of an input, which is an object for every type."""
+    stored = stored_input(shape, value, beside, **options)
+    return stored if isinstance(stored, dict) else refuse("input", "must be an object")

@@ -11,7 +11,7 @@ from django.urls import path, reverse
 
 from plugspace_queue import queue_manager
 from plugspace_queue.admin import queues
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import ApiKey, Membership, Organization, QueueSettings, TierPolicy
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization
