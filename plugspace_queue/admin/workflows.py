@@ -59,7 +59,7 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
     def live_context(self, request: HttpRequest, row: Workflow) -> dict[str, Any]:
         graph = graph_of(row.pk)
         tasks = [node.task for node in graph.nodes]
-        status = status_of_steps(task.state for task in tasks)
+        status = status_of_steps(tasks)
         return {
             "graph": graph,
             "status": status,

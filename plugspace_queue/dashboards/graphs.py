@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from plugspace_queue.domain.spans import span
 from plugspace_queue.models import Task, task_queries
 
+COLUMNS = ("id", "type", "state", "step", "step_name", "may_fail", "duration", "workflow_id")
 BOX = (168, 58)
 GAP = (52, 22)
 MARGIN = 6
@@ -48,7 +49,7 @@ Parents = Mapping[uuid.UUID, Sequence[uuid.UUID]]
 def graph_of(workflow_id: uuid.UUID) -> Graph:
     """The drawing of a workflow; two queries."""
     rows = task_queries.steps_of_one(workflow_id)
-    tasks = list(rows.only("id", "type", "state", "step", "duration", "workflow_id"))
+    tasks = list(rows.only(*COLUMNS))
     parents: dict[uuid.UUID, list[uuid.UUID]] = {task.pk: [] for task in tasks}
     for child, parent in task_queries.links_in_workflow(workflow_id):
         if parent in parents:

@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, LiteralString, Self
 
@@ -29,8 +29,8 @@ from pydantic_core import PydanticCustomError
 
 from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain.catalog import public_types
-from plugspace_queue.domain.enums import Kind
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.kinds import KindName
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.task_options import LONGEST_TTL, MOST_RETRIES
 from plugspace_queue.domain.task_types import DECLARED, of_row
@@ -123,7 +123,6 @@ def _remark(text: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
 Key = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY), AfterValidator(_printable)]
 TypeName = Annotated[str, BeforeValidator(_known_type)]
-KindName = Annotated[Kind, Field(strict=False)]
 Data = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 TaskId = Annotated[uuid.UUID, BeforeValidator(_task_id)]
 TaskIds = Annotated[
@@ -279,7 +278,7 @@ class TaskRequest(TaskFields, ForOrganization):
 class WorkflowFields(Request):
     """What REST and Python say of a workflow in the same words."""
 
-    kind: KindName = Kind.CREATE
+    kind: KindName = KindName("create")
     project_id: Name
     input: Data = Field(description="prompt, url, context, options; as the kind takes it.")
     priority: int | None = Field(None, ge=0, le=LOWEST_PRIORITY)
@@ -294,7 +293,7 @@ class WorkflowRequest(WorkflowFields, ForOrganization):
         """Equal for equal arguments, whatever the order of keys; `input` is in its stored form."""
         return fingerprint_of(
             "workflow",
-            kind=self.kind.value,
+            kind=self.kind,
             project=self.project_id,
             user=self.user_id,
             input=self.input,
@@ -310,18 +309,47 @@ def fingerprint_of(subject: str, **arguments: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def stored_input(shape: Shape[Any], value: object, beside: int = 0) -> Any:
+def stored_input(
+    shape: Shape[Any],
+    value: object,
+    beside: int = 0,
+    *,
+    may_lack: Collection[str] | None = (),
+) -> Any:
     """Data valid for the model of a type's inputs, in its stored form, as JSON data.
 
-    Raises ValidationRefused with what and where, PayloadTooLarge when it has, with the bytes
-    `beside` it, more than MAX_INPUT.
+
+    The keys in `may_lack` (None: all) may be missing although the model needs them, as something
+    fills them before the start; then the data is stored as it is. Raises ValidationRefused with
+    what and where, PayloadTooLarge when it has, with the bytes `beside` it, more than MAX_INPUT.
     """
     # Checked before pydantic, so that data that is too large is not validated.
     _require_size(_encoded(value), beside)
     try:
         return shape.to_json(shape.validate(value, context=STORABLE))
     except ValidationError as error:
+        if isinstance(value, dict) and _lacks_only(error, may_lack):
+            return value
         raise input_refused(error) from error
+
+
+def stored_object(value: object, beside: int = 0) -> dict[str, Any]:
+    """A JSON object without a model; raises as `stored_input`."""
+    _require_size(_encoded(value), beside)
+    if not isinstance(value, dict):
+        refuse("input", "Input should be a valid dictionary")
+    return value
+
+
+def _lacks_only(error: ValidationError, keys: Collection[str] | None) -> bool:
+    """Whether all that is wrong is that some of these keys are missing."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return all(
+        entry["type"] == "missing"
+        and len(entry["loc"]) == 1
+        and (keys is None or entry["loc"][0] in keys)
+        for entry in found
+    )
 
 
 def _encoded(value: object) -> str:

@@ -5,6 +5,7 @@ Redis. Not for production code.
 """
 
 from plugspace_queue.testing.asserts import assert_no_tasks, assert_state, assert_submitted
+from plugspace_queue.testing.declarations import declarations
 from plugspace_queue.testing.eagerness import eager
 from plugspace_queue.testing.running import processors, run_pending
 
@@ -12,6 +13,7 @@ __all__ = [
     "assert_no_tasks",
     "assert_state",
     "assert_submitted",
+    "declarations",
     "eager",
     "processors",
     "run_pending",

@@ -22,7 +22,7 @@ from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task, UsageEntry
 from plugspace_queue.processing.execution import Execution
 from plugspace_queue.services import termination
-from plugspace_queue.services.step_inputs import results_of
+from plugspace_queue.services.step_inputs import Results, results_of
 from plugspace_queue.worker.completion import (
     Completion,
     Counts,
@@ -87,7 +87,7 @@ class CommitBatch:
         self.released: list[uuid.UUID] = []
         self.recovered: list[rescue.Loss] = []
         self.started: list[StartedTask] = []
-        self.results: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, Results] = {}
         self.uncounted: Counts = {}
 
     @property
@@ -199,7 +199,7 @@ def _write_all(batch: CommitBatch, worker_name: str) -> None:
     batch.results = _results_of_parents(batch.started)
 
 
-def _results_of_parents(started: Sequence[StartedTask]) -> dict[str, dict[str, Any]]:
+def _results_of_parents(started: Sequence[StartedTask]) -> dict[str, Results]:
     """By task id, for the few that have parents."""
     tasks = [row.as_task() for row in started if row.workflow_id or not row.is_first]
     return {str(pk): results for pk, results in results_of(tasks).items()} if tasks else {}
@@ -220,7 +220,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.written: list[Answer[set[Key]]] = []
-        self.links: Answer[list[tuple[str, uuid.UUID]]] | None = None
+        self.links: list[Answer[list[tuple[str, uuid.UUID]]]] = []
         self.started: Answer[list[StartedTask]] | None = None
         self.counts: list[Answer[int]] = []
         self.others: list[Answer[int]] = []
@@ -231,7 +231,7 @@ class Answers:
         batch.written = set().union(*[answer.take() for answer in self.written])
         for answer in self.others:
             answer.take()
-        self.pairs = self.links.take() if self.links else []
+        self.pairs = [pair for answer in self.links for pair in answer.take()]
         batch.started = self.started.take() if self.started else []
 
 
@@ -242,7 +242,9 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
         answers.others += _prepare(batch)
         answers.written = bulk.finish_all([one.update for one in batch.completions], batch.now)
         if completed := _completed(batch.completions):
-            answers.links = bulk.links_from(completed)
+            answers.links.append(bulk.links_from(completed))
+        if missed := _missed(batch.completions):
+            answers.links.append(bulk.step_links_from(missed))
         if rows := _progress_rows(batch):
             answers.others.append(bulk.progress_all(rows))
         if batch.guarded:
@@ -275,12 +277,18 @@ def _completed(completions: Sequence[Completion]) -> list[str]:
     return [one.update.task_id for one in completions if one.update.outcome is Outcome.COMPLETE]
 
 
+def _missed(completions: Sequence[Completion]) -> list[str]:
+    """The steps that failed and that their workflows go on without."""
+    failed = [one for one in completions if one.update.outcome is Outcome.FAILED]
+    return [one.update.task_id for one in failed if one.execution.row.may_fail]
+
+
 def _ended_parents(batch: CommitBatch, answers: Answers) -> dict[uuid.UUID, int]:
-    """For each waiting child, how many of its parents completed in this batch."""
+    """For each waiting child, how many of its parents stopped holding it in this batch."""
     if not answers.pairs:
         return {}
-    completed = set(_completed(batch.recorded))
-    return Counter(child for parent, child in answers.pairs if parent in completed)
+    passed = {*_completed(batch.recorded), *_missed(batch.recorded)}
+    return Counter(child for parent, child in answers.pairs if parent in passed)
 
 
 def _start(batch: CommitBatch, worker_name: str) -> Answer[list[StartedTask]]:

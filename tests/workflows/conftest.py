@@ -5,6 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from plugspace_queue.limits import policies
+from plugspace_queue.testing import declarations
+
+
+@pytest.fixture
+def declaring() -> Iterator[None]:
+    """Kinds may be declared, until the test ends."""
+    with declarations():
+        yield
 
 
 @pytest.fixture(autouse=True)
