@@ -16,6 +16,7 @@ class PlugspaceQueueConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("plugspace_queue.checks")
+        import_module("plugspace_queue.rq.checks")
         import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(

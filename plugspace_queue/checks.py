@@ -9,7 +9,6 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
-from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
@@ -248,25 +247,6 @@ def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
         hint = "PostgreSQL in production, SQLite in development."
         return [Error(f"{engine} is not supported.", hint=hint, id="psq.E008")]
     return []
-
-
-@checks.register(checks.Tags.urls)
-def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """RQ's own URLs ask for is_staff only and bypass the manager."""
-    if not getattr(settings, "ROOT_URLCONF", None):
-        return []
-    try:
-        address = reverse("django_rq:home")
-    except NoReverseMatch:
-        return []
-    return [
-        Warning(
-            f"django_rq.urls is included at {address}: its pages ask for is_staff only, and their "
-            "buttons bypass the queue manager.",
-            hint="Remove the include; the same pages are in the admin, with permissions.",
-            id="psq.W002",
-        )
-    ]
 
 
 @checks.register("plugspace_queue", deploy=True)

@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.rq_classes import OURS, with_our_classes
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -185,17 +186,11 @@ def rq_settings(
     """
     shared = {
         **connection_config(url, sentinels),
-        "QUEUE_CLASS": "plugspace_queue.rq.queue.Queue",
+        "QUEUE_CLASS": OURS["QUEUE_CLASS"],
         "SERIALIZER": "rq.serializers.JSONSerializer",
         "DEFAULT_TIMEOUT": 900,
     }
-    rq = {
-        "WORKER_CLASS": "plugspace_queue.rq.worker.Worker",
-        "JOB_CLASS": "plugspace_queue.rq.job.Job",
-        # The pages of django-rq look here, not at the entries of RQ_QUEUES.
-        "QUEUE_CLASS": shared["QUEUE_CLASS"],
-    }
-    return {name: dict(shared) for name in QUEUE_NAMES}, rq
+    return {name: dict(shared) for name in QUEUE_NAMES}, with_our_classes()
 
 
 def connection_config(url: str | None = None, sentinels: str | None = None) -> dict[str, Any]:

@@ -189,6 +189,14 @@ def test_rqs_own_urls_beside_the_admin_are_warned_of():
     assert "/rq/" in message.msg
 
 
+def test_a_stock_class_that_cannot_be_one_is_an_error():
+    _, rq = conf.rq_settings()
+    message = found(RQ={**rq, "STOCK_JOB_CLASS": "shop.rq.Job"})["psq.E020"]
+
+    assert "STOCK_JOB_CLASS" in message.msg
+    assert "shop" in message.msg
+
+
 def test_an_evicting_server_is_warned_of(redis: Redis):
     redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
