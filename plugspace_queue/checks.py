@@ -9,15 +9,15 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
-from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server, server_settings
-from plugspace_queue.conf import QUEUE_CLASSES, RQ_CLASSES, SETTING, AppSettings
+from plugspace_queue.conf import QUEUE_CLASSES, SETTING, AppSettings
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.domain.rq_classes import OURS
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.processing import registry
@@ -155,7 +155,7 @@ def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=_line(name), id="psq.E004"))
             continue
         found += _wrong_classes(f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004")
-    return found + _wrong_classes("RQ", rq, RQ_CLASSES, "psq.E005")
+    return found + _wrong_classes("RQ", rq, OURS, "psq.E005")
 
 
 def _line(name: str) -> str:
@@ -258,7 +258,7 @@ def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMess
     try:
         embedded_redis.server_binary()
     except RuntimeError as error:
-        return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E020")]
+        return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E022")]
     return []
 
 
@@ -306,25 +306,6 @@ def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
         hint = "PostgreSQL in production, SQLite in development."
         return [Error(f"{engine} is not supported.", hint=hint, id="psq.E008")]
     return []
-
-
-@checks.register(checks.Tags.urls)
-def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """RQ's own URLs ask for is_staff only and bypass the manager."""
-    if not getattr(settings, "ROOT_URLCONF", None):
-        return []
-    try:
-        address = reverse("django_rq:home")
-    except NoReverseMatch:
-        return []
-    return [
-        Warning(
-            f"django_rq.urls is included at {address}: its pages ask for is_staff only, and their "
-            "buttons bypass the queue manager.",
-            hint="Remove the include; the same pages are in the admin, with permissions.",
-            id="psq.W002",
-        )
-    ]
 
 
 @checks.register("plugspace_queue", deploy=True)

@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from plugspace_queue import embedded_redis
+from plugspace_queue.domain.rq_classes import OURS, with_our_classes
 from plugspace_queue.domain.task_types import of_row
 
 SETTING = "PLUGSPACE_QUEUE"
@@ -197,18 +198,11 @@ SEED_TYPES = ("ARCHITECT", "DESIGN", "CODE", "ANALYZE", "DEPLOY", "EXPORT")
 """The types of the default catalogue; settings are read before it can be imported."""
 
 QUEUE_CLASSES: dict[str, Any] = {
-    "QUEUE_CLASS": "plugspace_queue.rq.queue.Queue",
+    "QUEUE_CLASS": OURS["QUEUE_CLASS"],
     "SERIALIZER": "rq.serializers.JSONSerializer",
     "DEFAULT_TIMEOUT": 900,
 }
 """What makes an entry of RQ_QUEUES ours, beside its connection."""
-
-RQ_CLASSES = {
-    "WORKER_CLASS": "plugspace_queue.rq.worker.Worker",
-    "JOB_CLASS": "plugspace_queue.rq.job.Job",
-    # The pages of django-rq look here, not at the entries of RQ_QUEUES.
-    "QUEUE_CLASS": QUEUE_CLASSES["QUEUE_CLASS"],
-}
 
 
 def rq_settings(
@@ -236,7 +230,7 @@ def rq_settings(
                 " name for its own. Rename one of them."
             )
         queues[name] = dict(entry)
-    return queues, {**(rq or {}), **RQ_CLASSES}
+    return queues, with_our_classes(rq)
 
 
 def fill_queues(names: Iterable[str]) -> None:
