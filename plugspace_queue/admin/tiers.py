@@ -40,11 +40,11 @@ class TierForm(forms.ModelForm):
             self.fields[kind.queue_name].initial = (self.instance.quotas or {}).get(kind.value)
 
     def clean(self) -> dict[str, Any] | None:
-        told = super().clean()
+        data = super().clean()
         self.instance.quotas = {
             kind.value: self.cleaned_data.get(kind.queue_name, 0) for kind in TaskType
         }
-        return told
+        return data
 
 
 @admin.register(TierPolicy)

@@ -113,9 +113,9 @@ def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:
 def _end_waiting(rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
     errors, ended = routing.PerServerErrors(), 0
     for kind in TaskType:
-        with errors.at_one():
+        with errors.collect():
             ended += _end_in_queue(kind, rows.filter(type=kind), end)
-    errors.tell()
+    errors.raise_if_any()
     return ended
 
 

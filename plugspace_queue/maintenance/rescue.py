@@ -148,17 +148,17 @@ class OrphanDetector:
     def __init__(self) -> None:
         self._seen: dict[tuple[uuid.UUID, int], float] = {}
 
-    def look(self, now: datetime) -> int:
+    def check(self, now: datetime) -> int:
         """Check all processing rows; return how many were recovered. Raises Unavailable."""
         errors, absent = routing.PerServerErrors(), list[tuple[uuid.UUID, int]]()
         for kind in TaskType:
-            with errors.at_one():
+            with errors.collect():
                 absent += _absent(kind)
         moment = time.monotonic()
         self._seen = {key: self._seen.get(key, moment) for key in absent}
         due = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
         recovered = recover_these(due, now)
-        errors.tell()
+        errors.raise_if_any()
         return recovered
 
 

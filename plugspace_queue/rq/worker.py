@@ -44,7 +44,7 @@ logger = logging.getLogger("plugspace_queue.worker")
 PICKLE = "rq.serializers.DefaultSerializer"
 """What django-rq's command passes by default, whatever SERIALIZER a queue has."""
 
-RQ_PATIENCE = 5.0
+RQ_TIMEOUT = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
 
 
@@ -105,7 +105,7 @@ class QueueWorker(StockWorker):
         ):
             return False
         assert self.runtime is not None
-        _spare_the_collector()
+        _freeze_objects()
         exit_code = 1
         try:
             self._look_at_suspension(burst)
@@ -134,13 +134,13 @@ class QueueWorker(StockWorker):
             self._start.until("Redis", partial(self._sign_on, bootstrap))
             self.runtime = self._start.until("the database", partial(self._make_runtime, limits))
             return True
-        except starting.ToldToStop:
+        except starting.StopRequested:
             self._teardown_ours()
             return False
         except starting.GaveUp as error:
             logger.error("%s", error)
             self._teardown_ours()
-            starting.failures.tell()
+            starting.failures.record()
             sys.exit(1)
 
     def _sign_on(self, bootstrap: Callable[[], None]) -> None:
@@ -187,7 +187,7 @@ class QueueWorker(StockWorker):
         if not self.is_ours:
             return super()._set_connection(connection)
         connection.connection_pool.connection_kwargs.update(
-            socket_timeout=RQ_PATIENCE, retry=Retry(NoBackoff(), 0)
+            socket_timeout=RQ_TIMEOUT, retry=Retry(NoBackoff(), 0)
         )
         return connection
 
@@ -277,7 +277,7 @@ Worker = QueueWorker
 """The name in settings and on command lines."""
 
 
-def _spare_the_collector() -> None:
+def _freeze_objects() -> None:
     """Exclude all objects loaded so far from garbage collection, as they are never freed.
 
     Measured at 50 slots: about 7 % more no-op tasks per second.

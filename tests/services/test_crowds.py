@@ -34,5 +34,5 @@ def test_a_single_task_is_served_within_one_round_behind_a_flood_from_a_hundred_
 def started(number):
     """The ids of the next tasks, one at a time."""
     call = task_store.acquire("architect", worker="w", want=1, lease_ms=60_000)
-    grants = [scripts.run(client("architect", purpose="pump"), [call])[0] for _ in range(number)]
+    grants = [scripts.run(client("architect", purpose="worker"), [call])[0] for _ in range(number)]
     return [lease.task_id for grant in grants for lease in grant.leases]
