@@ -1,7 +1,7 @@
 """Clients of the queue's Redis: own pools with short time-outs, and recovery of connections.
 
-Clients of the API side ("front") fail fast and raise Unavailable; those of the worker raise redis-py's
-own errors.
+Clients of the API side ("front") fail fast and raise Unavailable; those of the worker raise
+redis-py's own errors.
 """
 
 import contextlib
@@ -136,7 +136,8 @@ def guarded(
 ) -> Callable[Concatenate[Redis, P], R]:
     """Translate lost connections of a front or blocking client into Unavailable.
 
-    A front client also uses its breaker; the worker's and foreign clients raise redis-py's own errors.
+    A front client also uses its breaker; clients of the worker and of others raise redis-py's own
+    errors.
     """
 
     @functools.wraps(function)
