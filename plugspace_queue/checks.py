@@ -85,8 +85,8 @@ def _mistyped(name: str, value: Any, hint: Any) -> list[CheckMessage]:
     try:
         TypeAdapter(hint).validate_python(value, strict=get_origin(hint) is not tuple)
     except ValidationError as error:
-        told = error.errors(include_url=False)[0]["msg"]
-        return [Error(f"{SETTING}[{name!r}]: {told}, not {value!r}.", id="psq.E002")]
+        message = error.errors(include_url=False)[0]["msg"]
+        return [Error(f"{SETTING}[{name!r}]: {message}, not {value!r}.", id="psq.E002")]
     return []
 
 
@@ -324,15 +324,15 @@ def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[Chec
 
 def _of_server(name: str) -> Iterator[CheckMessage]:
     try:
-        told = server.facts(name)
+        facts = server.facts(name)
     except Unavailable as error:
         cause = error.__cause__ or error
         yield Warning(f"The server of {name!r} does not answer: {cause}", id="psq.W003")
         return
-    if told.get("cluster_enabled"):
+    if facts.get("cluster_enabled"):
         hint = "One primary with replicas, with or without Sentinel."
         yield Error(f"The server of {name!r} is a Redis Cluster.", hint=hint, id="psq.E007")
-    policy = told.get("maxmemory_policy", "noeviction")
+    policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield Warning(
             f"The server of {name!r} evicts keys when its memory is full ({policy}).",

@@ -44,7 +44,7 @@ class TierForm(forms.ModelForm):
         )
 
     def clean(self) -> dict[str, Any] | None:
-        told = super().clean()
+        data = super().clean()
         # What was given for types that are not declared now is theirs when they come back.
         quotas = (self.instance.quotas or {}).items()
         given = {name: quota for name, quota in quotas if name not in TaskType}
@@ -53,7 +53,7 @@ class TierForm(forms.ModelForm):
             if quota is not None:
                 given[kind.value] = quota
         self.instance.quotas = given
-        return told
+        return data
 
 
 @admin.register(TierPolicy)

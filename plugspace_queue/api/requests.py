@@ -64,13 +64,13 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-Why = Annotated[str, Field(max_length=200, description="Why; staff's goes into the audit.")]
+ReasonText = Annotated[str, Field(max_length=200, description="Why; staff's goes into the audit.")]
 
 
 class ReasonRequest(WireModel):
     """The body of a verb; it may be left out."""
 
-    reason: Why = ""
+    reason: ReasonText = ""
 
 
 class Change(WireModel):
@@ -78,12 +78,12 @@ class Change(WireModel):
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
-    reason: Why = ""
+    reason: ReasonText = ""
 
     def changes(self) -> dict[str, Any]:
         """What is to be changed, by our names."""
-        told = self.model_dump()
-        return {name: told[name] for name in self.model_fields_set - {"reason"}}
+        values = self.model_dump()
+        return {name: values[name] for name in self.model_fields_set - {"reason"}}
 
 
 class OrganizationChange(Change):

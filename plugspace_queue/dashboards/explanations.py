@@ -148,11 +148,11 @@ def _runs(task: Task) -> str:
     if not task.attempt_count:
         return "It never started."
     runs = "once" if task.attempt_count == 1 else f"{task.attempt_count} times"
-    told = f"It ran {runs} and used {task.retry_count} of {task.max_retries} retries"
+    runs_text = f"It ran {runs} and used {task.retry_count} of {task.max_retries} retries"
     if not task.recovery_count:
-        return f"{told}."
+        return f"{runs_text}."
     deaths = "a worker" if task.recovery_count == 1 else f"{task.recovery_count} workers"
-    return f"{told}; {deaths} died under it."
+    return f"{runs_text}; {deaths} died under it."
 
 
 def _causes(task: Task) -> list[Task]:

@@ -13,7 +13,7 @@ from plugspace_queue.domain.enums import Role, Scope
 
 APP = "plugspace_queue"
 
-LOOK = "view_task"
+VIEW = "view_task"
 OPERATE = "operate_queue"
 ADMINISTER = "administer_queue"
 
@@ -67,8 +67,8 @@ _ADMIN_MEMBERS = frozenset({Role.ADMIN})
 _OPERATE_KEYS = frozenset({Scope.OPERATE})
 
 TABLE: Mapping[Verb, Rule] = {
-    Verb.VIEW: Rule(LOOK, frozenset(Role), frozenset({Scope.READ})),
-    Verb.VIEW_FLEET: Rule(LOOK),
+    Verb.VIEW: Rule(VIEW, frozenset(Role), frozenset({Scope.READ})),
+    Verb.VIEW_FLEET: Rule(VIEW),
     Verb.SUBMIT: Rule(OPERATE, frozenset({Role.MEMBER, Role.ADMIN}), frozenset({Scope.SUBMIT})),
     Verb.CANCEL: Rule(OPERATE, _ADMIN_MEMBERS, _OPERATE_KEYS),
     Verb.RETRY: Rule(OPERATE, _ADMIN_MEMBERS, _OPERATE_KEYS),
@@ -84,9 +84,9 @@ TABLE: Mapping[Verb, Rule] = {
 }
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Queue viewer": (LOOK,),
-    "Queue operator": (LOOK, OPERATE),
-    "Queue admin": (LOOK, OPERATE, ADMINISTER),
+    "Queue viewer": (VIEW,),
+    "Queue operator": (VIEW, OPERATE),
+    "Queue admin": (VIEW, OPERATE, ADMINISTER),
 }
 """The groups that `queue_roles` makes, with their permissions."""
 
@@ -102,7 +102,7 @@ def staff_may(user: User, verb: Verb) -> bool:
 
     Every verb also needs the view permission: without it the API does not treat a user as staff.
     """
-    needed = {LOOK, TABLE[verb].permission}
+    needed = {VIEW, TABLE[verb].permission}
     return all(user.has_perm(f"{APP}.{codename}") for codename in needed)
 
 

@@ -165,7 +165,7 @@ def mirror_on_commit(counters: Sequence[Counter]) -> None:
     """Write the new counts to Redis on commit."""
     if counters:
         calls = mirrored(counters)
-        transaction.on_commit(lambda: routing.tell(calls), using=_alias(), robust=True)
+        transaction.on_commit(lambda: routing.send(calls), using=_alias(), robust=True)
 
 
 def _refusal(charge: Charge) -> QueueError:

@@ -16,27 +16,27 @@ from plugspace_queue.publishing import projections
 _turns = count()
 
 
-def mend(now: datetime) -> bool:
+def repair(now: datetime) -> bool:
     """Write the gates of the next queue, or of all queues whose server lost its data (True).
 
     Raises Unavailable when a server is unavailable, after the gates on the others were written.
     """
     errors = routing.PerServerErrors()
-    is_lost = mend_each(now, errors)
-    errors.tell()
+    is_lost = repair_each(now, errors)
+    errors.raise_if_any()
     return is_lost
 
 
-def mend_each(now: datetime, errors: routing.PerServerErrors) -> bool:
+def repair_each(now: datetime, errors: routing.PerServerErrors) -> bool:
     """The same; `errors` collects unavailable servers."""
     kinds, is_lost = list(TaskType), False
     turn = kinds[next(_turns) % len(kinds)]
     for server, kinds in _servers().items():
-        with errors.at_one():
+        with errors.collect():
             lost = _lost(server, kinds)
             for kind in lost or ({turn} & set(kinds)):
                 # A queue whose data is damaged does not stop the others.
-                with errors.at_one():
+                with errors.collect():
                     write(kind)
             # Marked last: another worker may meanwhile write the same again, which is harmless.
             if lost:

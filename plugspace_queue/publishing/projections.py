@@ -77,13 +77,13 @@ def write_workflow_on_commit(workflow_id: uuid.UUID) -> None:
 def write_queue(kind: TaskType) -> bool:
     """Write a queue's gates from its current row; False when Redis is unavailable."""
     policies.clear_cache()
-    return routing.tell([gates_of(kind)], kind.queue_name)
+    return routing.send([gates_of(kind)], kind.queue_name)
 
 
 def write_pause(organization_id: str, paused: bool) -> None:
     """Pause or resume an organization's lanes in all queues; does nothing without Redis."""
     for kind in TaskType:
-        routing.tell(pauses_in(kind, {organization_id: paused}), kind.queue_name)
+        routing.send(pauses_in(kind, {organization_id: paused}), kind.queue_name)
 
 
 def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
@@ -103,7 +103,7 @@ def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
     tasks = task_queries.steps_of(workflow_ids).order_by("step")
     for task in tasks.only("id", "workflow_id", "type", "state", "step", "may_fail"):
         steps[task.workflow_id or uuid.UUID(int=0)].append(task)
-    return routing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
+    return routing.send(_workflow_call(row, steps[row.pk]) for row in rows)
 
 
 def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _workflow_call(workflow: Workflow, steps: Sequence[Task]) -> Any:
 def _write_tiers(tiers: dict[str, str | None]) -> None:
     # What was read since the row was saved may be of before the commit.
     policies.clear_cache()
-    routing.tell(
+    routing.send(
         routing.put(keys.organization_tier(organization_id), slug or "")
         for organization_id, slug in tiers.items()
     )

@@ -60,8 +60,8 @@ def _require_origin(queue: Queue, job_id: str) -> None:
 
     RQ finds it through every queue, and would read it as the jobs of that queue are written.
     """
-    told: Any = queue.connection.hget(Job.key_for(job_id), "origin")
-    origin = queue.name if told is None else as_text(told)
+    origin_of_job: Any = queue.connection.hget(Job.key_for(job_id), "origin")
+    origin = queue.name if origin_of_job is None else as_text(origin_of_job)
     if origin != queue.name and (type_of_queue(origin) or type_of_queue(queue.name)):
         raise Http404("There is no such job in this queue.")
 

@@ -42,7 +42,7 @@ from plugspace_queue.worker.starting import Start
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-RQ_PATIENCE = 5.0
+RQ_TIMEOUT = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
 
 
@@ -108,7 +108,7 @@ class QueueWorker(StockWorker):
         ):
             return False
         assert self.runtime is not None
-        _spare_the_collector()
+        _freeze_objects()
         exit_code = 1
         try:
             self._look_at_suspension(burst)
@@ -137,13 +137,13 @@ class QueueWorker(StockWorker):
             self._start.until("Redis", partial(self._sign_on, bootstrap))
             self.runtime = self._start.until("the database", partial(self._make_runtime, limits))
             return True
-        except starting.ToldToStop:
+        except starting.StopRequested:
             self._teardown_ours()
             return False
         except starting.GaveUp as error:
             logger.error("%s", error)
             self._teardown_ours()
-            starting.failures.tell()
+            starting.failures.record()
             sys.exit(1)
 
     def _sign_on(self, bootstrap: Callable[[], None]) -> None:
@@ -185,7 +185,7 @@ class QueueWorker(StockWorker):
     def _set_connection(self, connection: Redis) -> Redis:
         """RQ would wait seven minutes for a server that froze, also at the end of the process."""
         connection.connection_pool.connection_kwargs.update(
-            socket_timeout=RQ_PATIENCE, retry=Retry(NoBackoff(), 0)
+            socket_timeout=RQ_TIMEOUT, retry=Retry(NoBackoff(), 0)
         )
         return connection
 
@@ -275,7 +275,7 @@ Worker = QueueWorker
 """The name in settings and on command lines."""
 
 
-def _spare_the_collector() -> None:
+def _freeze_objects() -> None:
     """Exclude all objects loaded so far from garbage collection, as they are never freed.
 
     Measured at 50 slots: about 7 % more no-op tasks per second.

@@ -150,23 +150,23 @@ def _extend_deadlines_of_queue(row: QueueSettings, now: datetime) -> None:
     waiting = Task.objects.filter(type=row.type)
     paused = Organization.objects.filter(is_paused=True, paused_at__isnull=False)
     since = row.paused_at or now
-    stand_still(waiting.exclude(organization__in=paused), since, now)
+    extend_deadlines(waiting.exclude(organization__in=paused), since, now)
     for organization_id, until in paused.values_list("pk", "paused_at"):
         if until:
-            stand_still(waiting.filter(organization=organization_id), since, until)
+            extend_deadlines(waiting.filter(organization=organization_id), since, until)
 
 
 def _extend_deadlines_of_organization(row: Organization, now: datetime) -> None:
     waiting = Task.objects.filter(organization=row.pk)
     paused = QueueSettings.objects.filter(is_paused=True, paused_at__isnull=False)
     since = row.paused_at or now
-    stand_still(waiting.exclude(type__in=paused.values("type")), since, now)
+    extend_deadlines(waiting.exclude(type__in=paused.values("type")), since, now)
     for kind, until in paused.values_list("type", "paused_at"):
         if until:
-            stand_still(waiting.filter(type=kind), since, until)
+            extend_deadlines(waiting.filter(type=kind), since, until)
 
 
-def stand_still(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
+def extend_deadlines(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
     """Extend the deadlines of tasks that could not start between `since` and `until`."""
     if until <= since:
         return

@@ -142,14 +142,14 @@ def never_started(tasks: Iterable[Task]) -> list[Task]:
 
 def ended(tasks: Sequence[Task]) -> None:
     """Publish events (their own and `taskFailed`) and final snapshots of ended tasks on commit."""
-    _on_commit(lambda: _tell_ended(tasks))
+    _on_commit(lambda: _announce_ended(tasks))
 
 
 def attempt_ended(attempt: EndedAttempt) -> None:
     """Log how an attempt ended, and send the signal of one that failed."""
     task_log.attempt_ended(attempt)
     if attempt.is_failure:
-        publish.tell_failed_attempt(attempt)
+        publish.send_attempt_failed(attempt)
 
 
 def failure(code: str, message: str) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _opening(child: Task, now: datetime) -> tuple[State, datetime]:
     return State.WAITING, now + live
 
 
-def _tell_ended(tasks: Sequence[Task]) -> None:
+def _announce_ended(tasks: Sequence[Task]) -> None:
     metrics.add(
         Counter(metrics.field(metrics.ENDED, t.type, str(t.state), str(t.priority)) for t in tasks)
     )
@@ -233,5 +233,5 @@ def _tell_ended(tasks: Sequence[Task]) -> None:
     )
 
 
-def _on_commit(tell: Callable[[], None]) -> None:
-    transaction.on_commit(tell, using=router.db_for_write(Task), robust=True)
+def _on_commit(call: Callable[[], None]) -> None:
+    transaction.on_commit(call, using=router.db_for_write(Task), robust=True)

@@ -106,11 +106,11 @@ class ControlLoop(PeriodicJobs):
         jobs = [
             PeriodicJob(self._stop_cancelled, 1.0),
             PeriodicJob(runtime.refresh_slots, 0.5),
-            PeriodicJob(self._look_at_memory, 1.0),
+            PeriodicJob(self._check_memory, 1.0),
         ]
         super().__init__("control", jobs)
 
-    def _look_at_memory(self) -> None:
+    def _check_memory(self) -> None:
         """Drain the worker when it exceeds MAX_MEMORY, so that a supervisor starts a new one."""
         most = get_settings().max_memory
         if most and (held := resident()) > most:

@@ -33,7 +33,7 @@ class MaintenanceThread(PeriodicJobs):
             PeriodicJob(lambda: expiry.expire_due(clock.now()), interval),
             PeriodicJob(lambda: expiry.finish_cancels(clock.now()), interval),
             PeriodicJob(lambda: expiry.free_blocked(clock.now()), 6 * interval),
-            PeriodicJob(lambda: suspects.look(clock.now()), get_settings().lease / 2),
+            PeriodicJob(lambda: suspects.check(clock.now()), get_settings().lease / 2),
             PeriodicJob(lambda: expiry.refund_owed(clock.now()), 6 * interval),
             PeriodicJob(self._reconcile, 1.0),
             PeriodicJob(lambda: statistics.sample(clock.now()), SAMPLING),

@@ -18,7 +18,7 @@ from django.utils import timezone
 from plugspace_queue import task_log
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
-from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
+from plugspace_queue.db.transactions import LOCK_TIMEOUT, is_of_a_row, lock_timeout
 from plugspace_queue.domain.enums import EventName, Outcome, State
 from plugspace_queue.events import publish as events
 from plugspace_queue.limits import quota
@@ -36,7 +36,7 @@ from plugspace_queue.worker.state import Announce, HeldLease, Settle
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-SHORT_LOOK = "20ms"
+SHORT_LOCK_TIMEOUT = "20ms"
 """Lock timeout of a step after an earlier step of the same batch has timed out."""
 
 Signals = list[tuple[EventName, Callable[[], Task], str]]
@@ -48,7 +48,7 @@ class PostCommit:
 
     def __init__(self) -> None:
         self._owed: Counts = {}
-        self._look = LOOK
+        self._lock_timeout = LOCK_TIMEOUT
 
     # Called by the loop's thread.
 
@@ -97,12 +97,12 @@ class PostCommit:
 
         They keep their slots until then, so this comes before the steps that may be slow.
         """
-        self._look = LOOK
+        self._lock_timeout = LOCK_TIMEOUT
         return [self._resolved(held, batch) for held in (*batch.unsettled, *batch.unstarted)]
 
     def follow_up(self, batch: CommitBatch) -> None:
         """Run the steps that may be slow: receivers of the host, cascades, refunds."""
-        self._look = LOOK
+        self._lock_timeout = LOCK_TIMEOUT
         for step in (
             self._publish_released,
             self._publish_recovered,
@@ -132,7 +132,7 @@ class PostCommit:
     def _send_signals(self, batch: CommitBatch) -> None:
         for name, task_of, text in batch.signals:
             with tolerated("send_signal"):
-                events.tell(name, task_of(), json.loads(text))
+                events.send_signal(name, task_of(), json.loads(text))
 
     def _report(self, batch: CommitBatch) -> None:
         reports.log_changes(batch)
@@ -188,10 +188,10 @@ class PostCommit:
         row of its organization. Waiting for it would block everything that this worker resolves.
         """
         try:
-            with lock_timeout(self._look):
+            with lock_timeout(self._lock_timeout):
                 yield
         except OperationalError:
-            self._look = SHORT_LOOK
+            self._lock_timeout = SHORT_LOCK_TIMEOUT
             raise
 
 

@@ -31,7 +31,7 @@ def jump(monkeypatch):
     monkeypatch.setattr(timezone, "now", now)
     yield lambda by: off.__setitem__(0, by)
     off[0] = timedelta()
-    clock.hear(time.time_ns() // 1000)
+    clock.set_server_time(time.time_ns() // 1000)
 
 
 @override_settings(PLUGSPACE_QUEUE=QUICK)

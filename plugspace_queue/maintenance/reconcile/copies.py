@@ -227,9 +227,9 @@ def compare_ended(
 def _compare_copies(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -> list[Finding]:
     findings: list[Finding] = []
     for kind in TaskType:
-        with errors.at_one():
+        with errors.collect():
             findings += _compare_snapshots(kind, rows)
-    with errors.at_one():
+    with errors.collect():
         findings += compare_workflows({row.workflow_id for row in rows if row.workflow_id})
     return findings
 

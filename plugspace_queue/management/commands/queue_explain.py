@@ -15,7 +15,7 @@ GATE = "{:<25} {:<8} {:>8} {:>8}  {}"
 
 
 class Command(BaseCommand):
-    """A dry run of what a worker would be told; nothing is changed."""
+    """A dry run of what a worker would be answer; nothing is changed."""
 
     help = "Print why a task waits: gates, slots, its place in line, workers."
 
@@ -25,45 +25,45 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            told = queue_manager.explain(options["id"])
+            answer = queue_manager.explain(options["id"])
         except QueueError as error:
             raise CommandError(error.message) from error
         if options["json"]:
-            self.stdout.write(json.dumps(told.to_wire()))
+            self.stdout.write(json.dumps(answer.to_wire()))
             return
-        for line in _lines(told):
+        for line in _lines(answer):
             self.stdout.write(line)
 
 
-def _lines(told: Explanation) -> Iterator[str]:
-    yield f"{told.type} {told.task_id} of {told.organization_id} is {told.state}."
-    yield f"{told.reason}: {told.sentence}"
-    if told.also:
-        yield f"also: {', '.join(told.also)}"
-    if told.looked_at_again_at:
-        yield f"looked at again: {_time(told.looked_at_again_at)}"
-    if told.expires_at:
-        yield f"expires: {_time(told.expires_at)}"
-    for parent in told.blocked_by:
+def _lines(answer: Explanation) -> Iterator[str]:
+    yield f"{answer.type} {answer.task_id} of {answer.organization_id} is {answer.state}."
+    yield f"{answer.reason}: {answer.sentence}"
+    if answer.also:
+        yield f"also: {', '.join(answer.also)}"
+    if answer.looked_at_again_at:
+        yield f"looked at again: {_time(answer.looked_at_again_at)}"
+    if answer.expires_at:
+        yield f"expires: {_time(answer.expires_at)}"
+    for parent in answer.blocked_by:
         yield f"waits for: {parent.type} {parent.id} ({parent.state})"
-    yield from _live_lines(told)
+    yield from _live_lines(answer)
 
 
-def _live_lines(told: Explanation) -> Iterator[str]:
-    if told.gates:
+def _live_lines(answer: Explanation) -> Iterator[str]:
+    if answer.gates:
         yield ""
         yield GATE.format("gate", "verdict", "current", "limit", "opens").rstrip()
-        yield from map(_gate_line, told.gates)
-    if told.slots:
+        yield from map(_gate_line, answer.gates)
+    if answer.slots:
         yield ""
-        yield from _slot_lines(told.slots)
-    if told.position:
-        yield _position_line(told.position)
-    if told.workers:
+        yield from _slot_lines(answer.slots)
+    if answer.position:
+        yield _position_line(answer.position)
+    if answer.workers:
         yield (
-            f"workers: {told.workers.serving} with {told.workers.slots} slots,"
-            f" {told.workers.without_processor} without a processor"
-            f"{', all suspended' if told.workers.suspended else ''}"
+            f"workers: {answer.workers.serving} with {answer.workers.slots} slots,"
+            f" {answer.workers.without_processor} without a processor"
+            f"{', all suspended' if answer.workers.suspended else ''}"
         )
 
 

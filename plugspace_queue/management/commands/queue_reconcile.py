@@ -48,7 +48,7 @@ class Command(BaseCommand):
         # This process ends now: nobody else adds what it counted.
         metrics.flush()
         try:
-            self._errors.tell()
+            self._errors.raise_if_any()
         except Unavailable as error:
             if places or findings or repaired:
                 self._write(places, findings, repaired, as_json=options["json"], is_whole=False)
@@ -80,7 +80,7 @@ class Command(BaseCommand):
         self._errors = PerServerErrors()
         places: Places = Counter()
         found: list[Finding] = []
-        with self._errors.at_one():
+        with self._errors.collect():
             for comparison in compare_all(timezone.now(), kinds):
                 places += comparison.places
                 found += comparison.findings
@@ -92,7 +92,7 @@ class Command(BaseCommand):
         return confirm(findings, timezone.now(), self._wait, self._errors)
 
     def _repair(self, findings: Sequence[Finding]) -> None:
-        with self._errors.at_one():
+        with self._errors.collect():
             repair(findings, timezone.now())
 
     def _wait(self, seconds: float) -> None:

@@ -71,14 +71,14 @@ class Command(BaseCommand):
                 self._answer(name, words)
 
     def _answer(self, name: str, words: list[str]) -> None:
-        for line in told(server.command(name, words)):
+        for line in formatted(server.command(name, words)):
             self.stdout.write(line)
 
 
-def told(value: Any, indent: str = "") -> Iterator[str]:
+def formatted(value: Any, indent: str = "") -> Iterator[str]:
     """An answer in the manner of redis-cli.
 
-    >>> list(told([b"a", 1, None]))
+    >>> list(formatted([b"a", 1, None]))
     ['1) "a"', '2) (integer) 1', '3) (nil)']
     """
     if isinstance(value, dict):
@@ -90,7 +90,7 @@ def told(value: Any, indent: str = "") -> Iterator[str]:
         yield f"{indent}(empty array)"
     for number, part in enumerate(value, start=1):
         mark = f"{number}) "
-        first, *rest = told(part)
+        first, *rest = formatted(part)
         yield f"{indent}{mark}{first}"
         yield from (" " * len(indent + mark) + line for line in rest)
 

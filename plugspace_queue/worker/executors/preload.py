@@ -59,9 +59,9 @@ def main(instructions: Instructions) -> None:
     _set_environment(instructions)
     # Opened before anything is loaded, so that the worker notices if this process ends meanwhile.
     pipe = _open(instructions.pipe)
-    _tell(pipe, f"{os.getpid()}\n")
+    _write(pipe, f"{os.getpid()}\n")
     report = _load() if instructions.loads else ForkserverReport(pid=os.getpid())
-    _tell(pipe, json.dumps(asdict(report)))
+    _write(pipe, json.dumps(asdict(report)))
     if report.trouble:
         # The worker starts another forkserver, which loads nothing.
         os._exit(0)
@@ -84,7 +84,7 @@ def _open(path: str) -> int | None:
             os.rmdir(os.path.dirname(path))
 
 
-def _tell(pipe: int | None, text: str) -> None:
+def _write(pipe: int | None, text: str) -> None:
     if pipe is not None:
         with contextlib.suppress(OSError):
             os.write(pipe, text.encode())

@@ -55,9 +55,9 @@ class ProcessExecutor:
         arguments = (held, execution, process, entry.isolation == "process")
         threading.Thread(target=self._watch, args=arguments, name=name, daemon=True).start()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Called at each beat to detect a forkserver that hangs."""
-        forkserver.look(child_process.START_UP)
+        forkserver.check(child_process.START_UP)
 
     def interrupt(self, execution: Execution) -> None:
         if process := self._children.get(execution):
