@@ -1,4 +1,4 @@
-"""Creates and drops indexes without blocking writers; all of it can run again after a kill."""
+"""Changes indexes and columns without blocking writers; all of it can run again after a kill."""
 
 import logging
 import random
@@ -54,6 +54,38 @@ def drop(editor: BaseDatabaseSchemaEditor, model: type[Model], name: str) -> Non
         _retry_while_locked(editor, name, lambda: _drop_concurrently(editor, name))
 
 
+def add_column(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
+    """Add a column that has a constant default in the database, unless it is there."""
+    # Of the base class: SQLite's own would write the table anew.
+    add = BaseDatabaseSchemaEditor.add_field
+    _change_column(editor, model, field, is_wanted=True, change=lambda: add(editor, model, field))
+
+
+def drop_column(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
+    """Drop a column if it is there."""
+    drop = editor.remove_field
+    _change_column(editor, model, field, is_wanted=False, change=lambda: drop(model, field))
+
+
+def _change_column(
+    editor: BaseDatabaseSchemaEditor,
+    model: type[Model],
+    field: Any,
+    *,
+    is_wanted: bool,
+    change: Callable[[], None],
+) -> None:
+    def step() -> None:
+        if editor.collect_sql or _has_column(editor, model, field) != is_wanted:
+            change()
+
+    if _is_postgres(editor) and not editor.collect_sql:
+        # Others wait behind a statement that waits for the table: each try waits briefly.
+        _retry_while_locked(editor, f"column {field.column}", step)
+    else:
+        step()
+
+
 def names_on_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> list[str]:
     """The indexes that have this column alone and that the model does not declare by name."""
     declared = {index.name for index in model._meta.indexes}
@@ -93,7 +125,7 @@ def _retry_while_locked(
 ) -> None:
     if editor.connection.in_atomic_block:
         raise NotSupportedError(
-            f"Index {name} cannot be changed inside a transaction: set atomic = False."
+            f"{name} cannot be changed inside a transaction: set atomic = False."
         )
     with _session_settings(editor):
         for tries_left in reversed(range(TRIES)):
@@ -102,7 +134,7 @@ def _retry_while_locked(
             except OperationalError as error:
                 if not is_locked(error) or not tries_left:
                     raise
-                logger.info("index %s waits for a transaction: %s", name, error)
+                logger.info("%s waits for a transaction: %s", name, error)
                 time.sleep(random.uniform(0, LONGEST_PAUSE))
 
 
@@ -136,3 +168,10 @@ def _constraints(editor: BaseDatabaseSchemaEditor, model: type[Model]) -> dict[s
             cursor, model._meta.db_table
         )
     return found
+
+
+def _has_column(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> bool:
+    introspection = editor.connection.introspection
+    with editor.connection.cursor() as cursor:
+        found = introspection.get_table_description(cursor, model._meta.db_table)
+    return field.column in {column.name for column in found}
