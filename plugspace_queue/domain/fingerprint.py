@@ -94,9 +94,9 @@ def normalized(message: str) -> str:
 def frames(stack: str) -> tuple[str, ...]:
     """The innermost frames of the raised exception, as `file:function`.
 
-    Frames of libraries count only when there are no others. Directories and line numbers differ from one deployment to the next and are left out. A stack
-    without the line with which an exception's begins has none: it shows where an interruption met
-    the code, which is by chance.
+    Frames of libraries count only when there are no others. Directories and line numbers differ
+    from one deployment to the next and are left out. A stack without the line with which an
+    exception's begins has none: it shows where an interruption met the code, which is by chance.
 
     >>> frames('''Traceback (most recent call last):
     ...   File "/srv/app/sites/build.py", line 7, in build
