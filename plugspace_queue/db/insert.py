@@ -38,6 +38,7 @@ NEW_COLUMNS = (
     "max_retries",
     "open_deps",
     "charged_month",
+    "tier",
     "input",
     "context",
 )

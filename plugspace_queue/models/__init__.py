@@ -1,5 +1,6 @@
 """The models; other packages import them from here and not from the submodules."""
 
+from plugspace_queue.models.failures import FailureGroup, FailureMinute
 from plugspace_queue.models.idempotency import IdempotencyKey
 from plugspace_queue.models.minutes import QueueMinute
 from plugspace_queue.models.organization import ApiKey, Membership, Organization
@@ -16,6 +17,8 @@ __all__ = [
     "Audit",
     "Dashboard",
     "Dependency",
+    "FailureGroup",
+    "FailureMinute",
     "IdempotencyKey",
     "Membership",
     "MonthlyUsage",

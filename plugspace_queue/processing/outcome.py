@@ -15,8 +15,9 @@ from django.db import InterfaceError, OperationalError
 from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain import backoff, json_text
 from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.domain.fingerprint import LONGEST_CLASS
 from plugspace_queue.domain.public_text import public_text
-from plugspace_queue.domain.text import clean, shortened
+from plugspace_queue.domain.text import clean, fitting, shortened, shortened_within
 from plugspace_queue.errors import QueueError, TaskError, TaskTimeout, Unavailable
 
 MESSAGE_LIMIT = 4 * 1024
@@ -63,6 +64,8 @@ class Failure:
     retryable: bool
     detail: str = ""
     stack: str = ""
+    class_name: str = ""
+    """Of the exception; empty when none was raised."""
     retry_after: float | None = None
     exception: BaseException | None = field(default=None, compare=False, repr=False)
     """The exception itself, for the log; it is not sent to other processes."""
@@ -109,14 +112,15 @@ def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] =
         retryable=retryable,
         detail=whole if whole != message else "",
         stack=stack_text(stack),
+        class_name=fitting(type(error).__name__, LONGEST_CLASS),
         retry_after=_seconds(getattr(error, "retry_after", None)),
         exception=exception,
     )
 
 
 def stack_text(lines: Sequence[str]) -> str:
-    """A stack, cleaned and shortened for its column."""
-    return shortened(clean("".join(lines)), STACK_LIMIT)
+    """A stack, cleaned and shortened for its column; its end, where it was raised, is kept."""
+    return shortened_within(clean("".join(lines)), STACK_LIMIT)
 
 
 WRITTEN_FOR_TENANTS = (TaskError, QueueError)

@@ -30,6 +30,8 @@ RETRYABLE = lifecycle.FINAL - {State.COMPLETE}
 _FRESH: dict[str, Any] = {
     "result": None,
     "error": None,
+    "error_code": "",
+    "fingerprint": "",
     "progress": None,
     "started_at": None,
     "completed_at": None,

@@ -133,6 +133,7 @@ def store(
     charges = quota.charges_of(tasks, tenants, month)
     for task in tasks:
         task.charged_month = month
+        task.tier = tenants[task.organization_id].tier
     if is_alone:
         counters = quota.reserve(charges, now, task=tasks[0])
     else:
