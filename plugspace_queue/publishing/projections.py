@@ -16,9 +16,10 @@ from django.dispatch import receiver
 from plugspace_queue.broker import keys, routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import clock
 from plugspace_queue.domain.enums import Policy, TaskType
 from plugspace_queue.domain.lifecycle import FINAL, status_of
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import overrides, policies
 from plugspace_queue.models import (
     Organization,
     QueueSettings,
@@ -142,9 +143,15 @@ def _write_tiers(tiers: dict[str, str | None]) -> None:
 
 
 def gates_of(kind: TaskType) -> Call[None]:
-    """The call that writes a queue's gates; reads the row itself, as a cache may be outdated."""
-    row = tenancy_queries.queue_row(kind.value)
-    now = policies.in_force(row)
+    """The call that writes a queue's gates; reads the rows itself, as a cache may be outdated.
+
+    A limit changes without its row when an override begins or ends. That moment is a version too,
+    so that a process that read the rows before it cannot undo the change.
+    """
+    moment = clock.now()
+    row, held = tenancy_queries.queue_row(kind.value), overrides.read(kind.value, moment)
+    changed_at = overrides.changed_at(kind.value, held, moment)
+    now = policies.in_force(row, held)
     return task_store.configure(
         kind.queue_name,
         paused=now.is_paused,
@@ -153,7 +160,7 @@ def gates_of(kind: TaskType) -> Call[None]:
         limiter_ms=int(now.limiter_duration * 1000),
         organization_cap=now.organization_concurrency or 0,
         weighted=now.policy is Policy.WEIGHTED,
-        version=row.version,
+        version=max(row.version, int(changed_at.timestamp() * 1000) if changed_at else 0),
     )
 
 

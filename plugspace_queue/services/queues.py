@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain import clock, lifecycle
 from plugspace_queue.domain.enums import Policy, State, TaskType
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import overrides, policies
 from plugspace_queue.limits.policies import (
     LONGEST_WINDOW,
     MOST,
@@ -41,7 +41,7 @@ def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
             setattr(row, column, value)
         if columns:
             row.save(update_fields=list(columns))
-    return policies.in_force(row)
+    return policies.in_force(row, overrides.read(kind.value, clock.now()))
 
 
 def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
