@@ -71,7 +71,7 @@ class Policy(StrEnum):
 
 
 class OverrideKey(StrEnum):
-    """What an override sets: four limits of a queue, and the quota of an organization in two ways."""
+    """What an override sets: a limit of a queue, or the quota of an organization."""
 
     LIMITER = "limiter"
     CONCURRENCY = "concurrency"

@@ -1,6 +1,6 @@
 """What an organization may submit in a month: what its tier grants, an override of it, grants.
 
-The statement that reserves units computes the same (`db.insert`); this is for those who show it.
+The statement that reserves units computes the same (`db.reservations`); this is for display.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -15,8 +15,9 @@ from django.db import connections, router, transaction
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.db import insert
-from plugspace_queue.db.insert import Charge, LedgerNote, insert_row
+from plugspace_queue.db import reservations
+from plugspace_queue.db.insert import insert_row
+from plugspace_queue.db.reservations import Charge, LedgerNote, Taken
 from plugspace_queue.domain.tiers import LARGEST_QUOTA
 from plugspace_queue.errors import QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
@@ -119,14 +120,12 @@ def reserve(
     return found
 
 
-def _taken_plainly(
-    asked: Sequence[Charge], line: LedgerNote, task: Task | None
-) -> list[insert.Taken]:
+def _taken_plainly(asked: Sequence[Charge], line: LedgerNote, task: Task | None) -> list[Taken]:
     """The counter after the plain statement; nothing where overrides have to be looked at."""
     # Of several counters some would be changed already when another one has an override.
     if len(asked) > 1 or asked[0][:2] in _overridden or not is_one_statement():
         return []
-    taken = insert.reserve(asked, line, task=task, using=_alias(), is_plain=True)
+    taken = reservations.reserve(asked, line, task=task, using=_alias(), is_plain=True)
     if not taken:
         standing = _standing(asked[0], line.created_at)
         if not standing.is_overridden:
@@ -137,9 +136,9 @@ def _taken_plainly(
     return taken
 
 
-def _taken(asked: Sequence[Charge], line: LedgerNote, task: Task | None) -> list[insert.Taken]:
+def _taken(asked: Sequence[Charge], line: LedgerNote, task: Task | None) -> list[Taken]:
     """The counters; raises when one had no room."""
-    taken = insert.reserve(asked, line, task=task, using=_alias())
+    taken = reservations.reserve(asked, line, task=task, using=_alias())
     if len(taken) < len(asked):
         has_room = {row[:3] for row in taken}
         lacking = next(charge for charge in asked if charge[:3] not in has_room)
