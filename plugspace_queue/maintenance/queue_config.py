@@ -86,7 +86,7 @@ class OverrideWatch:
             if self._written.get(kind) == held:
                 continue
             with errors.at_one():
-                routing.ask(projections.gates_of(kind), kind.queue_name)
+                routing.ask(projections.gates_of(kind, now), kind.queue_name)
                 self._written[kind] = held
                 written.append(kind)
         errors.tell()

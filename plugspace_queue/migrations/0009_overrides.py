@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                 (
                     "value",
                     models.BigIntegerField(
-                        help_text="Starts, slots, tasks per month; -1 is no quota."
+                        help_text="Starts, slots, tasks per month; -1 is no limit."
                     ),
                 ),
                 (

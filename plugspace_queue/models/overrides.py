@@ -4,7 +4,7 @@ An override is evaluated when it is read; the row that it overrides never change
 """
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from django.db import models
 from django.db.models import Q
@@ -13,6 +13,8 @@ from django.utils import timezone
 from plugspace_queue.domain.enums import OverrideKey
 from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.models.organization import Organization
+
+OverrideState = Literal["pending", "active", "ended"]
 
 KEY_CHOICES = [(key.value, key.value.replace("_", " ")) for key in OverrideKey]
 
@@ -75,7 +77,7 @@ class Override(models.Model):
     )
     type = models.CharField(max_length=32, help_text="Task type.")
     key = models.CharField(max_length=32, choices=KEY_CHOICES)
-    value = models.BigIntegerField(help_text="Starts, slots, tasks per month; -1 is no quota.")
+    value = models.BigIntegerField(help_text="Starts, slots, tasks per month; -1 is no limit.")
     duration = models.FloatField(null=True, blank=True, help_text="Window of a limiter, seconds.")
     starts_at = models.DateTimeField(default=timezone.now)
     ends_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until it is ended.")
@@ -128,7 +130,7 @@ class Override(models.Model):
             case OverrideKey.GRANT:
                 return f"{self.value} more per month"
             case OverrideKey.QUOTA:
-                return "no quota" if self.value == UNLIMITED else f"quota {self.value}"
+                return "no limit" if self.value == UNLIMITED else f"quota {self.value}"
         return f"{OverrideKey(self.key).value.replace('_', ' ')} {self.value}"
 
     @property
@@ -137,6 +139,12 @@ class Override(models.Model):
         if self.key == OverrideKey.LIMITER:
             return {"limiter_max": self.value, "limiter_duration": self.duration}
         return {self.key: self.value} if self.key in OF_QUEUES else {}
+
+    def state_at(self, now: datetime) -> OverrideState:
+        """Whether it is to come, in force or over."""
+        if self.is_over(now):
+            return "ended"
+        return "active" if self.is_in_force(now) else "pending"
 
     def is_in_force(self, now: datetime) -> bool:
         """Whether it counts at this moment."""

@@ -1,18 +1,22 @@
 """Overrides of limits and quotas, and grants: made, listed and ended; no other row changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import transaction
 from pydantic import TypeAdapter, ValidationError
 
+from plugspace_queue import audit_log
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.enums import OverrideKey, TaskType
 from plugspace_queue.domain.tiers import LARGEST_QUOTA, UNLIMITED
 from plugspace_queue.errors import InvalidState, NotFound
+from plugspace_queue.limits import overrides as override_rows
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.allowances import allowances
 from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
-from plugspace_queue.models import Override
+from plugspace_queue.models import Organization, Override, tenancy_queries
 from plugspace_queue.models.overrides import LONGEST_AUTHOR, LONGEST_REASON, OverrideQuerySet
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
@@ -25,6 +29,17 @@ MOST_GRANTED = 1_000_000_000
 """The largest grant."""
 
 MOST_LISTED = 200
+
+MINUTE = "%Y-%m-%d %H:%M UTC"
+
+LIMITS = (
+    "limiter_max",
+    "limiter_duration",
+    "concurrency",
+    "global_concurrency",
+    "organization_concurrency",
+)
+"""The values of a queue that may be overridden."""
 
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(NearMoment)
 
@@ -129,6 +144,36 @@ def list_overrides(
     if not has_ended:
         rows = rows.not_over(clock.now())
     return list(rows.newest_first()[:MOST_LISTED])
+
+
+def limits_in_force(task_type: TaskType) -> dict[str, Any]:
+    """The limits of a queue now, from its rows; to be compared for the audit."""
+    held = override_rows.read(task_type.value, clock.now())
+    policy = policies.in_force(tenancy_queries.queue_row(task_type.value), held)
+    return {name: getattr(policy, name) for name in LIMITS}
+
+
+def quota_in_force(organization: Organization, task_type: str) -> dict[str, Any]:
+    """The quota of an organization now, from its rows; to be compared for the audit."""
+    plan = policies.tier_of(organization)
+    quota = allowances(organization.pk, plan, clock.now(), [task_type])[task_type].quota
+    return {"quota": "no limit" if quota == UNLIMITED else quota}
+
+
+def audit_text(
+    rows: Sequence[Override],
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    *,
+    is_end: bool = False,
+) -> str:
+    """What was done, with the values in force before and after."""
+    first, now = rows[0], clock.now()
+    span = f" from {first.starts_at:{MINUTE}}" if first.starts_at > now else ""
+    span += f" until {first.ends_at:{MINUTE}}" if first.ends_at and not is_end else ""
+    what = f"{first.type} {' and '.join(row.said for row in rows)}"
+    change = audit_log.differences(before, after) or "nothing changes now"
+    return f"{'ended' if is_end else 'for a while'}: {what}{span} ({change})"
 
 
 def _of_organization(
