@@ -1,24 +1,26 @@
 """What callers send. Organization and user are never part of it: they come from the credentials."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from plugspace_queue.api.pagination import PageQuery
 from plugspace_queue.domain.enums import Policy, State, Status
 from plugspace_queue.domain.kinds import KindName
 from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.domain.task_types import TaskType, known
-from plugspace_queue.domain.tiers import LOWEST_PRIORITY
+from plugspace_queue.domain.tiers import LARGEST_QUOTA, LOWEST_PRIORITY, UNLIMITED
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.requests import (
     Key,
+    Moment,
     TaskFields,
     TaskRequest,
     WorkflowFields,
 )
 from plugspace_queue.services.organizations import LONGEST_NAME
+from plugspace_queue.services.overrides import MOST_GRANTED
 
 MAX_BULK = 1_000
 
@@ -112,6 +114,56 @@ class QueueChange(Change):
     default_priority: int | None = Field(
         None, ge=0, le=LOWEST_PRIORITY, description="For organizations without a tier."
     )
+
+
+Needed = Annotated[str, Field(min_length=1, max_length=200, description="Goes into the audit.")]
+
+
+class _ForAWhile(WireModel):
+    """From when until when, and why."""
+
+    starts: Moment | None = Field(None, description="null: now.")
+    until: Moment | None = Field(None, description="null: until staff end it.")
+    reason: Needed
+
+    def terms(self) -> dict[str, Any]:
+        """The arguments of the manager's methods."""
+        return {"starts": self.starts, "until": self.until, "reason": self.reason}
+
+
+class GrantRequest(_ForAWhile):
+    """Either `amount` tasks beside the quota of a type, or another `quota` in its place."""
+
+    type: Type
+    amount: int | None = Field(None, ge=1, le=MOST_GRANTED, description="More, each month.")
+    quota: int | None = Field(None, ge=UNLIMITED, le=LARGEST_QUOTA, description="-1: no limit.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.amount is None) == (self.quota is None):
+            raise ValueError("give amount or quota, one of them")
+        return self
+
+
+class OverrideRequest(_ForAWhile):
+    """Limits in the place of a queue's; those that are not given stay as they are."""
+
+    limiter: LimiterChange | None = None
+    concurrency: Slots = Field(None, description="Slots of one worker process.")
+    global_concurrency: Slots = Field(None, description="Running tasks over all workers.")
+    organization_concurrency: Slots = Field(None, description="Running tasks per organization.")
+
+    def limits(self) -> dict[str, Any]:
+        """The limits, by our names."""
+        return self.model_dump(exclude={"starts", "until", "reason"})
+
+
+class OverrideQuery(WireModel):
+    """Which overrides are listed."""
+
+    model_config = ConfigDict(strict=False)
+
+    ended: bool = Field(False, description="Those that are over, too; at most 200 in all.")
 
 
 class TaskQuery(PageQuery):

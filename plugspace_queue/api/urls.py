@@ -9,6 +9,7 @@ from plugspace_queue.api import events, spectacular
 from plugspace_queue.api.base import MissingDocument, UnknownAddress
 from plugspace_queue.api.openapi import DocsView, SchemaView
 from plugspace_queue.api.organizations import OrganizationViewSet
+from plugspace_queue.api.overrides import GrantViewSet, OverrideViewSet
 from plugspace_queue.api.queues import QueueViewSet
 from plugspace_queue.api.tasks import ExportView, TaskViewSet
 from plugspace_queue.api.workflows import WorkflowViewSet
@@ -54,6 +55,26 @@ urlpatterns = [
         "organizations/<str:organization_id>/events/",
         events.OrganizationEvents.as_view(),
         name="organization-events",
+    ),
+    path(
+        "organizations/<str:organization_id>/grants/",
+        GrantViewSet.as_view({"get": "list", "post": "create"}),
+        name="grants",
+    ),
+    path(
+        "organizations/<str:organization_id>/grants/<int:override_id>/",
+        GrantViewSet.as_view({"delete": "destroy"}),
+        name="grant",
+    ),
+    path(
+        "queues/<str:type>/overrides/",
+        OverrideViewSet.as_view({"get": "list", "post": "create"}),
+        name="overrides",
+    ),
+    path(
+        "queues/<str:type>/overrides/<int:override_id>/",
+        OverrideViewSet.as_view({"delete": "destroy"}),
+        name="override",
     ),
     path("exports/<str:export_id>/", ExportView.as_view(), name="export"),
     path("schema/", document_view.as_view(), name="schema"),

@@ -1,5 +1,7 @@
 """Policies in force for organizations and queues: rows override code, settings and seed in turn.
 
+Overrides in force come before a queue's row.
+
 Rows are read at most once a second per process, so a change takes effect within one.
 """
 
@@ -7,8 +9,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections, router
@@ -19,7 +21,8 @@ from plugspace_queue.domain.enums import Policy, Tier
 from plugspace_queue.domain.task_types import TaskType, of_row, quota_of
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
-from plugspace_queue.models import Organization, QueueSettings, TierPolicy
+from plugspace_queue.limits import overrides
+from plugspace_queue.models import Organization, Override, QueueSettings, TierPolicy
 from plugspace_queue.models.organization import ORGANIZATION_ID
 from plugspace_queue.models.queue import REGISTERED
 
@@ -75,6 +78,8 @@ class QueuePolicy:
     default_priority: int
     policy: Policy
     is_paused: bool
+    overrides: tuple[Override, ...] = ()
+    """What holds some of these values for a while."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +132,7 @@ def clear_cache() -> None:
     _read_at = float("-inf")
     _tier_of_organization.clear()
     _plans.clear()
+    overrides.clear_cache()
 
 
 def remembered_tenant(organization_id: object) -> Tenant | None:
@@ -214,11 +220,27 @@ def plan_of(tier: TierPolicy | None) -> Plan:
 
 def queue_settings(task_type: TaskType | str) -> QueuePolicy:
     """The values in force for a queue, as they were within the last second."""
-    return in_force(_queue_rows().get(task_type) or QueueSettings(type=str(task_type)))
+    return in_force(_recent_row(task_type))
 
 
-def in_force(row: QueueSettings) -> QueuePolicy:
-    """The values in force by this row."""
+def default_priority(task_type: TaskType | str) -> int:
+    """The priority of tasks of organizations without a tier."""
+    return without_overrides(_recent_row(task_type)).default_priority
+
+
+def _recent_row(task_type: TaskType | str) -> QueueSettings:
+    return _queue_rows().get(task_type) or QueueSettings(type=str(task_type))
+
+
+def in_force(row: QueueSettings, held: Sequence[Override] | None = None) -> QueuePolicy:
+    """The values in force by this row and these overrides; None: those of the last second."""
+    found = tuple(overrides.of_queue(row.type) if held is None else held)
+    policy = without_overrides(row)
+    return replace(policy, **overrides.limits(found), overrides=found) if found else policy
+
+
+def without_overrides(row: QueueSettings) -> QueuePolicy:
+    """The values by this row alone."""
     kind = of_row(row.type)
     asked, seed = _registered(row), kind.declaration
     starts, window = (seed.limiter.max, seed.limiter.per) if seed.limiter else (None, WINDOW)

@@ -4,6 +4,7 @@ from plugspace_queue.models.failures import FailureGroup, FailureMinute
 from plugspace_queue.models.idempotency import IdempotencyKey
 from plugspace_queue.models.minutes import QueueMinute
 from plugspace_queue.models.organization import ApiKey, Membership, Organization
+from plugspace_queue.models.overrides import Override
 from plugspace_queue.models.pages import Audit, Dashboard, Worker
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.task import Attempt, Dependency, Task
@@ -23,6 +24,7 @@ __all__ = [
     "Membership",
     "MonthlyUsage",
     "Organization",
+    "Override",
     "QueueMinute",
     "QueueSettings",
     "Task",

@@ -10,14 +10,14 @@ from django.utils import timezone
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain import clock, lifecycle
 from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import Policy, State
 from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.domain.task_types import TaskType, queue_of
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import overrides, policies
 from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.models.querysets import OPEN_VALUES
@@ -39,7 +39,7 @@ def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
             setattr(row, column, value)
         if columns:
             row.save(update_fields=list(columns))
-    return policies.in_force(row)
+    return policies.in_force(row, overrides.read(kind.value, clock.now()))
 
 
 def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:

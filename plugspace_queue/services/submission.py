@@ -19,7 +19,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.errors import PermissionRefused
 from plugspace_queue.limits import quota
-from plugspace_queue.limits.policies import Plan, Tenant, queue_settings
+from plugspace_queue.limits.policies import Plan, Tenant, default_priority
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import tasks as publishing
@@ -105,7 +105,7 @@ def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
     """The task's priority; raises PermissionRefused when it is above the tier's."""
     highest = plan.priority
     if highest is None:
-        highest = queue_settings(task_type).default_priority
+        highest = default_priority(task_type)
     if asked is not None and asked < highest:
         raise PermissionRefused(
             f"priority: {asked} is above what this organization's tier gives; {highest} is its"
