@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import Sum
 from django.test import override_settings
 from django.utils import timezone
 
@@ -15,6 +16,7 @@ from plugspace_queue.maintenance import expiry
 from plugspace_queue.models import FailureGroup, FailureMinute, Task, Workflow
 from plugspace_queue.services import failure_counts
 from tests.factories import make_organization
+from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = pytest.mark.usefixtures("acme", "forgotten")
@@ -35,11 +37,10 @@ def why(task: Task) -> tuple[str, str, bool]:
 
 
 def counted() -> list[tuple[str, str, str, int]]:
+    """Of each group and organization, how many were counted in all minutes."""
     failure_counts.flush()
-    return [
-        (row.group.type, row.group.code, row.organization_id, row.n)
-        for row in FailureMinute.objects.select_related("group").order_by("group__type")
-    ]
+    rows = FailureMinute.objects.values_list("group__type", "group__code", "organization_id")
+    return list(rows.annotate(Sum("n")).order_by("group__type"))
 
 
 def palette(context: Any) -> Any:
@@ -88,7 +89,7 @@ def test_the_stack_of_a_deep_failure_keeps_its_end(processors, work):
 
 
 @override_settings(PLUGSPACE_QUEUE=QUICK)
-def test_a_task_that_will_run_again_or_has_completed_has_no_code(processors, work):
+def test_a_task_that_will_run_again_or_has_completed_has_no_code(processors, crew, until_final):
     seen = []
 
     def architect(context: Any) -> Any:
@@ -98,9 +99,8 @@ def test_a_task_that_will_run_again_or_has_completed_has_no_code(processors, wor
         return {}
 
     processors("ARCHITECT", architect)
-    task = submit()
-
-    work("architect")
+    crew("architect")
+    task = until_final(submit())
 
     assert seen == [("processing", "", False)] * 3
     assert why(task) == ("complete", "", False)
@@ -108,16 +108,16 @@ def test_a_task_that_will_run_again_or_has_completed_has_no_code(processors, wor
 
 
 @override_settings(PLUGSPACE_QUEUE=QUICK)
-def test_retries_that_are_used_up_are_one_failure(processors, work):
+def test_retries_that_are_used_up_are_one_failure(processors, crew, until_final):
     def architect(context: Any) -> Any:
         raise errors.ExternalServiceError(f"away since {context.attempt} s")
 
     processors("ARCHITECT", architect)
-    task = submit(max_retries=2)
-
-    work("architect")
+    crew("architect")
+    task = until_final(submit(max_retries=2))
 
     assert why(task) == ("failed", "EXTERNAL_SERVICE_ERROR", True)
+    wait_until(counted)
     assert counted() == [("ARCHITECT", "EXTERNAL_SERVICE_ERROR", "acme", 1)]
 
 
