@@ -28,6 +28,7 @@ class PlugspaceQueueConfig(AppConfig):
         catalog.freeze()
         fill_queues(catalog.queue_names())
         import_module("plugspace_queue.checks")
+        import_module("plugspace_queue.processing.checks")
         import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(
