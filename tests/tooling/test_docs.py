@@ -30,7 +30,7 @@ MARKS = {"run", "by-hand", "picture"}
 FENCE = re.compile(r"^ *```(\w*) ?(.*?)\n(.*?)^ *```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
 NAMED = re.compile(r"`([\w/]+\.(?:py|lua|md|toml|sh))(?::([\w.]+))?`")
-OF_HOSTS = {"processors.py"}
+OF_HOSTS = {"processors.py", "task_types.py"}
 ADDRESS = "http://127.0.0.1:8000"
 
 
