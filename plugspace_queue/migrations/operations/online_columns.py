@@ -1,8 +1,8 @@
 """Changes of columns and constraints that lock a table for a moment only.
 
-On PostgreSQL a longer varchar and a dropped constraint change the catalogue, not the rows; what
-takes long is the wait for the lock, during which all others would wait behind it. So the wait is
-short and tried again. SQLite does not check the length of a text, so nothing is done there.
+On PostgreSQL a longer varchar and a dropped constraint change the catalogue and no row; what takes
+long is the wait for the lock, during which all others would wait behind it. So the wait is short
+and tried again. SQLite does not check the length of a text, so nothing is done there.
 """
 
 from typing import Any
