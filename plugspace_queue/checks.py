@@ -14,13 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server, server_settings
-from plugspace_queue.conf import QUEUE_CLASSES, SETTING, AppSettings
+from plugspace_queue.conf import QUEUE_CLASSES, SETTING, AppSettings, unchecked
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.domain.rq_classes import OURS
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.processing import registry
 
 Apps = Sequence[AppConfig] | None
 SHORTEST_LEASE = 3
@@ -154,7 +153,9 @@ def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         if config is None:
             found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=_line(name), id="psq.E004"))
             continue
-        found += _wrong_classes(f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004")
+        found += _wrong_classes(
+            f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004", hint=_hint(name, config)
+        )
     return found + _wrong_classes("RQ", rq, OURS, "psq.E005")
 
 
@@ -170,7 +171,7 @@ def _line(name: str) -> str:
 @checks.register("plugspace_queue")
 def home_queue_is_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """HOME_QUEUE is the queue of a declared task type."""
-    home = getattr(settings, SETTING, {}).get("HOME_QUEUE", "")
+    home = unchecked("HOME_QUEUE")
     if not home or home in queue_names():
         return []
     hint = f"Choose one of {', '.join(queue_names())}."
@@ -178,37 +179,28 @@ def home_queue_is_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return [Error(message, hint=hint, id="psq.E013")]
 
 
-@checks.register("plugspace_queue")
-def processors_can_be_imported(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """The processors of all apps register, as they will in the workers."""
-    try:
-        registry.load_processors()
-    except Exception as error:
-        hint = "Workers import the processors module of each app when they start."
-        told = f"{type(error).__name__}: {error}"
-        return [Error(f"A processors module cannot be imported: {told}", hint=hint, id="psq.E014")]
-    return []
-
-
-@checks.register("plugspace_queue")
-def models_of_types_are_usable(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Pydantic can validate the inputs and outputs of all task types."""
-    return [
-        Error(f"{kind}: {side} is no type that pydantic can validate: {fault}", id="psq.E015")
-        for kind in TaskType
-        for side, shape in (("input", kind.input), ("output", kind.output))
-        if (fault := shape.fault())
-    ]
+def _hint(name: str, config: Mapping[str, Any]) -> str:
+    if "QUEUE_CLASS" in config:
+        return HELPER
+    return (
+        f"A queue of the host has the name of the task type {name.upper()}: give one of them"
+        f" another name. If it is the type's own, {HELPER}"
+    )
 
 
 def _wrong_classes(
-    place: str, given: Mapping[str, Any], wanted: Mapping[str, Any], check_id: str
+    place: str,
+    given: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    check_id: str,
+    *,
+    hint: str = "",
 ) -> list[CheckMessage]:
     names = [name for name in wanted if name.endswith("_CLASS") or name == "SERIALIZER"]
     return [
         Error(
             f"{place}[{name!r}] is {given.get(name)!r}, not {wanted[name]!r} or a subclass.",
-            hint=HELPER,
+            hint=hint or HELPER,
             id=check_id,
         )
         for name in names

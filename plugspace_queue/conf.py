@@ -180,6 +180,13 @@ def get_settings() -> AppSettings:
     return AppSettings.from_mapping(getattr(django_settings, SETTING, {}))
 
 
+def unchecked(name: str) -> Any:
+    """A setting while Django starts: what is wrong with others is told by the checks later."""
+    values = getattr(django_settings, SETTING, {})
+    given = values.get(name) if isinstance(values, Mapping) else None
+    return getattr(AppSettings(), name.lower()) if given is None else given
+
+
 def in_force(task_type: str, option: str, setting: str | None = None) -> Any:
     """What a task type declares for an option, else the setting (of the same name)."""
     declared = getattr(of_row(task_type).declaration, option)
@@ -247,7 +254,7 @@ def fill_queues(names: Iterable[str]) -> None:
 
 def _shared_connection(queues: Mapping[str, Any]) -> dict[str, Any]:
     """The connection of the entry QUEUE_CONNECTION, else of the first that is ours."""
-    named = get_settings().queue_connection
+    named = unchecked("QUEUE_CONNECTION")
     if named and named not in queues:
         raise ImproperlyConfigured(
             f"{SETTING}['QUEUE_CONNECTION'] is {named!r}, which RQ_QUEUES does not have."

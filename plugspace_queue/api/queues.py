@@ -13,7 +13,7 @@ from plugspace_queue import audit_log
 from plugspace_queue.api.base import ApiViewSet
 from plugspace_queue.api.openapi import CHANGES, answers, operation
 from plugspace_queue.api.requests import QueueChange, ReasonRequest
-from plugspace_queue.api.responses import Limiter, LimitOverride, QueueResults, QueueShape
+from plugspace_queue.api.responses import LimiterShape, LimitOverride, QueueResults, QueueShape
 from plugspace_queue.domain import catalog
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.task_types import TaskType
@@ -142,10 +142,10 @@ def task_type_of(text: str) -> TaskType:
     return found
 
 
-def _limiter(values: QueuePolicy) -> Limiter | None:
+def _limiter(values: QueuePolicy) -> LimiterShape | None:
     if values.limiter_max is None:
         return None
-    return Limiter(max=values.limiter_max, duration=values.limiter_duration)
+    return LimiterShape(max=values.limiter_max, duration=values.limiter_duration)
 
 
 def _to_wire(

@@ -76,7 +76,7 @@ class WorkflowPage(WireModel):
     previous: str | None
 
 
-class Limiter(WireModel):
+class LimiterShape(WireModel):
     """Starts per window of `duration` seconds, over all workers."""
 
     max: int
@@ -114,7 +114,7 @@ class QueueShape(WireModel):
     global_concurrency: int | None
     organization_concurrency: int | None
     default_priority: int = Field(description="For organizations without a tier.")
-    limiter: Limiter | None = Field(description="Null: no limit.")
+    limiter: LimiterShape | None = Field(description="Null: no limit.")
     policy: Policy
     overrides: list[LimitOverride] = Field(description="Limits that hold for a while only.")
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
@@ -92,7 +93,7 @@ def retry_workflow(
     workflow = lookup.workflow_of(workflow_id, organization_id)
     with Admission(workflow.organization_id, limit_requests=terms.limit_requests) as admission:
         steps = sorted(workflow.tasks.all(), key=lambda step: step.step or 0)
-        _require_failed(workflow)
+        _require_failed(workflow, steps)
     ended = _to_run_again(steps)
     now = timezone.now()
 
@@ -224,11 +225,23 @@ def _require_retryable(task: Task) -> None:
             task_id=str(task.pk),
             state=str(task.state),
         )
+    _require_declared(task)
 
 
-def _require_failed(workflow: Workflow) -> None:
+def _require_declared(task: Task) -> None:
+    if find(task.type) is None:
+        raise InvalidState(
+            f"Task {task.pk} cannot run again: its task type {task.type} is not declared any more.",
+            task_id=str(task.pk),
+        )
+
+
+def _require_failed(workflow: Workflow, steps: Sequence[Task]) -> None:
     if workflow.status != Status.FAILED:
         raise InvalidState(
             f"Workflow {workflow.pk} is {workflow.status}; only one that has failed is retried.",
             status=str(workflow.status),
         )
+    for step in steps:
+        if step.state in RETRYABLE:
+            _require_declared(step)
