@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
-from plugspace_queue.conf import fill_queues, get_settings
+from plugspace_queue.conf import fill_queues, unchecked
 from plugspace_queue.domain import catalog, kinds
 
 
@@ -19,7 +19,7 @@ class PlugspaceQueueConfig(AppConfig):
 
     def import_models(self) -> None:
         # Before any model or ready() of a host can name a type of a catalogue.
-        for name in get_settings().catalogs:
+        for name in unchecked("CATALOGS"):
             import_module(name)
         super().import_models()
 

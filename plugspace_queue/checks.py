@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue.broker import server, server_settings
-from plugspace_queue.conf import QUEUE_CLASSES, RQ_CLASSES, SETTING, AppSettings
+from plugspace_queue.conf import QUEUE_CLASSES, RQ_CLASSES, SETTING, AppSettings, unchecked
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.domain.task_types import TaskType
@@ -153,7 +153,9 @@ def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         if config is None:
             found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=_line(name), id="psq.E004"))
             continue
-        found += _wrong_classes(f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004")
+        found += _wrong_classes(
+            f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004", hint=_hint(name, config)
+        )
     return found + _wrong_classes("RQ", rq, RQ_CLASSES, "psq.E005")
 
 
@@ -169,7 +171,7 @@ def _line(name: str) -> str:
 @checks.register("plugspace_queue")
 def home_queue_is_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """HOME_QUEUE is the queue of a declared task type."""
-    home = getattr(settings, SETTING, {}).get("HOME_QUEUE", "")
+    home = unchecked("HOME_QUEUE")
     if not home or home in queue_names():
         return []
     hint = f"Choose one of {', '.join(queue_names())}."
@@ -200,14 +202,28 @@ def models_of_types_are_usable(app_configs: Apps, **kwargs: Any) -> list[CheckMe
     ]
 
 
+def _hint(name: str, config: Mapping[str, Any]) -> str:
+    if "QUEUE_CLASS" in config:
+        return HELPER
+    return (
+        f"A queue of the host has the name of the task type {name.upper()}: give one of them"
+        f" another name. If it is the type's own, {HELPER}"
+    )
+
+
 def _wrong_classes(
-    place: str, given: Mapping[str, Any], wanted: Mapping[str, Any], check_id: str
+    place: str,
+    given: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    check_id: str,
+    *,
+    hint: str = "",
 ) -> list[CheckMessage]:
     names = [name for name in wanted if name.endswith("_CLASS") or name == "SERIALIZER"]
     return [
         Error(
             f"{place}[{name!r}] is {given.get(name)!r}, not {wanted[name]!r} or a subclass.",
-            hint=HELPER,
+            hint=hint or HELPER,
             id=check_id,
         )
         for name in names

@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from plugspace_queue import embedded_redis
+from plugspace_queue.domain.task_types import of_row
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -178,6 +179,19 @@ def get_settings() -> AppSettings:
     return AppSettings.from_mapping(getattr(django_settings, SETTING, {}))
 
 
+def unchecked(name: str) -> Any:
+    """A setting while Django starts: what is wrong with others is told by the checks later."""
+    values = getattr(django_settings, SETTING, {})
+    given = values.get(name) if isinstance(values, Mapping) else None
+    return getattr(AppSettings(), name.lower()) if given is None else given
+
+
+def in_force(task_type: str, option: str, setting: str | None = None) -> Any:
+    """What a task type declares for an option, else the setting (of the same name)."""
+    declared = getattr(of_row(task_type).declaration, option)
+    return getattr(get_settings(), setting or option) if declared is None else declared
+
+
 def _reload(*, setting: str, **kwargs: object) -> None:
     if setting == SETTING:
         get_settings.cache_clear()
@@ -246,7 +260,7 @@ def fill_queues(names: Iterable[str]) -> None:
 
 def _shared_connection(queues: Mapping[str, Any]) -> dict[str, Any]:
     """The connection of the entry QUEUE_CONNECTION, else of the first that is ours."""
-    named = get_settings().queue_connection
+    named = unchecked("QUEUE_CONNECTION")
     if named and named not in queues:
         raise ImproperlyConfigured(
             f"{SETTING}['QUEUE_CONNECTION'] is {named!r}, which RQ_QUEUES does not have."

@@ -15,9 +15,9 @@ from django.utils.module_loading import autodiscover_modules
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import in_force
 from plugspace_queue.domain import task_options
-from plugspace_queue.domain.task_types import TaskType, of_row
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
 from plugspace_queue.limits import policies
 
@@ -101,6 +101,9 @@ def register(
         )
     require_valid(kind, function, options)
     adapter = adapter_of(kind, function, kind.output.type if output is None else output)
+    declared = kind.declaration
+    options["isolation"] = options.get("isolation") or declared.isolation
+    options["retry_on"] = options.get("retry_on") or declared.retry_on
     made = Processor(task_type=kind, function=function, output=adapter, **options)
     _processors[kind] = made
     policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
@@ -143,8 +146,7 @@ def timeout_of(task_type: TaskType | str) -> float:
     entry = processor_of(task_type)
     if entry is not None and entry.timeout is not None:
         return entry.timeout
-    declared = of_row(task_type).declaration.timeout
-    return get_settings().timeout if declared is None else declared
+    return float(in_force(task_type, "timeout"))
 
 
 class Refusal:

@@ -27,8 +27,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain.catalog import public_types
+from plugspace_queue.domain.fields import sources_of
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.kinds import KindName
 from plugspace_queue.domain.shapes import Shape
@@ -38,7 +39,6 @@ from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
 from plugspace_queue.schemas.base import STORABLE
-from plugspace_queue.schemas.fields import sources_of
 from plugspace_queue.schemas.refusals import arguments_refused, entries, input_refused, refuse
 
 LONGEST_ID = 128
@@ -216,10 +216,11 @@ class ForOrganization(Request):
         """The caller's context of the chain, empty by default."""
         return self.context or NO_CONTEXT
 
-    @property
-    def seconds_to_live(self) -> int:
-        """Seconds to wait for the first start: as asked for, else `DEFAULT_TTL`."""
-        return get_settings().default_ttl if self.ttl is None else self.ttl
+    def seconds_to_live(self, task_type: str) -> int:
+        """Seconds to wait for the first start: as asked for, declared, or `DEFAULT_TTL`."""
+        if self.ttl is not None:
+            return self.ttl
+        return int(in_force(task_type, "ttl", "default_ttl"))
 
 
 class TaskFields(Request):

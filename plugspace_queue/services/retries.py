@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
@@ -91,7 +92,9 @@ def retry_workflow(
     with Admission(workflow.organization_id, limit_requests=terms.limit_requests) as admission:
         steps = sorted(workflow.tasks.all(), key=lambda step: step.step or 0)
         _require_failed(workflow)
-    ended = _to_run_again(steps)
+        ended = _to_run_again(steps)
+        for step in ended:
+            _require_declared(step)
     now = timezone.now()
 
     def attempt() -> None:
@@ -221,6 +224,15 @@ def _require_retryable(task: Task) -> None:
             f"Task {task.pk} is {task.state}; only failed, cancelled and expired ones are retried.",
             task_id=str(task.pk),
             state=str(task.state),
+        )
+    _require_declared(task)
+
+
+def _require_declared(task: Task) -> None:
+    if find(task.type) is None:
+        raise InvalidState(
+            f"Task {task.pk} cannot run again: its task type {task.type} is not declared any more.",
+            task_id=str(task.pk),
         )
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from plugspace_queue.domain import steps as graphs
+from plugspace_queue.domain.fields import Field, fields_of, part_of, sources_of, unknown_key
 from plugspace_queue.domain.kinds import WorkflowKind
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.steps import Json, Refusal, Step
 from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.models import Task
-from plugspace_queue.schemas.fields import Field, fields_of, part_of, sources_of, unknown_key
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import stored_input, stored_object
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import unsaved
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
@@ -123,7 +123,8 @@ def build_steps(
     workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
 ) -> list[Task]:
     """The unsaved rows of all steps; those that wait for no other may run."""
-    request, ttl = plan.request, plan.request.seconds_to_live
+    request = plan.request
+    ttls = [request.seconds_to_live(step.type) for step in plan.steps]
     # All steps have the same priority; without a tier it is the default of the first step's queue.
     first = plan.steps[0].type
     priority = submission.granted_priority(request.priority, tenant.plan, first)
@@ -143,9 +144,9 @@ def build_steps(
             state=State.BLOCKED if step.parents else State.WAITING,
             open_deps=len(step.parents),
             queued_at=now,
-            deadline=None if step.parents else now + timedelta(seconds=ttl),
-            ttl=ttl,
-            max_retries=get_settings().max_retries,
+            deadline=None if step.parents else now + timedelta(seconds=ttls[at]),
+            ttl=ttls[at],
+            max_retries=in_force(step.type, "max_retries"),
             workflow_id=workflow.pk,
             step=at,
             step_name=step.name,
