@@ -29,6 +29,7 @@ class PlugspaceQueueConfig(AppConfig):
         kinds.freeze()
         fill_queues(catalog.queue_names())
         import_module("plugspace_queue.checks")
+        import_module("plugspace_queue.workflows.verification")
         import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(

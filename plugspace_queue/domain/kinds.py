@@ -18,8 +18,9 @@ from asgiref.sync import sync_to_async
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
+from plugspace_queue.domain import catalog
 from plugspace_queue.domain import steps as graphs
-from plugspace_queue.domain.shapes import Shape
+from plugspace_queue.domain.shapes import Shape, shape_of
 from plugspace_queue.domain.steps import LONGEST_NAME, Json, Refusal, Step
 from plugspace_queue.errors import CatalogFrozen, KindConflict
 
@@ -55,10 +56,10 @@ class WorkflowKind(Generic[In]):
         ]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
-    @cached_property
-    def shape(self) -> Shape[In]:
-        """How the whole input is validated."""
-        return Shape(self.input)
+    @property
+    def shape(self) -> Shape[Any]:
+        """How the whole input is validated; its model takes the outputs that are registered."""
+        return shape_of(catalog.with_registered_outputs(self.input))
 
     @cached_property
     def skips(self) -> dict[str, str]:

@@ -112,7 +112,7 @@ def _refuse_made(
     kind: WorkflowKind[Any], steps: Sequence[Step], given: Json, before: Mapping[str, list[str]]
 ) -> None:
     fields: list[tuple[Field, Collection[str]]] = [
-        (field, before.keys()) for field in sources_of(kind.input)
+        (field, before.keys()) for field in sources_of(kind.shape.type)
     ]
     fields += [(field, before[s.name]) for s in steps for field in sources_of(model_of(s))]
     for field, names in fields:
