@@ -34,7 +34,7 @@ Check = Callable[[Json, Collection[str]], object]
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class WorkflowKind(Generic[In]):
     """A declared kind; each of its steps comes after those that it waits for."""
 
@@ -46,6 +46,9 @@ class WorkflowKind(Generic[In]):
     """Whether a workflow continues a task (`context.parentTaskId` is needed), and which fields of
     that task's input it takes where its own input omits them; True: all."""
     check: Check | None = None
+
+    def __repr__(self) -> str:
+        return f"<WorkflowKind {self.name}>"
 
     @cached_property
     def version(self) -> str:
