@@ -34,7 +34,7 @@ def podcast(types: Any) -> Any:
         "podcast",
         steps=[
             types.TRANSCRIBE.step(name="listen"),
-            types.SUMMARIZE.step(name="tell-it-in-few-words", on_failure="continue"),
+            types.SUMMARIZE.step(name="tell-it-in-only-a-few-words", on_failure="continue"),
             types.CHAPTERS.step(),
         ],
     )
@@ -62,7 +62,7 @@ def test_any_declared_kind_is_posted_and_its_steps_have_their_names(podcast: Any
     assert shown["kind"] == "podcast"
     assert [task.get("stepName") for task in shown["tasks"]] == [
         "listen",
-        "tell-it-in-few-words",
+        "tell-it-in-only-a-few-words",
         None,
     ]
     (row,) = api.ask("workflows/", kind="podcast").json()["results"]
@@ -128,7 +128,7 @@ def test_the_admin_shows_kinds_steps_and_what_became_of_the_kind(
     podcast: Any, admin_client: Client
 ):
     handle = podcast.submit(BODY["input"], organization="acme", project="show", user="ann")
-    Task.objects.filter(step_name="tell-it-in-few-words").update(
+    Task.objects.filter(step_name="tell-it-in-only-a-few-words").update(
         state=State.FAILED, completed_at="2026-01-01T00:00:00Z"
     )
     page = f"{ADMIN}{handle.workflow_id}/change/"
@@ -136,8 +136,8 @@ def test_the_admin_shows_kinds_steps_and_what_became_of_the_kind(
     shown = admin_client.get(page).content.decode()
     assert f"podcast, version {podcast.version}" in shown
     assert ">listen</a> (TRANSCRIBE)" in shown
-    assert "tell-it-in-few-wo…" in shown
-    assert "after tell-it-in-few-words" in shown
+    assert "tell-it-in-only-a…" in shown
+    assert "after tell-it-in-only-a-few-words" in shown
     assert "its workflow goes on without it" in shown
 
     workflow_kind("podcast", steps=["TRANSCRIBE"], replace=True)
