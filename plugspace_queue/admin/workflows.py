@@ -1,5 +1,6 @@
 """Workflows with their steps."""
 
+import copy
 from typing import Any
 
 from django.contrib import admin
@@ -12,12 +13,22 @@ from plugspace_queue.admin.actions import retry_reason, run_action
 from plugspace_queue.admin.base import LivePageAdmin, RecordAdmin, is_list, pretty_column
 from plugspace_queue.dashboards.graphs import graph_of
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.kinds import kinds
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Workflow, task_queries
 from plugspace_queue.models.workflow import status_of_steps
 from plugspace_queue.templatetags.psq import badge
 
-STEPS = Prefetch("tasks", task_queries.step_columns("type").order_by("step"))
+STEPS = Prefetch("tasks", task_queries.step_columns("type", "step_name").order_by("step"))
+
+
+class KindFilter(admin.ChoicesFieldListFilter):
+    """The declared kinds, without asking the table which there are."""
+
+    def __init__(self, field: Any, *args: Any, **kwargs: Any) -> None:
+        declared = copy.copy(field)
+        declared.choices = [(name, name) for name in kinds()]
+        super().__init__(declared, *args, **kwargs)
 
 
 @admin.register(Workflow)
@@ -28,13 +39,13 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
         *("id", "kind", "organization_id", "shown_status"),
         *("shown_steps", "project_id", "created_at"),
     )
-    list_filter = ("kind",)
+    list_filter = (("kind", KindFilter),)
     search_fields = ("id",)
     search_help_text = "Id of a workflow, project or organization."
     actions = ("retry_chosen", "cancel_chosen")
     live_template = "workflow/live.html"
     fields = (
-        ("kind", "shown_status"),
+        ("shown_kind", "shown_status"),
         ("organization", "project_id", "user_id"),
         "created_at",
         "shown_input",
@@ -86,10 +97,26 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
     def shown_status(self, workflow: Workflow) -> SafeString:
         return badge(workflow.status)
 
+    @admin.display(description="Kind")
+    def shown_kind(self, workflow: Workflow) -> str:
+        return _kind_text(workflow)
+
     @admin.display(description="Steps")
     def shown_steps(self, workflow: Workflow) -> SafeString:
-        rows = ((task.state, task.type, task.state) for task in workflow.tasks.all())
+        steps_now = workflow.tasks.all()
+        rows = ((task.state, task.name_in_workflow, task.state) for task in steps_now)
         steps = format_html_join(
             " → ", '<span class="psq-step psq-{}" title="{}: {}">■</span>', rows
         )
         return format_html('<span class="psq-steps">{}</span>', steps)
+
+
+def _kind_text(workflow: Workflow) -> str:
+    """The kind, with what became of it since."""
+    declared = kinds().get(workflow.kind)
+    version = f"{workflow.kind}, version {workflow.kind_version}"
+    if declared is None:
+        return f"{version if workflow.kind_version else workflow.kind} (not declared any more)"
+    if not workflow.kind_version:
+        return workflow.kind
+    return version if declared.version == workflow.kind_version else f"{version} (changed since)"

@@ -18,8 +18,9 @@ from asgiref.sync import sync_to_async
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
+from plugspace_queue.domain import catalog
 from plugspace_queue.domain import steps as graphs
-from plugspace_queue.domain.shapes import Shape
+from plugspace_queue.domain.shapes import Shape, shape_of
 from plugspace_queue.domain.steps import LONGEST_NAME, Json, Refusal, Step
 from plugspace_queue.errors import CatalogFrozen, KindConflict
 
@@ -33,7 +34,7 @@ Check = Callable[[Json, Collection[str]], object]
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class WorkflowKind(Generic[In]):
     """A declared kind; each of its steps comes after those that it waits for."""
 
@@ -46,6 +47,9 @@ class WorkflowKind(Generic[In]):
     that task's input it takes where its own input omits them; True: all."""
     check: Check | None = None
 
+    def __repr__(self) -> str:
+        return f"<WorkflowKind {self.name}>"
+
     @cached_property
     def version(self) -> str:
         """A digest of the graph: equal for equal steps, links and rules."""
@@ -55,10 +59,10 @@ class WorkflowKind(Generic[In]):
         ]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
-    @cached_property
-    def shape(self) -> Shape[In]:
-        """How the whole input is validated."""
-        return Shape(self.input)
+    @property
+    def shape(self) -> Shape[Any]:
+        """How the whole input is validated; its model takes the outputs that are registered."""
+        return shape_of(catalog.with_registered_outputs(self.input))
 
     @cached_property
     def skips(self) -> dict[str, str]:

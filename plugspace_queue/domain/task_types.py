@@ -83,6 +83,8 @@ class Declaration:
     label: str = ""
     internal: bool = False
     """Submitted from Python only, and shown to no tenant."""
+    former_outputs: tuple[Any, ...] = ()
+    """The models of outputs that `output` has taken the place of."""
     upgrade: Callable[[dict[str, Any]], Any] | None = None
     """Brings an input that was stored for an earlier model into the form of today's."""
 

@@ -12,7 +12,9 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.db.attempts import StartedTask
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.domain.fields import sources_of, with_outputs
 from plugspace_queue.domain.kinds import kinds
+from plugspace_queue.domain.shapes import Shape, shape_of
 from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.domain.text import all_clean
 from plugspace_queue.errors import (
@@ -26,7 +28,7 @@ from plugspace_queue.processing import outcome
 from plugspace_queue.processing.context import Context, raise_if_stopped
 from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
-from plugspace_queue.processing.registry import Processor
+from plugspace_queue.processing.registry import Processor, own_outputs
 from plugspace_queue.schemas.base import ACCEPTED
 from plugspace_queue.services.step_inputs import Results, merge
 
@@ -71,9 +73,17 @@ def validated_input(execution: Execution) -> Any:
     if row.has_input_from:
         merged = made_input(row, merged, execution.results)
     try:
-        return of_row(row.type).input.validate(merged, context=ACCEPTED)
+        return input_shape(row.type).validate(merged, context=ACCEPTED)
     except ValidationError as error:
         raise ValidationFailed(_summary(error)) from error
+
+
+def input_shape(task_type: str) -> Shape[Any]:
+    """How the input of a type is validated; its fields take what processors really return."""
+    shape = of_row(task_type).input
+    own = own_outputs() if sources_of(shape.type) else {}
+    model = with_outputs(shape.type, own) if own else shape.type
+    return shape if model is shape.type else shape_of(model)
 
 
 def made_input(row: StartedTask, input: dict[str, Any], results: Results) -> dict[str, Any]:

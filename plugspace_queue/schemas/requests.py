@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain.catalog import public_types
+from plugspace_queue.domain.fields import sources_of
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.kinds import KindName
 from plugspace_queue.domain.shapes import Shape
@@ -38,7 +39,7 @@ from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
 from plugspace_queue.schemas.base import DEFERRED, STORABLE
-from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
+from plugspace_queue.schemas.refusals import arguments_refused, entries, input_refused, refuse
 
 LONGEST_ID = 128
 LONGEST_KEY = 255
@@ -256,7 +257,10 @@ class TaskRequest(TaskFields, ForOrganization):
     def validate_input(self) -> None:
         """Bring the input into its stored form; raises ValidationRefused, PayloadTooLarge."""
         beside = self.context.size if self.context else 0
-        self.input = stored_input(of_row(self.type).input, self.input, beside)
+        shape = of_row(self.type).input
+        # Its parents may fill these.
+        may_lack = [field.key for field in sources_of(shape.type)] if self.depends_on else ()
+        self.input = stored_input(shape, self.input, beside, may_lack=may_lack)
 
     def fingerprint(self) -> str:
         """Equal for equal arguments, whatever the order of keys."""
@@ -318,7 +322,6 @@ def stored_input(
 ) -> Any:
     """Data valid for the model of a type's inputs, in its stored form, as JSON data.
 
-
     The keys in `may_lack` (None: all) may be missing although the model needs them, as something
     fills them before the start; then the data is stored as it is. Raises ValidationRefused with
     what and where, PayloadTooLarge when it has, with the bytes `beside` it, more than MAX_INPUT.
@@ -328,9 +331,10 @@ def stored_input(
     try:
         return shape.to_json(shape.validate(value, context=STORABLE))
     except ValidationError as error:
-        if isinstance(value, dict) and _lacks_only(error, may_lack):
+        faults = [entry for entry in entries(error) if not _is_lack(entry, may_lack)]
+        if isinstance(value, dict) and not faults:
             return value
-        raise input_refused(error) from error
+        raise input_refused(faults) from error
 
 
 def stored_object(value: object, beside: int = 0) -> dict[str, Any]:
@@ -341,15 +345,10 @@ def stored_object(value: object, beside: int = 0) -> dict[str, Any]:
     return value
 
 
-def _lacks_only(error: ValidationError, keys: Collection[str] | None) -> bool:
-    """Whether all that is wrong is that some of these keys are missing."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    return all(
-        entry["type"] == "missing"
-        and len(entry["loc"]) == 1
-        and (keys is None or entry["loc"][0] in keys)
-        for entry in found
-    )
+def _is_lack(entry: Mapping[str, Any], keys: Collection[str] | None) -> bool:
+    """Whether an entry of an error says that one of these keys is missing."""
+    is_of_a_key = entry["type"] == "missing" and len(entry["loc"]) == 1
+    return is_of_a_key and (keys is None or entry["loc"][0] in keys)
 
 
 def _encoded(value: object) -> str:

@@ -93,8 +93,10 @@ def retry_workflow(
     workflow = lookup.workflow_of(workflow_id, organization_id)
     with Admission(workflow.organization_id, limit_requests=terms.limit_requests) as admission:
         steps = sorted(workflow.tasks.all(), key=lambda step: step.step or 0)
-        _require_failed(workflow, steps)
-    ended = _to_run_again(steps)
+        _require_failed(workflow)
+        ended = _to_run_again(steps)
+        for step in ended:
+            _require_declared(step)
     now = timezone.now()
 
     def attempt() -> None:
@@ -236,12 +238,9 @@ def _require_declared(task: Task) -> None:
         )
 
 
-def _require_failed(workflow: Workflow, steps: Sequence[Task]) -> None:
+def _require_failed(workflow: Workflow) -> None:
     if workflow.status != Status.FAILED:
         raise InvalidState(
             f"Workflow {workflow.pk} is {workflow.status}; only one that has failed is retried.",
             status=str(workflow.status),
         )
-    for step in steps:
-        if step.state in RETRYABLE:
-            _require_declared(step)

@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plugspace_queue.domain.fields import Field, sources_of
 from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.models import Task, task_queries
-from plugspace_queue.schemas.fields import Field, sources_of
 
 
 class Results(dict[str, Any]):

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from plugspace_queue.domain import steps as graphs
+from plugspace_queue.domain.fields import Field, fields_of, part_of, sources_of, unknown_key
 from plugspace_queue.domain.kinds import WorkflowKind
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.steps import Json, Refusal, Step
 from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.models import Task
-from plugspace_queue.schemas.fields import Field, fields_of, part_of, sources_of, unknown_key
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import stored_input, stored_object
 
@@ -112,7 +112,7 @@ def _refuse_made(
     kind: WorkflowKind[Any], steps: Sequence[Step], given: Json, before: Mapping[str, list[str]]
 ) -> None:
     fields: list[tuple[Field, Collection[str]]] = [
-        (field, before.keys()) for field in sources_of(kind.input)
+        (field, before.keys()) for field in sources_of(kind.shape.type)
     ]
     fields += [(field, before[s.name]) for s in steps for field in sources_of(model_of(s))]
     for field, names in fields:

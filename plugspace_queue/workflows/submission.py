@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import unsaved
+from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import WorkflowKind, kinds
@@ -79,12 +80,21 @@ def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:
     """Plan the steps; raises ValidationRefused, NotFound, InvalidState."""
     request = asked if isinstance(asked, WorkflowRequest) else WorkflowRequest.of(asked)
     kind = kinds()[request.kind]
+    _require_types(kind)
     request.input = stored_whole(kind, request.input, request.chain.size)
     parent = _parent(kind, request)
     if kind.refines and parent is not None:
         request.input = with_inherited(kind, request.input, parent)
     steps = steps_for(kind, request.input)
     return WorkflowPlan(request, kind, steps, step_inputs(kind, steps, request.input), parent)
+
+
+def _require_types(kind: WorkflowKind[Any]) -> None:
+    """A step whose type no worker can serve would wait until it expires."""
+    for step in kind.steps:
+        found = find(step.type)
+        if found is None or found.is_internal:
+            refuse("kind", f"{kind.name} has a step of the type {step.type}, which is not declared")
 
 
 def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:

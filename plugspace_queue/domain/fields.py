@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
 from plugspace_queue.domain.steps import From
@@ -44,6 +44,38 @@ def sources_of(model: Any) -> tuple[Field, ...]:
     model = core_of(model)
     fields = tuple(_of_pydantic(model)) if _is_class(model, BaseModel) else fields_of(model) or ()
     return tuple(field for field in fields if field.source is not None)
+
+
+Outputs = Mapping[str, tuple[Any, tuple[Any, ...]]]
+"""Type → the model of its output, and the models that this took the place of."""
+
+
+def with_outputs(model: Any, outputs: Outputs) -> Any:
+    """A pydantic model whose fields with `From` take these outputs instead of replaced ones.
+
+    A field with another annotation stays as it is: what fills it has to fit.
+    """
+    if not _is_class(model, BaseModel):
+        return model
+    changed = []
+    for field in sources_of(model):
+        now, before = outputs.get(field.source or "", (Any, ()))
+        wanted = core_of(field.annotation)
+        if now is not Any and wanted is not now and any(wanted is one for one in before):
+            changed.append((field.name, now))
+    return _with_annotations(model, tuple(changed)) if changed else model
+
+
+@functools.cache
+def _with_annotations(model: type[BaseModel], changed: tuple[tuple[str, Any], ...]) -> Any:
+    fields: dict[str, Any] = {}
+    for name, now in changed:
+        info = model.model_fields[name]
+        allows_none = NoneType in get_args(info.annotation)
+        fields[name] = (now | None if allows_none else now, info)
+    made = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
+    made.__doc__ = model.__doc__
+    return made
 
 
 def core_of(annotation: Any) -> Any:
