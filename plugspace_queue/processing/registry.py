@@ -120,6 +120,12 @@ def processor_of(task_type: TaskType | str) -> Processor | None:
     return entry if entry is not None else _processors.get(TaskType(task_type))
 
 
+def output_of(task_type: TaskType | str) -> TypeAdapter[Any]:
+    """What validates a result: the schema of the type's processor here, else the type's own."""
+    entry = processor_of(task_type)
+    return TypeAdapter(OUTPUTS[task_type]) if entry is None else entry.output
+
+
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
     """Restore what `processor_of` returned earlier; None for no processor."""
     if entry is None:

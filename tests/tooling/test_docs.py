@@ -145,6 +145,7 @@ def test_the_page_of_the_api_tells_every_code_of_a_problem_and_no_other():
     table = [line.split("|")[2] for line in page.splitlines() if re.match(r"\| [45]\d\d", line)]
     told = re.findall(r"`([A-Z_]+)`", " ".join(table))
     of_python = {errors.InvalidTransition, errors.ProcessorConflict, errors.InvalidProcessor}
+    of_python |= {errors.TaskFailed, errors.WaitTimeout}
 
     # Those of HTTP alone stand in a module of their own.
     assert issubclass(exceptions.LengthRequired, QueueError)
