@@ -50,6 +50,7 @@ NOT_NEGATIVE = (
     "snapshot_limit",
     "max_memory",
     "streams_reserved",
+    "wait_threads",
 )
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
 SENTINEL_HELPER = (

@@ -122,6 +122,10 @@ class AppSettings:
     """Share of MAX_STREAMS, 0 to 1, kept for organizations that hold few: of this last part one
     gets at most a tenth, so that no organization takes all whatever the other limits are."""
 
+    wait_threads: int = 4
+    """Requests with `wait` that one process holds at once under a WSGI server, each in a thread;
+    more are answered at once. Under ASGI they need no thread, and count as streams do."""
+
     metrics_token: str = ""
     """Bearer token that opens `/metrics` to a scraper; staff see it without one."""
 

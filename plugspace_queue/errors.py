@@ -118,6 +118,25 @@ class Unavailable(QueueError):
     retry_after: float = 2.0
 
 
+class TaskFailed(QueueError):
+    """The task that was waited for has failed, was cancelled, or expired."""
+
+    code = "TASK_FAILED"
+    task: Any
+    """The task's row; of a workflow, the step's."""
+
+    def __init__(self, message: str = "", *, task: Any, code: str = "") -> None:
+        super().__init__(message, task_id=str(task.pk))
+        self.task = task
+        self.code = code or type(self).code  # type: ignore[misc]
+
+
+class WaitTimeout(QueueError, TimeoutError):
+    """The task or workflow has not ended in time; it goes on, and can be waited for again."""
+
+    code = "WAIT_TIMEOUT"
+
+
 class InvalidTransition(QueueError):
     """The table of transitions does not know this change of state."""
 

@@ -8,8 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from asgiref.sync import sync_to_async
+from pydantic import ValidationError
+
+from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import EventName, Kind, State, Status
 from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.errors import InvalidResult, TaskFailed
 from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
 from plugspace_queue.limits.policies import QueuePolicy
@@ -28,6 +33,7 @@ from plugspace_queue.services import (
     queues,
     retries,
     submission,
+    waits,
 )
 from plugspace_queue.services.calls import database_needed, twin
 from plugspace_queue.services.idempotency import SubmitResult
@@ -199,6 +205,39 @@ class QueueManager:
         """
         with database_needed():
             return service.explain(id, organization_id)
+
+    def wait(self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None) -> Any:
+        """Block until the task has ended; its result as the output model of its type.
+
+        Raises TaskFailed (with `code` and `task`) for a task that failed, was cancelled or
+        expired, or whose result its model does not take; WaitTimeout after `timeout` seconds (at
+        most a day), InvalidState inside an open transaction, NotFound, ValidationRefused,
+        Unavailable.
+        """
+        return _output(waits.in_thread(waits.of_task(id, timeout, organization_id)))
+
+    async def await_result(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> Any:
+        """Awaitable twin of `wait`; no thread waits."""
+        asked = await sync_to_async(waits.of_task)(id, timeout, organization_id)
+        return _output(await waits.in_loop(asked))
+
+    def wait_workflow(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """Block until all steps have ended; the result of each by the name of the step (its TYPE).
+
+        Raises as `wait`; TaskFailed is about the step that failed.
+        """
+        return _outputs(waits.in_thread(waits.of_workflow(id, timeout, organization_id)))
+
+    async def await_workflow(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """Awaitable twin of `wait_workflow`; no thread waits."""
+        asked = await sync_to_async(waits.of_workflow)(id, timeout, organization_id)
+        return _outputs(await waits.in_loop(asked))
 
     def register_worker(
         self,
@@ -464,6 +503,23 @@ class QueueManager:
     aoverride_queue = twin(override_queue)
     aend_override = twin(end_override)
     aget_overrides = twin(get_overrides)
+
+
+def _output(task: Task) -> Any:
+    """The result of an ended task as its model; raises TaskFailed."""
+    result = waits.completed(task)
+    try:
+        return registry.output_of(task.type).validate_json(json_text.encode(result))
+    except ValidationError as error:
+        raise TaskFailed(
+            f"The result of task {task.pk} does not fit the output of {task.type} as it is now.",
+            code=InvalidResult.code,
+            task=task,
+        ) from error
+
+
+def _outputs(workflow: Workflow) -> dict[str, Any]:
+    return {task.step_name or task.type: _output(task) for task in waits.steps_completed(workflow)}
 
 
 queue_manager = QueueManager()

@@ -23,6 +23,8 @@ from plugspace_queue.services.organizations import LONGEST_NAME
 from plugspace_queue.services.overrides import MOST_GRANTED
 
 MAX_BULK = 1_000
+LONGEST_WAIT = 30
+"""Seconds for which a request may wait for the end of a task."""
 
 
 # JSON has neither enums nor times nor UUIDs: their text is taken, nothing else.
@@ -174,6 +176,16 @@ class TaskQuery(PageQuery):
     state: State | None = None
     project_id: str | None = Field(None, max_length=128)
     workflow_id: UUID | None = None
+
+
+class WaitQuery(WireModel):
+    """How long a task is waited for. Other parameters are none of this one's business."""
+
+    model_config = ConfigDict(strict=False, extra="ignore")
+
+    wait: float = Field(
+        0, ge=0, le=LONGEST_WAIT, description="Answer when it has ended, or after these seconds."
+    )
 
 
 class WorkflowQuery(PageQuery):

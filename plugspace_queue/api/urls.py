@@ -1,6 +1,9 @@
 """URLs of the API: a router for the resources, views for streams, exports and the document."""
 
+from typing import Any
+
 from django.apps import apps
+from django.db import connections, transaction
 from django.urls import path, re_path
 from rest_framework.routers import DynamicRoute, Route, SimpleRouter
 from rest_framework.views import APIView
@@ -43,8 +46,16 @@ router.register("workflows", WorkflowViewSet, "workflow")
 router.register("queues", QueueViewSet, "queue")
 router.register("organizations", OrganizationViewSet, "organization")
 
+
+def _outside_transactions(pattern: Any) -> Any:
+    """A task's view without ATOMIC_REQUESTS: a request that waits must hold no transaction open."""
+    for name in connections if pattern.name == "task" else ():
+        pattern.callback = transaction.non_atomic_requests(name)(pattern.callback)
+    return pattern
+
+
 urlpatterns = [
-    *router.urls,
+    *map(_outside_transactions, router.urls),
     path("tasks/<uuid:task_id>/events/", events.TaskEvents.as_view(), name="task-events"),
     path(
         "workflows/<uuid:workflow_id>/events/",

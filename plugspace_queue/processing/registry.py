@@ -18,7 +18,7 @@ from pydantic.errors import PydanticUserError
 from plugspace_queue.conf import in_force
 from plugspace_queue.domain import task_options
 from plugspace_queue.domain.fields import Outputs
-from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.domain.task_types import TaskType, of_row
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
 from plugspace_queue.limits import policies
 
@@ -147,6 +147,12 @@ def own_outputs() -> Outputs:
 
 def _former(entry: Processor) -> tuple[Any, ...]:
     return entry.task_type.declaration.former_outputs
+
+
+def output_of(task_type: TaskType | str) -> TypeAdapter[Any]:
+    """What validates a result: the schema of the type's processor here, else the type's own."""
+    entry = processor_of(task_type)
+    return of_row(str(task_type)).output.adapter if entry is None else entry.output
 
 
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:

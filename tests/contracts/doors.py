@@ -83,8 +83,9 @@ def looks(rows: Rows) -> list[Door]:
         Door("view_fleet", "queues/code/overrides/", method="GET"),
         *(Door("view_fleet", ours(f"{model}_changelist"), method="GET") for model in LISTS),
         Door("view_fleet", ours("task_change", rows.task.pk), method="GET"),
-        Door("view_fleet", rq("home"), method="GET"),
+        # RQ's overview is open to all staff: it shows them the queues that are not ours.
         Door("view_fleet", rq("jobs", index), method="GET"),
+        Door("view_fleet", rq("queue_details", index), method="GET"),
         Door("view_fleet", "/metrics", method="GET"),
     ]
 

@@ -24,6 +24,7 @@ VERBS = [
     "set_queue",
     "cancel_workflow",
     "retry_workflow",
+    "wait_workflow",
     "register_worker",
     "on",
     "close",
@@ -48,6 +49,9 @@ def test_the_manager_has_every_documented_verb_and_its_awaitable_twin():
         assert inspect.getdoc(getattr(queue_manager, verb)), verb
         if verb not in ("register_worker", "on"):
             assert inspect.iscoroutinefunction(getattr(queue_manager, f"a{verb}")), verb
+    # `await` is a keyword.
+    assert inspect.getdoc(queue_manager.wait)
+    assert inspect.iscoroutinefunction(queue_manager.await_result)
 
 
 def test_codes_of_errors_are_stable():
@@ -68,6 +72,8 @@ def test_codes_of_errors_are_stable():
         "PAYLOAD_TOO_LARGE": 413,
         "REQUEST_RATE_LIMITED": 429,
         "UNAVAILABLE": 503,
+        "TASK_FAILED": 500,
+        "WAIT_TIMEOUT": 500,
         "INVALID_TRANSITION": 500,
         "PROCESSOR_CONFLICT": 500,
         "INVALID_PROCESSOR": 500,
