@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands
+from django.core.management import BaseCommand, get_commands, load_command_class
 from django.test import Client
 from django.utils.crypto import get_random_string
 
@@ -228,3 +229,18 @@ def test_every_cell_about_another_queue_names_its_source():
 
     assert len(others) > 30
     assert not [line for line in others if "](https://" not in line]
+
+
+def shown_commands() -> list[str]:
+    """Lines `python manage.py …` of blocks that are only shown."""
+    lines = "\n".join(block.text for block in blocks("sh", mark="by-hand")).splitlines()
+    return sorted({line for line in lines if line.startswith("python manage.py")})
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_a_command_that_is_only_shown_takes_its_options(line: str):
+    _, program, name, *words = shlex.split(line, comments=True)
+    app = get_commands()[name]
+    command = app if isinstance(app, BaseCommand) else load_command_class(app, name)
+
+    command.create_parser(program, name).parse_args(words)
