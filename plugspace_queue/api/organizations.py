@@ -84,7 +84,11 @@ class OrganizationViewSet(ApiViewSet):
             usage=_usage(organization, month),
             requests=window_of(organization),
         )
-        return Response(usage.model_dump(mode="json", by_alias=True))
+        body = usage.model_dump(mode="json", by_alias=True)
+        for entry in body["usage"].values():
+            if not entry["overrides"]:
+                del entry["granted"], entry["overrides"]
+        return Response(body)
 
     def _organization(self, organization_id: str) -> Organization:
         return visible_organization(organization_id, only=self.caller.organization_id)

@@ -217,8 +217,12 @@ class TypeUsage(WireModel):
     used: int
     quota: int | None = Field(description="In force: with the grants.")
     remaining: int | None
-    granted: int = Field(description="How much of the quota is granted beside the tier's.")
-    overrides: list[QuotaChange] = Field(description="In force; the newest first.")
+    granted: int | None = Field(
+        None, description="How much of the quota is granted; absent without an override."
+    )
+    overrides: list[QuotaChange] | None = Field(
+        None, description="What changes the tier's quota for a while; absent: nothing does."
+    )
 
 
 class Usage(WireModel):

@@ -69,7 +69,7 @@ def test_staff_grant_tasks_until_a_time_and_the_tenant_sees_them_in_its_usage(
         "granted": 50,
         "overrides": [{"key": "grant", "value": 50, "endsAt": body["endsAt"]}],
     }
-    assert usage["DEPLOY"]["overrides"] == []
+    assert usage["DEPLOY"] == {"used": 0, "quota": 1, "remaining": 1}
     (said,) = audited()
     assert "CODE 50 more per month until" in said
     assert "(quota 5 → 55), over the API: launch" in said
