@@ -12,15 +12,21 @@ from django.utils import timezone
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import State
-from plugspace_queue.models import task_queries
+from plugspace_queue.models import failure_queries, task_queries
 
 MILLISECONDS_SHIFT = 80
+
+KEPT_MINUTES = timedelta(days=14)
+"""How long failures can be looked at by time."""
+
+MOST_GROUPS = 10_000
+"""Failure groups that are kept, those seen last."""
 
 
 class Command(BaseCommand):
     """In batches, each in a transaction of its own; a workflow goes as a whole or not at all."""
 
-    help = "Delete final tasks and workflows that are older than RETENTION says."
+    help = "Delete final tasks, workflows and failure groups that are older than RETENTION says."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only count")
@@ -29,9 +35,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch"] < 1:
             raise CommandError("--batch must be 1 or more.")
-        cutoffs = _cutoffs(timezone.now())
+        now = timezone.now()
         word = "would go" if options["dry_run"] else "deleted"
-        for name, rows in _prunable(cutoffs):
+        for name, rows in _prunable(_cutoffs(now), now):
             count = rows.count() if options["dry_run"] else _delete(rows, options["batch"])
             self.stdout.write(f"{name}: {count} {word}")
 
@@ -42,7 +48,9 @@ def _cutoffs(now: datetime) -> dict[State, datetime]:
     return {State(state): now - timedelta(seconds=kept) for state, kept in retention.items()}
 
 
-def _prunable(cutoffs: Mapping[State, datetime]) -> Iterator[tuple[str, QuerySet[Any]]]:
+def _prunable(
+    cutoffs: Mapping[State, datetime], now: datetime
+) -> Iterator[tuple[str, QuerySet[Any]]]:
     for state, cutoff in cutoffs.items():
         yield f"{state} tasks", task_queries.prunable_tasks(state, cutoff)
     if cutoffs:
@@ -50,6 +58,10 @@ def _prunable(cutoffs: Mapping[State, datetime]) -> Iterator[tuple[str, QuerySet
         yield "workflows", task_queries.prunable_workflows(cutoffs.items(), born_before)
     else:
         yield "workflows", task_queries.workflows_by_id([])
+    yield "failure minutes", failure_queries.prunable_minutes(now - KEPT_MINUTES)
+    # As long as their tasks.
+    not_seen_since = cutoffs.get(State.FAILED)
+    yield "failure groups", failure_queries.prunable_groups(not_seen_since, MOST_GROUPS)
 
 
 def _lowest_id(moment: datetime) -> uuid.UUID:
