@@ -84,7 +84,8 @@ def organization_count(minutes: Minutes) -> int:
 def by_time(minutes: Minutes, unit: str, *also: str) -> QuerySet[Any, Any]:
     """Failures of each "minute" or "hour" (`at`), and of each value of further columns."""
     counted: QuerySet[Any, Any] = minutes.annotate(at=Trunc("minute", unit, tzinfo=UTC))
-    return counted.values("at", *also).annotate(failures=Sum("n")).order_by("at")
+    found: QuerySet[Any, Any] = counted.values("at", *also).annotate(failures=Sum("n"))
+    return found.order_by("at")
 
 
 def codes(most: int) -> list[str]:
