@@ -46,6 +46,7 @@ class Queue(DjangoRQ):
     @classmethod
     def all(cls, connection: Redis, *args: Any, **kwargs: Any) -> list[StockQueue]:
         """Our six, and the stock ones that RQ knows."""
+        stock.set_up()
         known = super().all(connection, *args, **kwargs)
         others = [queue for queue in known if not stock.is_ours(queue.name)]
         return [cls(name, connection=connection) for name in queue_names()] + others
@@ -55,6 +56,7 @@ class Queue(DjangoRQ):
         cls, queue_key: str, connection: Redis, *args: Any, **kwargs: Any
     ) -> StockQueue:
         """The queue of a key; `plugspace:code:wait` and `rq:queue:code` are the same one."""
+        stock.set_up()
         name = next((name for name in queue_names() if queue_key == keys.wait(name)), None)
         if name is not None:
             return cls(name, connection=connection)

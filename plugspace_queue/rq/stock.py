@@ -7,6 +7,8 @@ them they are those that RQ and django-rq use in a project without this package.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import django
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -39,8 +41,15 @@ PICKLES = (
 """What stands for pickle as a SERIALIZER; django-rq's commands pass it by default."""
 
 
+def set_up() -> None:
+    """Start Django for RQ's own command, which does not: our queues are those of declared types."""
+    if not (apps.ready or apps.loading):
+        django.setup()
+
+
 def is_ours(name: str) -> bool:
     """Whether a queue is one of ours, by its name."""
+    set_up()
     return type_of_queue(name) is not None
 
 
