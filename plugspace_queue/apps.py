@@ -29,7 +29,8 @@ class PlugspaceQueueConfig(AppConfig):
         kinds.freeze()
         fill_queues(catalog.queue_names())
         import_module("plugspace_queue.checks")
-        import_module("plugspace_queue.workflows.verification")
+        import_module("plugspace_queue.processing.checks")
+        import_module("plugspace_queue.workflows.checks")
         import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(

@@ -16,8 +16,8 @@ from plugspace_queue.schemas.requests import (
     Key,
     TaskFields,
     TaskRequest,
-    WorkflowFields,
 )
+from plugspace_queue.schemas.workflow_requests import WorkflowFields
 from plugspace_queue.services.organizations import LONGEST_NAME
 
 MAX_BULK = 1_000

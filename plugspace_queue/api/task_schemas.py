@@ -52,7 +52,7 @@ def camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-class Values:
+class ValueSchemas:
     """The schemas of inputs and outputs: a component for each, and those they refer to."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Values:
         self.output: dict[str, Schema] = {}
 
 
-def _schemas_of_values(kinds: list[TaskType], taken: Mapping[str, Schema]) -> Values:
+def _schemas_of_values(kinds: list[TaskType], taken: Mapping[str, Schema]) -> ValueSchemas:
     # As callers send inputs, and as results are sent to them.
     adapters = [(f"{kind}.input", "validation", kind.input.adapter) for kind in kinds]
     adapters += [(f"{kind}.output", "serialization", kind.output.adapter) for kind in kinds]
@@ -74,7 +74,7 @@ def _schemas_of_values(kinds: list[TaskType], taken: Mapping[str, Schema]) -> Va
     }
     tops = {key: schema for (key, _), schema in schemas.items()}
     names = _names(tops, definitions, wanted, taken)
-    found = Values()
+    found = ValueSchemas()
     found.components = {names[old]: schema for old, schema in definitions.items()}
     for key, name in wanted.items():
         found.components.setdefault(name, tops[key])
@@ -120,7 +120,7 @@ def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
     return [_renamed(part, names) for part in schema] if isinstance(schema, list) else schema
 
 
-def _part(whole: Schema, kind: TaskType, values: Values) -> Schema:
+def _part(whole: Schema, kind: TaskType, values: ValueSchemas) -> Schema:
     part = copy.deepcopy(whole)
     part["title"] = kind.label
     fields = part["properties"]
