@@ -31,7 +31,7 @@ class PlugspaceQueueConfig(AppConfig):
         import_module("plugspace_queue.checks")
         import_module("plugspace_queue.processing.checks")
         import_module("plugspace_queue.rq.checks")
-        import_module("plugspace_queue.workflows.verification")
+        import_module("plugspace_queue.workflows.checks")
         import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(

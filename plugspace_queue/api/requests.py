@@ -17,8 +17,8 @@ from plugspace_queue.schemas.requests import (
     Moment,
     TaskFields,
     TaskRequest,
-    WorkflowFields,
 )
+from plugspace_queue.schemas.workflow_requests import WorkflowFields
 from plugspace_queue.services.organizations import LONGEST_NAME
 from plugspace_queue.services.overrides import MOST_GRANTED
 

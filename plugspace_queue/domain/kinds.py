@@ -1,7 +1,7 @@
 """Workflow kinds: declared while Django starts, in `task_types.py` of an app or in a catalogue.
 
 What can be wrong with a graph by itself is refused at the declaration. What depends on the models
-of task types is a system check (`workflows.verification`), as a host may replace those.
+of task types is a system check (`workflows.checks`), as a host may replace those.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 from plugspace_queue.domain import catalog
 from plugspace_queue.domain import steps as graphs
 from plugspace_queue.domain.shapes import Shape, shape_of
-from plugspace_queue.domain.steps import LONGEST_NAME, Json, Refusal, Step
+from plugspace_queue.domain.steps import LONGEST_NAME, Json, KindRefusal, Step
 from plugspace_queue.errors import CatalogFrozen, KindConflict
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def workflow_kind(
     Raises InvalidKind with `details["reason"]`, KindConflict when the name is taken, CatalogFrozen
     after the start of Django.
     """
-    refuse = Refusal(name)
+    refuse = KindRefusal(name)
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         refuse(
             "name", f"a name is lower-case words with hyphens, at most {LONGEST_NAME} characters."

@@ -75,7 +75,7 @@ def step(
     )
 
 
-class Refusal:
+class KindRefusal:
     """Raises InvalidKind for one declaration."""
 
     def __init__(self, kind: object) -> None:
@@ -97,7 +97,7 @@ def linked(kind: str, steps: Sequence[Step | str]) -> tuple[Step, ...]:
     >>> [(s.name, s.parents) for s in linked("demo", ["A", step("B"), step("A", name="again")])]
     [('A', ()), ('B', ('A',)), ('again', ('B',))]
     """
-    refuse = Refusal(kind)
+    refuse = KindRefusal(kind)
     if isinstance(steps, str) or not 1 <= len(steps) <= MOST_STEPS:
         refuse("steps", f"a kind has a list of 1 to {MOST_STEPS} steps.")
     given = [one if isinstance(one, Step) else step(one) for one in steps]
@@ -141,7 +141,7 @@ def ancestors(steps: Sequence[Step]) -> dict[str, list[str]]:
     return {name: [n for n in order if n in before] for name, before in found.items()}
 
 
-def _require_options(steps: Sequence[Step], refuse: Refusal) -> None:
+def _require_options(steps: Sequence[Step], refuse: KindRefusal) -> None:
     names: set[str] = set()
     switches: set[str] = set()
     for one in steps:
@@ -156,7 +156,7 @@ def _require_options(steps: Sequence[Step], refuse: Refusal) -> None:
                 refuse(option, f"{option} is a function, not {function!r}.", one)
 
 
-def _require_name(one: Step, known: set[str], refuse: Refusal) -> None:
+def _require_name(one: Step, known: set[str], refuse: KindRefusal) -> None:
     if not _NAME.fullmatch(one.name) or len(one.name) > LONGEST_NAME:
         told = f"a name is a letter, then letters, digits, _ and -, at most {LONGEST_NAME}."
         refuse("step_name", told, one)
@@ -165,7 +165,7 @@ def _require_name(one: Step, known: set[str], refuse: Refusal) -> None:
     known.add(one.name)
 
 
-def _require_switch(one: Step, known: set[str], refuse: Refusal) -> None:
+def _require_switch(one: Step, known: set[str], refuse: KindRefusal) -> None:
     if one.skip is None:
         return
     if not isinstance(one.skip, str) or not _OPTION.fullmatch(one.skip):
@@ -175,7 +175,7 @@ def _require_switch(one: Step, known: set[str], refuse: Refusal) -> None:
     known.add(one.skip)
 
 
-def _names_after(one: Step, steps: Sequence[Step], refuse: Refusal) -> tuple[str, ...]:
+def _names_after(one: Step, steps: Sequence[Step], refuse: KindRefusal) -> tuple[str, ...]:
     if one.after is None:
         return ()
     if isinstance(one.after, str | Step) or not isinstance(one.after, Sequence):
@@ -183,7 +183,7 @@ def _names_after(one: Step, steps: Sequence[Step], refuse: Refusal) -> tuple[str
     return tuple(dict.fromkeys(_name_of(other, one, steps, refuse) for other in one.after))
 
 
-def _name_of(other: Step | str, one: Step, steps: Sequence[Step], refuse: Refusal) -> str:
+def _name_of(other: Step | str, one: Step, steps: Sequence[Step], refuse: KindRefusal) -> str:
     if isinstance(other, Step):
         found = [s for s in steps if s is other]
     else:
@@ -197,7 +197,7 @@ def _name_of(other: Step | str, one: Step, steps: Sequence[Step], refuse: Refusa
     return found[0].name
 
 
-def _in_order(steps: Sequence[Step], refuse: Refusal) -> tuple[Step, ...]:
+def _in_order(steps: Sequence[Step], refuse: KindRefusal) -> tuple[Step, ...]:
     """The steps, each after those that it waits for; where there is a choice as declared."""
     waiting, ordered = list(steps), list[Step]()
     while waiting:
@@ -213,7 +213,7 @@ def _in_order(steps: Sequence[Step], refuse: Refusal) -> tuple[Step, ...]:
     return tuple(ordered)
 
 
-def _refuse_cycle(waiting: Sequence[Step], refuse: Refusal) -> NoReturn:
+def _refuse_cycle(waiting: Sequence[Step], refuse: KindRefusal) -> NoReturn:
     open_steps = {one.name: one for one in waiting}
     way = [waiting[0].name]
     while way.count(way[-1]) < 2:

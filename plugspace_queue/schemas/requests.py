@@ -31,7 +31,6 @@ from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.fields import sources_of
 from plugspace_queue.domain.ids import parse_id
-from plugspace_queue.domain.kinds import KindName
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.task_options import LONGEST_TTL, MOST_RETRIES
 from plugspace_queue.domain.task_types import DECLARED, of_row
@@ -276,34 +275,6 @@ class TaskRequest(TaskFields, ForOrganization):
             ttl=self.ttl,
             run_at=self.run_at.isoformat() if self.run_at else None,
             depends_on=[str(task_id) for task_id in self.depends_on],
-        )
-
-
-class WorkflowFields(Request):
-    """What REST and Python say of a workflow in the same words."""
-
-    kind: KindName = KindName("create")
-    project_id: Name
-    input: Data = Field(description="prompt, url, context, options; as the kind takes it.")
-    priority: int | None = Field(None, ge=0, le=LOWEST_PRIORITY)
-    context: Context = None
-    ttl: int | None = Field(None, ge=1, le=LONGEST_TTL)
-
-
-class WorkflowRequest(WorkflowFields, ForOrganization):
-    """One workflow to be submitted for an organization."""
-
-    def fingerprint(self) -> str:
-        """Equal for equal arguments, whatever the order of keys; `input` is in its stored form."""
-        return fingerprint_of(
-            "workflow",
-            kind=self.kind,
-            project=self.project_id,
-            user=self.user_id,
-            input=self.input,
-            context=self.chain.as_data(),
-            priority=self.priority,
-            ttl=self.ttl,
         )
 
 

@@ -17,7 +17,7 @@ from plugspace_queue.db import bulk
 from plugspace_queue.db.attempts import Key, StartedTask
 from plugspace_queue.db.recordset import Answer, pipeline, prepare_for_rows
 from plugspace_queue.db.transactions import is_locked, is_of_a_row, is_too_slow
-from plugspace_queue.domain.enums import EventName, Outcome
+from plugspace_queue.domain.enums import EventName
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task, UsageEntry
 from plugspace_queue.processing.execution import Execution
@@ -27,9 +27,11 @@ from plugspace_queue.worker.completion import (
     Completion,
     Counts,
     added,
+    completed_tasks,
     completion_of,
     counts_of,
     invalid,
+    missed_steps,
     reason_of,
     usage_entries,
 )
@@ -241,9 +243,9 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
     with pipeline(connection):
         answers.others += _prepare(batch)
         answers.written = bulk.finish_all([one.update for one in batch.completions], batch.now)
-        if completed := _completed(batch.completions):
+        if completed := completed_tasks(batch.completions):
             answers.links.append(bulk.links_from(completed))
-        if missed := _missed(batch.completions):
+        if missed := missed_steps(batch.completions):
             answers.links.append(bulk.step_links_from(missed))
         if rows := _progress_rows(batch):
             answers.others.append(bulk.progress_all(rows))
@@ -273,21 +275,11 @@ def _prepare(batch: CommitBatch) -> list[Answer[int]]:
     return [prepare_for_rows(connection, batch.lock_timeout, timeout, is_lasting=is_lasting)]
 
 
-def _completed(completions: Sequence[Completion]) -> list[str]:
-    return [one.update.task_id for one in completions if one.update.outcome is Outcome.COMPLETE]
-
-
-def _missed(completions: Sequence[Completion]) -> list[str]:
-    """The steps that failed and that their workflows go on without."""
-    failed = [one for one in completions if one.update.outcome is Outcome.FAILED]
-    return [one.update.task_id for one in failed if one.execution.row.may_fail]
-
-
 def _ended_parents(batch: CommitBatch, answers: Answers) -> dict[uuid.UUID, int]:
     """For each waiting child, how many of its parents stopped holding it in this batch."""
     if not answers.pairs:
         return {}
-    passed = {*_completed(batch.recorded), *_missed(batch.recorded)}
+    passed = {*completed_tasks(batch.recorded), *missed_steps(batch.recorded)}
     return Counter(child for parent, child in answers.pairs if parent in passed)
 
 

@@ -11,7 +11,7 @@ from plugspace_queue.domain import steps as graphs
 from plugspace_queue.domain.fields import Field, fields_of, part_of, sources_of, unknown_key
 from plugspace_queue.domain.kinds import WorkflowKind
 from plugspace_queue.domain.shapes import Shape
-from plugspace_queue.domain.steps import Json, Refusal, Step
+from plugspace_queue.domain.steps import Json, KindRefusal, Step
 from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.models import Task
 from plugspace_queue.schemas.refusals import refuse
@@ -129,7 +129,7 @@ def _input_of(
     model = shape.type
     seen = _call(step.takes, given, before) if step.takes else given
     if not isinstance(seen, Mapping):
-        Refusal(kind.name)("takes", f"takes returns a mapping, not {seen!r:.64}.", step)
+        KindRefusal(kind.name)("takes", f"takes returns a mapping, not {seen!r:.64}.", step)
     part = part_of(model, _without_switches(kind, seen))
     filled = {
         field.key for field in sources_of(model) if producers(field.source or "", steps, before)

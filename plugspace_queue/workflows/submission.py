@@ -22,7 +22,7 @@ from plugspace_queue.limits.request_limit import Admission, RequestsLeft
 from plugspace_queue.models import IdempotencyKey, Task, Workflow, task_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
-from plugspace_queue.schemas.requests import WorkflowRequest
+from plugspace_queue.schemas.workflow_requests import WorkflowRequest
 from plugspace_queue.services import dependencies, idempotency, submission
 from plugspace_queue.workflows.definitions import (
     step_inputs,

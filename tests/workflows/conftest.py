@@ -32,8 +32,7 @@ def declare(declaring: None, settings: Any) -> Iterator[Declare]:
         fill_queues([kind.queue_name])
         return kind
 
-    with catalog.open_for_declarations():
-        yield declared
+    yield declared
     policies.clear_cache()
     queue_stats.clear_cache()
 
