@@ -166,6 +166,7 @@ OTHERS: tuple[QueueError, ...] = (
     exceptions.NotAcceptable(),
     exceptions.UnsupportedMediaType(),
     exceptions.InternalError(),
+    errors.TenantCallableFailed(),
 )
 
 

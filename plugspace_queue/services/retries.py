@@ -14,7 +14,7 @@ from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
-from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import Dependency, Task, Workflow
 from plugspace_queue.publishing import projections
@@ -110,7 +110,7 @@ def _open_again(
     tasks: Sequence[Task],
     open_parents: Mapping[UUID, int],
     terms: RetryCharge,
-    tenant: Tenant,
+    tenant: OrganizationPlan,
     now: datetime,
 ) -> None:
     # Task rows before quota counters: the lock order of all code.
@@ -128,7 +128,7 @@ def _open_again(
 
 
 def _charge(
-    tasks: Sequence[Task], terms: RetryCharge, tenant: Tenant, now: datetime
+    tasks: Sequence[Task], terms: RetryCharge, tenant: OrganizationPlan, now: datetime
 ) -> list[quota.Counter]:
     return quota.reserve(
         quota.charges_of(tasks, {tenant.organization_id: tenant}, quota.month_of(now)),

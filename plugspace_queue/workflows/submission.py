@@ -15,7 +15,7 @@ from plugspace_queue.domain.enums import Kind, State, TaskType
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import PURPOSES, steps_of
 from plugspace_queue.errors import InvalidState, NotFound
-from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
 from plugspace_queue.models import IdempotencyKey, Task, Workflow, task_queries
 from plugspace_queue.publishing import projections
@@ -78,7 +78,7 @@ def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:
     return WorkflowPlan(request, steps, step_inputs(steps, request.input), parent)
 
 
-def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:
+def _stored(plan: WorkflowPlan, tenant: OrganizationPlan, now: datetime) -> WorkflowHandle:
     request = plan.request
     workflow = Workflow(
         id=new_id(),
@@ -101,7 +101,9 @@ def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle
     return idempotency.run_once(row, _replayed, store).subject
 
 
-def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:
+def _store(
+    workflow: Workflow, plan: WorkflowPlan, tenant: OrganizationPlan, now: datetime
+) -> WorkflowHandle:
     tasks = build_steps(workflow, plan, tenant, now)
     submission.store(tasks, {tenant.organization_id: tenant}, now, workflow=workflow)
     task_queries.link_in_a_chain(tasks)
@@ -110,7 +112,7 @@ def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
 
 
 def build_steps(
-    workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
+    workflow: Workflow, plan: WorkflowPlan, tenant: OrganizationPlan, now: datetime
 ) -> list[Task]:
     """The unsaved rows of all steps; the first may run, each other waits for the one before."""
     request, ttl = plan.request, plan.request.seconds_to_live
