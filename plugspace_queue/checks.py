@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_origin, get_type_hints
 
+from asgiref.sync import iscoroutinefunction
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
@@ -57,6 +58,7 @@ SENTINEL_HELPER = (
     'plugspace_queue.conf.rq_settings(sentinels="host:port,host:port/service") gives entries '
     "that work."
 )
+TENANT_HELPER = "A dotted path of (request) -> plugspace_queue.conf.Tenant | None, no coroutine."
 NEEDED = ("rest_framework", "django_rq")
 
 
@@ -132,6 +134,24 @@ def _strangers(name: str, given: Mapping[str, Any], known: set[str]) -> Iterator
     for key in sorted(set(given) - known):
         hint = f"It knows {', '.join(sorted(known))}."
         yield Error(f"{SETTING}[{name!r}] has no key {key!r}.", hint=hint, id="psq.E001")
+
+
+@checks.register("plugspace_queue")
+def tenant_callable_is_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """TENANT_OF_REQUEST names a function that can be called with a request."""
+    values = getattr(settings, SETTING, {})
+    path = values.get("TENANT_OF_REQUEST") if isinstance(values, Mapping) else None
+    if not path or not isinstance(path, str):
+        return []
+    place = f"{SETTING}['TENANT_OF_REQUEST']"
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        return [Error(f"{place} cannot be imported: {error}", hint=TENANT_HELPER, id="psq.E022")]
+    if not callable(found) or iscoroutinefunction(found):
+        message = f"{place} is {path!r}, which is no function that returns a Tenant or None."
+        return [Error(message, hint=TENANT_HELPER, id="psq.E022")]
+    return []
 
 
 @checks.register("plugspace_queue")

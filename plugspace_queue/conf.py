@@ -16,6 +16,9 @@ from django.utils.module_loading import import_string
 from plugspace_queue import embedded_redis
 from plugspace_queue.domain.rq_classes import OURS, with_our_classes
 from plugspace_queue.domain.task_types import of_row
+from plugspace_queue.domain.tenant import Tenant
+
+__all__ = ["AppSettings", "Tenant", "connection_config", "get_settings", "rq_settings"]
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -125,6 +128,11 @@ class AppSettings:
     wait_threads: int = 4
     """Requests with `wait` that one process holds at once under a WSGI server, each in a thread;
     more are answered at once. Under ASGI they need no thread, and count as streams do."""
+
+    tenant_of_request: str | None = None
+    """Dotted path of a callable that tells of a Django request which organization sends it:
+    `(request) -> plugspace_queue.conf.Tenant | None`. The API asks it after API keys and before
+    sessions of members (docs/howto/tenants.md)."""
 
     metrics_token: str = ""
     """Bearer token that opens `/metrics` to a scraper; staff see it without one."""

@@ -51,6 +51,12 @@ class OrganizationSuspended(QueueError):
     http_status = 403
 
 
+class TenantCallableFailed(QueueError):
+    """This site could not tell who sent the request; its operators find the reason in the log."""
+
+    code = "TENANT_CALLABLE_FAILED"
+
+
 class NotFound(QueueError):
     """No such task, workflow or export in this organization."""
 

@@ -12,20 +12,21 @@ from asgiref.sync import sync_to_async
 from pydantic import ValidationError
 
 from plugspace_queue.domain import json_text
-from plugspace_queue.domain.enums import EventName, Kind, State, Status
+from plugspace_queue.domain.enums import EventName, Kind, Role, Scope, State, Status
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import InvalidResult, TaskFailed
 from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
 from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.metrics import RefusalsCounted
-from plugspace_queue.models import Organization, Override, Task, Workflow
+from plugspace_queue.models import ApiKey, Membership, Organization, Override, Task, Workflow
 from plugspace_queue.processing import registry
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.requests import TaskRequest
 from plugspace_queue.services import (
     bulk_submission,
     cancellation,
+    credentials,
     lookup,
     organizations,
     overrides,
@@ -36,7 +37,9 @@ from plugspace_queue.services import (
     waits,
 )
 from plugspace_queue.services.calls import database_needed, twin
+from plugspace_queue.services.credentials import DEFAULT_SCOPES
 from plugspace_queue.services.idempotency import SubmitResult
+from plugspace_queue.services.organizations import SyncResult
 from plugspace_queue.services.queue_stats import QueueStats
 from plugspace_queue.services.retries import RetryCharge
 from plugspace_queue.workflows.submission import WorkflowHandle, submit_workflow
@@ -478,6 +481,69 @@ class QueueManager:
         with database_needed():
             return overrides.list_overrides(type, organization_id, has_ended=has_ended)
 
+    def sync_organizations(self, rows: Iterable[Mapping[str, Any] | str]) -> SyncResult:
+        """Make the organizations that are missing and change those that differ, all or nothing.
+
+        Rows are ids, or mappings with `id` (text, an integer or a UUID) and any of tier, name and
+        is_suspended; what a row omits stays as it is, and no organization is removed. Returns how
+        many were `created`, `changed` and `unchanged`. Raises ValidationRefused with the row's
+        place in `details["index"]`.
+        """
+        with database_needed():
+            return organizations.sync_organizations(rows)
+
+    def create_key(
+        self,
+        organization_id: str,
+        *,
+        scopes: Iterable[Scope | str] = DEFAULT_SCOPES,
+        name: str = "",
+        expires_at: datetime | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Issue an API key: its row, and its text, which is not stored and never seen again.
+
+        Scopes are read, submit and operate. Raises OrganizationUnknown, ValidationRefused.
+        """
+        with database_needed():
+            return credentials.create_key(
+                organization_id, scopes=scopes, name=name, expires_at=expires_at
+            )
+
+    def revoke_key(self, key: ApiKey | int | str, organization_id: str | None = None) -> ApiKey:
+        """End a key, by its row or the row's id; its streams end within five seconds.
+
+        Raises NotFound, with an organization's id for the keys of others too.
+        """
+        with database_needed():
+            return credentials.revoke_key(key, organization_id)
+
+    def revoke_keys(self, organization_id: str, *, name: str | None = None) -> int:
+        """End all keys of an organization, or those with a name; how many.
+
+        Raises OrganizationUnknown.
+        """
+        with database_needed():
+            return credentials.revoke_keys_of(organization_id, name)
+
+    def set_member(
+        self, organization_id: str, user: Any, role: Role | str = Role.MEMBER
+    ) -> Membership:
+        """Let a user (or its primary key) act for an organization by its session, in this role.
+
+        Roles are viewer, member and admin. Raises OrganizationUnknown, NotFound (no such user),
+        ValidationRefused.
+        """
+        with database_needed():
+            return credentials.set_member(organization_id, user, role)
+
+    def remove_member(self, organization_id: str, user: Any) -> bool:
+        """Let a user (or its primary key) act for it no longer; whether it did.
+
+        Raises OrganizationUnknown.
+        """
+        with database_needed():
+            return credentials.remove_member(organization_id, user)
+
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)
     aadd_workflow = twin(add_workflow)
@@ -503,6 +569,12 @@ class QueueManager:
     aoverride_queue = twin(override_queue)
     aend_override = twin(end_override)
     aget_overrides = twin(get_overrides)
+    async_organizations = twin(sync_organizations)
+    acreate_key = twin(create_key)
+    arevoke_key = twin(revoke_key)
+    arevoke_keys = twin(revoke_keys)
+    aset_member = twin(set_member)
+    aremove_member = twin(remove_member)
 
 
 def _output(task: Task) -> Any:

@@ -12,7 +12,9 @@ from django.utils.safestring import SafeString
 from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.domain.enums import Scope
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import ApiKey
+from plugspace_queue.services.credentials import revoke_keys
 from plugspace_queue.templatetags.psq import badge
 
 SCOPES = [(scope.value, scope.value) for scope in Scope]
@@ -22,6 +24,14 @@ class ApiKeyForm(forms.ModelForm):
     """Scopes as boxes to tick."""
 
     scopes = forms.MultipleChoiceField(choices=SCOPES, widget=forms.CheckboxSelectMultiple)
+
+    def clean_expires_at(self) -> Any:
+        """A key that would be dead from the start is a slip."""
+        moment = self.cleaned_data["expires_at"]
+        is_changed = moment != self.instance.expires_at
+        if moment is not None and is_changed and moment <= timezone.now():
+            raise forms.ValidationError("It must be in the future; revoke a key to end it now.")
+        return moment
 
     class Meta:
         model = ApiKey
@@ -54,8 +64,9 @@ class ApiKeyAdmin(PageAdmin):
         if change:
             super().save_model(request, obj, form, change)
             return
-        names = ("organization", "scopes", "name", "expires_at")
-        row, obj.secret = ApiKey.issue(**{name: getattr(obj, name) for name in names})  # type: ignore[attr-defined]
+        row, obj.secret = queue_manager.create_key(  # type: ignore[attr-defined]
+            obj.organization_id, scopes=obj.scopes, name=obj.name, expires_at=obj.expires_at
+        )
         obj.pk, obj.prefix = row.pk, row.prefix
 
     def response_add(
@@ -68,7 +79,7 @@ class ApiKeyAdmin(PageAdmin):
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        done = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
+        done = revoke_keys(queryset)
         self.message_user(request, f"{done} keys are revoked.")
 
     @admin.display(description="State")

@@ -197,6 +197,7 @@ OTHERS: tuple[QueueError, ...] = (
     exceptions.NotAcceptable(),
     exceptions.UnsupportedMediaType(),
     exceptions.InternalError(),
+    errors.TenantCallableFailed(),
 )
 
 

@@ -56,7 +56,7 @@ class Plan:
         return quota_of(task_type, self.slug, self.quotas, self.default_quota)
 
 
-class Tenant(NamedTuple):
+class OrganizationPlan(NamedTuple):
     """An active organization, its tier ("" for none) and its plan."""
 
     organization_id: str
@@ -109,7 +109,7 @@ def clear_cache() -> None:
     overrides.clear_cache()
 
 
-def remembered_tenant(organization_id: object) -> Tenant | None:
+def remembered_tenant(organization_id: object) -> OrganizationPlan | None:
     """An organization and its plan from the cache; None when it is not cached or too old.
 
     The tier may have changed since, so the statement that reserves units compares it. The plan of
@@ -121,10 +121,10 @@ def remembered_tenant(organization_id: object) -> Tenant | None:
     read_at, plan = _plans.get(tier or "", _NEVER)
     if tier is None or plan is None or time.monotonic() - read_at >= FRESH_FOR:
         return None
-    return Tenant(organization_id, tier, plan)
+    return OrganizationPlan(organization_id, tier, plan)
 
 
-def read_tenant(organization_id: object) -> Tenant:
+def read_tenant(organization_id: object) -> OrganizationPlan:
     """An active organization and its plan, read from the rows.
 
     Raises OrganizationUnknown, OrganizationSuspended.
@@ -135,7 +135,7 @@ def read_tenant(organization_id: object) -> Tenant:
         raise unknown(organization_id)
     if row[0]:
         raise OrganizationSuspended(organization_id=organization_id)
-    tenant = Tenant(str(organization_id), row[1] or "", _plan_in(*row[1:]))
+    tenant = OrganizationPlan(str(organization_id), row[1] or "", _plan_in(*row[1:]))
     if cleared == _cleared:
         if len(_tier_of_organization) >= MOST_KNOWN:
             _tier_of_organization.clear()

@@ -21,7 +21,7 @@ from plugspace_queue.db.reservations import Charge, LedgerNote, Taken
 from plugspace_queue.domain.tiers import LARGEST_QUOTA
 from plugspace_queue.errors import QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
-from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.models import MonthlyUsage, Task, UsageEntry, tenancy_queries
 from plugspace_queue.models.tenancy_queries import Standing
 
@@ -81,7 +81,9 @@ def end_of_month(month: str) -> datetime:
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
-def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], month: str) -> list[Charge]:
+def charges_of(
+    tasks: Iterable[Task], tenants: Mapping[str, OrganizationPlan], month: str
+) -> list[Charge]:
     """The units that tasks need of a month's quotas, in the order in which rows are locked.
 
     `tenants` holds the organization of each task by its id.

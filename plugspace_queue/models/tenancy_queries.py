@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.core.exceptions import ValidationError
 from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery, Sum
 
 from plugspace_queue.domain.enums import OverrideKey
@@ -55,15 +56,54 @@ def is_suspended(organization_id: str) -> bool:
     return Organization.objects.filter(pk=organization_id, is_suspended=True).exists()
 
 
+def active_among(organization_ids: Collection[str | None]) -> QuerySet[Organization, str]:
+    """Ids of those of these organizations that exist and are not suspended."""
+    rows = Organization.objects.filter(pk__in=organization_ids, is_suspended=False)
+    return rows.values_list("pk", flat=True)
+
+
 def valid_keys(now: datetime) -> ApiKeyQuerySet:
     """API keys neither revoked nor expired."""
     return ApiKey.objects.valid(now)
+
+
+def keys_by_id(key_ids: Collection[int]) -> ApiKeyQuerySet:
+    """Keys, valid or not."""
+    return ApiKey.objects.filter(pk__in=key_ids)
+
+
+def key_or_none(key_id: Any) -> ApiKey | None:
+    """A key, valid or not; None when there is none."""
+    return ApiKey.objects.filter(pk=key_id).first()
+
+
+def keys_of(organization_id: str) -> ApiKeyQuerySet:
+    """All keys of an organization."""
+    return ApiKey.objects.filter(organization_id=organization_id)
 
 
 def note_key_use(key_id: int, now: datetime, stale: datetime) -> None:
     """Write down when a key was used, unless that was written since `stale`."""
     due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale)
     ApiKey.objects.filter(due, pk=key_id).update(last_used_at=now)
+
+
+def keep_membership(organization: Organization, user: Any, role: str) -> Membership:
+    """The membership with this role; made or changed."""
+    row, _ = Membership.objects.update_or_create(
+        organization=organization, user=user, defaults={"role": role}
+    )
+    return row
+
+
+def delete_membership(organization: Organization, user_id: Any) -> bool:
+    """Whether there was one."""
+    try:
+        rows = Membership.objects.filter(organization=organization, user_id=user_id)
+    except (ValueError, TypeError, ValidationError):
+        # It cannot be the primary key of a user.
+        return False
+    return rows.delete()[0] > 0
 
 
 def memberships_of(user_id: Any) -> QuerySet[Membership]:

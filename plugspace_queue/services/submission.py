@@ -19,7 +19,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.errors import PermissionRefused
 from plugspace_queue.limits import quota
-from plugspace_queue.limits.policies import Plan, Tenant, default_priority
+from plugspace_queue.limits.policies import OrganizationPlan, Plan, default_priority
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import tasks as publishing
@@ -42,7 +42,7 @@ class TaskItem:
     """The fingerprint of the bulk from whose key this item's key is derived."""
 
     @property
-    def tenant(self) -> Tenant:
+    def tenant(self) -> OrganizationPlan:
         return self.admission.tenant
 
     @property
@@ -118,7 +118,7 @@ def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
 
 def store(
     tasks: Sequence[Task],
-    tenants: Mapping[str, Tenant],
+    tenants: Mapping[str, OrganizationPlan],
     now: datetime,
     *,
     workflow: Workflow | None = None,

@@ -189,6 +189,22 @@ def test_rqs_own_urls_beside_the_admin_are_warned_of():
     assert "/rq/" in message.msg
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("shop.auth.tenant_of", "No module named 'shop'"),
+        ("tests.api.tenancy.shop", "no function"),
+        ("tests.api.tenancy.awaited", "no function"),
+    ],
+)
+def test_a_tenant_callable_that_cannot_be_asked_is_an_error(path: str, told: str):
+    message = found(PLUGSPACE_QUEUE={"TENANT_OF_REQUEST": path})["psq.E022"]
+
+    assert told in message.msg
+    assert "Tenant | None" in str(message.hint)
+    assert found(PLUGSPACE_QUEUE={"TENANT_OF_REQUEST": "tests.api.tenancy.tenant_of"}) == {}
+
+
 def test_a_stock_class_that_cannot_be_one_is_an_error():
     _, rq = conf.rq_settings()
     message = found(RQ={**rq, "STOCK_JOB_CLASS": "shop.rq.Job"})["psq.E020"]

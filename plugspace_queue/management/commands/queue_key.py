@@ -3,12 +3,13 @@
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from plugspace_queue.domain.enums import Scope
-from plugspace_queue.models import ApiKey, tenancy_queries
+from plugspace_queue.errors import OrganizationUnknown, QueueError
+from plugspace_queue.manager import queue_manager
+from plugspace_queue.services.credentials import DEFAULT_SCOPES
 
 
 class Command(BaseCommand):
@@ -28,17 +29,18 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=float, metavar="N", help="valid for N days only")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        organization = tenancy_queries.organization_or_none(options["organization"])
-        if organization is None:
-            raise CommandError(f"There is no organization {options['organization']!r}.")
-        scopes = list(dict.fromkeys(options["scope"] or [Scope.READ.value, Scope.SUBMIT.value]))
         days = options["days"]
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         try:
-            row, secret = ApiKey.issue(
-                organization, scopes, name=options["name"], expires_at=expires_at
+            row, secret = queue_manager.create_key(
+                options["organization"],
+                scopes=options["scope"] or DEFAULT_SCOPES,
+                name=options["name"],
+                expires_at=expires_at,
             )
-        except ValidationError as error:
-            raise CommandError("; ".join(error.messages)) from error
-        self.stderr.write(f"{row} ({', '.join(scopes)}); it is shown only this once:")
+        except OrganizationUnknown as error:
+            raise CommandError(f"There is no organization {options['organization']!r}.") from error
+        except QueueError as error:
+            raise CommandError(str(error)) from error
+        self.stderr.write(f"{row} ({', '.join(row.scopes)}); it is shown only this once:")
         self.stdout.write(secret)
