@@ -13,13 +13,15 @@ from plugspace_queue.domain.task_types import Limiter, TaskType
 
 if TYPE_CHECKING:
     from plugspace_queue.manager import queue_manager
+    from plugspace_queue.processing.context import Context
     from plugspace_queue.processing.registry import processor
 
-__all__ = ["Limiter", "TaskType", "errors", "processor", "queue_manager", "task_type"]
+__all__ = ["Context", "Limiter", "TaskType", "errors", "processor", "queue_manager", "task_type"]
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Context": "plugspace_queue.processing.context",
     "queue_manager": "plugspace_queue.manager",
     "processor": "plugspace_queue.processing.registry",
 }

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
+
 from plugspace_queue.domain.enums import EventName, Kind, State, Status
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.events import listeners
@@ -47,7 +49,7 @@ class QueueManager:
         project_id: str,
         user_id: str,
         organization_id: str,
-        input: Mapping[str, Any],
+        input: Mapping[str, Any] | BaseModel,
         priority: int | None = None,
         context: Mapping[str, Any] | None = None,
         max_retries: int | None = None,

@@ -114,8 +114,12 @@ class AgentTask(_Outgoing):
     result_omitted: bool | None = None
 
 
-INTERNAL = frozenset({"stack", "detail"})
-"""Keys of a stored error that are for staff."""
+INTERNAL = frozenset({"stack", "detail", "refunds"})
+"""Keys of a stored error that are for staff or for us."""
+
+
+OURS = frozenset({"detail", "refunds"})
+"""Keys of a stored error that are on no wire."""
 
 
 def without_internals(error: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +266,7 @@ def _wire(task: "Task") -> dict[str, Any]:
     if task.workflow_id is not None:
         told |= {"workflowId": str(task.workflow_id), "step": task.step}
     if task.error is not None:
-        told["error"] = {key: task.error[key] for key in task.error if key != "detail"}
+        told["error"] = {key: task.error[key] for key in task.error if key not in OURS}
     if task.progress is not None:
         told["progress"] = task.progress
     if task.wake_at is not None:
