@@ -206,6 +206,8 @@ class TaskError(Exception):
 
     code: str = "INTERNAL_ERROR"
     retryable: bool = False
+    refunds: ClassVar[bool] = False
+    """Whether the task is refunded when it fails with this, whatever `REFUND_ON` says."""
 
     def __init__(
         self, message: str = "", *, code: str | None = None, retryable: bool | None = None
@@ -246,6 +248,12 @@ class ValidationFailed(TaskError):
     """The processor found the input not valid."""
 
     code = "VALIDATION_ERROR"
+
+
+class OutdatedInput(ValidationFailed):
+    """The stored input is not valid for the present model of its task type; it is refunded."""
+
+    refunds = True
 
 
 class AuthenticationFailed(TaskError):

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import EventName, Kind, Role, Scope, State, Status
@@ -57,7 +57,7 @@ class QueueManager:
         project_id: str,
         user_id: str,
         organization_id: str,
-        input: Mapping[str, Any],
+        input: Mapping[str, Any] | BaseModel,
         priority: int | None = None,
         context: Mapping[str, Any] | None = None,
         max_retries: int | None = None,

@@ -67,6 +67,8 @@ class Failure:
     class_name: str = ""
     """Of the exception; empty when none was raised."""
     retry_after: float | None = None
+    refunds: bool = False
+    """Whether the task is refunded, whatever `REFUND_ON` says."""
     exception: BaseException | None = field(default=None, compare=False, repr=False)
     """The exception itself, for the log; it is not sent to other processes."""
 
@@ -96,7 +98,7 @@ class Failure:
             "code": self.code,
             "retryable": self.retryable,
         }
-        kept = {"stack": self.stack, "detail": self.detail}
+        kept: dict[str, Any] = {"stack": self.stack, "detail": self.detail, "refunds": self.refunds}
         return error | {name: text for name, text in kept.items() if text}
 
 
@@ -114,6 +116,7 @@ def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] =
         stack=stack_text(stack),
         class_name=fitting(type(error).__name__, LONGEST_CLASS),
         retry_after=_seconds(getattr(error, "retry_after", None)),
+        refunds=isinstance(error, TaskError) and error.refunds,
         exception=exception,
     )
 

@@ -6,9 +6,9 @@ Options are validated at registration, so that a mistake does not make tasks fai
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from asgiref.sync import iscoroutinefunction
 from django.utils.module_loading import autodiscover_modules
@@ -18,9 +18,11 @@ from pydantic.errors import PydanticUserError
 from plugspace_queue.conf import in_force
 from plugspace_queue.domain import task_options
 from plugspace_queue.domain.fields import Outputs
+from plugspace_queue.domain.shapes import is_model
 from plugspace_queue.domain.task_types import TaskType, of_row
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
 from plugspace_queue.limits import registrations
+from plugspace_queue.processing.context import Context
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,6 +112,7 @@ def register(
             " pass replace=True to take its place."
         )
     require_valid(kind, function, options)
+    _require_hints(kind, function, has_own_output=output is not None)
     adapter = adapter_of(kind, function, kind.output.type if output is None else output)
     declared = kind.declaration
     options["isolation"] = options.get("isolation") or declared.isolation
@@ -254,6 +257,44 @@ def _unwrapped(function: object) -> Any:
 def _call_of(function: object) -> Any:
     """The method behind `object()`; None of a class, whose call makes an instance."""
     return None if isinstance(function, type) else getattr(function, "__call__", None)  # noqa: B004
+
+
+def _require_hints(kind: TaskType, function: Callable[..., Any], *, has_own_output: bool) -> None:
+    """Refuse a function whose hints name other models than its task type."""
+    refuse, hints = Refusal(kind, function), _hints_of(function)
+    returned = hints.pop("return", Any)
+    if not has_own_output and _disagrees(returned, kind.output.type):
+        refuse("output", _words("returns", returned, "output", kind.output.type))
+    for hint in hints.values():
+        taken = get_args(hint)[0] if get_origin(hint) is Context else Any
+        if _disagrees(taken, kind.input.type):
+            refuse("input", _words("takes", taken, "input", kind.input.type))
+
+
+def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    inner = _unwrapped(function)
+    try:
+        # Of an object the hints are at its method.
+        return get_type_hints(inner if inspect.isroutine(inner) else inner.__call__)
+    except Exception:
+        # What stands under TYPE_CHECKING has no name here.
+        return {}
+
+
+def _disagrees(hint: Any, declared: Any) -> bool:
+    """Whether both are models, and not related; plain JSON is held to the model when it runs."""
+    if not (_is_a_model(hint) and _is_a_model(declared)):
+        return False
+    return not (issubclass(hint, declared) or issubclass(declared, hint))
+
+
+def _is_a_model(hint: Any) -> bool:
+    return is_model(hint) or (inspect.isclass(hint) and is_dataclass(hint))
+
+
+def _words(verb: str, hint: Any, side: str, declared: Any) -> str:
+    told = f"it {verb} {hint.__qualname__} by its hint"
+    return f"{told}, and the {side} of the task type is {declared.__qualname__}."
 
 
 def _require_processor(function: object, refuse: Refusal) -> None:

@@ -118,8 +118,12 @@ class AgentTask(_Outgoing):
     result_omitted: bool | None = None
 
 
-INTERNAL = frozenset({"stack", "detail"})
-"""Keys of a stored error that are for staff."""
+INTERNAL = frozenset({"stack", "detail", "refunds"})
+"""Keys of a stored error that are for staff or for us."""
+
+
+OURS = frozenset({"detail", "refunds"})
+"""Keys of a stored error that are on no wire."""
 
 
 def without_internals(error: dict[str, Any]) -> dict[str, Any]:
@@ -276,7 +280,7 @@ def _wire(task: "Task") -> dict[str, Any]:
         if step_member(task.step_name, task.type):
             fields["stepName"] = task.step_name
     if task.error is not None:
-        fields["error"] = {key: task.error[key] for key in task.error if key != "detail"}
+        fields["error"] = {key: task.error[key] for key in task.error if key not in OURS}
     if task.progress is not None:
         fields["progress"] = task.progress
     if task.wake_at is not None:

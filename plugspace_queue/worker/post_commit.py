@@ -304,8 +304,9 @@ _CASCADES = frozenset({State.FAILED, State.CANCELLED})
 
 def _is_system_failure(one: Completion) -> bool:
     failure = one.result.failure
-    is_failed = one.result.outcome is Outcome.FAILED
-    return is_failed and failure is not None and failure.code in get_settings().refund_on
+    if one.result.outcome is not Outcome.FAILED or failure is None:
+        return False
+    return failure.refunds or failure.code in get_settings().refund_on
 
 
 def _project_workflows(batch: CommitBatch) -> None:

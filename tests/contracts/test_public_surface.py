@@ -39,6 +39,7 @@ VERBS = [
 
 def test_the_package_exports_its_names_and_no_more():
     assert sorted(plugspace_queue.__all__) == [
+        "Context",
         "From",
         "Limiter",
         "TaskType",
