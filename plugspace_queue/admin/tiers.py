@@ -5,6 +5,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.admin.changelists import UncountedChangeList
@@ -16,7 +18,9 @@ from plugspace_queue.models import TierPolicy
 
 
 def _quota_field(kind: TaskType) -> forms.IntegerField:
-    return forms.IntegerField(label=kind.value, min_value=UNLIMITED, help_text="-1: no limit")
+    return forms.IntegerField(
+        label=kind.value, min_value=UNLIMITED, help_text=gettext_lazy("-1: no limit")
+    )
 
 
 class TierForm(forms.ModelForm):
@@ -28,7 +32,7 @@ class TierForm(forms.ModelForm):
     analyze = _quota_field(TaskType.ANALYZE)
     deploy = _quota_field(TaskType.DEPLOY)
     export = _quota_field(TaskType.EXPORT)
-    request_window = window_field(initial=60.0, help_text="Seconds.")
+    request_window = window_field(initial=60.0, help_text=gettext_lazy("Seconds."))
 
     class Meta:
         model = TierPolicy
@@ -60,16 +64,19 @@ class TierAdmin(PageAdmin):
     search_fields = ("slug",)
     fieldsets = (
         (None, {"fields": (("slug", "priority"),)}),
-        ("Tasks per month", {"fields": (tuple(kind.queue_name for kind in TaskType),)}),
-        ("Requests", {"fields": (("request_limit", "request_window"),)}),
+        (
+            gettext_lazy("Tasks per month"),
+            {"fields": (tuple(kind.queue_name for kind in TaskType),)},
+        ),
+        (gettext_lazy("Requests"), {"fields": (("request_limit", "request_window"),)}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("slug",) if obj else ()
 
-    @admin.display(description="Tasks per month")
+    @admin.display(description=gettext_lazy("Tasks per month"))
     def shown_quotas(self, tier: TierPolicy) -> str:
         quotas = {kind: tier.quota(kind) for kind in TaskType}
         if set(quotas.values()) == {UNLIMITED}:
-            return "no limit"
+            return _("no limit")
         return ", ".join(f"{kind} {'∞' if n == UNLIMITED else n}" for kind, n in quotas.items())

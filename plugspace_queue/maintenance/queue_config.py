@@ -16,18 +16,18 @@ from plugspace_queue.publishing import projections
 _turns = cycle(TaskType)
 
 
-def repair(now: datetime) -> bool:
+def restore(now: datetime) -> bool:
     """Write the gates of the next queue, or of all queues whose server lost its data (True).
 
     Raises Unavailable when a server is unavailable, after the gates on the others were written.
     """
     errors = routing.PerServerErrors()
-    is_lost = repair_each(now, errors)
+    is_lost = restore_each(now, errors)
     errors.raise_if_any()
     return is_lost
 
 
-def repair_each(now: datetime, errors: routing.PerServerErrors) -> bool:
+def restore_each(now: datetime, errors: routing.PerServerErrors) -> bool:
     """The same; `errors` collects unavailable servers."""
     turn, is_lost = next(_turns), False
     for server, kinds in _servers().items():

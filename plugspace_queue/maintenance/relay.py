@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, TaskType
-from plugspace_queue.maintenance.queue_config import repair_each
+from plugspace_queue.maintenance.queue_config import restore_each
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import tasks as publishing
 
@@ -92,7 +92,7 @@ def relay(
     """
     errors = routing.PerServerErrors()
     # Gates are written first, so that nothing is published into a queue whose pause is missing.
-    is_lost = repair_each(now, errors)
+    is_lost = restore_each(now, errors)
     newest = _newest(now)
     published = _publish_missing(newest, errors)
     rest = [cursor.next_slice(SLICE - len(newest))] if not is_lost else RowCursor().turn(SLICE)

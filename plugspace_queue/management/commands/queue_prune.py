@@ -5,35 +5,45 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import State
+from plugspace_queue.management.base import QueueCommand
 from plugspace_queue.models import task_queries
 
 MILLISECONDS_SHIFT = 80
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """In batches, each in a transaction of its own; a workflow goes as a whole or not at all."""
 
-    help = "Delete final tasks and workflows that are older than RETENTION says."
+    summary = gettext_lazy(
+        "Delete tasks and workflows that ended before the RETENTION of their state."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only count")
+        parser.add_argument("--dry-run", action="store_true", help=_("only count"))
         parser.add_argument("--batch", type=int, default=500, metavar="ROWS")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch"] < 1:
-            raise CommandError("--batch must be 1 or more.")
+            raise CommandError(_("--batch must be 1 or more."))
         cutoffs = _cutoffs(timezone.now())
-        word = "would go" if options["dry_run"] else "deleted"
+        is_dry = options["dry_run"]
+        text = (
+            _("%(name)s: %(count)d would be deleted")
+            if is_dry
+            else _("%(name)s: %(count)d deleted")
+        )
         for name, rows in _prunable(cutoffs):
-            count = rows.count() if options["dry_run"] else _delete(rows, options["batch"])
-            self.stdout.write(f"{name}: {count} {word}")
+            count = rows.count() if is_dry else _delete(rows, options["batch"])
+            self.stdout.write(text % {"name": name, "count": count})
 
 
 def _cutoffs(now: datetime) -> dict[State, datetime]:
@@ -44,12 +54,12 @@ def _cutoffs(now: datetime) -> dict[State, datetime]:
 
 def _prunable(cutoffs: Mapping[State, datetime]) -> Iterator[tuple[str, QuerySet[Any]]]:
     for state, cutoff in cutoffs.items():
-        yield f"{state} tasks", task_queries.prunable_tasks(state, cutoff)
+        yield _("%(state)s tasks") % {"state": state}, task_queries.prunable_tasks(state, cutoff)
     if cutoffs:
         born_before = _lowest_id(max(cutoffs.values()))
-        yield "workflows", task_queries.prunable_workflows(cutoffs.items(), born_before)
+        yield _("workflows"), task_queries.prunable_workflows(cutoffs.items(), born_before)
     else:
-        yield "workflows", task_queries.workflows_by_id([])
+        yield _("workflows"), task_queries.workflows_by_id([])
 
 
 def _lowest_id(moment: datetime) -> uuid.UUID:
