@@ -9,16 +9,16 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
-from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server, server_settings
-from plugspace_queue.conf import SETTING, AppSettings, rq_settings
+from plugspace_queue.conf import QUEUE_CLASSES, SETTING, AppSettings, unchecked
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.catalog import QUEUE_NAMES
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.domain.rq_classes import OURS
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 
 Apps = Sequence[AppConfig] | None
@@ -50,6 +50,7 @@ NOT_NEGATIVE = (
     "snapshot_limit",
     "max_memory",
     "streams_reserved",
+    "wait_threads",
 )
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
 SENTINEL_HELPER = (
@@ -145,27 +146,62 @@ def apps_are_installed(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @checks.register("plugspace_queue")
 def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """RQ_QUEUES has our six, with our classes; RQ names our worker and job."""
+    """RQ_QUEUES has a queue for each task type, with our classes; RQ names our worker and job."""
     given, rq = getattr(settings, "RQ_QUEUES", {}), getattr(settings, "RQ", {})
-    wanted, wanted_rq = rq_settings(url="redis://")
     found: list[CheckMessage] = []
-    for name in QUEUE_NAMES:
+    for name in queue_names():
         config = given.get(name)
         if config is None:
-            found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=HELPER, id="psq.E004"))
+            found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=_line(name), id="psq.E004"))
             continue
-        found += _wrong_classes(f"RQ_QUEUES[{name!r}]", config, wanted[name], "psq.E004")
-    return found + _wrong_classes("RQ", rq, wanted_rq, "psq.E005")
+        found += _wrong_classes(
+            f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004", hint=_hint(name, config)
+        )
+    return found + _wrong_classes("RQ", rq, OURS, "psq.E005")
+
+
+def _line(name: str) -> str:
+    """The line of settings that adds a queue."""
+    given = getattr(settings, "RQ_QUEUES", {})
+    ours = next((other for other in queue_names() if other in given), None)
+    if ours is None:
+        return HELPER
+    return f'Add RQ_QUEUES["{name}"] = {{**RQ_QUEUES["{ours}"]}} to the settings.'
+
+
+@checks.register("plugspace_queue")
+def home_queue_is_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """HOME_QUEUE is the queue of a declared task type."""
+    home = unchecked("HOME_QUEUE")
+    if not home or home in queue_names():
+        return []
+    hint = f"Choose one of {', '.join(queue_names())}."
+    message = f"{SETTING}['HOME_QUEUE'] is {home!r}, which is no queue of a task type."
+    return [Error(message, hint=hint, id="psq.E013")]
+
+
+def _hint(name: str, config: Mapping[str, Any]) -> str:
+    if "QUEUE_CLASS" in config:
+        return HELPER
+    return (
+        f"A queue of the host has the name of the task type {name.upper()}: give one of them"
+        f" another name. If it is the type's own, {HELPER}"
+    )
 
 
 def _wrong_classes(
-    place: str, given: Mapping[str, Any], wanted: Mapping[str, Any], check_id: str
+    place: str,
+    given: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    check_id: str,
+    *,
+    hint: str = "",
 ) -> list[CheckMessage]:
     names = [name for name in wanted if name.endswith("_CLASS") or name == "SERIALIZER"]
     return [
         Error(
             f"{place}[{name!r}] is {given.get(name)!r}, not {wanted[name]!r} or a subclass.",
-            hint=HELPER,
+            hint=hint or HELPER,
             id=check_id,
         )
         for name in names
@@ -187,7 +223,7 @@ def _is_or_extends(given: Any, wanted: str) -> bool:
 def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Entries of RQ_QUEUES that name Sentinels name them right, and with our connection class."""
     given = getattr(settings, "RQ_QUEUES", {})
-    ours = {name: given[name] for name in QUEUE_NAMES if name in given}
+    ours = {name: given[name] for name in queue_names() if name in given}
     wrong: list[CheckMessage] = [
         Error(f"RQ_QUEUES[{name!r}]: {fault}.", hint=SENTINEL_HELPER, id="psq.E012")
         for name, config in ours.items()
@@ -210,12 +246,12 @@ def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMess
     """Entries of RQ_QUEUES that name the embedded server find a program to start."""
     given = getattr(settings, "RQ_QUEUES", {})
     embedded = {"UNIX_SOCKET_PATH": embedded_redis.socket_path()}
-    if not any(embedded.items() <= given.get(name, {}).items() for name in QUEUE_NAMES):
+    if not any(embedded.items() <= given.get(name, {}).items() for name in queue_names()):
         return []
     try:
         embedded_redis.server_binary()
     except RuntimeError as error:
-        return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E020")]
+        return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E022")]
     return []
 
 
@@ -225,7 +261,7 @@ def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     given = getattr(settings, "RQ_QUEUES", {})
     found: list[CheckMessage] = []
     ours: dict[str, server_settings.Database | None] = {}
-    for name in (name for name in QUEUE_NAMES if name in given):
+    for name in (name for name in queue_names() if name in given):
         try:
             ours[name] = server_settings.database_of_queue(given[name])
         except ValueError as error:
@@ -265,32 +301,13 @@ def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
     return []
 
 
-@checks.register(checks.Tags.urls)
-def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """RQ's own URLs ask for is_staff only and bypass the manager."""
-    if not getattr(settings, "ROOT_URLCONF", None):
-        return []
-    try:
-        address = reverse("django_rq:home")
-    except NoReverseMatch:
-        return []
-    return [
-        Warning(
-            f"django_rq.urls is included at {address}: its pages ask for is_staff only, and their "
-            "buttons bypass the queue manager.",
-            hint="Remove the include; the same pages are in the admin, with permissions.",
-            id="psq.W002",
-        )
-    ]
-
-
 @checks.register("plugspace_queue", deploy=True)
 def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Asks the queues' servers (with `check --deploy`): no cluster, no eviction."""
     given = getattr(settings, "RQ_QUEUES", {})
     try:
         one_each = {
-            server_settings.database_of_queue(given[n]): n for n in QUEUE_NAMES if n in given
+            server_settings.database_of_queue(given[n]): n for n in queue_names() if n in given
         }
     except ValueError:
         # psq.E011 tells it.

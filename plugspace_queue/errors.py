@@ -118,6 +118,25 @@ class Unavailable(QueueError):
     retry_after: float = 2.0
 
 
+class TaskFailed(QueueError):
+    """The task that was waited for has failed, was cancelled, or expired."""
+
+    code = "TASK_FAILED"
+    task: Any
+    """The task's row; of a workflow, the step's."""
+
+    def __init__(self, message: str = "", *, task: Any, code: str = "") -> None:
+        super().__init__(message, task_id=str(task.pk))
+        self.task = task
+        self.code = code or type(self).code  # type: ignore[misc]
+
+
+class WaitTimeout(QueueError, TimeoutError):
+    """The task or workflow has not ended in time; it goes on, and can be waited for again."""
+
+    code = "WAIT_TIMEOUT"
+
+
 class InvalidTransition(QueueError):
     """The table of transitions does not know this change of state."""
 
@@ -134,6 +153,42 @@ class InvalidProcessor(QueueError, ValueError):
     """This cannot be a processor, or not with these options; `details["option"]` names which."""
 
     code = "INVALID_PROCESSOR"
+
+
+class InvalidTaskType(QueueError, ValueError):
+    """This cannot be declared as a task type; `details["option"]` names what is wrong."""
+
+    code = "INVALID_TASK_TYPE"
+
+
+class TaskTypeReserved(InvalidTaskType):
+    """This name of a task type is reserved; take another one."""
+
+    code = "TASK_TYPE_RESERVED"
+
+
+class TaskTypeConflict(QueueError):
+    """This task type is declared already; pass replace=True to change it."""
+
+    code = "TASK_TYPE_CONFLICT"
+
+
+class CatalogFrozen(QueueError):
+    """Task types and kinds are declared while Django starts, in task_types.py of an app."""
+
+    code = "CATALOG_FROZEN"
+
+
+class InvalidKind(QueueError, ValueError):
+    """This cannot be declared as a workflow kind; `details["reason"]` names what is wrong."""
+
+    code = "INVALID_KIND"
+
+
+class KindConflict(QueueError):
+    """This workflow kind is declared already; pass replace=True to change it."""
+
+    code = "KIND_CONFLICT"
 
 
 WORKER_LOST = "WORKER_LOST"

@@ -8,12 +8,18 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue.domain.enums import EventName, Kind, State, Status, TaskType
+from asgiref.sync import sync_to_async
+from pydantic import ValidationError
+
+from plugspace_queue.domain import json_text
+from plugspace_queue.domain.enums import EventName, Kind, State, Status
+from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.errors import InvalidResult, TaskFailed
 from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
 from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.metrics import RefusalsCounted
-from plugspace_queue.models import Organization, Task, Workflow
+from plugspace_queue.models import Organization, Override, Task, Workflow
 from plugspace_queue.processing import registry
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.requests import TaskRequest
@@ -22,10 +28,12 @@ from plugspace_queue.services import (
     cancellation,
     lookup,
     organizations,
+    overrides,
     queue_stats,
     queues,
     retries,
     submission,
+    waits,
 )
 from plugspace_queue.services.calls import database_needed, twin
 from plugspace_queue.services.idempotency import SubmitResult
@@ -198,6 +206,39 @@ class QueueManager:
         with database_needed():
             return service.explain(id, organization_id)
 
+    def wait(self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None) -> Any:
+        """Block until the task has ended; its result as the output model of its type.
+
+        Raises TaskFailed (with `code` and `task`) for a task that failed, was cancelled or
+        expired, or whose result its model does not take; WaitTimeout after `timeout` seconds (at
+        most a day), InvalidState inside an open transaction, NotFound, ValidationRefused,
+        Unavailable.
+        """
+        return _output(waits.in_thread(waits.of_task(id, timeout, organization_id)))
+
+    async def await_result(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> Any:
+        """Awaitable twin of `wait`; no thread waits."""
+        asked = await sync_to_async(waits.of_task)(id, timeout, organization_id)
+        return _output(await waits.in_loop(asked))
+
+    def wait_workflow(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """Block until all steps have ended; the result of each by the name of the step (its TYPE).
+
+        Raises as `wait`; TaskFailed is about the step that failed.
+        """
+        return _outputs(waits.in_thread(waits.of_workflow(id, timeout, organization_id)))
+
+    async def await_workflow(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """Awaitable twin of `wait_workflow`; no thread waits."""
+        asked = await sync_to_async(waits.of_workflow)(id, timeout, organization_id)
+        return _outputs(await waits.in_loop(asked))
+
     def register_worker(
         self,
         type: TaskType | str,
@@ -349,6 +390,94 @@ class QueueManager:
         with database_needed():
             return organizations.set_organizations(rows)
 
+    def grant(
+        self,
+        organization_id: str,
+        type: TaskType | str,
+        amount: int,
+        *,
+        starts: datetime | None = None,
+        until: datetime | None = None,
+        reason: str,
+        author: str | None = None,
+    ) -> Override:
+        """Add `amount` tasks to an organization's monthly quota of a type.
+
+        From `starts` (now) to `until`; without it every month has them until the grant is ended.
+        Grants in force are added up. Raises OrganizationUnknown, ValidationRefused.
+        """
+        with database_needed():
+            given = overrides.terms(starts, until, reason, author)
+            return overrides.grant(organization_id, type, amount, given)
+
+    def override_quota(
+        self,
+        organization_id: str,
+        type: TaskType | str,
+        quota: int,
+        *,
+        starts: datetime | None = None,
+        until: datetime | None = None,
+        reason: str,
+        author: str | None = None,
+    ) -> Override:
+        """Put another quota in the place of the tier's (-1: no limit); grants are added to it.
+
+        Of several in force the newest counts. Raises as `grant`.
+        """
+        with database_needed():
+            given = overrides.terms(starts, until, reason, author)
+            return overrides.override_quota(organization_id, type, quota, given)
+
+    def override_queue(
+        self,
+        type: TaskType | str,
+        *,
+        limiter: Mapping[str, float] | None = None,
+        concurrency: int | None = None,
+        global_concurrency: int | None = None,
+        organization_concurrency: int | None = None,
+        starts: datetime | None = None,
+        until: datetime | None = None,
+        reason: str,
+        author: str | None = None,
+    ) -> list[Override]:
+        """Put other limits in the place of a queue's; one override for each that is given.
+
+        `limiter` is {"max": starts, "duration": seconds}. In force within a second of `starts`
+        (now), and no longer within a second of `until`; of several for one limit the newest
+        counts. The settings of the queue stay as they are. Raises ValidationRefused.
+        """
+        limits = {
+            "limiter": limiter,
+            "concurrency": concurrency,
+            "global_concurrency": global_concurrency,
+            "organization_concurrency": organization_concurrency,
+        }
+        with database_needed():
+            given = overrides.terms(starts, until, reason, author)
+            return overrides.override_queue(type, limits, given)
+
+    def end_override(self, id: int) -> Override:
+        """End an override or grant now. Raises NotFound, InvalidState when it has ended."""
+        with database_needed():
+            return overrides.end_override(id)
+
+    def get_overrides(
+        self,
+        type: TaskType | str | None = None,
+        organization_id: str | None = None,
+        *,
+        has_ended: bool = False,
+    ) -> list[Override]:
+        """Overrides of a queue, or overrides and grants of an organization; at most 200.
+
+        Those in force or to come, with `has_ended` also those that are over; the newest first.
+        Raises ValidationRefused unless exactly one is named, OrganizationUnknown.
+        """
+        with database_needed():
+            return overrides.list_overrides(type, organization_id, has_ended=has_ended)
+
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)
     aadd_workflow = twin(add_workflow)
@@ -369,6 +498,28 @@ class QueueManager:
     achange_organization = twin(change_organization)
     aset_queue = twin(set_queue)
     aset_organizations = twin(set_organizations)
+    agrant = twin(grant)
+    aoverride_quota = twin(override_quota)
+    aoverride_queue = twin(override_queue)
+    aend_override = twin(end_override)
+    aget_overrides = twin(get_overrides)
+
+
+def _output(task: Task) -> Any:
+    """The result of an ended task as its model; raises TaskFailed."""
+    result = waits.completed(task)
+    try:
+        return registry.output_of(task.type).validate_json(json_text.encode(result))
+    except ValidationError as error:
+        raise TaskFailed(
+            f"The result of task {task.pk} does not fit the output of {task.type} as it is now.",
+            code=InvalidResult.code,
+            task=task,
+        ) from error
+
+
+def _outputs(workflow: Workflow) -> dict[str, Any]:
+    return {task.step_name or task.type: _output(task) for task in waits.steps_completed(workflow)}
 
 
 queue_manager = QueueManager()

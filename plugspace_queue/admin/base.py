@@ -1,5 +1,6 @@
 """What all pages of the admin share: permissions, lists without COUNT, style, live parts."""
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from plugspace_queue.admin.changelists import KeysetChangeList
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.redaction import LONGEST, excerpt
+from plugspace_queue.domain.task_types import TaskType
 
 FRAGMENT = "X-Psq-Fragment"
 """The header of a live part. An answer without it is a login page or an error page."""
@@ -148,8 +150,25 @@ class RecordAdmin(PageAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Only the filters of the list: any other lookup would read every row."""
-        known = {getattr(entry, "parameter_name", entry) for entry in self.list_filter}
+        known = {_parameter(entry) for entry in self.list_filter}
         return lookup.partition("__")[0] in known
+
+
+def _parameter(entry: Any) -> Any:
+    """The parameter of a filter: a field, a field with its filter, or a filter of its own."""
+    return entry[0] if isinstance(entry, tuple) else getattr(entry, "parameter_name", entry)
+
+
+class TypeFilter(admin.ChoicesFieldListFilter):
+    """The declared task types, without asking the table which there are."""
+
+    def __init__(self, field: Any, *args: Any, **kwargs: Any) -> None:
+        declared = copy.copy(field)
+        declared.choices = [(kind.value, kind.label) for kind in TaskType]
+        super().__init__(declared, *args, **kwargs)
+
+
+BY_TYPE = ("type", TypeFilter)
 
 
 class SinglePageAdmin(PageAdmin):

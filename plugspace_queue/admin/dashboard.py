@@ -14,8 +14,8 @@ from plugspace_queue.admin.actions import PAUSED, RESUMED, note
 from plugspace_queue.admin.base import LivePageAdmin, SinglePageAdmin
 from plugspace_queue.admin.forms import LimitsForm, PauseForm
 from plugspace_queue.dashboards import queues
-from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import QueueError
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Dashboard, tenancy_queries

@@ -6,7 +6,7 @@ from django import forms
 from django.utils.translation import gettext_lazy
 
 from plugspace_queue import audit_log
-from plugspace_queue.limits.policies import LONGEST_WINDOW, SHORTEST_WINDOW
+from plugspace_queue.domain.task_options import LONGEST_WINDOW, SHORTEST_WINDOW
 from plugspace_queue.models import QueueSettings
 
 COLUMNS = (

@@ -106,6 +106,8 @@ class QueueSettingsAdmin(PauseActions):
     @admin.display(description=gettext_lazy("Queue limiter"))
     def limiter(self, row: QueueSettings) -> str:
         values = queue_settings(row.type)
+        if values.limiter_max is None:
+            return _("no limit")
         return _("%(max)d starts in %(seconds)g s") % {
             "max": values.limiter_max,
             "seconds": values.limiter_duration,

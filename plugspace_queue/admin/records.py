@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from plugspace_queue.admin.base import RecordAdmin, is_list, pretty_column
+from plugspace_queue.admin.base import BY_TYPE, RecordAdmin, is_list, pretty_column
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.models import Attempt, IdempotencyKey, MonthlyUsage, UsageEntry
 
@@ -56,7 +56,7 @@ class MonthlyUsageAdmin(ExactSearchAdmin):
     """Units per organization, type and month."""
 
     list_display = ("organization_id", "type", "month", "used")
-    list_filter = ("type",)
+    list_filter = (BY_TYPE,)
     search_fields = ("organization_id", "month")
     search_help_text = gettext_lazy("Organization, or a month as YYYY-MM.")
 
@@ -69,7 +69,7 @@ class UsageEntryAdmin(ExactSearchAdmin):
         *("id", "created_at", "organization_id", "type", "month"),
         *("reason", "units", "tokens", "cost", "task_id"),
     )
-    list_filter = ("reason", "type")
+    list_filter = ("reason", BY_TYPE)
     search_fields = ("organization_id",)
     search_help_text = gettext_lazy("Organization.")
     raw_id_fields = ("task",)

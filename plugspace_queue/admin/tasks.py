@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import (
+    BY_TYPE,
     TEMPLATES,
     LivePageAdmin,
     RecordAdmin,
@@ -68,7 +69,7 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
         *("id", "type", "shown_state", "organization_id"),
         *("queued", "took", "project_id", "priority"),
     )
-    list_filter = ("state", "type", PriorityFilter)
+    list_filter = ("state", BY_TYPE, PriorityFilter)
     search_fields = ("id",)
     search_help_text = gettext_lazy(
         "Id of a task or workflow, project, organization; or user:ID org:ID; or error:CODE."
@@ -83,7 +84,7 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
                 "fields": (
                     ("shown_state", "type", "priority"),
                     ("organization", "project_id", "user_id"),
-                    ("shown_workflow", "step"),
+                    ("shown_workflow", "step", "step_name"),
                     ("shown_parents", "shown_children"),
                 )
             },

@@ -1,5 +1,6 @@
 """Workflows with their steps."""
 
+import copy
 from typing import Any
 
 from django.contrib import admin
@@ -7,18 +8,29 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.actions import CANCELLED, QUEUED_FOR_RETRY, retry_reason, run_action
 from plugspace_queue.admin.base import LivePageAdmin, RecordAdmin, is_list, pretty_column
 from plugspace_queue.dashboards.graphs import graph_of
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.kinds import kinds
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Workflow, task_queries
 from plugspace_queue.models.workflow import status_of_steps
 from plugspace_queue.templatetags.psq import badge
 
-STEPS = Prefetch("tasks", task_queries.step_columns("type").order_by("step"))
+STEPS = Prefetch("tasks", task_queries.step_columns("type", "step_name").order_by("step"))
+
+
+class KindFilter(admin.ChoicesFieldListFilter):
+    """The declared kinds, without asking the table which there are."""
+
+    def __init__(self, field: Any, *args: Any, **kwargs: Any) -> None:
+        declared = copy.copy(field)
+        declared.choices = [(name, name) for name in kinds()]
+        super().__init__(declared, *args, **kwargs)
 
 
 @admin.register(Workflow)
@@ -29,13 +41,13 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
         *("id", "kind", "organization_id", "shown_status"),
         *("shown_steps", "project_id", "created_at"),
     )
-    list_filter = ("kind",)
+    list_filter = (("kind", KindFilter),)
     search_fields = ("id",)
     search_help_text = gettext_lazy("Id of a workflow, project or organization.")
     actions = ("retry_chosen", "cancel_chosen")
     live_template = "workflow/live.html"
     fields = (
-        ("kind", "shown_status"),
+        ("shown_kind", "shown_status"),
         ("organization", "project_id", "user_id"),
         "created_at",
         "shown_input",
@@ -60,7 +72,7 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
     def live_context(self, request: HttpRequest, row: Workflow) -> dict[str, Any]:
         graph = graph_of(row.pk)
         tasks = [node.task for node in graph.nodes]
-        status = status_of_steps(task.state for task in tasks)
+        status = status_of_steps(tasks)
         return {
             "graph": graph,
             "status": status,
@@ -89,10 +101,29 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
     def shown_status(self, workflow: Workflow) -> SafeString:
         return badge(workflow.status)
 
+    @admin.display(description=gettext_lazy("Kind"))
+    def shown_kind(self, workflow: Workflow) -> str:
+        return _kind_text(workflow)
+
     @admin.display(description=gettext_lazy("Steps"))
     def shown_steps(self, workflow: Workflow) -> SafeString:
-        rows = ((task.state, task.type, task.state) for task in workflow.tasks.all())
+        steps_now = workflow.tasks.all()
+        rows = ((task.state, task.name_in_workflow, task.state) for task in steps_now)
         steps = format_html_join(
             " → ", '<span class="psq-step psq-{}" title="{}: {}">■</span>', rows
         )
         return format_html('<span class="psq-steps">{}</span>', steps)
+
+
+def _kind_text(workflow: Workflow) -> str:
+    """The kind and its version, and whether its declaration has changed since."""
+    declared = kinds().get(workflow.kind)
+    text = workflow.kind
+    if workflow.kind_version:
+        values = {"kind": workflow.kind, "version": workflow.kind_version}
+        text = _("%(kind)s, version %(version)s") % values
+    if declared is None:
+        return _("%(kind)s (not declared any more)") % {"kind": text}
+    if workflow.kind_version and declared.version != workflow.kind_version:
+        return _("%(kind)s (changed since)") % {"kind": text}
+    return text

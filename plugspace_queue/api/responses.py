@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 from rest_framework.response import Response
 
 from plugspace_queue.broker import server
-from plugspace_queue.domain.enums import EventName, Kind, Policy, State, Status, TaskType
+from plugspace_queue.domain.enums import EventName, Policy, State, Status
+from plugspace_queue.domain.kinds import KindOfRow
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.models import Organization, Workflow, tenancy_queries
 from plugspace_queue.schemas.base import WireModel
@@ -49,7 +51,7 @@ class WorkflowSummary(WireModel):
     """A workflow; its status follows from its steps."""
 
     id: UUID
-    kind: Kind
+    kind: KindOfRow
     organization_id: str
     project_id: str
     user_id: str
@@ -74,11 +76,18 @@ class WorkflowPage(WireModel):
     previous: str | None
 
 
-class Limiter(WireModel):
+class LimiterShape(WireModel):
     """Starts per window of `duration` seconds, over all workers."""
 
     max: int
     duration: float
+
+
+class LimitOverride(WireModel):
+    """A limit of a queue that is overridden now; the queue shows the value in force."""
+
+    key: str = Field(description="limiter, concurrency, globalConcurrency, …")
+    ends_at: datetime | None = Field(description="null: until staff end it.")
 
 
 class QueueShape(WireModel):
@@ -105,14 +114,39 @@ class QueueShape(WireModel):
     global_concurrency: int | None
     organization_concurrency: int | None
     default_priority: int = Field(description="For organizations without a tier.")
-    limiter: Limiter
+    limiter: LimiterShape | None = Field(description="Null: no limit.")
     policy: Policy
+    overrides: list[LimitOverride] = Field(description="Limits that hold for a while only.")
 
 
 class QueueResults(WireModel):
-    """All six queues."""
+    """All queues."""
 
     results: list[QueueShape]
+
+
+class OverrideShape(WireModel):
+    """A limit or quota that holds for a while, or a grant."""
+
+    id: int
+    type: str = Field(description="Task type.")
+    key: str = Field(
+        description="limiter, concurrency, globalConcurrency, organizationConcurrency; quota, grant"
+    )
+    value: int = Field(description="Starts, slots, tasks per month; -1: no limit.")
+    duration: float | None = Field(description="Window of a limiter, in seconds.")
+    state: Literal["pending", "active", "ended"]
+    starts_at: datetime
+    ends_at: datetime | None
+    reason: str
+    author: str
+    created_at: datetime
+
+
+class OverrideResults(WireModel):
+    """Overrides, the newest first."""
+
+    results: list[OverrideShape]
 
 
 class EventShape(WireModel):
@@ -166,12 +200,29 @@ class RequestWindow(WireModel):
     reset: int | None = Field(description="Seconds until it ends; 0: no window runs.")
 
 
+class QuotaChange(WireModel):
+    """What changes the quota of a type for a while."""
+
+    key: Literal["quota", "grant"] = Field(description="Instead of the tier's, or beside it.")
+    value: int = Field(description="-1: no limit.")
+    ends_at: datetime | None = Field(description="null: until staff end it.")
+
+
 class TypeUsage(WireModel):
-    """Units of one task type; quota and remaining are null when there is no limit."""
+    """Units of one task type; quota and remaining are null when there is no limit.
+
+    A past month has the quota that was in force at its end.
+    """
 
     used: int
-    quota: int | None
+    quota: int | None = Field(description="In force: with the grants.")
     remaining: int | None
+    granted: int | None = Field(
+        None, description="How much of the quota is granted; absent without an override."
+    )
+    overrides: list[QuotaChange] | None = Field(
+        None, description="What changes the tier's quota for a while; absent: nothing does."
+    )
 
 
 class Usage(WireModel):
@@ -264,7 +315,7 @@ def with_window(response: Response, organization_id: str) -> Response:
 def _fields(workflow: Workflow) -> dict[str, Any]:
     return {
         "id": workflow.pk,
-        "kind": Kind(workflow.kind),
+        "kind": KindOfRow(workflow.kind),
         "organization_id": workflow.organization_id,
         "project_id": workflow.project_id,
         "user_id": workflow.user_id,

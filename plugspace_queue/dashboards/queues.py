@@ -14,7 +14,7 @@ from plugspace_queue.broker.queue_state import Gauge, Oldest
 from plugspace_queue.dashboards import workers
 from plugspace_queue.dashboards.cache import TimedCache
 from plugspace_queue.dashboards.workers import WorkerStatus
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.models import QueueMinute, QueueSettings, tenancy_queries
@@ -56,7 +56,7 @@ class Card:
     @property
     def near_limit(self) -> float:
         """From so many starts on, the limiter is close to its limit."""
-        return self.policy.limiter_max * 0.8
+        return (self.policy.limiter_max or 0) * 0.8
 
     @property
     def note(self) -> str:
@@ -74,7 +74,7 @@ class Card:
             return text % {"queue": self.type.queue_name}
         if policy.global_concurrency and gauge.active >= policy.global_concurrency:
             return _("The cap of running tasks is reached.")
-        if gauge.starts >= policy.limiter_max:
+        if policy.limiter_max and gauge.starts >= policy.limiter_max:
             return _("The limiter is exhausted: starts continue when its window moves.")
         return _("All slots are in use.") if gauge.active >= self.slots else ""
 

@@ -10,9 +10,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import server
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.domain.spans import span
+from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.models import Attempt, Task, task_queries
 
 MOST = 100
@@ -167,7 +168,7 @@ def progress_of(task: Task) -> Progress | None:
 
 def _live_progress(task: Task) -> object:
     """From Redis, as the row has it only after the end."""
-    text = server.task_snapshot(TaskType(task.type).queue_name, str(task.pk))
+    text = server.task_snapshot(queue_of(task.type), str(task.pk))
     try:
         snapshot = json.loads(text) if text else {}
     except ValueError:

@@ -33,9 +33,9 @@ TABLE = Task._meta.db_table
 COLUMNS = ", ".join(str(field.column) for field in Task._meta.concrete_fields)
 
 _RETURNED = f"""id::text, fence, type, {TABLE}.organization_id, project_id, user_id,
-    workflow_id::text, step, priority, input::text, context::text, error::text, queued_at, duration,
-    tokens_used, cost, retry_count, max_retries, recovery_count, deferral_count, attempt_count, ttl,
-    charged_month, refunded_at"""
+    workflow_id::text, step, step_name, may_fail, has_input_from, priority, input::text,
+    context::text, error::text, queued_at, duration, tokens_used, cost, retry_count, max_retries,
+    recovery_count, deferral_count, attempt_count, ttl, charged_month, refunded_at"""
 
 FINISH_COLUMNS = (
     "state",
@@ -51,6 +51,9 @@ FINISH_COLUMNS = (
     "recovery_count",
     "wake_at",
 )
+
+ENDING_COLUMNS = (*FINISH_COLUMNS, "error_code", "fingerprint")
+"""The same of attempts of which one did not complete: they are empty until then."""
 
 KEPT = "id, fence, attempt_count, worker_name, started_at, error"
 """Columns of the task's row that are copied into the attempt."""
@@ -197,32 +200,36 @@ def _completion(one: TaskUpdate) -> str:
 def _finish(
     connection: BaseDatabaseWrapper, ordered: Sequence[TaskUpdate], now: datetime
 ) -> Answer[set[Key]]:
-    ended, params = _endings(connection, ordered)
+    ended, params = _endings(connection, ordered, ENDING_COLUMNS)
+    done = f"{_update(ENDING_COLUMNS)} RETURNING {KEPT}"
     sql = f"""
-        WITH {ended}, done AS ({_UPDATE} RETURNING {KEPT}), noted AS ({_insert("done")})
+        WITH {ended}, done AS ({done}), noted AS ({_insert("done")})
         SELECT id::text, fence FROM done
     """
     state = State.PROCESSING.value
     return send(connection, sql, [*params, state, *_moments(connection, now)], set)
 
 
-_UPDATE = f"""
-    UPDATE {TABLE} SET {", ".join(f"{name} = v_{name}" for name in FINISH_COLUMNS)}
-    FROM ended WHERE id = v_id AND fence = v_fence AND {STATE} = %s
-"""
+def _update(columns: Sequence[str]) -> str:
+    return f"""
+        UPDATE {TABLE} SET {", ".join(f"{name} = v_{name}" for name in columns)}
+        FROM ended WHERE id = v_id AND fence = v_fence AND {STATE} = %s
+    """
 
 
 def _finish_on_sqlite(
     connection: BaseDatabaseWrapper, ordered: Sequence[TaskUpdate], now: datetime
 ) -> Answer[set[Key]]:
     """One statement cannot change two tables there."""
-    ended, params = _endings(connection, ordered)
-    sql = f"WITH {ended} {_UPDATE} RETURNING id, fence"
+    has_failed = any(one.error_code for one in ordered)
+    columns = ENDING_COLUMNS if has_failed else FINISH_COLUMNS
+    ended, params = _endings(connection, ordered, columns)
+    sql = f"WITH {ended} {_update(columns)} RETURNING id, fence"
     answer = send(connection, sql, [*params, State.PROCESSING.value], _keys)
     written = answer.take()
     rows = [one for one in ordered if (one.task_id, one.fence) in written]
     if rows:
-        ended, params = _endings(connection, rows)
+        ended, params = _endings(connection, rows, FINISH_COLUMNS)
         sql = f"WITH {ended} {_insert(TABLE)} RETURNING fence"
         send(connection, sql, [*params, *_moments(connection, now)], len)
     return answer
@@ -240,11 +247,13 @@ def _insert(source: str) -> str:
     """
 
 
-def _endings(connection: BaseDatabaseWrapper, rows: Sequence[TaskUpdate]) -> tuple[str, list[Any]]:
-    """The relation `ended`: these rows, each column with `v_` before its name."""
-    names = ("id", "fence", *FINISH_COLUMNS)
+def _endings(
+    connection: BaseDatabaseWrapper, rows: Sequence[TaskUpdate], columns: Sequence[str]
+) -> tuple[str, list[Any]]:
+    """The relation `ended`: these columns of the rows, each with `v_` before its name."""
+    names = ("id", "fence", *columns)
     spent = [Attempt._meta.get_field(column) for column in SPENT_COLUMNS.values()]
-    pick = attrgetter("fence", *FINISH_COLUMNS, *SPENT_COLUMNS)
+    pick = attrgetter("fence", *columns, *SPENT_COLUMNS)
     values = [(uuid.UUID(row.task_id), *pick(row)) for row in rows]
     source, params = relation(connection, [*_fields(*names), *spent], values)
     columns = ", ".join(f"v_{name}" for name in (*names, *SPENT_COLUMNS))
@@ -270,11 +279,29 @@ def links_from(
     parents: Sequence[str], *, using: str = "default"
 ) -> Answer[list[tuple[str, uuid.UUID]]]:
     """Pairs of parent and child of every task that waits for one of these."""
+    return _links(parents, "", using)
+
+
+def step_links_from(
+    parents: Sequence[str], *, using: str = "default"
+) -> Answer[list[tuple[str, uuid.UUID]]]:
+    """The same of the tasks in the workflows of these steps alone."""
+    return _links(parents, _IN_THE_WORKFLOW, using)
+
+
+_IN_THE_WORKFLOW = f"""
+    JOIN {TABLE} AS parent ON parent.id = parent_id
+    JOIN {TABLE} AS child ON child.id = task_id AND child.workflow_id = parent.workflow_id
+"""
+
+
+def _links(parents: Sequence[str], joins: str, using: str) -> Answer[list[tuple[str, uuid.UUID]]]:
     connection = connections[using]
     source, params = _parents(connection, parents)
     sql = f"""
         WITH parents (v_id) AS ({source})
-        SELECT parent_id, task_id FROM {Dependency._meta.db_table} JOIN parents ON parent_id = v_id
+        SELECT parent_id, task_id
+        FROM {Dependency._meta.db_table} JOIN parents ON parent_id = v_id {joins}
     """
     return send(connection, sql, params, _pairs)
 

@@ -1,22 +1,6 @@
-"""Enumerations of the product: task types, states, public statuses, tiers, outcomes."""
+"""Enumerations of the product: states, public statuses, tiers, outcomes."""
 
 from enum import StrEnum
-
-
-class TaskType(StrEnum):
-    """The six kinds of work; each has a queue of its own."""
-
-    ARCHITECT = "ARCHITECT"
-    DESIGN = "DESIGN"
-    CODE = "CODE"
-    ANALYZE = "ANALYZE"
-    DEPLOY = "DEPLOY"
-    EXPORT = "EXPORT"
-
-    @property
-    def queue_name(self) -> str:
-        """The RQ queue's name: the lower-case word."""
-        return self.value.lower()
 
 
 class State(StrEnum):
@@ -68,6 +52,19 @@ class Policy(StrEnum):
 
     STRICT = "strict"
     WEIGHTED = "weighted"
+
+
+class OverrideKey(StrEnum):
+    """What an override sets: a limit of a queue, or the quota of an organization."""
+
+    LIMITER = "limiter"
+    CONCURRENCY = "concurrency"
+    GLOBAL_CONCURRENCY = "global_concurrency"
+    ORGANIZATION_CONCURRENCY = "organization_concurrency"
+    QUOTA = "quota"
+    """Takes the place of what the tier grants."""
+    GRANT = "grant"
+    """Adds to the quota; several are added up."""
 
 
 class Role(StrEnum):

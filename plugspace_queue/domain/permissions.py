@@ -45,6 +45,8 @@ class Verb(StrEnum):
     """Change policy and default priority of a queue."""
     SET_ORGANIZATION = "set_organization"
     """Change tier, name and suspension of an organization."""
+    GRANT = "grant"
+    """Grant tasks beside a quota, or put another quota in its place."""
     SET_MEMBERS = "set_members"
     SET_TIERS = "set_tiers"
     """Change what a tier grants."""
@@ -78,6 +80,7 @@ TABLE: Mapping[Verb, Rule] = {
     Verb.PRESS_RQ: Rule(OPERATE),
     Verb.SET_POLICY: Rule(ADMINISTER),
     Verb.SET_ORGANIZATION: Rule(ADMINISTER),
+    Verb.GRANT: Rule(ADMINISTER),
     Verb.SET_MEMBERS: Rule(ADMINISTER),
     Verb.SET_TIERS: Rule(ADMINISTER),
     Verb.SET_KEYS: Rule(ADMINISTER),

@@ -8,7 +8,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import Reason, State, TaskType
+from plugspace_queue.domain.enums import Reason, State
+from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.explain.reasons import Observation
 
 
@@ -21,7 +22,7 @@ def sentence_for(reason: Reason, observed: Observation) -> str:
 def _values(observed: Observation) -> dict[str, Any]:
     wake_at = observed.task.wake_at
     return {
-        "queue": TaskType(observed.task.type).queue_name,
+        "queue": queue_of(observed.task.type),
         "type": observed.task.type,
         "ttl": observed.task.ttl,
         "time": wake_at and wake_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -93,6 +94,14 @@ def _counted(name: str, text: str | Promise) -> Callable[[Observation], str]:
     return sentence
 
 
+def _no_processor(observed: Observation) -> str:
+    if observed.is_dropped:
+        text = _("The task type %(type)s is not declared any more, so no worker takes it.")
+    else:
+        text = _("No worker of the queue %(queue)s has a processor for %(type)s.")
+    return text % _values(observed)
+
+
 SENTENCES: dict[Reason, str | Promise | Callable[[Observation], str]] = {
     Reason.COMPLETE: gettext_lazy("It is complete."),
     Reason.FAILED: _failed,
@@ -117,9 +126,7 @@ SENTENCES: dict[Reason, str | Promise | Callable[[Observation], str]] = {
     Reason.QUEUE_PAUSED: gettext_lazy("The queue %(queue)s is paused."),
     Reason.ORGANIZATION_PAUSED: gettext_lazy("Its organization is paused."),
     Reason.WORKERS_SUSPENDED: gettext_lazy("All workers are suspended (rq suspend)."),
-    Reason.NO_PROCESSOR: gettext_lazy(
-        "No worker of the queue %(queue)s has a processor for %(type)s."
-    ),
+    Reason.NO_PROCESSOR: _no_processor,
     Reason.NO_WORKER: gettext_lazy("No worker of the queue %(queue)s is alive."),
     Reason.QUEUE_CONCURRENCY: _counted(
         "queue_concurrency",

@@ -6,11 +6,12 @@ from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle, permissions
 from plugspace_queue.domain.enums import Outcome, State, Status
+from plugspace_queue.domain.fingerprint import LONGEST_CODE
 from plugspace_queue.domain.ids import new_id
+from plugspace_queue.domain.task_types import LONGEST_NAME
 from plugspace_queue.models.indexes import PartialOnPostgres
 from plugspace_queue.models.organization import Organization
 from plugspace_queue.models.querysets import FINAL_VALUES, OPEN_VALUES, TaskQuerySet
-from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.workflow import Workflow
 
 STATE_CHOICES = [(state.value, state.value) for state in State]
@@ -23,7 +24,7 @@ class Task(models.Model):
     """One unit of work of one organization. Its id is also the RQ job id."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(max_length=LONGEST_NAME)
     # No index of its own: psq_task_org begins with it, and each one is paid at every change.
     organization = models.ForeignKey(
         Organization, on_delete=models.PROTECT, related_name="tasks", db_index=False
@@ -31,12 +32,21 @@ class Task(models.Model):
     project_id = models.CharField(max_length=128)
     user_id = models.CharField(max_length=128)
     priority = models.PositiveSmallIntegerField()
+    # The three have defaults in the database too: a process of the release before may insert.
+    tier = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="Slug, at acceptance."
+    )
     input = models.JSONField(default=dict)
     context = models.JSONField(default=dict)
 
     state = models.CharField(max_length=12, choices=STATE_CHOICES, default=State.WAITING)
     result = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
+    # Empty unless it has ended without completing.
+    error_code = models.CharField(max_length=LONGEST_CODE, blank=True, default="", db_default="")
+    fingerprint = models.CharField(
+        max_length=24, blank=True, default="", db_default="", help_text="Of its failure group."
+    )
     progress = models.JSONField(null=True, blank=True)
 
     queued_at = models.DateTimeField(default=timezone.now)
@@ -70,6 +80,16 @@ class Task(models.Model):
         db_index=False,
     )
     step = models.PositiveSmallIntegerField(null=True, blank=True)
+    # With defaults in the database too, as a deploy's old processes do not know them.
+    step_name = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="In its kind."
+    )
+    may_fail = models.BooleanField(
+        default=False, db_default=False, help_text="Its workflow goes on when it fails or expires."
+    )
+    has_input_from = models.BooleanField(
+        default=False, db_default=False, help_text="Its kind's `input_from` makes its input."
+    )
     parents = models.ManyToManyField(
         "self", through="Dependency", symmetrical=False, related_name="children"
     )
@@ -108,6 +128,11 @@ class Task(models.Model):
                 name="psq_task_cancelling",
             ),
             models.Index(
+                fields=["type", "error_code", "-id"],
+                condition=Q(state=State.FAILED.value),
+                name="psq_task_failed",
+            ),
+            models.Index(
                 fields=["state", "completed_at"],
                 condition=Q(completed_at__isnull=False),
                 name="psq_task_ended",
@@ -136,6 +161,11 @@ class Task(models.Model):
     def status(self) -> Status:
         """The seed's public status."""
         return lifecycle.status_of(self.state)
+
+    @property
+    def name_in_workflow(self) -> str:
+        """The name of the step; of rows from before names existed it is the type."""
+        return self.step_name or self.type
 
     @property
     def is_final(self) -> bool:

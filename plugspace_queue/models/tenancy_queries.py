@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery, Sum
 
+from plugspace_queue.domain.enums import OverrideKey
 from plugspace_queue.models.minutes import QueueMinute
 from plugspace_queue.models.organization import ApiKey, ApiKeyQuerySet, Membership, Organization
+from plugspace_queue.models.overrides import Override
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.task import Task
 from plugspace_queue.models.usage import MonthlyUsage
@@ -88,6 +90,56 @@ def usage_after(organization_ids: Collection[str], month: str) -> list[MonthlyUs
     """The counters of these organizations of the months behind this one."""
     rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=month)
     return list(rows.order_by("organization_id", "type", "month"))
+
+
+class Standing(NamedTuple):
+    """One counter of an organization, and the overrides that bear on it."""
+
+    used: int
+    override: int | None
+    """The quota in force that takes the place of the tier's."""
+    granted: int
+    is_overridden: bool
+    """Whether there is an override of any time."""
+
+
+def standing_of(organization_id: str, task_type: str, month: str, now: datetime) -> Standing:
+    """A counter and what is granted beside its quota, in one query."""
+    usage = MonthlyUsage.objects.filter(organization=OuterRef("pk"), type=task_type, month=month)
+    known = Override.objects.filter(organization=OuterRef("pk"), type=task_type)
+    quotas = known.in_force(now).filter(key=OverrideKey.QUOTA).newest_first()
+    grants = known.in_force(now).filter(key=OverrideKey.GRANT).order_by().values("type")
+    values = Organization.objects.filter(pk=organization_id).values_list(
+        Subquery(usage.values("used")),
+        Subquery(quotas.values("value")[:1]),
+        Subquery(grants.annotate(total=Sum("value")).values("total")),
+        Exists(known),
+    )
+    used, override, granted, is_overridden = values.get()
+    return Standing(used or 0, override, int(granted or 0), is_overridden)
+
+
+def overrides_of(organization_ids: Collection[str], now: datetime) -> list[Override]:
+    """Quotas and grants of these organizations in force, the newest first."""
+    rows = Override.objects.filter(organization__in=organization_ids)
+    return list(rows.in_force(now).newest_first())
+
+
+def queue_overrides(now: datetime) -> list[Override]:
+    """Overrides of limits in force or to come, of all queues, the newest first."""
+    return list(Override.objects.of_queues().not_over(now).newest_first())
+
+
+def types_with_overrides() -> set[str]:
+    """The types whose queue's limits were ever overridden."""
+    return set(Override.objects.of_queues().order_by().values_list("type", flat=True).distinct())
+
+
+def last_end_of_override(task_type: str, now: datetime) -> datetime | None:
+    """When the last override of a queue's limits ended; None when none has."""
+    ended = Override.objects.of_queue(task_type).over(now)
+    moment: datetime | None = ended.aggregate(at=Max("ends_at"))["at"]
+    return moment
 
 
 def queue_row(task_type: str) -> QueueSettings:

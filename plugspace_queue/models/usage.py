@@ -3,8 +3,8 @@
 from django.db import models
 from django.utils import timezone
 
+from plugspace_queue.domain.task_types import LONGEST_NAME
 from plugspace_queue.models.organization import Organization
-from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.task import Task
 
 
@@ -12,7 +12,7 @@ class MonthlyUsage(models.Model):
     """Units reserved minus units refunded; moved only by conditional updates in `quotas`."""
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="usage")
-    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(max_length=LONGEST_NAME)
     month = models.CharField(max_length=7, help_text="YYYY-MM in UTC")
     used = models.BigIntegerField(default=0)
     version = models.BigIntegerField(default=0, help_text="Rises with every change.")
@@ -21,6 +21,8 @@ class MonthlyUsage(models.Model):
         verbose_name = "usage"
         verbose_name_plural = "usage"
         ordering = ["-month", "organization_id", "type"]
+        # Without `used`: a column of an index would make every submit write that index too.
+        indexes = [models.Index(fields=["month", "organization"], name="psq_usage_month")]
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "type", "month"], name="psq_usage_once"
@@ -43,7 +45,7 @@ class UsageEntry(models.Model):
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="+", db_index=False
     )
-    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(max_length=LONGEST_NAME)
     month = models.CharField(max_length=7)
     reason = models.CharField(max_length=8, choices=Reason.choices)
     units = models.IntegerField(default=0, help_text="Positive reserved, negative refunded.")

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Protocol
 
 from django.db import InterfaceError, OperationalError
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain import backoff, json_text
 from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.domain.fingerprint import LONGEST_CLASS
 from plugspace_queue.domain.public_text import public_text
-from plugspace_queue.domain.text import clean, shortened
+from plugspace_queue.domain.text import clean, fitting, shortened, shortened_within
 from plugspace_queue.errors import QueueError, TaskError, TaskTimeout, Unavailable
 
 MESSAGE_LIMIT = 4 * 1024
@@ -63,6 +64,8 @@ class Failure:
     retryable: bool
     detail: str = ""
     stack: str = ""
+    class_name: str = ""
+    """Of the exception; empty when none was raised."""
     retry_after: float | None = None
     exception: BaseException | None = field(default=None, compare=False, repr=False)
     """The exception itself, for the log; it is not sent to other processes."""
@@ -109,14 +112,15 @@ def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] =
         retryable=retryable,
         detail=whole if whole != message else "",
         stack=stack_text(stack),
+        class_name=fitting(type(error).__name__, LONGEST_CLASS),
         retry_after=_seconds(getattr(error, "retry_after", None)),
         exception=exception,
     )
 
 
 def stack_text(lines: Sequence[str]) -> str:
-    """A stack, cleaned and shortened for its column."""
-    return shortened(clean("".join(lines)), STACK_LIMIT)
+    """A stack, cleaned and shortened for its column; its end, where it was raised, is kept."""
+    return shortened_within(clean("".join(lines)), STACK_LIMIT)
 
 
 WRITTEN_FOR_TENANTS = (TaskError, QueueError)
@@ -170,6 +174,8 @@ def _is_external_by_name(error: BaseException) -> bool:
 class Retryable(Protocol):
     """The values of a task's row that decide about another attempt."""
 
+    @property
+    def type(self) -> str: ...
     @property
     def retry_count(self) -> int: ...
     @property
@@ -241,7 +247,7 @@ def after_failure(task: Retryable, failure: Failure, now: datetime) -> AttemptRe
 
 
 def _deferred(task: Retryable, failure: Failure, now: datetime) -> AttemptResult:
-    wait = backoff.provider_wait(failure.retry_after, _backoff(task.deferral_count + 1))
+    wait = backoff.provider_wait(failure.retry_after, _backoff(task.type, task.deferral_count + 1))
     return AttemptResult(
         outcome=Outcome.DEFERRED,
         state=State.RETRYING,
@@ -251,15 +257,13 @@ def _deferred(task: Retryable, failure: Failure, now: datetime) -> AttemptResult
 
 
 def _wait(task: Retryable, failure: Failure) -> float:
-    plain = _backoff(task.retry_count + 1)
+    plain = _backoff(task.type, task.retry_count + 1)
     if failure.code == "RATE_LIMITED":
         return backoff.provider_wait(failure.retry_after, plain)
     return plain
 
 
-def _backoff(retry: int) -> float:
-    conf = get_settings()
-    wait = backoff.delay_for(
-        retry, base=conf.backoff_delay, jitter=conf.backoff_jitter, chance=random()
-    )
+def _backoff(task_type: str, retry: int) -> float:
+    base, jitter = in_force(task_type, "backoff_delay"), in_force(task_type, "backoff_jitter")
+    wait = backoff.delay_for(retry, base=base, jitter=jitter, chance=random())
     return min(wait, backoff.LONGEST)

@@ -7,6 +7,7 @@ Written after the commit that changed the row. Gates that an outage lost are wri
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import router, transaction
@@ -16,9 +17,12 @@ from django.dispatch import receiver
 from plugspace_queue.broker import keys, routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import Policy, TaskType
+from plugspace_queue.domain import clock
+from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.enums import Policy
 from plugspace_queue.domain.lifecycle import FINAL, status_of
-from plugspace_queue.limits import policies
+from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.limits import overrides, policies
 from plugspace_queue.models import (
     Organization,
     QueueSettings,
@@ -45,7 +49,9 @@ def organization_saved(instance: Organization, **kwargs: Any) -> None:
 @receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.projections.queue")
 def queue_saved(instance: QueueSettings, **kwargs: Any) -> None:
     """Write the gates of a saved queue to Redis on commit."""
-    write_queue_on_commit(TaskType(instance.type))
+    kind = find(instance.type)
+    if kind is not None:
+        write_queue_on_commit(kind)
 
 
 @receiver(post_save, sender=TierPolicy, dispatch_uid="plugspace_queue.projections.tier")
@@ -97,7 +103,7 @@ def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
     rows = task_queries.workflows_by_id(workflow_ids)
     steps: dict[uuid.UUID, list[Task]] = {workflow_id: [] for workflow_id in workflow_ids}
     tasks = task_queries.steps_of(workflow_ids).order_by("step")
-    for task in tasks.only("id", "workflow_id", "type", "state", "step"):
+    for task in tasks.only("id", "workflow_id", "type", "state", "step", "may_fail"):
         steps[task.workflow_id or uuid.UUID(int=0)].append(task)
     return routing.send(_workflow_call(row, steps[row.pk]) for row in rows)
 
@@ -110,7 +116,7 @@ def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
         "organizationId": workflow.organization_id,
         "projectId": workflow.project_id,
         "userId": workflow.user_id,
-        "status": status_of_steps(step.state for step in steps).value,
+        "status": status_of_steps(steps).value,
         "createdAt": workflow.created_at.isoformat().replace("+00:00", "Z"),
         "steps": [
             {
@@ -141,19 +147,25 @@ def _write_tiers(tiers: dict[str, str | None]) -> None:
     )
 
 
-def gates_of(kind: TaskType) -> Call[None]:
-    """The call that writes a queue's gates; reads the row itself, as a cache may be outdated."""
-    row = tenancy_queries.queue_row(kind.value)
-    now = policies.in_force(row)
+def gates_of(kind: TaskType, now: datetime | None = None) -> Call[None]:
+    """The call that writes a queue's gates; reads the rows itself, as a cache may be outdated.
+
+    A limit changes without its row when an override begins or ends. That moment is a version too,
+    so that a process that read the rows before it cannot undo the change.
+    """
+    moment = now or clock.now()
+    row, held = tenancy_queries.queue_row(kind.value), overrides.read(kind.value, moment)
+    changed_at = overrides.changed_at(kind.value, held, moment)
+    policy = policies.in_force(row, held)
     return task_store.configure(
         kind.queue_name,
-        paused=now.is_paused,
-        concurrency=now.global_concurrency or 0,
-        limiter_max=now.limiter_max,
-        limiter_ms=int(now.limiter_duration * 1000),
-        organization_cap=now.organization_concurrency or 0,
-        weighted=now.policy is Policy.WEIGHTED,
-        version=row.version,
+        paused=policy.is_paused,
+        concurrency=policy.global_concurrency or 0,
+        limiter_max=policy.limiter_max or 0,
+        limiter_ms=int(policy.limiter_duration * 1000),
+        organization_cap=policy.organization_concurrency or 0,
+        weighted=policy.policy is Policy.WEIGHTED,
+        version=max(row.version, int(changed_at.timestamp() * 1000) if changed_at else 0),
     )
 
 

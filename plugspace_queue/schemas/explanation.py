@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from plugspace_queue.domain.enums import Reason, State, Status, TaskType
+from plugspace_queue.domain.enums import Reason, State, Status
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.schemas.base import WireModel
 
 
@@ -18,6 +19,12 @@ class Gate(WireModel):
     limit: int | None = None
     retry_at: datetime | None = Field(
         default=None, description="When it opens by itself; absent: something must happen first."
+    )
+    is_overridden: bool | None = Field(
+        default=None, description="The limit holds for a while only; absent: it does not."
+    )
+    overridden_until: datetime | None = Field(
+        default=None, description="When the limit changes back; absent: when staff end it."
     )
 
 

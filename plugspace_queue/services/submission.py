@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 from django.db import connections, router, transaction
 from django.utils import timezone
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import insert_tasks, unsaved
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.errors import PermissionRefused
 from plugspace_queue.limits import quota
-from plugspace_queue.limits.policies import Plan, Tenant, queue_settings
+from plugspace_queue.limits.policies import Plan, Tenant, default_priority
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import tasks as publishing
@@ -105,7 +105,7 @@ def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
     """The task's priority; raises PermissionRefused when it is above the tier's."""
     highest = plan.priority
     if highest is None:
-        highest = queue_settings(task_type).default_priority
+        highest = default_priority(task_type)
     if asked is not None and asked < highest:
         raise PermissionRefused(
             f"priority: {asked} is above what this organization's tier gives; {highest} is its"
@@ -133,6 +133,7 @@ def store(
     charges = quota.charges_of(tasks, tenants, month)
     for task in tasks:
         task.charged_month = month
+        task.tier = tenants[task.organization_id].tier
     if is_alone:
         counters = quota.reserve(charges, now, task=tasks[0])
     else:
@@ -181,7 +182,7 @@ def build(item: TaskItem, now: datetime) -> Task:
     """The unsaved row of a new task without parents; raises PermissionRefused for its priority."""
     request = item.request
     wake_at = request.wake_at(now)
-    ttl = request.seconds_to_live
+    ttl = request.seconds_to_live(request.type)
     retries = request.max_retries
     return unsaved(
         Task,
@@ -200,7 +201,7 @@ def build(item: TaskItem, now: datetime) -> Task:
         wake_at=wake_at,
         deadline=(wake_at or now) + timedelta(seconds=ttl),
         ttl=ttl,
-        max_retries=get_settings().max_retries if retries is None else retries,
+        max_retries=in_force(request.type, "max_retries") if retries is None else retries,
     )
 
 

@@ -1,7 +1,8 @@
 """Ends tasks that do not run, and releases or cancels the tasks that depend on an ended one.
 
 Waiting tasks are cancelled, expire, or are lost with their workers. Children of a complete task
-are released; those of a task that did not complete are cancelled and refunded.
+are released; those of a task that did not complete are cancelled and refunded, but for steps of a
+workflow that goes on without it.
 """
 
 import uuid
@@ -11,17 +12,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
+from django.utils import timezone
 
 from plugspace_queue import metrics, task_log
 from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.domain.fingerprint import fingerprint
 from plugspace_queue.events import publish
 from plugspace_queue.limits import quota
 from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models.workflow import is_missed
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import without_internals
+from plugspace_queue.services import failure_counts
+from plugspace_queue.services.failure_counts import FailedTask
 from plugspace_queue.task_log import EndedAttempt
 
 CODE = "CANCELLED"
@@ -32,6 +38,9 @@ _ENDED: dict[State, tuple[EventName, ...]] = {
     State.EXPIRED: (EventName.EXPIRED, EventName.FAILED),
     State.FAILED: (EventName.FAILED,),
 }
+
+FAILURES = (State.FAILED, State.EXPIRED)
+"""States whose tasks have a fingerprint and are counted by cause; a cancel is no failure."""
 
 _LAST = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
 
@@ -49,14 +58,22 @@ def end_all(
     All task rows are locked before quota counters: the lock order of all code.
     """
     fields = final_fields(code, message, now) | {"deadline": None}
+    has_cause = target in FAILURES
     with transaction.atomic():
-        moved = [task for task in tasks if _moved(task, target, fields)]
+        moved = [
+            task
+            for task in tasks
+            if _moved(task, target, fields | _cause(task, message) if has_cause else fields)
+        ]
         cancelled = cancel_descendants([task.pk for task in moved], now)
+        released = release_after_missed(moved, now)
         is_owed = code in get_settings().refund_on
         owed = [task for task in moved if is_owed or task.started_at is None]
         quota.refund([*owed, *never_started(cancelled)], now, note=code)
         if moved:
             ended([*cancelled, *moved])
+        if released:
+            publishing.publish_ids_on_commit(released)
     return moved
 
 
@@ -66,11 +83,11 @@ def expired_message(task: Task) -> str:
 
 
 def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid.UUID]:
-    """Subtract completed parents from their children, in the transaction that completed them.
+    """Subtract ended parents from their children, in the transaction that ended them.
 
-    `ended` has the number of completed parents of each child. Children without open parents become
-    waiting, or scheduled when their time is ahead, with a deadline counted from now. Their ids are
-    returned, to be published after the commit.
+    `ended` has for each child the number of parents that completed, or that it goes on without.
+    Children without open parents become waiting, or scheduled when their time is ahead, with a
+    deadline counted from now. Their ids are returned, to be published after the commit.
     """
     if not ended:
         return []
@@ -87,8 +104,14 @@ def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid
     return _release(free, now)
 
 
+def release_after_missed(ended: Sequence[Task], now: datetime) -> list[uuid.UUID]:
+    """Subtract those of these steps that their workflows go on without; as `release_children`."""
+    missed = [task.pk for task in ended if is_missed(task)]
+    return release_children(Counter(task_queries.children_of_missed(missed)), now) if missed else []
+
+
 def release(hanging: Sequence[uuid.UUID], now: datetime) -> list[uuid.UUID]:
-    """Release blocked tasks whose parents have all completed, in the caller's transaction."""
+    """Release blocked tasks that no parent holds any more, in the caller's transaction."""
     return _release(task_queries.lock_blocked(hanging), now)
 
 
@@ -148,7 +171,12 @@ def failure(code: str, message: str) -> dict[str, Any]:
 
 def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
     """The fields of a row that ends here, besides its state."""
-    return {"completed_at": now, "error": failure(code, message), "wake_at": None}
+    return {
+        "completed_at": now,
+        "error": failure(code, message),
+        "error_code": code,
+        "wake_at": None,
+    }
 
 
 def with_last_event(settlement: Settlement, task: Task) -> Settlement:
@@ -160,6 +188,10 @@ def with_last_event(settlement: Settlement, task: Task) -> Settlement:
     return settlement._replace(
         event=publish.text_for(settlement, publish.payload(name, task, **data))
     )
+
+
+def _cause(task: Task, message: str) -> dict[str, str]:
+    return {"fingerprint": fingerprint(task.type, "", message)}
 
 
 def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:
@@ -210,6 +242,7 @@ def _opening(child: Task, now: datetime) -> tuple[State, datetime]:
 
 
 def _announce_ended(tasks: Sequence[Task]) -> None:
+    failure_counts.note(_failed(task) for task in tasks if task.state in FAILURES)
     metrics.add(
         Counter(metrics.field(metrics.ENDED, t.type, str(t.state), str(t.priority)) for t in tasks)
     )
@@ -219,6 +252,18 @@ def _announce_ended(tasks: Sequence[Task]) -> None:
         (name, task, {"error": without_internals(task.error or {})})
         for task in tasks
         for name in _ENDED[State(task.state)]
+    )
+
+
+def _failed(task: Task) -> FailedTask:
+    return FailedTask(
+        task.pk,
+        task.type,
+        task.organization_id,
+        task.completed_at or timezone.now(),
+        task.error_code,
+        task.fingerprint,
+        (task.error or {}).get("message", ""),
     )
 
 

@@ -7,13 +7,14 @@ from asgiref.sync import async_to_sync
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.types import Lease
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.processing.execute import run_async, run_sync
 from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor, processor_of
+from plugspace_queue.services import failure_counts
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.pending import RunClock
 from plugspace_queue.worker.commit import CommitBatch, write
@@ -39,7 +40,7 @@ class Bench:
         """
         if _is_running_elsewhere(task):
             return False
-        held = HeldLease(TaskType(task.type).queue_name, _lease_of(task))
+        held = HeldLease(queue_of(task.type), _lease_of(task))
         self._write(Guard([held]))
         if (execution := held.execution) is not None:
             self._write(Ended(held, execution, self._result(held, execution)))
@@ -83,6 +84,7 @@ class Bench:
             self._post_commit.messages(batch)
             self._post_commit.resolve(batch)
             self._post_commit.follow_up(batch)
+            failure_counts.flush()
 
     def _look_for_cancel(self, execution: Execution) -> None:
         if task_queries.is_cancel_requested(uuid.UUID(execution.task_id)):
@@ -99,7 +101,7 @@ def _is_running_elsewhere(task: Task) -> bool:
     """Withdraw the task from Redis; return whether a worker has started it already."""
     if commits.is_uncommitted():
         return False
-    queue = TaskType(task.type).queue_name
+    queue = queue_of(task.type)
     try:
         place = routing.ask(task_store.withdraw(queue, [str(task.pk)]), queue)[0]
     except Unavailable:

@@ -10,6 +10,7 @@ from django.db import close_old_connections, connection
 
 from plugspace_queue.domain import clock
 from plugspace_queue.events import publish as events
+from plugspace_queue.services import failure_counts
 from plugspace_queue.worker.backlog import DeferredTask
 from plugspace_queue.worker.commit import CommitBatch, Locked, Refused
 from plugspace_queue.worker.event_routing import Message, split_events_by_server
@@ -81,6 +82,8 @@ class FollowUpThread(threading.Thread):
                     self._try_again(task)
             while not self._inbox.empty():
                 self._serve(0.0)
+            with tolerated("count_failures"):
+                failure_counts.flush()
             if left := self._completer.backlog.all():
                 logger.warning("%d tasks are left to others: their rows are locked", len(left))
         finally:

@@ -13,6 +13,7 @@ from plugspace_queue.maintenance import expiry, statistics
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
 from plugspace_queue.maintenance.relay import relay
 from plugspace_queue.maintenance.rescue import OrphanDetector
+from plugspace_queue.services import failure_counts
 from plugspace_queue.worker.control import PeriodicJob, PeriodicJobs
 
 SAMPLING = 10.0
@@ -29,6 +30,7 @@ class MaintenanceThread(PeriodicJobs):
         self._publishing = PeriodicJob(self._relay, interval)
         jobs = [
             PeriodicJob(metrics.flush_due, metrics.INTERVAL),
+            PeriodicJob(failure_counts.flush_due, failure_counts.INTERVAL),
             self._publishing,
             PeriodicJob(lambda: expiry.expire_due(clock.now()), interval),
             PeriodicJob(lambda: expiry.finish_cancels(clock.now()), interval),
@@ -47,6 +49,7 @@ class MaintenanceThread(PeriodicJobs):
 
     def _end(self) -> None:
         self._reconciler.end()
+        failure_counts.flush()
 
     def _relay(self) -> None:
         relay(clock.now(), goes_on=lambda: not self._stopping.is_set())

@@ -26,11 +26,11 @@ from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
-from plugspace_queue.services import termination
+from plugspace_queue.services import failure_counts, termination
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.worker import reports, templates, unstarted
 from plugspace_queue.worker.commit import CommitBatch
-from plugspace_queue.worker.completion import Completion, Counts, added
+from plugspace_queue.worker.completion import Completion, Counts, added, failed_task
 from plugspace_queue.worker.event_routing import Message
 from plugspace_queue.worker.state import Announce, HeldLease, Settle
 
@@ -106,6 +106,7 @@ class PostCommit:
         for step in (
             self._publish_released,
             self._publish_recovered,
+            self._count_failures,
             self._send_signals,
             self._report,
             self._cascade,
@@ -128,6 +129,10 @@ class PostCommit:
     def _publish_recovered(self, batch: CommitBatch) -> None:
         if batch.recovered:
             rescue.publish([loss.task.pk for loss in batch.recovered])
+
+    def _count_failures(self, batch: CommitBatch) -> None:
+        failure_counts.note(failed_task(one) for one in batch.recorded if one.update.fingerprint)
+        failure_counts.flush_due()
 
     def _send_signals(self, batch: CommitBatch) -> None:
         for name, task_of, text in batch.signals:
@@ -289,6 +294,8 @@ def task_after(one: Completion) -> Task:
         deferral_count=update.deferral_count,
         recovery_count=update.recovery_count,
         wake_at=update.wake_at,
+        error_code=update.error_code,
+        fingerprint=update.fingerprint,
     )
 
 

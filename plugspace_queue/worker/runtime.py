@@ -291,7 +291,7 @@ def _repair_queues(*, is_burst: bool) -> None:
         if is_burst:
             relay(clock.now())
         else:
-            queue_config.restore(clock.now())
+            queue_config.repair(clock.now())
     except (Unavailable, DatabaseError, InterfaceError) as error:
         logger.warning("the gates are written soon: %s", error.__cause__ or error)
         connection.close()

@@ -24,14 +24,22 @@ VERBS = [
     "set_queue",
     "cancel_workflow",
     "retry_workflow",
+    "wait_workflow",
     "register_worker",
     "on",
     "close",
 ]
 
 
-def test_the_package_exports_its_four_names_and_no_more():
-    assert sorted(plugspace_queue.__all__) == ["TaskType", "errors", "processor", "queue_manager"]
+def test_the_package_exports_its_names_and_no_more():
+    assert sorted(plugspace_queue.__all__) == [
+        "Limiter",
+        "TaskType",
+        "errors",
+        "processor",
+        "queue_manager",
+        "task_type",
+    ]
     assert callable(processor)
     assert [kind.value for kind in TaskType][:2] == ["ARCHITECT", "DESIGN"]
 
@@ -41,6 +49,9 @@ def test_the_manager_has_every_documented_verb_and_its_awaitable_twin():
         assert inspect.getdoc(getattr(queue_manager, verb)), verb
         if verb not in ("register_worker", "on"):
             assert inspect.iscoroutinefunction(getattr(queue_manager, f"a{verb}")), verb
+    # `await` is a keyword.
+    assert inspect.getdoc(queue_manager.wait)
+    assert inspect.iscoroutinefunction(queue_manager.await_result)
 
 
 def test_codes_of_errors_are_stable():
@@ -61,9 +72,17 @@ def test_codes_of_errors_are_stable():
         "PAYLOAD_TOO_LARGE": 413,
         "REQUEST_RATE_LIMITED": 429,
         "UNAVAILABLE": 503,
+        "TASK_FAILED": 500,
+        "WAIT_TIMEOUT": 500,
         "INVALID_TRANSITION": 500,
         "PROCESSOR_CONFLICT": 500,
         "INVALID_PROCESSOR": 500,
+        "INVALID_TASK_TYPE": 500,
+        "TASK_TYPE_RESERVED": 500,
+        "TASK_TYPE_CONFLICT": 500,
+        "CATALOG_FROZEN": 500,
+        "INVALID_KIND": 500,
+        "KIND_CONFLICT": 500,
     }
 
 
@@ -80,6 +99,7 @@ def test_a_host_project_has_tools_for_its_tests():
         "assert_no_tasks",
         "assert_state",
         "assert_submitted",
+        "declarations",
         "eager",
         "processors",
         "run_pending",

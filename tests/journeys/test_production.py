@@ -1,8 +1,10 @@
-"""The service files of docs/operations.md, run as written: no DEBUG, a URL for everything."""
+"""What docs/deployment.md tells to run, run as written: no DEBUG, a URL for everything."""
 
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,14 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from plugspace_queue import embedded_redis, queue_manager
+from plugspace_queue.conf import get_settings
 from plugspace_queue.models import ApiKey, Organization, Task
 from tests.support import child_environment, patient, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120), pytest.mark.slow]
 
-PAGE = Path("docs/operations.md").read_text()
+PAGE = Path("docs/deployment.md").read_text()
 ENVIRONMENT = {
     "DEBUG": "0",
     "SECRET_KEY": "a-long-secret-of-this-test-" + "x" * 32,
@@ -34,11 +38,15 @@ def commands() -> list[str]:
     return [*lines, *re.findall(r"`(gunicorn [^`]+)`", PAGE)]
 
 
-@pytest.fixture
-def port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture
@@ -50,7 +58,9 @@ def serve(port: int, tmp_path: Path) -> Iterator[object]:
         program, *rest = shlex.split(command.replace("--port 8000", f"--port {port}"))
         if program == "gunicorn":
             rest += ["--bind", f"127.0.0.1:{port}"]
-        words = [sys.executable, *(rest if program == "python" else ["-m", program, *rest])]
+        words = [program, *rest]
+        if program != "nginx":
+            words = [sys.executable, *(rest if program == "python" else ["-m", program, *rest])]
         url = f"unix://{embedded_redis.socket_path()}?db=0"
         with (tmp_path / f"{program}.log").open("wb") as log:
             process = subprocess.Popen(
@@ -127,3 +137,75 @@ def test_the_services_of_the_page_serve_work_and_stop(serve, port: int, server: 
     for process in (worker, web):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=patient(40)) in (0, -signal.SIGTERM)
+
+
+def block(language: str) -> str:
+    """The only block of the page in a language."""
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def test_the_containers_run_the_commands_of_the_services() -> None:
+    services = yaml.safe_load(block("yaml"))["services"]
+    (of_web,) = re.findall(r"^CMD (\[.*\])$", block("dockerfile"), re.MULTILINE)
+    worker, web, _ = commands()
+
+    assert services["worker"]["command"] == shlex.split(worker)
+    # The container is reached from outside, and a platform starts several of it.
+    assert json.loads(of_web) == shlex.split(
+        web.replace("127.0.0.1", "0.0.0.0").replace("--workers 4 ", "")
+    )
+    assert services["migrate"]["command"] == ["python", "manage.py", "migrate"]
+
+
+def test_supervisors_wait_for_longer_than_the_grace_time() -> None:
+    seconds = re.findall(r"(?:TimeoutStopSec=|stop_grace_period: )(\d+)", PAGE)
+
+    assert len(seconds) == 2
+    assert min(map(int, seconds)) > get_settings().shutdown_grace
+
+
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/bodies;
+    proxy_temp_path {folder}/proxied;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {server}
+}}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed here")
+def test_behind_the_proxy_of_the_page_chunks_are_collected_and_events_come_at_once(
+    serve, port: int, tmp_path: Path
+) -> None:
+    queue_manager.set_organization("acme", tier="professional")
+    _, key = ApiKey.issue(Organization.objects.get(pk="acme"), ["read", "submit"])
+    proxy = free_port()
+    server = block("nginx").replace("listen 80;", f"listen 127.0.0.1:{proxy};")
+    server = server.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace(
+        "server_name queue.example.com;", "server_name 127.0.0.1;"
+    )
+    config = tmp_path / "nginx.conf"
+    config.write_text(NGINX.format(folder=tmp_path, server=server))
+    serve(commands()[1])
+    wait_until(lambda: answers(port, "/readyz") == 200, 30, "uvicorn does not serve")
+    serve(f"nginx -e {tmp_path}/nginx.log -c {config}")
+    wait_until(lambda: answers(proxy, "/readyz") == 200, 30, "nginx does not serve")
+
+    assert submit(proxy, key, iter([BODY])) == 201
+
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{proxy}/api/v1/tasks/{Task.objects.get().pk}/events/",
+        headers={"Authorization": f"Bearer {key}", "Accept": "text/event-stream"},
+    )
+    with urllib.request.urlopen(request, timeout=patient(10)) as stream:
+        # The stream goes on: what is not passed on at once would not be read in time.
+        assert b"event: taskAdded\n" in iter(stream.readline, b"")

@@ -28,7 +28,7 @@ TASKS, CALLERS, STARTED = 400, 8, 40
 def start_some(redis: Any) -> None:
     """As a worker that died does: the rows run, and their leases have run out."""
     now = timezone.now()
-    queue_config.restore(now)
+    queue_config.repair(now)
     take = task_store.acquire("architect", worker="dead", want=STARTED, lease_ms=1)
     (grant,) = scripts.run(client(purpose="worker"), [take])
     for lease in grant.leases:

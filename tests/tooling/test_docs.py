@@ -3,14 +3,16 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands
+from django.core.management import BaseCommand, get_commands, load_command_class
 from django.test import Client
 from django.utils.crypto import get_random_string
 
@@ -21,6 +23,7 @@ from plugspace_queue.models import ApiKey, Organization
 from plugspace_queue.processing import registry
 from scripts import docs
 from tests.factories import arguments
+from tests.support import child_environment
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -30,8 +33,9 @@ MARKS = {"run", "by-hand", "picture"}
 FENCE = re.compile(r"^ *```(\w*) ?(.*?)\n(.*?)^ *```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
 NAMED = re.compile(r"`([\w/]+\.(?:py|lua|md|toml|sh))(?::([\w.]+))?`")
-OF_HOSTS = {"processors.py"}
+OF_HOSTS = {"processors.py", "task_types.py"}
 ADDRESS = "http://127.0.0.1:8000"
+PROGRAMS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,9 @@ def test_a_command_of_the_documentation_succeeds(block: Block, live_server, admi
     done = subprocess.run(
         ["sh", "-eu", "-c", block.text.replace(ADDRESS, live_server.url)],
         cwd=ROOT,
-        env=os.environ | _named_by_pages(admin_client) | {"KEY": key, "no_proxy": "*"},
+        env=child_environment(
+            KEY=key, PATH=PROGRAMS, no_proxy="*", **_named_by_pages(admin_client)
+        ),
         capture_output=True,
         text=True,
         check=False,
@@ -145,6 +151,9 @@ def test_the_page_of_the_api_tells_every_code_of_a_problem_and_no_other():
     table = [line.split("|")[2] for line in page.splitlines() if re.match(r"\| [45]\d\d", line)]
     told = re.findall(r"`([A-Z_]+)`", " ".join(table))
     of_python = {errors.InvalidTransition, errors.ProcessorConflict, errors.InvalidProcessor}
+    of_python |= {errors.InvalidTaskType, errors.TaskTypeConflict, errors.CatalogFrozen}
+    of_python |= {errors.InvalidKind, errors.KindConflict}
+    of_python |= {errors.TaskFailed, errors.WaitTimeout}
 
     # Those of HTTP alone stand in a module of their own.
     assert issubclass(exceptions.LengthRequired, QueueError)
@@ -201,3 +210,40 @@ def test_every_make_target_and_command_that_is_mentioned_exists():
 
     assert set(re.findall(r"`?make ([a-z-]+)`", text)) <= targets
     assert set(re.findall(r"manage\.py ([a-z_-]+)", text)) <= set(get_commands())
+
+
+@pytest.mark.parametrize("name", ["guarantees.md", "original-description.md"])
+def test_every_row_of_a_promise_names_a_test_that_proves_it(name: str):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| .* \| .* \|$", line)]
+    promises = [line for line in rows if not line.endswith("| proof |")]
+
+    unproved = [line for line in promises if not re.search(r"`tests/[\w/]+\.py:test_\w+`", line)]
+
+    assert len(promises) > 30
+    assert not unproved
+
+
+def test_every_cell_about_another_queue_names_its_source():
+    page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    compared, _, _ = page.partition("## When to take another")
+    rows = [line for line in compared.splitlines() if line.startswith("| ")]
+    others = [line for line in rows if not line.startswith(("| | |", "| plugspace_queue |"))]
+
+    assert len(others) > 30
+    assert not [line for line in others if "](https://" not in line]
+
+
+def shown_commands() -> list[str]:
+    """Lines `python manage.py …` of blocks that are only shown."""
+    lines = "\n".join(block.text for block in blocks("sh", mark="by-hand")).splitlines()
+    return sorted({line for line in lines if line.startswith("python manage.py")})
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_a_command_that_is_only_shown_takes_its_options(line: str):
+    _, program, name, *words = shlex.split(line, comments=True)
+    app = get_commands()[name]
+    command = app if isinstance(app, BaseCommand) else load_command_class(app, name)
+
+    command.create_parser(program, name).parse_args(words)

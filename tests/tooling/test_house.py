@@ -49,8 +49,8 @@ SMALL_MODULES = {
     *{"admin.rq", "api.health", "domain.kinds"},
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},
     *{"models.idempotency", "models.pages", "worker.lifeline"},
-    # A migration imports it too; the manager is long; its jobs import what other threads do not.
-    *{"models.indexes", "services.calls", "worker.maintenance"},
+    # A migration imports it too; its jobs import what other threads do not.
+    *{"models.indexes", "worker.maintenance"},
 }
 """Modules with one importer and fewer lines than FEW_LINES."""
 

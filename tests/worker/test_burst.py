@@ -184,18 +184,27 @@ def test_a_processor_that_checks_ends_at_its_timeout(processors, crew, until_fin
 @override_settings(PLUGSPACE_QUEUE=QUICK)
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_processor_that_never_returns_is_interrupted(processors, crew, until_final, kind):
+    cleaned_up = threading.Event()
+
     def architect(context):
-        while True:
-            threading.Event().wait(0.01)
+        try:
+            while True:
+                threading.Event().wait(0.01)
+        finally:
+            cleaned_up.set()
 
     async def aarchitect(context):
-        await asyncio.sleep(3600)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cleaned_up.set()
 
     processors("ARCHITECT", architect if kind == "sync" else aarchitect, timeout=0.1)
     task = submit(max_retries=0)
     crew("architect")
 
     assert until_final(task).error["code"] == "TIMEOUT"
+    assert cleaned_up.is_set()
 
 
 @override_settings(PLUGSPACE_QUEUE=QUICK)

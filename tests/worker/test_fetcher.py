@@ -33,7 +33,7 @@ def test_it_asks_for_nothing_when_nothing_is_in_line_or_no_slot_is_free():
 @pytest.mark.usefixtures("acme")
 def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(processors):
     processors("ARCHITECT", lambda context: {}, concurrency=150)
-    queue_config.restore(timezone.now())
+    queue_config.repair(timezone.now())
     fetcher = make_crew("architect").fetcher
     run, asked = fetcher._connection.run_each, []
     fetcher._connection.run_each = lambda calls: asked.append(len(calls)) or run(calls)
@@ -83,7 +83,7 @@ def test_a_queue_without_tasks_keeps_none_of_max_jobs_from_the_other(processors,
 def fetcher(processors):
     """One that takes nothing and has nothing to send but what a test gives it."""
     processors("ARCHITECT", lambda context: {})
-    queue_config.restore(timezone.now())
+    queue_config.repair(timezone.now())
     fetcher = make_crew("architect").fetcher
     fetcher.is_stopping = True
     return fetcher

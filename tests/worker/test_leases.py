@@ -262,7 +262,7 @@ def past_its_first_lease(crew, processors):
 def held_by_a_dead_worker(lease_ms):
     """A task that a worker took and has not begun."""
     task = submit()
-    queue_config.restore(timezone.now())
+    queue_config.repair(timezone.now())
     call = task_store.acquire("architect", worker="dead", want=1, lease_ms=lease_ms)
     scripts.run(client("architect", purpose="worker"), [call])
     return task
@@ -295,7 +295,7 @@ def test_the_event_of_an_ending_comes_though_its_worker_died_before_it_told_redi
 
 def end_without_telling(task, **fields):
     """Commit an ending as a worker does that is killed before it settles the lease."""
-    queue_config.restore(timezone.now())
+    queue_config.repair(timezone.now())
     call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
     (grant,) = scripts.run(client("architect", purpose="worker"), [call])
     (lease,) = grant.leases

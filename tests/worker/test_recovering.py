@@ -112,7 +112,7 @@ def test_a_receiver_that_lingers_over_a_lost_attempt_holds_up_no_task(
 def started_by_a_dead_worker():
     """A task that runs by its row, and whose lease has run out."""
     task, now = submit(), timezone.now()
-    queue_config.restore(now)
+    queue_config.repair(now)
     call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
     (grant,) = scripts.run(client("architect", purpose="worker"), [call])
     (lease,) = grant.leases

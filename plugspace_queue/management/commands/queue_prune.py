@@ -15,16 +15,23 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import State
 from plugspace_queue.management.base import QueueCommand
-from plugspace_queue.models import task_queries
+from plugspace_queue.models import failure_queries, task_queries
 
 MILLISECONDS_SHIFT = 80
+
+KEPT_MINUTES = timedelta(days=14)
+"""How long failures can be looked at by time."""
+
+MOST_GROUPS = 10_000
+"""Failure groups that are kept, those seen last."""
 
 
 class Command(QueueCommand):
     """In batches, each in a transaction of its own; a workflow goes as a whole or not at all."""
 
     summary = gettext_lazy(
-        "Delete tasks and workflows that ended before the RETENTION of their state."
+        "Delete tasks, workflows and failure groups that are older than the RETENTION of their"
+        " state."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -34,14 +41,13 @@ class Command(QueueCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch"] < 1:
             raise CommandError(_("--batch must be 1 or more."))
-        cutoffs = _cutoffs(timezone.now())
-        is_dry = options["dry_run"]
+        now, is_dry = timezone.now(), options["dry_run"]
         text = (
             _("%(name)s: %(count)d would be deleted")
             if is_dry
             else _("%(name)s: %(count)d deleted")
         )
-        for name, rows in _prunable(cutoffs):
+        for name, rows in _prunable(_cutoffs(now), now):
             count = rows.count() if is_dry else _delete(rows, options["batch"])
             self.stdout.write(text % {"name": name, "count": count})
 
@@ -52,7 +58,9 @@ def _cutoffs(now: datetime) -> dict[State, datetime]:
     return {State(state): now - timedelta(seconds=kept) for state, kept in retention.items()}
 
 
-def _prunable(cutoffs: Mapping[State, datetime]) -> Iterator[tuple[str, QuerySet[Any]]]:
+def _prunable(
+    cutoffs: Mapping[State, datetime], now: datetime
+) -> Iterator[tuple[str, QuerySet[Any]]]:
     for state, cutoff in cutoffs.items():
         yield _("%(state)s tasks") % {"state": state}, task_queries.prunable_tasks(state, cutoff)
     if cutoffs:
@@ -60,6 +68,10 @@ def _prunable(cutoffs: Mapping[State, datetime]) -> Iterator[tuple[str, QuerySet
         yield _("workflows"), task_queries.prunable_workflows(cutoffs.items(), born_before)
     else:
         yield _("workflows"), task_queries.workflows_by_id([])
+    yield _("failure minutes"), failure_queries.prunable_minutes(now - KEPT_MINUTES)
+    # As long as their tasks.
+    not_seen_since = cutoffs.get(State.FAILED)
+    yield _("failure groups"), failure_queries.prunable_groups(not_seen_since, MOST_GROUPS)
 
 
 def _lowest_id(moment: datetime) -> uuid.UUID:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.management.base import QueueCommand
 
 BINARIES = ("redis-cli", "valkey-cli")
@@ -31,7 +31,7 @@ class Command(QueueCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--queue", default=QUEUE_NAMES[0], choices=QUEUE_NAMES)
+        parser.add_argument("--queue", default=queue_names()[0], choices=queue_names())
         parser.add_argument(
             "--builtin",
             action="store_true",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
 
 import django
 from django.apps import apps
@@ -25,7 +24,8 @@ from plugspace_queue.domain import clock
 from plugspace_queue.processing.execute import run_async, run_sync
 from plugspace_queue.processing.execution import LONGEST_LINE, Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
-from plugspace_queue.processing.registry import Processor, processor_of
+from plugspace_queue.processing.registry import Processor, load_processors, processor_of
+from plugspace_queue.services.step_inputs import Results
 from plugspace_queue.worker.executors import base
 
 BEGIN = None
@@ -38,7 +38,7 @@ class Order:
 
     row: StartedTask
     timeout: float
-    results: dict[str, Any]
+    results: Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,7 @@ def _await_begin(connection: Connection) -> None:
 
 
 def _run(execution: ReportingExecution) -> AttemptResult:
+    load_processors()
     entry = processor_of(execution.row.type)
     if entry is None:
         raise LookupError(f"No processor for {execution.row.type} in the child process.")
