@@ -1,20 +1,21 @@
 """A multi-tenant task queue for Django: rows are the truth, RQ and Redis do the work.
 
-`queue_manager`, `processor` and `TaskType` load on first use, so that the package may stand in
-INSTALLED_APPS before any model exists.
+`queue_manager` and `processor` load on first use, so that the package may stand in INSTALLED_APPS
+before any model exists.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from plugspace_queue import errors
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.catalog import task_type
+from plugspace_queue.domain.task_types import Limiter, TaskType
 
 if TYPE_CHECKING:
     from plugspace_queue.manager import queue_manager
     from plugspace_queue.processing.registry import processor
 
-__all__ = ["TaskType", "errors", "processor", "queue_manager"]
+__all__ = ["Limiter", "TaskType", "errors", "processor", "queue_manager", "task_type"]
 
 __version__ = "0.2.0"
 

@@ -15,10 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server, server_settings
-from plugspace_queue.conf import SETTING, AppSettings, rq_settings
+from plugspace_queue.conf import QUEUE_CLASSES, RQ_CLASSES, SETTING, AppSettings, unchecked
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.catalog import QUEUE_NAMES
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 
 Apps = Sequence[AppConfig] | None
@@ -145,27 +145,62 @@ def apps_are_installed(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @checks.register("plugspace_queue")
 def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """RQ_QUEUES has our six, with our classes; RQ names our worker and job."""
+    """RQ_QUEUES has a queue for each task type, with our classes; RQ names our worker and job."""
     given, rq = getattr(settings, "RQ_QUEUES", {}), getattr(settings, "RQ", {})
-    wanted, wanted_rq = rq_settings(url="redis://")
     found: list[CheckMessage] = []
-    for name in QUEUE_NAMES:
+    for name in queue_names():
         config = given.get(name)
         if config is None:
-            found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=HELPER, id="psq.E004"))
+            found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=_line(name), id="psq.E004"))
             continue
-        found += _wrong_classes(f"RQ_QUEUES[{name!r}]", config, wanted[name], "psq.E004")
-    return found + _wrong_classes("RQ", rq, wanted_rq, "psq.E005")
+        found += _wrong_classes(
+            f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004", hint=_hint(name, config)
+        )
+    return found + _wrong_classes("RQ", rq, RQ_CLASSES, "psq.E005")
+
+
+def _line(name: str) -> str:
+    """The line of settings that adds a queue."""
+    given = getattr(settings, "RQ_QUEUES", {})
+    ours = next((other for other in queue_names() if other in given), None)
+    if ours is None:
+        return HELPER
+    return f'Add RQ_QUEUES["{name}"] = {{**RQ_QUEUES["{ours}"]}} to the settings.'
+
+
+@checks.register("plugspace_queue")
+def home_queue_is_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """HOME_QUEUE is the queue of a declared task type."""
+    home = unchecked("HOME_QUEUE")
+    if not home or home in queue_names():
+        return []
+    hint = f"Choose one of {', '.join(queue_names())}."
+    message = f"{SETTING}['HOME_QUEUE'] is {home!r}, which is no queue of a task type."
+    return [Error(message, hint=hint, id="psq.E013")]
+
+
+def _hint(name: str, config: Mapping[str, Any]) -> str:
+    if "QUEUE_CLASS" in config:
+        return HELPER
+    return (
+        f"A queue of the host has the name of the task type {name.upper()}: give one of them"
+        f" another name. If it is the type's own, {HELPER}"
+    )
 
 
 def _wrong_classes(
-    place: str, given: Mapping[str, Any], wanted: Mapping[str, Any], check_id: str
+    place: str,
+    given: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    check_id: str,
+    *,
+    hint: str = "",
 ) -> list[CheckMessage]:
     names = [name for name in wanted if name.endswith("_CLASS") or name == "SERIALIZER"]
     return [
         Error(
             f"{place}[{name!r}] is {given.get(name)!r}, not {wanted[name]!r} or a subclass.",
-            hint=HELPER,
+            hint=hint or HELPER,
             id=check_id,
         )
         for name in names
@@ -187,7 +222,7 @@ def _is_or_extends(given: Any, wanted: str) -> bool:
 def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Entries of RQ_QUEUES that name Sentinels name them right, and with our connection class."""
     given = getattr(settings, "RQ_QUEUES", {})
-    ours = {name: given[name] for name in QUEUE_NAMES if name in given}
+    ours = {name: given[name] for name in queue_names() if name in given}
     wrong: list[CheckMessage] = [
         Error(f"RQ_QUEUES[{name!r}]: {fault}.", hint=SENTINEL_HELPER, id="psq.E012")
         for name, config in ours.items()
@@ -208,14 +243,12 @@ def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @checks.register("plugspace_queue")
 def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Entries of RQ_QUEUES that name the embedded server find a program to start."""
-    given = getattr(settings, "RQ_QUEUES", {})
-    embedded = {"UNIX_SOCKET_PATH": embedded_redis.socket_path()}
-    if not any(embedded.items() <= given.get(name, {}).items() for name in QUEUE_NAMES):
-        return []
-    try:
-        embedded_redis.server_binary()
-    except RuntimeError as error:
-        return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E020")]
+    given, path = getattr(settings, "RQ_QUEUES", {}), embedded_redis.socket_path()
+    if any(given.get(name, {}).get("UNIX_SOCKET_PATH") == path for name in queue_names()):
+        try:
+            embedded_redis.server_binary()
+        except RuntimeError as error:
+            return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E020")]
     return []
 
 
@@ -225,7 +258,7 @@ def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     given = getattr(settings, "RQ_QUEUES", {})
     found: list[CheckMessage] = []
     ours: dict[str, server_settings.Database | None] = {}
-    for name in (name for name in QUEUE_NAMES if name in given):
+    for name in (name for name in queue_names() if name in given):
         try:
             ours[name] = server_settings.database_of_queue(given[name])
         except ValueError as error:
@@ -290,7 +323,7 @@ def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[Chec
     given = getattr(settings, "RQ_QUEUES", {})
     try:
         one_each = {
-            server_settings.database_of_queue(given[n]): n for n in QUEUE_NAMES if n in given
+            server_settings.database_of_queue(given[n]): n for n in queue_names() if n in given
         }
     except ValueError:
         # psq.E011 tells it.

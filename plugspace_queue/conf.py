@@ -4,7 +4,7 @@ An unknown key is an error of `manage.py check`; `docs/settings.md` is written f
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from plugspace_queue import embedded_redis
-from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.task_types import of_row
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -140,6 +140,18 @@ class AppSettings:
     refund_on: tuple[str, ...] = ("WORKER_LOST",)
     """Error codes whose tasks are refunded."""
 
+    catalogs: tuple[str, ...] = ("plugspace_queue.catalogs.plugspace",)
+    """Modules that declare task types and come with no app, in order; () leaves the seed's out."""
+
+    home_queue: str = ""
+    """The queue whose Redis server has the keys of no queue (organizations, usage, workflows,
+    events); empty: that of the first declared type. Moving it is like losing these keys: they
+    are written anew from the rows."""
+
+    queue_connection: str = ""
+    """The entry of RQ_QUEUES whose connection the queues of task types without an entry of their
+    own get; empty: the first entry that is ours, else the embedded server."""
+
     currency: str = "USD"
     """Currency of every cost."""
 
@@ -167,6 +179,19 @@ def get_settings() -> AppSettings:
     return AppSettings.from_mapping(getattr(django_settings, SETTING, {}))
 
 
+def unchecked(name: str) -> Any:
+    """A setting while Django starts: what is wrong with others is told by the checks later."""
+    values = getattr(django_settings, SETTING, {})
+    given = values.get(name) if isinstance(values, Mapping) else None
+    return getattr(AppSettings(), name.lower()) if given is None else given
+
+
+def in_force(task_type: str, option: str, setting: str | None = None) -> Any:
+    """What a task type declares for an option, else the setting (of the same name)."""
+    declared = getattr(of_row(task_type).declaration, option)
+    return getattr(get_settings(), setting or option) if declared is None else declared
+
+
 def _reload(*, setting: str, **kwargs: object) -> None:
     if setting == SETTING:
         get_settings.cache_clear()
@@ -175,27 +200,85 @@ def _reload(*, setting: str, **kwargs: object) -> None:
 setting_changed.connect(_reload, dispatch_uid="plugspace_queue.conf")
 
 
+SEED_TYPES = ("ARCHITECT", "DESIGN", "CODE", "ANALYZE", "DEPLOY", "EXPORT")
+"""The types of the default catalogue; settings are read before it can be imported."""
+
+QUEUE_CLASSES: dict[str, Any] = {
+    "QUEUE_CLASS": "plugspace_queue.rq.queue.Queue",
+    "SERIALIZER": "rq.serializers.JSONSerializer",
+    "DEFAULT_TIMEOUT": 900,
+}
+"""What makes an entry of RQ_QUEUES ours, beside its connection."""
+
+RQ_CLASSES = {
+    "WORKER_CLASS": "plugspace_queue.rq.worker.Worker",
+    "JOB_CLASS": "plugspace_queue.rq.job.Job",
+    # The pages of django-rq look here, not at the entries of RQ_QUEUES.
+    "QUEUE_CLASS": QUEUE_CLASSES["QUEUE_CLASS"],
+}
+
+
 def rq_settings(
-    url: str | None = None, sentinels: str | None = None
+    url: str | None = None,
+    sentinels: str | None = None,
+    *,
+    task_types: Iterable[str] = SEED_TYPES,
+    base: Mapping[str, Mapping[str, Any]] | None = None,
+    rq: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """`RQ_QUEUES` (our six) and `RQ` for a host project's settings.
+    """`RQ_QUEUES` and `RQ` for a host project's settings, with a queue for each of our types.
 
     `url` is a Redis URL; `sentinels` is `host:port,host:port/service`. Neither: the embedded
-    server. Raises ImproperlyConfigured when `sentinels` cannot be read.
+    server. `task_types` are names. Types that are not among them get the connection of the first
+    one when Django starts. `base` and `rq` are the host's own dicts: its queues come back as they
+    are, beside ours. Raises ImproperlyConfigured when `sentinels` cannot be read, or a queue of
+    the host has the name of one of ours.
     """
-    shared = {
-        **connection_config(url, sentinels),
-        "QUEUE_CLASS": "plugspace_queue.rq.queue.Queue",
-        "SERIALIZER": "rq.serializers.JSONSerializer",
-        "DEFAULT_TIMEOUT": 900,
-    }
-    rq = {
-        "WORKER_CLASS": "plugspace_queue.rq.worker.Worker",
-        "JOB_CLASS": "plugspace_queue.rq.job.Job",
-        # The pages of django-rq look here, not at the entries of RQ_QUEUES.
-        "QUEUE_CLASS": shared["QUEUE_CLASS"],
-    }
-    return {name: dict(shared) for name in QUEUE_NAMES}, rq
+    queues = {name: dict(entry) for name, entry in (base or {}).items()}
+    entry = {**connection_config(url, sentinels), **QUEUE_CLASSES}
+    for name in (task_type.lower() for task_type in task_types):
+        if name in queues:
+            raise ImproperlyConfigured(
+                f"RQ_QUEUES has a queue {name!r} already; the task type {name.upper()} needs this"
+                " name for its own. Rename one of them."
+            )
+        queues[name] = dict(entry)
+    return queues, {**(rq or {}), **RQ_CLASSES}
+
+
+def fill_queues(names: Iterable[str]) -> None:
+    """Give each of these queues an entry in RQ_QUEUES, unless it has one."""
+    queues = getattr(django_settings, "RQ_QUEUES", None)
+    if queues is None:
+        queues = django_settings.RQ_QUEUES = {}
+    shared: dict[str, Any] | None = None
+    for name in names:
+        if name not in queues:
+            shared = shared or {**_shared_connection(queues), **QUEUE_CLASSES}
+            queues[name] = dict(shared)
+
+
+def _shared_connection(queues: Mapping[str, Any]) -> dict[str, Any]:
+    """The connection of the entry QUEUE_CONNECTION, else of the first that is ours."""
+    named = unchecked("QUEUE_CONNECTION")
+    if named and named not in queues:
+        raise ImproperlyConfigured(
+            f"{SETTING}['QUEUE_CONNECTION'] is {named!r}, which RQ_QUEUES does not have."
+        )
+    ours = (name for name, entry in queues.items() if is_ours(entry))
+    source = named or next(ours, None)
+    if source is None:
+        return connection_config()
+    return {key: value for key, value in queues[source].items() if key not in _OF_A_QUEUE}
+
+
+def is_ours(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of RQ_QUEUES is a queue of ours, by the text of its class."""
+    return bool(entry.get("QUEUE_CLASS") == QUEUE_CLASSES["QUEUE_CLASS"])
+
+
+_OF_A_QUEUE = {*QUEUE_CLASSES, "ASYNC", "DEFAULT_RESULT_TTL"}
+"""Keys of an entry that say nothing of its connection."""
 
 
 def connection_config(url: str | None = None, sentinels: str | None = None) -> dict[str, Any]:

@@ -136,6 +136,30 @@ class InvalidProcessor(QueueError, ValueError):
     code = "INVALID_PROCESSOR"
 
 
+class InvalidTaskType(QueueError, ValueError):
+    """This cannot be declared as a task type; `details["option"]` names what is wrong."""
+
+    code = "INVALID_TASK_TYPE"
+
+
+class TaskTypeReserved(InvalidTaskType):
+    """This name of a task type is reserved; take another one."""
+
+    code = "TASK_TYPE_RESERVED"
+
+
+class TaskTypeConflict(QueueError):
+    """This task type is declared already; pass replace=True to change it."""
+
+    code = "TASK_TYPE_CONFLICT"
+
+
+class CatalogFrozen(QueueError):
+    """Task types are declared while Django starts, in the task_types.py of an installed app."""
+
+    code = "CATALOG_FROZEN"
+
+
 WORKER_LOST = "WORKER_LOST"
 """The code of attempts whose process died, and of tasks that this happened to too often."""
 

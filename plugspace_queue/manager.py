@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue.domain.enums import EventName, Kind, State, Status, TaskType
+from plugspace_queue.domain.enums import EventName, Kind, State, Status
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
 from plugspace_queue.limits.policies import QueuePolicy

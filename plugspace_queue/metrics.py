@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError
 
 from plugspace_queue.broker import counters as store
 from plugspace_queue.broker.connection import client
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import QueueError, Unavailable
 
 logger = logging.getLogger("plugspace_queue.metrics")

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Task
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing

@@ -1,5 +1,6 @@
 """What the admin classes share: read-only records, lists without COUNT, words for people."""
 
+import copy
 import json
 from typing import Any, ClassVar
 
@@ -17,7 +18,8 @@ from plugspace_queue.admin.changelists import KeysetChangeList
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.redaction import LONGEST, excerpt
-from plugspace_queue.limits.policies import LONGEST_WINDOW, SHORTEST_WINDOW
+from plugspace_queue.domain.task_options import LONGEST_WINDOW, SHORTEST_WINDOW
+from plugspace_queue.domain.task_types import TaskType
 
 
 class PermittedMixin:
@@ -98,8 +100,25 @@ class ReadOnlyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmi
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """By the filters of the list only: any other lookup would read every row."""
-        known = {getattr(entry, "parameter_name", entry) for entry in self.list_filter}
+        known = {_parameter(entry) for entry in self.list_filter}
         return lookup.partition("__")[0] in known
+
+
+def _parameter(entry: Any) -> Any:
+    """The parameter of a filter: a field, a field with its filter, or a filter of its own."""
+    return entry[0] if isinstance(entry, tuple) else getattr(entry, "parameter_name", entry)
+
+
+class TypeFilter(admin.ChoicesFieldListFilter):
+    """The declared task types, without asking the table which there are."""
+
+    def __init__(self, field: Any, *args: Any, **kwargs: Any) -> None:
+        declared = copy.copy(field)
+        declared.choices = [(kind.value, kind.label) for kind in TaskType]
+        super().__init__(declared, *args, **kwargs)
+
+
+BY_TYPE = ("type", TypeFilter)
 
 
 class ReadOnlyInline(PermittedMixin, admin.TabularInline):

@@ -13,8 +13,8 @@ from plugspace_queue.admin.base import told_verbs
 from plugspace_queue.admin.limits import LimitsForm, PauseForm
 from plugspace_queue.admin.pages import PageAdmin, fragment
 from plugspace_queue.dashboards import queues, series
-from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import QueueError
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Dashboard, tenancy_queries

@@ -119,6 +119,8 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Mode
     @admin.display(description="Queue limiter")
     def limiter(self, row: QueueSettings) -> str:
         values = queue_settings(row.type)
+        if values.limiter_max is None:
+            return "no limit"
         return f"{values.limiter_max} starts in {values.limiter_duration:g} s"
 
 

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import is_list
+from plugspace_queue.admin.base import BY_TYPE, is_list
 from plugspace_queue.admin.bulk import BulkPage
 from plugspace_queue.admin.searching import organization_of, within
 from plugspace_queue.domain.enums import State
@@ -60,7 +60,7 @@ class TaskAdmin(BulkPage):
         "project_id",
         "priority",
     )
-    list_filter = ("state", "type", PriorityFilter)
+    list_filter = ("state", BY_TYPE, PriorityFilter)
     search_fields = ("id",)
     search_help_text = (
         "Id of a task or workflow, project, organization; or user:ID org:ID; or error:CODE."

@@ -1,4 +1,4 @@
-"""Tiers, with one field for each of the six quotas."""
+"""Tiers, with one field for the quota of each task type."""
 
 from typing import Any
 
@@ -8,47 +8,56 @@ from django.http import HttpRequest
 
 from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
 from plugspace_queue.admin.changelists import UncountedChangeList
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain import catalog
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.domain.tiers import UNLIMITED
+from plugspace_queue.domain.task_types import TaskType, quota_of
+from plugspace_queue.domain.tiers import LARGEST_QUOTA, UNLIMITED
 from plugspace_queue.models import TierPolicy
 
 
-def _quota_field(kind: TaskType) -> forms.IntegerField:
-    return forms.IntegerField(label=kind.value, min_value=UNLIMITED, help_text="-1: no limit")
-
-
 class TierForm(forms.ModelForm):
-    """A tier; the six quotas of its JSON column as six numbers."""
+    """A tier; the quotas of its JSON column as one number for each task type."""
 
-    architect = _quota_field(TaskType.ARCHITECT)
-    design = _quota_field(TaskType.DESIGN)
-    code = _quota_field(TaskType.CODE)
-    analyze = _quota_field(TaskType.ANALYZE)
-    deploy = _quota_field(TaskType.DEPLOY)
-    export = _quota_field(TaskType.EXPORT)
     request_window = window_field(initial=60.0, help_text="Seconds.")
 
     class Meta:
         model = TierPolicy
-        fields = ("slug", "priority", "request_limit", "request_window")
+        fields = ("slug", "priority", "default_quota", "request_limit", "request_window")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for kind in TaskType:
-            self.fields[kind.queue_name].initial = (self.instance.quotas or {}).get(kind.value)
+        for kind in catalog.public_types():
+            self.fields[kind.queue_name] = self._quota_field(kind)
+
+    def _quota_field(self, kind: TaskType) -> forms.IntegerField:
+        tier = self.instance
+        declared = quota_of(kind, tier.slug, {}, tier.default_quota)
+        shown = "no limit" if declared == UNLIMITED else str(declared)
+        return forms.IntegerField(
+            label=kind.label,
+            required=False,
+            min_value=UNLIMITED,
+            max_value=LARGEST_QUOTA,
+            initial=(tier.quotas or {}).get(kind.value),
+            help_text=f"-1: no limit; empty: {shown}.",
+        )
 
     def clean(self) -> dict[str, Any] | None:
         told = super().clean()
-        self.instance.quotas = {
-            kind.value: self.cleaned_data.get(kind.queue_name, 0) for kind in TaskType
-        }
+        # What was given for types that are not declared now is theirs when they come back.
+        quotas = (self.instance.quotas or {}).items()
+        given = {name: quota for name, quota in quotas if name not in TaskType}
+        for kind in catalog.public_types():
+            quota = self.cleaned_data.get(kind.queue_name)
+            if quota is not None:
+                given[kind.value] = quota
+        self.instance.quotas = given
         return told
 
 
 @admin.register(TierPolicy)
 class TierAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
-    """Plans: priority, six monthly quotas, request limit."""
+    """Plans: priority, monthly quotas by task type, request limit."""
 
     edits = Verb.SET_TIERS
 
@@ -57,18 +66,27 @@ class TierAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     list_per_page = 500
     list_display = ("slug", "priority", "shown_quotas", "request_limit", "request_window")
     search_fields = ("slug",)
-    fieldsets = (
-        (None, {"fields": (("slug", "priority"),)}),
-        ("Tasks per month", {"fields": (tuple(kind.queue_name for kind in TaskType),)}),
-        ("Requests", {"fields": (("request_limit", "request_window"),)}),
-    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        kinds = tuple(kind.queue_name for kind in catalog.public_types())
+        return (
+            (None, {"fields": (("slug", "priority"),)}),
+            ("Tasks per month", {"fields": (kinds, "default_quota")}),
+            ("Requests", {"fields": (("request_limit", "request_window"),)}),
+        )
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        # The fields of the quotas are the form's own; Django looks for fields of the model.
+        return super().get_form(request, obj, change, **{**kwargs, "fields": TierForm.Meta.fields})
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("slug",) if obj else ()
 
     @admin.display(description="Tasks per month")
     def shown_quotas(self, tier: TierPolicy) -> str:
-        quotas = {kind: tier.quota(kind) for kind in TaskType}
+        quotas = {kind: tier.quota(kind) for kind in catalog.public_types()}
         if set(quotas.values()) == {UNLIMITED}:
             return "no limit"
         return ", ".join(f"{kind} {'∞' if n == UNLIMITED else n}" for kind, n in quotas.items())

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from plugspace_queue.admin.base import ReadOnlyAdmin
+from plugspace_queue.admin.base import BY_TYPE, ReadOnlyAdmin
 from plugspace_queue.admin.searching import ExactSearchMixin
 from plugspace_queue.models import MonthlyUsage, UsageEntry
 
@@ -12,7 +12,7 @@ class MonthlyUsageAdmin(ExactSearchMixin, ReadOnlyAdmin):
     """Units per organization, type and month."""
 
     list_display = ("organization_id", "type", "month", "used")
-    list_filter = ("type",)
+    list_filter = (BY_TYPE,)
     search_fields = ("organization_id", "month")
     search_help_text = "Organization, or a month as YYYY-MM."
 
@@ -33,7 +33,7 @@ class UsageEntryAdmin(ExactSearchMixin, ReadOnlyAdmin):
         "cost",
         "task_id",
     )
-    list_filter = ("reason", "type")
+    list_filter = ("reason", BY_TYPE)
     search_fields = ("organization_id",)
     search_help_text = "Organization."
     raw_id_fields = ("task",)

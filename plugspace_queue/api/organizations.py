@@ -14,8 +14,9 @@ from plugspace_queue.api.pagination import parse_query
 from plugspace_queue.api.permissions import visible_organization
 from plugspace_queue.api.requests import OrganizationChange, UsageQuery
 from plugspace_queue.api.responses import OrganizationShape, TypeUsage, Usage, window_of
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.limits.quota import end_of_month, month_of
@@ -101,7 +102,7 @@ def _shown(row: Organization) -> dict[str, Any]:
 def _usage(organization: Organization, month: str) -> dict[TaskType, TypeUsage]:
     used = tenancy_queries.usage_of_month(organization, month)
     tier = tier_of(organization)
-    return {one: _type_usage(used.get(one, 0), tier.quota(one)) for one in TaskType}
+    return {one: _type_usage(used.get(one, 0), tier.quota(one)) for one in public_types()}
 
 
 def _type_usage(used: int, quota: int) -> TypeUsage:

@@ -24,7 +24,7 @@ from plugspace_queue.api.authentication import (
 from plugspace_queue.api.base import ApiView
 from plugspace_queue.api.permissions import CanViewFleet
 from plugspace_queue.broker import presence
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.metrics import BOUNDS, Metric
 from plugspace_queue.services import queue_depths

@@ -13,10 +13,11 @@ from plugspace_queue.api.base import ApiViewSet
 from plugspace_queue.api.openapi import CHANGES, answers, operation
 from plugspace_queue.api.requests import QueueChange, ReasonRequest
 from plugspace_queue.api.responses import Limiter, QueueResults, QueueShape
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain import catalog
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import NotFound, Unavailable
-from plugspace_queue.limits.policies import queue_settings
+from plugspace_queue.limits.policies import QueuePolicy, queue_settings
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import tenancy_queries
 from plugspace_queue.services.organization_stats import OwnStats, own_stats
@@ -46,7 +47,7 @@ class QueueViewSet(ApiViewSet):
     @operation("listQueues", summary="All six queues", responses=answers(200, QueueResults))
     def list(self, request: Request) -> Response:
         """All queues."""
-        return Response({"results": self._shown(*TaskType)})
+        return Response({"results": self._shown(*catalog.public_types())})
 
     @operation("getQueue", summary="One queue", responses=answers(200, QueueShape))
     def retrieve(self, request: Request, type: str) -> Response:
@@ -131,13 +132,19 @@ class QueueViewSet(ApiViewSet):
 
 def _task_type(text: str) -> TaskType:
     """The task type of a URL, in either case. Raises NotFound."""
-    try:
-        return TaskType(text.upper())
-    except ValueError:
+    found = catalog.find(text.upper())
+    if found is None or found.is_internal:
         raise NotFound(
             _("There is no queue of that name; there are %(names)s.")
-            % {"names": ", ".join(TaskType)}
-        ) from None
+            % {"names": ", ".join(catalog.public_types())}
+        )
+    return found
+
+
+def _limiter(values: QueuePolicy) -> Limiter | None:
+    if values.limiter_max is None:
+        return None
+    return Limiter(max=values.limiter_max, duration=values.limiter_duration)
 
 
 def _to_wire(
@@ -153,7 +160,7 @@ def _to_wire(
         global_concurrency=values.global_concurrency,
         organization_concurrency=values.organization_concurrency,
         default_priority=values.default_priority,
-        limiter=Limiter(max=values.limiter_max, duration=values.limiter_duration),
+        limiter=_limiter(values),
         policy=values.policy,
     )
     return shape.model_dump(mode="json", by_alias=True)

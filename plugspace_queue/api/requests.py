@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from plugspace_queue.api.pagination import PageQuery
-from plugspace_queue.domain.enums import Kind, Policy, State, Status, TaskType
+from plugspace_queue.domain.enums import Kind, Policy, State, Status
+from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.domain.task_types import TaskType, known
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
-from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.requests import (
     Key,
@@ -22,7 +23,7 @@ MAX_BULK = 1_000
 
 
 # JSON has neither enums nor times nor UUIDs: their text is taken, nothing else.
-Type = Annotated[TaskType, Field(strict=False)]
+Type = Annotated[TaskType, AfterValidator(known)]
 PolicyName = Annotated[Policy, Field(strict=False)]
 Slots = Annotated[int, Field(ge=1, le=MOST)] | None
 
@@ -115,7 +116,7 @@ class QueueChange(Change):
 class TaskQuery(PageQuery):
     """Filters of the list of tasks."""
 
-    type: TaskType | None = None
+    type: Type | None = None
     status: Status | None = None
     state: State | None = None
     project_id: str | None = Field(None, max_length=128)

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field
 from rest_framework.response import Response
 
 from plugspace_queue.broker import server
-from plugspace_queue.domain.enums import EventName, Kind, Policy, State, Status, TaskType
+from plugspace_queue.domain.enums import EventName, Kind, Policy, State, Status
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.models import Organization, Workflow, tenancy_queries
 from plugspace_queue.schemas.base import WireModel
@@ -105,12 +106,12 @@ class QueueShape(WireModel):
     global_concurrency: int | None
     organization_concurrency: int | None
     default_priority: int = Field(description="For organizations without a tier.")
-    limiter: Limiter
+    limiter: Limiter | None = Field(description="Null: no limit.")
     policy: Policy
 
 
 class QueueResults(WireModel):
-    """All six queues."""
+    """All queues."""
 
     results: list[QueueShape]
 

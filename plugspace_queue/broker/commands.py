@@ -6,12 +6,12 @@ from rq.command import send_command
 from plugspace_queue.broker.connection import client, guarded
 
 
-def stop(task_id: str, worker_name: str, queue: str = "architect") -> None:
+def stop(task_id: str, worker_name: str, queue: str | None = None) -> None:
     """Ask a worker to stop the task, which may have ended already. Raises Unavailable."""
     _send(client(queue), worker_name, "stop-job", job_id=task_id)
 
 
-def shut_down(worker_name: str, queue: str = "architect") -> None:
+def shut_down(worker_name: str, queue: str | None = None) -> None:
     """Ask a worker to end with the grace time, as by SIGTERM. Raises Unavailable."""
     _send(client(queue), worker_name, "shutdown")
 

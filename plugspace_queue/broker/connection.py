@@ -34,6 +34,7 @@ from redis.sentinel import SentinelManagedConnection
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import catalog
 from plugspace_queue.errors import Unavailable
 
 Purpose = Literal["front", "pump", "block"]
@@ -220,9 +221,14 @@ def is_cut_off() -> bool:
     return _cut_off.get()
 
 
-def client(name: str = "architect", *, purpose: Purpose = "front") -> Client:
-    """This process's client for a queue's server; queues on one server share it."""
-    return _client(name, purpose, os.getpid())
+def client(name: str | None = None, *, purpose: Purpose = "front") -> Client:
+    """This process's client for a queue's server (the home queue's); queues on one share it."""
+    return _client(name or home_queue(), purpose, os.getpid())
+
+
+def home_queue() -> str:
+    """The queue whose server holds data of no queue: organizations, usage, workflows, events."""
+    return get_settings().home_queue or catalog.first_queue()
 
 
 def heal(connection: Redis) -> None:

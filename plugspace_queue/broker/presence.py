@@ -12,7 +12,7 @@ from redis import Redis
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import Client, client, guarded
 from plugspace_queue.broker.scripts import Call, on_queue
-from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.domain.text import clean, shortened
 from plugspace_queue.errors import Unavailable
 
@@ -49,7 +49,7 @@ def _troubles(connection: Redis, queues: Sequence[str]) -> dict[str, str]:
 def troubles() -> dict[str, str]:
     """Queues that workers cannot work on, and why; unavailable servers are left out."""
     servers: dict[Client, list[str]] = {}
-    for name in QUEUE_NAMES:
+    for name in queue_names():
         servers.setdefault(client(name), []).append(name)
     told: dict[str, str] = {}
     for server, queues in servers.items():

@@ -8,13 +8,9 @@ from typing import Any, TypeVar
 from plugspace_queue.broker import scripts
 from plugspace_queue.broker.connection import Client, client, is_of_damage
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.errors import Unavailable
 
 Answer = TypeVar("Answer")
-
-ANY_QUEUE = TaskType.ARCHITECT.queue_name
-"""The queue whose server holds data of no queue: organizations, usage, workflows."""
 
 
 class PerServerErrors:
@@ -37,7 +33,7 @@ class PerServerErrors:
             raise self._away
 
 
-def ask(call: Call[Answer], queue: str = ANY_QUEUE) -> Answer:
+def ask(call: Call[Answer], queue: str | None = None) -> Answer:
     """Run one script and return its answer. Raises Unavailable."""
     answer: Answer = scripts.run(client(queue), [call])[0]
     return answer
@@ -56,7 +52,7 @@ def unless_damaged(read: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def ask_all(calls: Iterable[Call[Answer]], queue: str = ANY_QUEUE) -> list[Answer]:
+def ask_all(calls: Iterable[Call[Answer]], queue: str | None = None) -> list[Answer]:
     """Run several scripts in one round trip and return their answers. Raises Unavailable."""
     calls = list(calls)
     return scripts.run(client(queue), calls) if calls else []
@@ -70,7 +66,7 @@ def ask_everywhere(
     `extra` calls belong to no queue; their answers are dropped. Raises Unavailable when a server
     is unavailable, after all others were asked.
     """
-    servers: dict[Client, list[Call[Any]]] = {client(ANY_QUEUE): list(extra)}
+    servers: dict[Client, list[Call[Any]]] = {client(): list(extra)}
     for queue, of_queue in calls.items():
         servers.setdefault(client(queue), []).extend(of_queue)
     answers: list[Any] = []
@@ -96,7 +92,7 @@ def ask_each(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer]:
     return found
 
 
-def tell(calls: Iterable[Call[Any]], queue: str = ANY_QUEUE) -> bool:
+def tell(calls: Iterable[Call[Any]], queue: str | None = None) -> bool:
     """Run scripts whose loss is repaired later; False when Redis is unavailable."""
     try:
         ask_all(calls, queue)

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import client, guarded
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 
 

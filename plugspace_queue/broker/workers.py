@@ -12,7 +12,7 @@ from rq.utils import utcparse
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import Client, client, guarded
-from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.catalog import queue_names
 
 WORKERS = f"{RQ_KEY_PREFIX}:workers"
 NAMED = f"{RQ_KEY_PREFIX}:worker:"
@@ -39,7 +39,7 @@ class WorkerSeen:
 def workers() -> list[WorkerSeen]:
     """The workers of our queues on all their servers, by name. Raises Unavailable."""
     servers: dict[Client, list[str]] = defaultdict(list)
-    for name in QUEUE_NAMES:
+    for name in queue_names():
         servers[client(name)].append(name)
     found = {w.name: w for server, queues in servers.items() for w in _of_server(server, queues)}
     return [found[name] for name in sorted(found)]
@@ -75,7 +75,7 @@ def _seen(
     """The worker; None when it has ended or works for other queues only."""
     told = {key: _text(value) for key, value in zip(FIELDS, values, strict=True) if value}
     queues = tuple(queue for queue in told.get("queues", "").split(",") if queue)
-    if "death" in told or not set(queues) & set(QUEUE_NAMES):
+    if "death" in told or not set(queues) & set(queue_names()):
         return None
     return WorkerSeen(
         name=name,

@@ -7,7 +7,8 @@ from datetime import datetime
 from django.utils import timezone
 
 from plugspace_queue.broker import server
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.catalog import public_types
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.limits.policies import Plan, tier_of
 from plugspace_queue.limits.quota import end_of_month, month_of
@@ -54,7 +55,7 @@ def standing(organization: Organization, now: datetime | None = None) -> Organiz
     newest = task_queries.tasks_of_organization(organization.pk).newest_first()
     return OrganizationStatus(
         plan=plan,
-        shares=[_share(kind, used.get(kind, 0), plan.quota(kind)) for kind in TaskType],
+        shares=[_share(kind, used.get(kind, 0), plan.quota(kind)) for kind in public_types()],
         renewed_at=end_of_month(month),
         requests=requests,
         reset=reset,

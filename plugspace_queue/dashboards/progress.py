@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 
 from plugspace_queue.broker import server
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.models import Task
 
 
@@ -26,7 +27,7 @@ def progress_of(task: Task) -> Progress | None:
 
 
 def _live(task: Task) -> object:
-    text = server.task_snapshot(TaskType(task.type).queue_name, str(task.pk))
+    text = server.task_snapshot(queue_of(task.type), str(task.pk))
     try:
         told = json.loads(text) if text else {}
     except ValueError:

@@ -11,7 +11,7 @@ from plugspace_queue.broker.queue_state import Gauge, Oldest
 from plugspace_queue.dashboards import crews
 from plugspace_queue.dashboards.crews import Crew
 from plugspace_queue.dashboards.shared import Shared
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.models import QueueSettings, tenancy_queries
@@ -52,7 +52,7 @@ class Card:
     @property
     def near_limit(self) -> float:
         """From so many starts on the limiter is about to hold the queue up."""
-        return self.policy.limiter_max * 0.8
+        return (self.policy.limiter_max or 0) * 0.8
 
     @property
     def note(self) -> str:
@@ -68,7 +68,7 @@ class Card:
             return f"No worker: start manage.py rqworker {self.type.queue_name}."
         if policy.global_concurrency and gauge.active >= policy.global_concurrency:
             return "At its cap of running tasks."
-        if gauge.starts >= policy.limiter_max:
+        if policy.limiter_max and gauge.starts >= policy.limiter_max:
             return "The limiter is used up: starts go on as its window moves."
         return "All slots are taken." if gauge.active >= self.slots else ""
 

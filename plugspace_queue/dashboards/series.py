@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueMinute, tenancy_queries
 
 SHOWN = timedelta(minutes=60)

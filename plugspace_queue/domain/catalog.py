@@ -1,43 +1,196 @@
-"""The six queues as the seed gives them; operators change them as rows."""
+"""The registry of task types: declares them, finds them; frozen when all apps are ready."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace as changed
+from datetime import timedelta
+from typing import Any, NoReturn
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain import task_options, task_types
+from plugspace_queue.domain.task_types import (
+    DECLARED,
+    NAME,
+    RESERVED,
+    Declaration,
+    In,
+    Limiter,
+    Out,
+    TaskType,
+)
+from plugspace_queue.errors import (
+    CatalogFrozen,
+    InvalidTaskType,
+    TaskTypeConflict,
+    TaskTypeReserved,
+)
 
-
-@dataclass(frozen=True, kw_only=True)
-class QueueDefaults:
-    """The initial values of a queue."""
-
-    concurrency: int
-    """Slots of one worker process."""
-
-    default_priority: int
-    """Priority of a task whose organization has no tier."""
-
-    limiter_max: int
-    """Starts per window over all workers."""
-
-    limiter_duration: float = 60.0
-    """Length of the window, in seconds."""
-
-
-CATALOG: dict[TaskType, QueueDefaults] = {
-    TaskType.ARCHITECT: QueueDefaults(concurrency=5, default_priority=2, limiter_max=100),
-    TaskType.DESIGN: QueueDefaults(concurrency=5, default_priority=2, limiter_max=100),
-    TaskType.CODE: QueueDefaults(concurrency=3, default_priority=2, limiter_max=50),
-    TaskType.ANALYZE: QueueDefaults(concurrency=3, default_priority=2, limiter_max=30),
-    TaskType.DEPLOY: QueueDefaults(concurrency=2, default_priority=1, limiter_max=10),
-    TaskType.EXPORT: QueueDefaults(concurrency=5, default_priority=3, limiter_max=100),
-}
-
-QUEUE_NAMES: tuple[str, ...] = tuple(kind.queue_name for kind in TaskType)
+_is_frozen = False
 
 
-def type_of_queue(name: str) -> TaskType | None:
+def task_type(
+    name: str,
+    *,
+    input: type[In] | None = None,
+    output: type[Out] | None = None,
+    concurrency: int | None = None,
+    default_priority: int | None = None,
+    limiter: Limiter | None = None,
+    timeout: float | timedelta | None = None,
+    ttl: float | timedelta | None = None,
+    max_retries: int | None = None,
+    backoff_delay: float | timedelta | None = None,
+    backoff_jitter: float | None = None,
+    retry_on: tuple[type[BaseException], ...] | None = None,
+    isolation: str | None = None,
+    quotas: Mapping[str, int] | None = None,
+    label: str | None = None,
+    internal: bool | None = None,
+    upgrade: Callable[[dict[str, Any]], Any] | None = None,
+    replace: bool = False,
+) -> TaskType[In, Out]:
+    """Declare a type of tasks, in a `task_types.py` of an installed app; return it.
+
+    The name is `[A-Z][A-Z0-9_]{0,31}`; its queue is the lower-case name. `input` and `output` are
+    pydantic models, dataclasses, or other types that pydantic validates; left out, any JSON (an
+    object as input). `concurrency` slots of one worker process (5), `default_priority` of
+    organizations without a tier (2), `limiter` starts over all workers (none), `timeout` of an
+    attempt, `ttl` of the wait for the first start, `max_retries`, `backoff_delay`,
+    `backoff_jitter`: as the settings say; durations are seconds or timedeltas. `retry_on` are
+    exceptions worth another run; `isolation` is "process" for code that may crash or hang; `quotas`
+    are tasks per month by tier, `"*"` for all others, -1 for no limit; `label` is for people;
+    `internal` types are submitted from Python only; `upgrade` takes an input that was stored for an
+    earlier model and returns it in today's form. With `replace` a type that is declared gets what
+    is said here and keeps the rest.
+
+    Raises InvalidTaskType (name or option), TaskTypeReserved, TaskTypeConflict (declared before),
+    CatalogFrozen (after the start of Django).
+    """
+    _require_name(name)
+    said = {
+        "input": input,
+        "output": output,
+        "concurrency": concurrency,
+        "default_priority": default_priority,
+        "limiter": limiter,
+        "timeout": _seconds(timeout),
+        "ttl": _seconds(ttl),
+        "max_retries": max_retries,
+        "backoff_delay": _seconds(backoff_delay),
+        "backoff_jitter": backoff_jitter,
+        "retry_on": retry_on,
+        "isolation": isolation,
+        "quotas": quotas,
+        "label": label,
+        "internal": internal,
+        "upgrade": upgrade,
+    }
+    told = {option: value for option, value in said.items() if value is not None}
+    _require_options(name, told)
+    return _declare(name, told, replace=replace)
+
+
+def _declare(name: str, told: Mapping[str, Any], *, replace: bool) -> TaskType[Any, Any]:
+    known = DECLARED.get(name)
+    if _is_frozen:
+        raise CatalogFrozen(
+            f"{name} is declared too late: put task_type(…) into the task_types.py of an installed"
+            " app, which is imported when Django starts.",
+            type=name,
+        )
+    if known is None:
+        known = DECLARED[name] = task_types.made(name, Declaration(**told))
+    elif replace:
+        task_types.describe(known, changed(known.declaration, **told))
+    else:
+        raise TaskTypeConflict(
+            f"{name} is declared already; pass replace=True to change it, or take another name.",
+            type=name,
+        )
+    return known
+
+
+def find(name: str) -> TaskType | None:
+    """The declared type of this name, or None."""
+    return DECLARED.get(name)
+
+
+def type_of_queue(queue: str) -> TaskType | None:
     """The task type of an RQ queue name, or None when the queue is not ours.
 
     >>> type_of_queue("code"), type_of_queue("default")
-    (<TaskType.CODE: 'CODE'>, None)
+    (<TaskType.CODE>, None)
     """
-    return TaskType(name.upper()) if name in QUEUE_NAMES else None
+    return DECLARED.get(queue.upper()) if queue.islower() else None
+
+
+def queue_names() -> tuple[str, ...]:
+    """The queues of all declared types, in order."""
+    return tuple(kind.queue_name for kind in TaskType)
+
+
+def first_queue() -> str:
+    """The queue of the first declared type. Raises InvalidTaskType when none is declared."""
+    for name in DECLARED:
+        return name.lower()
+    raise InvalidTaskType(
+        "No task type is declared: put one into a task_types.py of an installed app, or leave"
+        " PLUGSPACE_QUEUE['CATALOGS'] as it is."
+    )
+
+
+def public_types() -> list[TaskType]:
+    """The types that tenants may see and submit."""
+    return [kind for kind in TaskType if not kind.is_internal]
+
+
+def freeze() -> None:
+    """Refuse further declarations: all processes of a project know the same types."""
+    global _is_frozen
+    _is_frozen = True
+
+
+@contextmanager
+def open_for_declarations() -> Iterator[None]:
+    """Allow declarations in a block; afterwards types are as they were before it."""
+    global _is_frozen
+    before, was_frozen = [(kind, kind.declaration) for kind in TaskType], _is_frozen
+    _is_frozen = False
+    try:
+        yield
+    finally:
+        DECLARED.clear()
+        for kind, declaration in before:
+            DECLARED[kind.value] = kind
+            task_types.describe(kind, declaration)
+        _is_frozen = was_frozen
+
+
+def _seconds(duration: float | timedelta | None) -> Any:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def _require_name(name: object) -> None:
+    if not isinstance(name, str) or not NAME.match(name):
+        raise InvalidTaskType(
+            f"{name!r} cannot be the name of a task type: 1 to 32 capital letters, digits and _,"
+            " a letter first.",
+            option="name",
+        )
+    if name in RESERVED:
+        raise TaskTypeReserved(
+            f"{name} is reserved: its queue would have a Redis key of plugspace_queue's own, or it"
+            " is a type of plugspace_queue's own. Take another name.",
+            type=name,
+        )
+
+
+def _require_options(name: str, told: Mapping[str, Any]) -> None:
+    def refuse(option: str, reason: str) -> NoReturn:
+        raise InvalidTaskType(f"Task type {name}: {reason}", option=option, type=name)
+
+    task_options.require_valid(told, refuse)
+    limiter = told.get("limiter")
+    if limiter is not None:
+        if not isinstance(limiter, Limiter):
+            refuse("limiter", f"limiter is a Limiter(starts, per=seconds), not {limiter!r}.")
+        task_options.require_limiter("limiter", limiter.max, limiter.per, refuse)

@@ -1,22 +1,6 @@
-"""Enumerations of the product: task types, states, public statuses, tiers, outcomes."""
+"""Enumerations of the product: states, public statuses, tiers, outcomes."""
 
 from enum import StrEnum
-
-
-class TaskType(StrEnum):
-    """The six kinds of work; each has a queue of its own."""
-
-    ARCHITECT = "ARCHITECT"
-    DESIGN = "DESIGN"
-    CODE = "CODE"
-    ANALYZE = "ANALYZE"
-    DEPLOY = "DEPLOY"
-    EXPORT = "EXPORT"
-
-    @property
-    def queue_name(self) -> str:
-        """The RQ queue's name: the lower-case word."""
-        return self.value.lower()
 
 
 class State(StrEnum):

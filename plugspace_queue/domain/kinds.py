@@ -1,20 +1,19 @@
 """The six kinds of workflows, as chains of steps."""
 
-from plugspace_queue.domain.enums import Kind, TaskType
+from plugspace_queue.domain.enums import Kind
+from plugspace_queue.domain.task_types import TaskType
 
-T = TaskType
-
-STEPS: dict[Kind, tuple[TaskType, ...]] = {
-    Kind.CREATE: (T.ARCHITECT, T.DESIGN, T.CODE),
-    Kind.CLONE: (T.ANALYZE, T.ARCHITECT, T.DESIGN, T.CODE),
-    Kind.REFINE: (T.ARCHITECT, T.DESIGN, T.CODE),
-    Kind.DESIGN_ONLY: (T.ARCHITECT, T.DESIGN),
-    Kind.CODE_ONLY: (T.CODE,),
-    Kind.ANALYZE_ONLY: (T.ANALYZE,),
+STEPS: dict[Kind, tuple[str, ...]] = {
+    Kind.CREATE: ("ARCHITECT", "DESIGN", "CODE"),
+    Kind.CLONE: ("ANALYZE", "ARCHITECT", "DESIGN", "CODE"),
+    Kind.REFINE: ("ARCHITECT", "DESIGN", "CODE"),
+    Kind.DESIGN_ONLY: ("ARCHITECT", "DESIGN"),
+    Kind.CODE_ONLY: ("CODE",),
+    Kind.ANALYZE_ONLY: ("ANALYZE",),
 }
 
 #: The step that a kind consists of; skipping it would leave no step.
-PURPOSES: dict[Kind, TaskType] = {Kind.DESIGN_ONLY: T.DESIGN}
+PURPOSES: dict[Kind, str] = {Kind.DESIGN_ONLY: "DESIGN"}
 
 
 def steps_of(
@@ -27,5 +26,5 @@ def steps_of(
     >>> steps_of(Kind.CODE_ONLY, skip_code=True)
     ()
     """
-    skipped = {T.DESIGN: skip_design, T.CODE: skip_code}
-    return tuple(step for step in STEPS[kind] if not skipped.get(step, False))
+    skipped = {"DESIGN": skip_design, "CODE": skip_code}
+    return tuple(TaskType(step) for step in STEPS[kind] if not skipped.get(step, False))

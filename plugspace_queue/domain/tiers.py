@@ -1,8 +1,8 @@
-"""The seed's four plans: priority and monthly quotas."""
+"""The seed's four plans; the quotas of a type are in its declaration."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from plugspace_queue.domain.enums import TaskType, Tier
+from plugspace_queue.domain.enums import Tier
 
 UNLIMITED = -1
 """A quota without an end; 0 means none at all."""
@@ -18,18 +18,15 @@ class TierDefaults:
     """The initial values of a plan."""
 
     priority: int
-    quotas: dict[str, int] = field(default_factory=dict)
-
-
-def _quotas(*per_type: int) -> dict[str, int]:
-    return dict(zip((kind.value for kind in TaskType), per_type, strict=True))
+    default_quota: int = UNLIMITED
+    """Of types that say nothing of this tier."""
 
 
 TIERS: dict[Tier, TierDefaults] = {
-    Tier.FREE: TierDefaults(priority=3, quotas=_quotas(10, 10, 5, 5, 1, 5)),
-    Tier.STARTER: TierDefaults(priority=2, quotas=_quotas(100, 100, 50, 50, 10, 50)),
-    Tier.PROFESSIONAL: TierDefaults(priority=1, quotas=_quotas(500, 500, 250, 250, 50, 250)),
-    Tier.ENTERPRISE: TierDefaults(priority=0, quotas=_quotas(*[UNLIMITED] * 6)),
+    Tier.FREE: TierDefaults(priority=3, default_quota=0),
+    Tier.STARTER: TierDefaults(priority=2),
+    Tier.PROFESSIONAL: TierDefaults(priority=1),
+    Tier.ENTERPRISE: TierDefaults(priority=0),
 }
 
 

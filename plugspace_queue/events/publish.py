@@ -12,8 +12,7 @@ from django.utils import timezone
 
 from plugspace_queue import metrics
 from plugspace_queue.broker import routing, task_store
-from plugspace_queue.broker.connection import is_cut_off
-from plugspace_queue.broker.routing import ANY_QUEUE
+from plugspace_queue.broker.connection import home_queue, is_cut_off
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import json_text
@@ -118,7 +117,7 @@ def append(notes: Sequence[task_store.Note]) -> None:
 def _announcements(notes: Sequence[task_store.Note]) -> list[Call[bool]]:
     starts = range(0, len(notes), task_store.MOST_ENTRIES)
     return [
-        task_store.announce(ANY_QUEUE, notes[start : start + task_store.MOST_ENTRIES])
+        task_store.announce(home_queue(), notes[start : start + task_store.MOST_ENTRIES])
         for start in starts
     ]
 

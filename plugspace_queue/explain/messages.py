@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import Reason, State, TaskType
+from plugspace_queue.domain.enums import Reason, State
+from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.explain.reasons import Look
 
 
@@ -60,7 +61,13 @@ def _counted(name: str, text: str) -> Callable[[Look], str]:
 
 
 def _queue(look: Look) -> str:
-    return TaskType(look.task.type).queue_name
+    return queue_of(look.task.type)
+
+
+def _no_processor(look: Look) -> str:
+    if look.is_dropped:
+        return f"The task type {look.task.type} is not declared any more, so no worker takes it."
+    return f"No worker of the queue {_queue(look)} has a processor for {look.task.type}."
 
 
 def _many(count: int, noun: str) -> str:
@@ -101,9 +108,7 @@ SENTENCES: dict[Reason, Callable[[Look], str]] = {
     Reason.QUEUE_PAUSED: lambda look: f"The queue {_queue(look)} is paused.",
     Reason.ORGANIZATION_PAUSED: lambda look: "Its organization is paused.",
     Reason.WORKERS_SUSPENDED: lambda look: "All workers are suspended (rq suspend).",
-    Reason.NO_PROCESSOR: lambda look: (
-        f"No worker of the queue {_queue(look)} has a processor for {look.task.type}."
-    ),
+    Reason.NO_PROCESSOR: _no_processor,
     Reason.NO_WORKER: lambda look: f"No worker of the queue {_queue(look)} is alive.",
     Reason.QUEUE_CONCURRENCY: _counted(
         "queue_concurrency", "The queue {queue} runs {current} tasks of {limit} at most."

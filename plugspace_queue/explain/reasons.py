@@ -6,6 +6,7 @@ from datetime import datetime
 
 from plugspace_queue.broker.inspection import GateView, View
 from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import Reason, State
 from plugspace_queue.models import Task
 
@@ -30,6 +31,11 @@ class Look:
     @property
     def is_startable(self) -> bool:
         return self.state in lifecycle.STARTABLE
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether its type is not declared any more."""
+        return find(self.task.type) is None
 
     def is_at(self, place: str) -> bool:
         return self.view is not None and self.view.place == place
@@ -96,6 +102,10 @@ def _has_idle_workers(look: Look) -> bool:
     return look.view is not None and look.view.workers.idle > 0
 
 
+def _has_no_processor(look: Look) -> bool:
+    return look.is_dropped or (look.is_unserved and _has_idle_workers(look))
+
+
 # Holds set by a person come first, then missing workers, then gates that open by themselves.
 CHECKS: dict[Reason, Check] = {
     Reason.CANCELLING: lambda look: look.task.cancel_requested_at is not None,
@@ -109,7 +119,7 @@ CHECKS: dict[Reason, Check] = {
     Reason.QUEUE_PAUSED: _shut(Reason.QUEUE_PAUSED),
     Reason.ORGANIZATION_PAUSED: _shut(Reason.ORGANIZATION_PAUSED),
     Reason.WORKERS_SUSPENDED: lambda look: look.view is not None and look.view.workers.suspended,
-    Reason.NO_PROCESSOR: lambda look: look.is_unserved and _has_idle_workers(look),
+    Reason.NO_PROCESSOR: _has_no_processor,
     Reason.NO_WORKER: lambda look: look.is_unserved and not _has_idle_workers(look),
     Reason.QUEUE_CONCURRENCY: _shut(Reason.QUEUE_CONCURRENCY),
     Reason.QUEUE_LIMITER: _shut(Reason.QUEUE_LIMITER),

@@ -12,7 +12,9 @@ from plugspace_queue.broker import inspection, routing
 from plugspace_queue.broker.inspection import GateView, Holder, View
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import Reason, State, TaskType
+from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.enums import Reason, State
+from plugspace_queue.domain.task_types import of_row, queue_of
 from plugspace_queue.explain.messages import sentence_for
 from plugspace_queue.explain.reasons import Look, reasons
 from plugspace_queue.models import Task
@@ -47,10 +49,15 @@ def explain(task_id: object, organization_id: str | None = None) -> Explanation:
 
 
 def _look(task: Task) -> Look:
-    if State(task.state) not in lifecycle.STARTABLE | {State.PROCESSING}:
+    if not _is_in_line(task) or find(task.type) is None:
         return Look(task=task, now=timezone.now())
     seen = _view(task)
     return Look(task=task, now=_moment(seen.now_ms), view=seen)
+
+
+def _is_in_line(task: Task) -> bool:
+    """Whether Redis says more of it than its row."""
+    return State(task.state) in lifecycle.STARTABLE | {State.PROCESSING}
 
 
 def _version(task: Task) -> tuple[object, ...]:
@@ -58,7 +65,7 @@ def _version(task: Task) -> tuple[object, ...]:
 
 
 def _view(task: Task) -> View:
-    queue = TaskType(task.type).queue_name
+    queue = queue_of(task.type)
     call = inspection.explain(
         queue,
         str(task.pk),
@@ -75,7 +82,7 @@ def _told(look: Look, *, is_staff: bool) -> Explanation:
     task, seen = look.task, look.view
     return Explanation(
         task_id=str(task.pk),
-        type=TaskType(task.type),
+        type=of_row(task.type),
         organization_id=task.organization_id,
         state=look.state,
         status=task.status,
@@ -109,9 +116,7 @@ def _parents(task: Task) -> list[Parent]:
         return []
     rows = Task.objects.filter(dependents__task=task.pk).exclude(state=State.COMPLETE)
     found = rows.order_by("pk").values_list("pk", "type", "state")[:MOST_PARENTS]
-    return [
-        Parent(id=str(pk), type=TaskType(kind), state=State(state)) for pk, kind, state in found
-    ]
+    return [Parent(id=str(pk), type=of_row(kind), state=State(state)) for pk, kind, state in found]
 
 
 def _live(seen: View, organization_id: str, *, is_staff: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,21 +15,18 @@ from django.db import connections, router
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.recordset import prepared_cursor
-from plugspace_queue.domain.catalog import CATALOG
-from plugspace_queue.domain.enums import Policy, TaskType, Tier
+from plugspace_queue.domain.enums import Policy, Tier
+from plugspace_queue.domain.task_types import TaskType, of_row, quota_of
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy
 from plugspace_queue.models.organization import ORGANIZATION_ID
+from plugspace_queue.models.queue import REGISTERED
 
 Number = TypeVar("Number", int, float)
 
-MOST = 1_000_000
-"""The largest count of slots, attempts or starts."""
-
-SHORTEST_WINDOW = 0.1
-LONGEST_WINDOW = 31 * 86_400.0
-"""Seconds of a limiter's window."""
+WINDOW = 60.0
+"""Seconds of a limiter's window, where only the number of starts was set."""
 
 FRESH_FOR = 1.0
 """Seconds for which tiers and queues are cached."""
@@ -47,12 +44,14 @@ class Plan:
     slug: str
     priority: int | None
     quotas: Mapping[str, int]
+    """What operators set, by type; other types have what they declare."""
+    default_quota: int
     request_limit: int
     request_window: float
 
-    def quota(self, task_type: TaskType | str) -> int:
+    def quota(self, task_type: str) -> int:
         """Tasks of this type per month, -1 for no limit."""
-        return int(self.quotas.get(str(task_type), 0))
+        return quota_of(task_type, self.slug, self.quotas, self.default_quota)
 
 
 class Tenant(NamedTuple):
@@ -71,7 +70,7 @@ class QueuePolicy:
     concurrency: int
     global_concurrency: int | None
     organization_concurrency: int | None
-    limiter_max: int
+    limiter_max: int | None
     limiter_duration: float
     default_priority: int
     policy: Policy
@@ -87,7 +86,7 @@ class Declared:
     limiter_duration: float | None = None
 
 
-_declared: dict[TaskType, Declared] = {}
+_declared: dict[str, Declared] = {}
 _lock = threading.Lock()
 _read_at = float("-inf")
 _cleared = 0
@@ -98,7 +97,8 @@ _plans: dict[str, tuple[float, Plan | None]] = {}
 _NEVER = (float("-inf"), None)
 
 _LOOKUP = f"""
-    SELECT o.is_suspended, t.slug, t.priority, t.quotas, t.request_limit, t.request_window
+    SELECT o.is_suspended, t.slug, t.priority, t.quotas, t.default_quota,
+        t.request_limit, t.request_window
     FROM {Organization._meta.db_table} o
     LEFT JOIN {TierPolicy._meta.db_table} t ON t.slug = o.tier_id
     WHERE o.id = %s
@@ -113,7 +113,7 @@ def declare(
 ) -> None:
     """Store the limits of a registration; `limiter` is {"max": starts, "duration": s}."""
     limiter = limiter or {}
-    _declared[TaskType(task_type)] = Declared(
+    _declared[str(task_type)] = Declared(
         concurrency=concurrency,
         limiter_max=int(limiter["max"]) if "max" in limiter else None,
         limiter_duration=limiter.get("duration"),
@@ -184,13 +184,16 @@ def _looked_up(organization_id: object) -> tuple[Any, ...] | None:
         return row
 
 
-def _plan_in(slug: str | None, priority: int, quotas: Any, limit: int, window: float) -> Plan:
+def _plan_in(
+    slug: str | None, priority: int, quotas: Any, default_quota: int, limit: int, window: float
+) -> Plan:
     if slug is None:
         return plan_of(None)
     return Plan(
         slug=slug,
         priority=priority,
         quotas=json.loads(quotas),
+        default_quota=default_quota,
         request_limit=limit,
         request_window=window,
     )
@@ -211,35 +214,49 @@ def plan_of(tier: TierPolicy | None) -> Plan:
 
 def queue_settings(task_type: TaskType | str) -> QueuePolicy:
     """The values in force for a queue, as they were within the last second."""
-    kind = TaskType(task_type)
-    return in_force(_queue_rows().get(kind) or QueueSettings(type=kind))
+    return in_force(_queue_rows().get(task_type) or QueueSettings(type=str(task_type)))
 
 
 def in_force(row: QueueSettings) -> QueuePolicy:
     """The values in force by this row."""
-    kind = TaskType(row.type)
-    declared = _declared.get(kind, Declared())
-    seed = CATALOG[kind]
+    kind = of_row(row.type)
+    asked, seed = _registered(row), kind.declaration
+    starts, window = (seed.limiter.max, seed.limiter.per) if seed.limiter else (None, WINDOW)
     return QueuePolicy(
         type=kind,
-        concurrency=_first(
-            row.concurrency, declared.concurrency, _configured(kind), seed.concurrency
-        ),
+        concurrency=_first(row.concurrency, asked.concurrency, _configured(kind), seed.concurrency),
         global_concurrency=row.global_concurrency,
         organization_concurrency=row.organization_concurrency,
-        limiter_max=_first(row.limiter_max, declared.limiter_max, seed.limiter_max),
-        limiter_duration=_first(
-            row.limiter_duration, declared.limiter_duration, seed.limiter_duration
-        ),
+        limiter_max=_first_or_none(row.limiter_max, asked.limiter_max, starts),
+        limiter_duration=_first(row.limiter_duration, asked.limiter_duration, window),
         default_priority=_first(row.default_priority, seed.default_priority),
         policy=Policy(row.policy),
         is_paused=row.is_paused,
     )
 
 
+def _registered(row: QueueSettings) -> Declared:
+    """The limits of the registration in this process, else of the last worker that had one."""
+    asked = _declared.get(row.type)
+    if asked is not None:
+        return asked
+    return Declared(**{name: getattr(row, f"registered_{name}") for name in REGISTERED})
+
+
+def write_registered(kinds: Iterable[str]) -> None:
+    """Write what processors of this process were registered with, for processes without them."""
+    for kind in kinds:
+        asked = _declared.get(kind, Declared())
+        columns = {f"registered_{name}": getattr(asked, name) for name in REGISTERED}
+        rows = QueueSettings.objects.filter(pk=kind)
+        if not rows.filter(**columns).exists():
+            QueueSettings.objects.get_or_create(pk=kind)
+            rows.update(**columns)
+
+
 def differing(task_type: TaskType | str) -> list[str]:
     """Names of declared values that the operator's row overrides."""
-    kind = TaskType(task_type)
+    kind = str(task_type)
     asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
     if row is None:
         return []
@@ -250,7 +267,7 @@ def differing(task_type: TaskType | str) -> list[str]:
 
 def differences(task_type: TaskType | str) -> list[str]:
     """The same in sentences, and declared values that differ from the settings."""
-    kind = TaskType(task_type)
+    kind = str(task_type)
     asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
     found = [
         f"{kind} is registered with {name} {getattr(asked, name)}; the operator's row says"
@@ -266,13 +283,17 @@ def differences(task_type: TaskType | str) -> list[str]:
     return found
 
 
+def _first_or_none(*values: Number | None) -> Number | None:
+    return next((value for value in values if value is not None), None)
+
+
 def _first(*values: Number | None) -> Number:
     return next(value for value in values if value is not None)
 
 
-def _configured(kind: TaskType) -> int | None:
+def _configured(kind: str) -> int | None:
     concurrency = get_settings().concurrency
-    return concurrency if isinstance(concurrency, int) else concurrency.get(kind.value)
+    return concurrency if isinstance(concurrency, int) else concurrency.get(kind)
 
 
 def _plan(row: TierPolicy, priority: int | None) -> Plan:
@@ -280,6 +301,7 @@ def _plan(row: TierPolicy, priority: int | None) -> Plan:
         slug=row.slug,
         priority=priority,
         quotas=row.quotas,
+        default_quota=row.default_quota,
         request_limit=row.request_limit,
         request_window=row.request_window,
     )
@@ -290,7 +312,8 @@ def _seed_plan(tier: Tier) -> Plan:
     return Plan(
         slug=tier.value,
         priority=None,
-        quotas=TIERS[tier].quotas,
+        quotas={},
+        default_quota=TIERS[tier].default_quota,
         request_limit=int(limit["max"]),
         request_window=float(limit["duration"]),
     )

@@ -83,7 +83,7 @@ def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], month: str)
     for (organization_id, task_type), count in sorted(units.items()):
         tenant = tenants[organization_id]
         # A row that was not validated may say more than a database can compare.
-        limit = min(int(tenant.plan.quotas.get(task_type, 0)), LARGEST_QUOTA)
+        limit = min(tenant.plan.quota(task_type), LARGEST_QUOTA)
         found.append(Charge(organization_id, task_type, month, count, limit, tenant.tier))
     return found
 

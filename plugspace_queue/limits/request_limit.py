@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from plugspace_queue import metrics
 from plugspace_queue.broker import task_store
-from plugspace_queue.broker.routing import ANY_QUEUE
+from plugspace_queue.broker.connection import home_queue
 from plugspace_queue.broker.scripts import Sent
 from plugspace_queue.broker.task_store import Window
 from plugspace_queue.errors import RequestRateLimited, Unavailable
@@ -91,7 +91,7 @@ class Hit:
         )
         self._sent: Sent[Window] | None = None
         with contextlib.suppress(Unavailable):
-            self._sent = Sent(call, ANY_QUEUE)
+            self._sent = Sent(call, home_queue())
 
     def take(self) -> RequestsLeft | None:
         """Wait for the answer; without Redis the request passes uncounted, which is None.

@@ -4,7 +4,8 @@ Every worker calls this every few seconds; all calls are idempotent.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import OperationalError, transaction
@@ -15,7 +16,8 @@ from plugspace_queue.broker.connection import client
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.transactions import is_locked, lock_timeout
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import DECLARED, queue_of
 from plugspace_queue.limits import quota
 from plugspace_queue.maintenance.relay import RowCursor
 from plugspace_queue.models import Task, task_queries, tenancy_queries
@@ -23,7 +25,7 @@ from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 
 BATCH = 500
-"""Most tasks of one queue in one call; the next call takes the rest."""
+"""Most tasks of one call; the next call takes the rest."""
 
 BLOCKED_BATCH = 5000
 """Blocked tasks read by one call; mostly none of them has to be settled."""
@@ -111,23 +113,40 @@ def _release(hanging: Sequence[uuid.UUID], now: datetime) -> int:
 
 
 def _end_waiting(rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
-    errors, ended = routing.PerServerErrors(), 0
-    for kind in TaskType:
-        with errors.at_one():
-            ended += _end_in_queue(kind, rows.filter(type=kind), end)
+    errors, ended, unreached = routing.PerServerErrors(), 0, set[str]()
+    while True:
+        # One statement for all types; another when a server is away whose tasks filled the batch.
+        tasks = list(rows.filter(state__in=STARTABLE).exclude(type__in=unreached)[:BATCH])
+        away = len(unreached)
+        for kind, of_type in _by_type(tasks).items():
+            unreached.add(kind)
+            with errors.at_one():
+                ended += _end_each(_withdrawn(kind, of_type), end)
+                unreached.discard(kind)
+        if len(unreached) == away or len(tasks) < BATCH:
+            break
     errors.tell()
     return ended
 
 
-def _end_in_queue(kind: TaskType, rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
-    tasks = list(rows.filter(state__in=STARTABLE)[:BATCH])
-    if not tasks:
-        return 0
+def _by_type(tasks: Iterable[Task]) -> Mapping[str, list[Task]]:
+    found: dict[str, list[Task]] = defaultdict(list)
+    for task in tasks:
+        found[task.type].append(task)
+    return found
+
+
+def _withdrawn(kind: str, tasks: Sequence[Task]) -> Sequence[Task]:
+    """The tasks of one type that no worker has. Raises Unavailable."""
+    if kind not in DECLARED:
+        # A type that was dropped has no queue: the rows alone decide.
+        return tasks
     # Withdrawn from Redis first: a task that runs meanwhile cannot be withdrawn and is not ended.
-    withdrawal = task_store.withdraw(kind.queue_name, [str(task.pk) for task in tasks])
-    (places,) = scripts.run(client(kind.queue_name), [withdrawal])
+    queue = queue_of(kind)
+    withdrawal = task_store.withdraw(queue, [str(task.pk) for task in tasks])
+    (places,) = scripts.run(client(queue), [withdrawal])
     pairs = zip(tasks, places, strict=True)
-    return _end_each([task for task, place in pairs if place.name != "running"], end)
+    return [task for task, place in pairs if place.name != "running"]
 
 
 def _end_each(tasks: Sequence[Task], end: Callable[[Task], bool]) -> int:

@@ -5,15 +5,15 @@ The rows are authoritative for both; every worker calls this every few seconds.
 
 from collections import defaultdict
 from datetime import datetime
-from itertools import cycle
+from itertools import count
 
 from plugspace_queue.broker import routing, server_epochs
 from plugspace_queue.broker.connection import Client, client
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import tenancy_queries
 from plugspace_queue.publishing import projections
 
-_turns = cycle(TaskType)
+_turns = count()
 
 
 def mend(now: datetime) -> bool:
@@ -29,7 +29,8 @@ def mend(now: datetime) -> bool:
 
 def mend_each(now: datetime, errors: routing.PerServerErrors) -> bool:
     """The same; `errors` collects unavailable servers."""
-    turn, is_lost = next(_turns), False
+    kinds, is_lost = list(TaskType), False
+    turn = kinds[next(_turns) % len(kinds)]
     for server, kinds in _servers().items():
         with errors.at_one():
             lost = _lost(server, kinds)

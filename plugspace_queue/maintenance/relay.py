@@ -5,16 +5,17 @@ Every worker calls this every few seconds; all calls are idempotent.
 
 import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import product
 from typing import NamedTuple
 
 from django.db.models import QuerySet
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import DECLARED, TaskType, queue_of
 from plugspace_queue.maintenance.queue_config import mend_each
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import tasks as publishing
@@ -36,44 +37,52 @@ class TaskRef(NamedTuple):
 
 
 class RowCursor:
-    """Reads all rows of some states in slices, range by range, and starts over at the end."""
+    """Reads all rows of some states in slices, state by state, and starts over at the end.
+
+    A state is a range of one index, ordered by type and id, so that the number of statements does
+    not grow with the number of types. `kind` leaves out all types but one.
+    """
 
     def __init__(
-        self,
-        states: Iterable[State] = lifecycle.STARTABLE,
-        kinds: Iterable[TaskType] = tuple(TaskType),
+        self, states: Iterable[State] = lifecycle.STARTABLE, kind: TaskType | None = None
     ) -> None:
         self._lock = threading.Lock()
-        # Each pair of state and type is a range of one index, ordered by id.
-        self._ranges = list(product(sorted(states), kinds))
-        self._range = 0
-        self._after: uuid.UUID | None = None
+        self._states = sorted(states)
+        self._kind = kind
+        self._at = 0
+        self._after: TaskRef | None = None
 
     def next_slice(self, size: int) -> list[TaskRef]:
-        """At most `size` further rows; reads each range once at most."""
+        """At most `size` further rows; reads each state once at most."""
         found: list[TaskRef] = []
         with self._lock:
-            for _ in self._ranges:
-                found += self._of_range(size - len(found))
+            for _ in self._states:
+                found += self._of_state(size - len(found))
                 if len(found) >= size:
                     break
-                self._range, self._after = (self._range + 1) % len(self._ranges), None
+                self._at, self._after = (self._at + 1) % len(self._states), None
         return found
 
     def turn(self, size: int) -> Iterator[list[TaskRef]]:
         """All rows once, from the first one on, in slices."""
         with self._lock:
-            for at in range(len(self._ranges)):
-                self._range, self._after = at, None
-                while rows := self._of_range(size):
+            for at in range(len(self._states)):
+                self._at, self._after = at, None
+                while rows := self._of_state(size):
                     yield rows
-            self._range, self._after = 0, None
+            self._at, self._after = 0, None
 
-    def _of_range(self, size: int) -> list[TaskRef]:
-        state, kind = self._ranges[self._range]
-        found = _refs(task_queries.rows_of_range(state, kind, self._after)[:size])
+    def _of_state(self, size: int) -> list[TaskRef]:
+        """The next rows of this state: the rest of the type that was read last, then others."""
+        state, after, found = self._states[self._at], self._after, list[TaskRef]()
+        kind = self._kind or (after and after.type)
+        if kind is not None:
+            found = _refs(task_queries.rows_of_range(state, kind, after and after.pk)[:size])
+        if self._kind is None and len(found) < size:
+            others = task_queries.rows_of_state(state, before=after.type if after else "")
+            found += _refs(others[: size - len(found)])
         if found:
-            self._after = found[-1].pk
+            self._after = found[-1]
         return found
 
 
@@ -133,10 +142,12 @@ def _publish_missing(rows: Sequence[TaskRef], errors: routing.PerServerErrors) -
 
 
 def _by_queue(rows: Sequence[TaskRef]) -> Iterator[tuple[str, list[uuid.UUID]]]:
-    for kind in TaskType:
-        ids = [row.pk for row in rows if row.type == kind]
-        if ids:
-            yield kind.queue_name, ids
+    """The rows' ids by queue; those of dropped types are left out."""
+    ids: dict[str, list[uuid.UUID]] = defaultdict(list)
+    for row in rows:
+        if row.type in DECLARED:
+            ids[queue_of(row.type)].append(row.pk)
+    yield from ids.items()
 
 
 def _unknown(queue: str, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:

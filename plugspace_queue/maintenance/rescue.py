@@ -2,8 +2,9 @@
 
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import transaction
@@ -11,8 +12,9 @@ from django.db import transaction
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.task_store import Reaped
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import Outcome, State, TaskType
+from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.task_types import DECLARED, queue_of
 from plugspace_queue.errors import WORKER_LOST, TaskError
 from plugspace_queue.models import Attempt, Task, task_queries
 from plugspace_queue.processing.outcome import resting_state
@@ -133,7 +135,10 @@ def _lost_attempt(task: Task, now: datetime) -> Attempt:
     )
 
 
-MOST_PROCESSING = 1000
+Attempted = tuple[uuid.UUID, int]
+"""A task and the fence of one of its attempts."""
+
+MOST_PROCESSING = 5000
 """Processing rows of one call; there are never more than slots of all workers."""
 
 
@@ -146,14 +151,12 @@ class OrphanDetector:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[uuid.UUID, int], float] = {}
+        self._seen: dict[Attempted, float] = {}
 
     def look(self, now: datetime) -> int:
         """Check all processing rows; return how many were recovered. Raises Unavailable."""
-        errors, absent = routing.PerServerErrors(), list[tuple[uuid.UUID, int]]()
-        for kind in TaskType:
-            with errors.at_one():
-                absent += _absent(kind)
+        errors = routing.PerServerErrors()
+        absent = _absent_attempts(now, errors)
         moment = time.monotonic()
         self._seen = {key: self._seen.get(key, moment) for key in absent}
         due = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
@@ -162,13 +165,23 @@ class OrphanDetector:
         return recovered
 
 
-def _absent(kind: TaskType) -> list[tuple[uuid.UUID, int]]:
-    rows = task_queries.processing_of(kind)
-    running: Sequence[tuple[uuid.UUID, int]] = list(
-        rows.values_list("pk", "fence")[:MOST_PROCESSING]
-    )
-    if not running:
-        return []
-    queue = kind.queue_name
+def _absent_attempts(now: datetime, errors: routing.PerServerErrors) -> list[Attempted]:
+    """The attempts that run by their rows, and of which Redis knows nothing."""
+    running: dict[str, list[Attempted]] = defaultdict(list)
+    absent: list[Attempted] = []
+    long_ago = now - timedelta(seconds=get_settings().timeout + get_settings().lease)
+    for kind, pk, fence, started in task_queries.processing_rows()[:MOST_PROCESSING]:
+        if kind in DECLARED:
+            running[kind].append((pk, fence))
+        elif started is None or started < long_ago:
+            # Its type was dropped and no server is named to ask; older code may still have run it.
+            absent.append((pk, fence))
+    for kind, attempts in running.items():
+        with errors.at_one():
+            absent += _absent_in_queue(queue_of(kind), attempts)
+    return absent
+
+
+def _absent_in_queue(queue: str, running: Sequence[Attempted]) -> list[Attempted]:
     places = routing.ask(task_store.places(queue, [str(pk) for pk, _ in running]), queue)
     return [key for key, place in zip(running, places, strict=True) if place == "absent"]

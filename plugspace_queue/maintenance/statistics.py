@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueMinute, QueueSettings, task_queries, tenancy_queries
 
 MINUTE = timedelta(minutes=1)

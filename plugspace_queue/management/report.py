@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.text import clean
 from plugspace_queue.maintenance.reconcile.compare import TaskPlace
 from plugspace_queue.maintenance.reconcile.findings import Finding

@@ -1,4 +1,4 @@
-"""The initial rows of a new database: the seed's four tiers and six queues."""
+"""The rows that a database has from the start: the seed's four tiers, a row for each queue."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.apps import apps as installed_apps
 from django.apps.registry import Apps
 
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.tier import TierPolicy
@@ -22,7 +22,7 @@ def create_missing(*, using: str = "default", apps: Apps = installed_apps, **kwa
             TierPolicy(
                 slug=slug,
                 priority=plan.priority,
-                quotas=plan.quotas,
+                default_quota=plan.default_quota,
                 request_limit=int(window["max"]),
                 request_window=float(window["duration"]),
             )
@@ -36,9 +36,13 @@ def create_missing(*, using: str = "default", apps: Apps = installed_apps, **kwa
 
 
 def _has_tables(apps: Apps) -> bool:
-    """Whether the app is migrated: the signal also follows `migrate auth` on a new database."""
+    """Whether the app is migrated: the signal also follows `migrate auth` on a new database, and
+    a migration to an earlier state."""
     try:
-        apps.get_model("plugspace_queue", "TierPolicy")
+        return all(
+            {field.name for field in apps.get_model(model._meta.label)._meta.fields}
+            >= {field.name for field in model._meta.fields}
+            for model in (TierPolicy, QueueSettings)
+        )
     except LookupError:
         return False
-    return True

@@ -2,13 +2,13 @@
 
 from django.db import models
 
-from plugspace_queue.models.queue import TYPE_CHOICES
+from plugspace_queue.domain.task_types import LONGEST_NAME
 
 
 class QueueMinute(models.Model):
     """One queue at one minute. A row a minute, however many tasks end in it."""
 
-    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(max_length=LONGEST_NAME)
     minute = models.DateTimeField(db_index=True)
     completed = models.BigIntegerField(help_text="Over the lifetime of the queue, by then.")
     failed = models.BigIntegerField(help_text="Over the lifetime of the queue, by then.")

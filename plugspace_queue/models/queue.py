@@ -1,4 +1,4 @@
-"""The six queues as editable rows. An empty field means: as the code or the seed says."""
+"""The queues as editable rows. An empty field means: as the code or the seed says."""
 
 import time
 from collections.abc import Iterable
@@ -7,16 +7,20 @@ from typing import Any
 from django.core.validators import MinValueValidator
 from django.db import models, router, transaction
 
-from plugspace_queue.domain.enums import Policy, TaskType
+from plugspace_queue.domain.enums import Policy
+from plugspace_queue.domain.task_types import LONGEST_NAME
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 
-TYPE_CHOICES = [(kind.value, kind.value) for kind in TaskType]
 POLICY_CHOICES = [(policy.value, policy.value) for policy in Policy]
 
 _at_least_one = [MinValueValidator(1)]
 
+REGISTERED = ("concurrency", "limiter_max", "limiter_duration")
+"""What a processor may be registered with; the columns begin with `registered_`."""
+
 WORKER_OWNED_COLUMNS = frozenset(
     {"type", "is_paused", "paused_at", "completed", "failed", "version"}
+    | {f"registered_{name}" for name in REGISTERED}
 )
 """Columns that only pausing and the workers change; saving a whole row leaves them out."""
 
@@ -24,7 +28,7 @@ WORKER_OWNED_COLUMNS = frozenset(
 class QueueSettings(models.Model):
     """What operators set for one queue; a change takes effect within a second."""
 
-    type = models.CharField(primary_key=True, max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(primary_key=True, max_length=LONGEST_NAME)
     concurrency = models.PositiveIntegerField(
         null=True, blank=True, validators=_at_least_one, help_text="Slots of one worker process."
     )
@@ -46,6 +50,10 @@ class QueueSettings(models.Model):
     policy = models.CharField(max_length=16, choices=POLICY_CHOICES, default=Policy.STRICT)
     is_paused = models.BooleanField(default=False)
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What the processor was registered with, written by workers: other processes have none.
+    registered_concurrency = models.PositiveIntegerField(null=True, editable=False)
+    registered_limiter_max = models.PositiveIntegerField(null=True, editable=False)
+    registered_limiter_duration = models.FloatField(null=True, editable=False)
     completed = models.BigIntegerField(default=0, editable=False)
     failed = models.BigIntegerField(default=0, editable=False)
     version = models.BigIntegerField(default=0, editable=False)
@@ -55,10 +63,6 @@ class QueueSettings(models.Model):
         verbose_name_plural = "queues"
         ordering = ["type"]
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(type__in=[kind.value for kind in TaskType]),
-                name="psq_queue_type_known",
-            ),
             models.CheckConstraint(
                 condition=models.Q(policy__in=[policy.value for policy in Policy]),
                 name="psq_queue_policy_known",

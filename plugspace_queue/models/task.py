@@ -7,10 +7,10 @@ from django.utils import timezone
 from plugspace_queue.domain import lifecycle, permissions
 from plugspace_queue.domain.enums import Outcome, State, Status
 from plugspace_queue.domain.ids import new_id
+from plugspace_queue.domain.task_types import LONGEST_NAME
 from plugspace_queue.models.indexes import PartialOnPostgres
 from plugspace_queue.models.organization import Organization
 from plugspace_queue.models.querysets import FINAL_VALUES, OPEN_VALUES, TaskQuerySet
-from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.workflow import Workflow
 
 STATE_CHOICES = [(state.value, state.value) for state in State]
@@ -23,7 +23,7 @@ class Task(models.Model):
     """One unit of work of one organization. Its id is also the RQ job id."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(max_length=LONGEST_NAME)
     # No index of its own: psq_task_org begins with it, and each one is paid at every change.
     organization = models.ForeignKey(
         Organization, on_delete=models.PROTECT, related_name="tasks", db_index=False

@@ -9,7 +9,8 @@ from typing import Any
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import Outcome, State, TaskType
+from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models.querysets import OPEN_VALUES, TaskQuerySet
 from plugspace_queue.models.task import Attempt, Dependency, Task
 from plugspace_queue.models.workflow import Workflow
@@ -83,7 +84,13 @@ def is_cancel_requested(task_id: uuid.UUID) -> bool:
     return Task.objects.filter(pk=task_id, cancel_requested_at__isnull=False).exists()
 
 
-def rows_of_range(state: State, task_type: TaskType, after: uuid.UUID | None) -> TaskQuerySet:
+def rows_of_state(state: State, *, before: str = "") -> TaskQuerySet:
+    """Tasks of one state, of types behind this one, in the order of one index read backwards."""
+    rows = Task.objects.filter(state=state).order_by("-type", "pk")
+    return rows.filter(type__lt=before) if before else rows
+
+
+def rows_of_range(state: State, task_type: str, after: uuid.UUID | None) -> TaskQuerySet:
     """Tasks of one state and type behind an id, by id: a range of one index."""
     rows = Task.objects.filter(state=state, type=task_type).oldest_first()
     return rows if after is None else rows.filter(pk__gt=after)
@@ -128,9 +135,10 @@ def waits_of(task_ids: Collection[uuid.UUID]) -> "QuerySet[Task, tuple[Any, ...]
     )
 
 
-def processing_of(task_type: TaskType) -> TaskQuerySet:
-    """Tasks of one type whose rows say that they run, by id."""
-    return Task.objects.filter(type=task_type, state=State.PROCESSING).oldest_first()
+def processing_rows() -> "QuerySet[Task, tuple[Any, ...]]":
+    """Type, id, fence and start of the tasks whose rows say that they run, in order of an index."""
+    rows = Task.objects.filter(state=State.PROCESSING).order_by("-type", "pk")
+    return rows.values_list("type", "pk", "fence", "started_at")
 
 
 def processing_attempt(task_id: uuid.UUID, fence: int) -> Task | None:

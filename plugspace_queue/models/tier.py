@@ -6,14 +6,14 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import NAME, TaskType, quota_of
 from plugspace_queue.domain.tiers import LARGEST_QUOTA, LOWEST_PRIORITY, UNLIMITED
 
 
 def validate_quotas(quotas: Any) -> None:
-    """A quota for each of the six types: a whole number, -1 for no limit."""
-    if not isinstance(quotas, dict) or set(quotas) != set(TaskType):
-        raise ValidationError(f"Give a quota for each of {', '.join(TaskType)}.")
+    """Quotas by task type: whole numbers, -1 for no limit; a type left out has what it declares."""
+    if not isinstance(quotas, dict) or not all(NAME.match(name) for name in quotas):
+        raise ValidationError(f"Give quotas by task type: {', '.join(TaskType)}.")
     wrong = [
         t for t, n in quotas.items() if type(n) is not int or not UNLIMITED <= n <= LARGEST_QUOTA
     ]
@@ -34,7 +34,17 @@ class TierPolicy(models.Model):
         help_text="0 is served first, 3 last.",
     )
     quotas = models.JSONField(
-        validators=[validate_quotas], help_text="Tasks per month and type; -1 is no limit."
+        default=dict,
+        blank=True,
+        validators=[validate_quotas],
+        help_text="Tasks per month and type, where they differ from what the type declares; -1 is"
+        " no limit.",
+    )
+    default_quota = models.BigIntegerField(
+        default=UNLIMITED,
+        db_default=UNLIMITED,
+        validators=[MinValueValidator(UNLIMITED)],
+        help_text="Tasks per month of each type that says nothing of this tier; -1 is no limit.",
     )
     request_limit = models.PositiveIntegerField(default=100, help_text="Requests per window.")
     request_window = models.FloatField(
@@ -54,6 +64,6 @@ class TierPolicy(models.Model):
     def __str__(self) -> str:
         return self.slug
 
-    def quota(self, task_type: TaskType | str) -> int:
-        """Tasks of this type per month; UNLIMITED is -1. A missing type has none."""
-        return int(self.quotas.get(str(task_type), 0))
+    def quota(self, task_type: str) -> int:
+        """Tasks of this type per month; UNLIMITED is -1."""
+        return quota_of(task_type, self.slug, self.quotas, self.default_quota)

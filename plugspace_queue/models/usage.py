@@ -3,8 +3,8 @@
 from django.db import models
 from django.utils import timezone
 
+from plugspace_queue.domain.task_types import LONGEST_NAME
 from plugspace_queue.models.organization import Organization
-from plugspace_queue.models.queue import TYPE_CHOICES
 from plugspace_queue.models.task import Task
 
 
@@ -12,7 +12,7 @@ class MonthlyUsage(models.Model):
     """Units reserved minus units refunded; moved only by conditional updates in `quotas`."""
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="usage")
-    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(max_length=LONGEST_NAME)
     month = models.CharField(max_length=7, help_text="YYYY-MM in UTC")
     used = models.BigIntegerField(default=0)
     version = models.BigIntegerField(default=0, help_text="Rises with every change.")
@@ -43,7 +43,7 @@ class UsageEntry(models.Model):
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="+", db_index=False
     )
-    type = models.CharField(max_length=16, choices=TYPE_CHOICES)
+    type = models.CharField(max_length=LONGEST_NAME)
     month = models.CharField(max_length=7)
     reason = models.CharField(max_length=8, choices=Reason.choices)
     units = models.IntegerField(default=0, help_text="Positive reserved, negative refunded.")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.domain.text import all_clean
 from plugspace_queue.errors import (
     InvalidResult,
@@ -24,7 +25,6 @@ from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor
 from plugspace_queue.schemas.base import ACCEPTED
-from plugspace_queue.schemas.inputs import INPUTS
 from plugspace_queue.services.step_inputs import merge
 
 
@@ -61,12 +61,12 @@ def context_of(execution: Execution) -> Context:
     return Context(execution, validated_input(execution))
 
 
-def validated_input(execution: Execution) -> BaseModel:
-    """The task's input with its parents' outputs, as the pydantic model of its type."""
+def validated_input(execution: Execution) -> Any:
+    """The task's input with its parents' outputs, as its type's model has it."""
     row = execution.row
     merged = merge(row.type, json.loads(row.input_text), execution.results)
     try:
-        return INPUTS[row.type].model_validate(merged, context=ACCEPTED)
+        return of_row(row.type).input.validate(merged, context=ACCEPTED)
     except ValidationError as error:
         raise ValidationFailed(_summary(error)) from error
 

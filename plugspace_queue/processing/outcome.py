@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from django.db import InterfaceError, OperationalError
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain import backoff, json_text
 from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.domain.public_text import public_text
@@ -171,6 +171,8 @@ class Retryable(Protocol):
     """The values of a task's row that decide about another attempt."""
 
     @property
+    def type(self) -> str: ...
+    @property
     def retry_count(self) -> int: ...
     @property
     def max_retries(self) -> int: ...
@@ -241,7 +243,7 @@ def after_failure(task: Retryable, failure: Failure, now: datetime) -> AttemptRe
 
 
 def _deferred(task: Retryable, failure: Failure, now: datetime) -> AttemptResult:
-    wait = backoff.provider_wait(failure.retry_after, _backoff(task.deferral_count + 1))
+    wait = backoff.provider_wait(failure.retry_after, _backoff(task.type, task.deferral_count + 1))
     return AttemptResult(
         outcome=Outcome.DEFERRED,
         state=State.RETRYING,
@@ -251,15 +253,13 @@ def _deferred(task: Retryable, failure: Failure, now: datetime) -> AttemptResult
 
 
 def _wait(task: Retryable, failure: Failure) -> float:
-    plain = _backoff(task.retry_count + 1)
+    plain = _backoff(task.type, task.retry_count + 1)
     if failure.code == "RATE_LIMITED":
         return backoff.provider_wait(failure.retry_after, plain)
     return plain
 
 
-def _backoff(retry: int) -> float:
-    conf = get_settings()
-    wait = backoff.delay_for(
-        retry, base=conf.backoff_delay, jitter=conf.backoff_jitter, chance=random()
-    )
+def _backoff(task_type: str, retry: int) -> float:
+    base, jitter = in_force(task_type, "backoff_delay"), in_force(task_type, "backoff_jitter")
+    wait = backoff.delay_for(retry, base=base, jitter=jitter, chance=random())
     return min(wait, backoff.LONGEST)

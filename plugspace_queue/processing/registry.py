@@ -11,19 +11,17 @@ from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 from asgiref.sync import iscoroutinefunction
+from django.utils.module_loading import autodiscover_modules
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.conf import in_force
+from plugspace_queue.domain import task_options
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
 from plugspace_queue.limits import policies
-from plugspace_queue.limits.policies import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
-from plugspace_queue.schemas.outputs import OUTPUTS
 
 F = TypeVar("F", bound=Callable[..., Any])
-ISOLATIONS = (None, "thread", "process")
-LONGEST_TIMEOUT = LONGEST_WINDOW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,8 @@ class Processor:
         return is_async(self.function)
 
 
-_processors: dict[TaskType, Processor] = {}
+_processors: dict[str, Processor] = {}
+_are_loaded = False
 
 
 def processor(
@@ -101,23 +100,35 @@ def register(
             " pass replace=True to take its place."
         )
     require_valid(kind, function, options)
-    adapter = adapter_of(kind, function, OUTPUTS[kind] if output is None else output)
+    adapter = adapter_of(kind, function, kind.output.type if output is None else output)
+    declared = kind.declaration
+    options["isolation"] = options.get("isolation") or declared.isolation
+    options["retry_on"] = options.get("retry_on") or declared.retry_on
     made = Processor(task_type=kind, function=function, output=adapter, **options)
     _processors[kind] = made
     policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
     return made
 
 
+def load_processors() -> None:
+    """Import the `processors` module of each installed app, once in a process.
+
+    Workers, checks and tests do it; web processes do without the libraries that processors need.
+    """
+    global _are_loaded
+    if not _are_loaded:
+        autodiscover_modules("processors")
+        _are_loaded = True
+
+
 def unregister(task_type: TaskType | str) -> None:
     """Forget the processor of a type; fine when there is none."""
-    _processors.pop(TaskType(task_type), None)
+    _processors.pop(task_type, None)
 
 
 def processor_of(task_type: TaskType | str) -> Processor | None:
     """The processor of a type, or None."""
-    # A plain string equals the enum's member, so the common case needs no conversion.
-    entry = _processors.get(task_type)  # type: ignore[arg-type]
-    return entry if entry is not None else _processors.get(TaskType(task_type))
+    return _processors.get(task_type)
 
 
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
@@ -133,8 +144,9 @@ def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
 def timeout_of(task_type: TaskType | str) -> float:
     """Seconds an attempt may take: the registration's, else as configured."""
     entry = processor_of(task_type)
-    chosen = entry.timeout if entry else None
-    return get_settings().timeout if chosen is None else chosen
+    if entry is not None and entry.timeout is not None:
+        return entry.timeout
+    return float(in_force(task_type, "timeout"))
 
 
 class Refusal:
@@ -165,9 +177,8 @@ def require_valid(task_type: TaskType, function: object, options: Mapping[str, A
     """Raise InvalidProcessor for the first invalid option."""
     refuse = Refusal(task_type, function)
     _require_processor(function, refuse)
-    for option, value in options.items():
-        if check := _CHECKS.get(option):
-            check(option, value, refuse)
+    task_options.require_valid(options, refuse)
+    _require_limiter(options.get("limiter"), refuse)
 
 
 def adapter_of(task_type: TaskType, function: object, output: Any) -> TypeAdapter[Any]:
@@ -229,62 +240,9 @@ def _require_one_argument(function: Callable[..., Any], refuse: Refusal) -> None
         refuse("function", f"it is called with one argument, the context: {error}.")
 
 
-def _require_concurrency(option: str, value: Any, refuse: Refusal) -> None:
-    if value is not None:
-        _require_whole(option, option, value, refuse)
-
-
-def _require_timeout(option: str, value: Any, refuse: Refusal) -> None:
-    if value is not None and not (_is_number(value) and 0 < value <= LONGEST_TIMEOUT):
-        refuse(
-            option,
-            f"timeout is a number of seconds above 0, at most {LONGEST_TIMEOUT:g}, not {value!r}.",
-        )
-
-
-def _require_limiter(option: str, value: Any, refuse: Refusal) -> None:
+def _require_limiter(value: Any, refuse: Refusal) -> None:
     if value is None:
         return
     if not isinstance(value, Mapping) or set(value) != {"max", "duration"}:
-        refuse(option, f"limiter holds max and duration, and nothing else, not {value!r}.")
-    _require_whole(option, "limiter's max", value["max"], refuse)
-    window = value["duration"]
-    if not (_is_number(window) and SHORTEST_WINDOW <= window <= LONGEST_WINDOW):
-        refuse(
-            option,
-            f"limiter's duration is a number of seconds from {SHORTEST_WINDOW:g} to"
-            f" {LONGEST_WINDOW:g}, not {window!r}.",
-        )
-
-
-def _require_isolation(option: str, value: Any, refuse: Refusal) -> None:
-    if value is not None and value not in ISOLATIONS:
-        refuse(option, f'isolation is "process", "thread" or None, not {value!r}.')
-
-
-def _require_retry_on(option: str, value: Any, refuse: Refusal) -> None:
-    is_valid = isinstance(value, tuple) and all(_is_exception(entry) for entry in value)
-    if not is_valid:
-        refuse(option, f"retry_on is a tuple of exception classes, not {value!r}.")
-
-
-def _require_whole(option: str, name: str, value: Any, refuse: Refusal) -> None:
-    if type(value) is not int or not 1 <= value <= MOST:
-        refuse(option, f"{name} is a whole number from 1 to {MOST}, not {value!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_exception(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseException)
-
-
-_CHECKS: Mapping[str, Callable[[str, Any, Refusal], None]] = {
-    "concurrency": _require_concurrency,
-    "timeout": _require_timeout,
-    "limiter": _require_limiter,
-    "isolation": _require_isolation,
-    "retry_on": _require_retry_on,
-}
+        refuse("limiter", f"limiter holds max and duration, and nothing else, not {value!r}.")
+    task_options.require_limiter("limiter", value["max"], value["duration"], refuse)

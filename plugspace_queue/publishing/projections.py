@@ -16,8 +16,10 @@ from django.dispatch import receiver
 from plugspace_queue.broker import keys, routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import Policy, TaskType
+from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.enums import Policy
 from plugspace_queue.domain.lifecycle import FINAL, status_of
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import policies
 from plugspace_queue.models import (
     Organization,
@@ -45,7 +47,9 @@ def organization_saved(instance: Organization, **kwargs: Any) -> None:
 @receiver(post_save, sender=QueueSettings, dispatch_uid="plugspace_queue.projections.queue")
 def queue_saved(instance: QueueSettings, **kwargs: Any) -> None:
     """Write the gates of a saved queue to Redis on commit."""
-    write_queue_on_commit(TaskType(instance.type))
+    kind = find(instance.type)
+    if kind is not None:
+        write_queue_on_commit(kind)
 
 
 @receiver(post_save, sender=TierPolicy, dispatch_uid="plugspace_queue.projections.tier")
@@ -149,7 +153,7 @@ def gates_of(kind: TaskType) -> Call[None]:
         kind.queue_name,
         paused=now.is_paused,
         concurrency=now.global_concurrency or 0,
-        limiter_max=now.limiter_max,
+        limiter_max=now.limiter_max or 0,
         limiter_ms=int(now.limiter_duration * 1000),
         organization_cap=now.organization_concurrency or 0,
         weighted=now.policy is Policy.WEIGHTED,

@@ -14,13 +14,14 @@ from django.utils import timezone
 
 from plugspace_queue import metrics
 from plugspace_queue.broker import routing, task_store
-from plugspace_queue.broker.routing import ANY_QUEUE
+from plugspace_queue.broker.connection import home_queue
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.broker.task_store import MOST_ENTRIES, Entry, Note, Settlement
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.domain.lifecycle import STARTABLE
+from plugspace_queue.domain.task_types import DECLARED, queue_of
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import publish as events
 from plugspace_queue.limits.quota import Counter
@@ -80,7 +81,9 @@ def _announcements(tasks: Sequence[Task], added: Sequence[str]) -> list[Call[boo
     pairs = zip(tasks, added, strict=True)
     notes = [Note(str(task.pk), event=event) for task, event in pairs]
     starts = range(0, len(notes), MOST_ENTRIES)
-    return [task_store.announce(ANY_QUEUE, notes[start : start + MOST_ENTRIES]) for start in starts]
+    return [
+        task_store.announce(home_queue(), notes[start : start + MOST_ENTRIES]) for start in starts
+    ]
 
 
 def _count_and_signal(tasks: Sequence[Task], added: Sequence[str]) -> None:
@@ -113,8 +116,8 @@ def _calls(
     calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
     entries: dict[str, list[Entry]] = defaultdict(list)
     for task in tasks:
-        if task.state in STARTABLE:
-            entries[task.type.lower()].append(entry(task))
+        if task.state in STARTABLE and task.type in DECLARED:
+            entries[queue_of(task.type)].append(entry(task))
     for queue, of_queue in entries.items():
         calls[queue] += task_store.submit_all(queue, of_queue)
     return calls
@@ -135,8 +138,10 @@ def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
     """The calls that write them, each on the server of its task's queue."""
     calls: defaultdict[str, list[Call[int]]] = defaultdict(list)
     for task in tasks:
-        queue = task.type.lower()
-        calls[queue].append(_snapshot(queue, task))
+        # Nobody reads the queue of a type that was dropped, and no server is named for it.
+        if task.type in DECLARED:
+            queue = queue_of(task.type)
+            calls[queue].append(_snapshot(queue, task))
     return calls
 
 

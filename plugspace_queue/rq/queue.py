@@ -23,7 +23,7 @@ from rq.utils import as_text
 from plugspace_queue.broker import keys, scripts, task_store
 from plugspace_queue.broker.connection import heal
 from plugspace_queue.broker.fair_order import service_order
-from plugspace_queue.domain.catalog import QUEUE_NAMES, type_of_queue
+from plugspace_queue.domain.catalog import queue_names, type_of_queue
 from plugspace_queue.rq import reading, verbs
 
 
@@ -34,14 +34,14 @@ class Queue(DjangoRQ):
     def all(cls, connection: Redis, *args: Any, **kwargs: Any) -> list[StockQueue]:
         """Our six, and the stock ones that RQ knows."""
         stock = [q for q in super().all(connection, *args, **kwargs) if not _is_ours(q.name)]
-        return [cls(name, connection=connection) for name in QUEUE_NAMES] + stock
+        return [cls(name, connection=connection) for name in queue_names()] + stock
 
     @classmethod
     def from_queue_key(
         cls, queue_key: str, connection: Redis, *args: Any, **kwargs: Any
     ) -> StockQueue:
         """The queue of a key; `plugspace:code:wait` and `rq:queue:code` are the same one."""
-        name = next((name for name in QUEUE_NAMES if queue_key == keys.wait(name)), None)
+        name = next((name for name in queue_names() if queue_key == keys.wait(name)), None)
         if name is not None:
             return cls(name, connection=connection)
         return super().from_queue_key(queue_key, connection, *args, **kwargs)

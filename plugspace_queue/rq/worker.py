@@ -31,6 +31,7 @@ from rq.worker.base import DequeueStrategy
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.catalog import type_of_queue
+from plugspace_queue.processing.registry import load_processors
 from plugspace_queue.rq.queue import Queue
 from plugspace_queue.worker import lifeline, starting
 from plugspace_queue.worker.executors import forkserver
@@ -99,6 +100,7 @@ class Worker(StockWorker):
                 with_scheduler,
                 dequeue_strategy,
             )
+        load_processors()
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
         if not self._begins(
             limits, partial(self.bootstrap, logging_level, date_format, log_format)

@@ -1,7 +1,7 @@
 """The base of every wire model: camelCase names, no conversion of values, only storable text."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import pydantic
 from django.utils.version import get_version_tuple
@@ -48,6 +48,9 @@ class WireModel(BaseModel):
         hide_input_in_errors=True,
         defer_build=DEFERRED,
     )
+
+    absent_is_null: ClassVar[bool] = True
+    """Its stored form leaves out what is null."""
 
     @model_validator(mode="before")
     @classmethod

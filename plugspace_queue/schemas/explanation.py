@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from plugspace_queue.domain.enums import Reason, State, Status, TaskType
+from plugspace_queue.domain.enums import Reason, State, Status
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.schemas.base import WireModel
 
 

@@ -1,6 +1,5 @@
 """The inputs of the six task types, with limits where the seed has none."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -137,13 +136,3 @@ class ExportInput(WireModel):
     code: CodeOutput | None = None
     format: Literal["zip"] = "zip"
     ttl: int = Field(default=DAY, ge=60, le=7 * DAY)
-
-
-INPUTS: Mapping[str, type[WireModel]] = {
-    "ARCHITECT": ArchitectInput,
-    "DESIGN": DesignInput,
-    "CODE": CodeInput,
-    "ANALYZE": AnalyzeInput,
-    "DEPLOY": DeployInput,
-    "EXPORT": ExportInput,
-}

@@ -27,21 +27,22 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import get_settings, in_force
+from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.enums import Kind
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.shapes import Shape
+from plugspace_queue.domain.task_options import LONGEST_TTL, MOST_RETRIES
+from plugspace_queue.domain.task_types import DECLARED, of_row
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
 from plugspace_queue.schemas.base import DEFERRED, STORABLE
-from plugspace_queue.schemas.inputs import INPUTS
 from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
 
 LONGEST_ID = 128
 LONGEST_KEY = 255
-MOST_RETRIES = 100
 MOST_PARENTS = 100
-LONGEST_TTL = 366 * 86_400
 FURTHEST_RUN = timedelta(days=5 * 366)
 MOST_ITERATIONS = 1000
 MOST_REMARKS = 100
@@ -67,9 +68,9 @@ def _printable(text: str) -> str:
 
 
 def _known_type(name: Any) -> Any:
-    if not isinstance(name, str) or name not in INPUTS:
-        raise _refused(f"must be one of {', '.join(INPUTS)}")
-    # Converts a member of an enumeration to text.
+    if not isinstance(name, str) or name not in DECLARED:
+        raise _refused(f"must be one of {', '.join(public_types())}")
+    # Converts a TaskType to text.
     return str(name)
 
 
@@ -216,10 +217,11 @@ class ForOrganization(Request):
         """The caller's context of the chain, empty by default."""
         return self.context or NO_CONTEXT
 
-    @property
-    def seconds_to_live(self) -> int:
-        """Seconds to wait for the first start: as asked for, else `DEFAULT_TTL`."""
-        return get_settings().default_ttl if self.ttl is None else self.ttl
+    def seconds_to_live(self, task_type: str) -> int:
+        """Seconds to wait for the first start: as asked for, declared, or `DEFAULT_TTL`."""
+        if self.ttl is not None:
+            return self.ttl
+        return int(in_force(task_type, "ttl", "default_ttl"))
 
 
 class TaskFields(Request):
@@ -255,7 +257,7 @@ class TaskRequest(TaskFields, ForOrganization):
     def validate_input(self) -> None:
         """Bring the input into its stored form; raises ValidationRefused, PayloadTooLarge."""
         beside = self.context.size if self.context else 0
-        self.input = stored_input(INPUTS[self.type], self.input, beside)
+        self.input = stored_input(of_row(self.type).input, self.input, beside)
 
     def fingerprint(self) -> str:
         """Equal for equal arguments, whatever the order of keys."""
@@ -308,8 +310,8 @@ def fingerprint_of(subject: str, **arguments: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict[str, Any]:
-    """Data valid for a wire model, in its stored form, as JSON data.
+def stored_input(shape: Shape[Any], value: object, beside: int = 0) -> Any:
+    """Data valid for the model of a type's inputs, in its stored form, as JSON data.
 
     Raises ValidationRefused with what and where, PayloadTooLarge when it has, with the bytes
     `beside` it, more than MAX_INPUT.
@@ -317,10 +319,9 @@ def stored_input(model: type[BaseModel], value: object, beside: int = 0) -> dict
     # Checked before pydantic, so that data that is too large is not validated.
     _require_size(_encoded(value), beside)
     try:
-        valid = model.model_validate(value, context=STORABLE)
+        return shape.to_json(shape.validate(value, context=STORABLE))
     except ValidationError as error:
         raise input_refused(error) from error
-    return valid.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _encoded(value: object) -> str:

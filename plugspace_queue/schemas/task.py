@@ -10,8 +10,9 @@ from pydantic.alias_generators import to_camel
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import json_text
-from plugspace_queue.domain.enums import State, Status, TaskType
+from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.domain.lifecycle import STATUSES
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.schemas.base import DEFERRED
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ import unicodedata
 from enum import StrEnum
 from typing import TypeVar
 
+from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.text import is_clean
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import LONGEST_ID
@@ -17,6 +19,14 @@ def word(field: str, value: object, words: type[Word]) -> Word:
         return words(str(value))
     except ValueError:
         refuse(field, f"must be one of {', '.join(words)}")
+
+
+def task_type(value: object) -> TaskType:
+    """A declared task type, from itself or its name."""
+    found = find(str(value))
+    if found is None:
+        refuse("type", f"must be one of {', '.join(TaskType)}")
+    return found
 
 
 def name(field: str, value: object, longest: int = LONGEST_ID) -> str:

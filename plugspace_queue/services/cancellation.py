@@ -9,7 +9,9 @@ from django.utils import timezone
 from plugspace_queue.broker import commands, routing, task_store
 from plugspace_queue.broker.types import Place
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.models import Task, Workflow
 from plugspace_queue.services import lookup, termination
@@ -112,7 +114,10 @@ def _withdrawn(task: Task) -> Place | None:
 
 
 def _withdraw(task: Task) -> Place:
-    queue = TaskType(task.type).queue_name
+    if find(task.type) is None:
+        # Its type was dropped, so no worker has it, and what Redis still holds nobody reads.
+        return Place("absent", worker="")
+    queue = queue_of(task.type)
     return routing.ask(task_store.withdraw(queue, [str(task.pk)]), queue)[0]
 
 
@@ -132,7 +137,7 @@ def _withdraw_after_commit(task: Task) -> None:
 
 def _stop(task: Task, worker: str) -> None:
     try:
-        commands.stop(str(task.pk), worker, TaskType(task.type).queue_name)
+        commands.stop(str(task.pk), worker, queue_of(task.type))
     except Unavailable:
         # The worker also checks the row's mark once a second.
         return

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from plugspace_queue.domain.enums import Status, TaskType
+from plugspace_queue.domain.enums import Status
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import NotFound
 from plugspace_queue.limits.policies import is_organization_id, unknown
@@ -42,7 +42,7 @@ def tasks_of(
     if status is not None:
         rows = rows.with_status(arguments.word("status", status, Status))
     if task_type is not None:
-        rows = rows.filter(type=arguments.word("type", task_type, TaskType))
+        rows = rows.filter(type=arguments.task_type(task_type))
     start = arguments.whole("offset", offset, 0, FURTHEST_OFFSET)
     size = arguments.whole("limit", limit, 1, MOST_PER_PAGE)
     return list(rows.order_by("-pk")[start : start + size])

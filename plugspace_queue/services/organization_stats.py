@@ -14,7 +14,8 @@ from django.db import connections
 
 from plugspace_queue.broker import lanes, routing
 from plugspace_queue.broker.connection import client
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from plugspace_queue.broker import audit, keys, lanes, routing
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.lanes import Holding, Line
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import TierPolicy
 
 NONE = "(none)"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from django.db.models import Count
 
 from plugspace_queue.broker import routing, task_store
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.services import arguments, organization_stats
 
@@ -45,7 +46,7 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
 
     Raises ValidationRefused, Unavailable.
     """
-    kinds = list(TaskType) if task_type is None else [arguments.word("type", task_type, TaskType)]
+    kinds = list(TaskType) if task_type is None else [arguments.task_type(task_type)]
     held = _recent(max_age) if max_age > 0 else _held(kinds)
     ended = {row.type: row for row in QueueSettings.objects.filter(type__in=kinds)}
     return [

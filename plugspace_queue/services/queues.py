@@ -11,16 +11,14 @@ from django.utils import timezone
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import Policy, State, TaskType
+from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.enums import Policy, State
+from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
+from plugspace_queue.domain.task_types import TaskType, queue_of
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.limits import policies
-from plugspace_queue.limits.policies import (
-    LONGEST_WINDOW,
-    MOST,
-    SHORTEST_WINDOW,
-    QueuePolicy,
-)
+from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.models.querysets import OPEN_VALUES
 from plugspace_queue.publishing import projections
@@ -32,7 +30,7 @@ from plugspace_queue.services.submission import alias
 
 def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
     """Change some of a queue's settings; return those in force. Raises ValidationRefused."""
-    kind = arguments.word("type", task_type, TaskType)
+    kind = arguments.task_type(task_type)
     columns = _columns(changes)
     with transaction.atomic(using=alias()):
         QueueSettings.objects.get_or_create(type=kind.value)
@@ -115,7 +113,7 @@ def _set_pause(task_type: object, organization_id: str | None, *, is_paused: boo
         refuse("type", "give a task type or an organization, one of them")
     with transaction.atomic(using=alias()):
         if organization_id is None:
-            _pause_queue(arguments.word("type", task_type, TaskType), is_paused)
+            _pause_queue(arguments.task_type(task_type), is_paused)
         else:
             _pause_organization(lookup.organization_of(organization_id).pk, is_paused)
 
@@ -196,13 +194,13 @@ def set_priority(task_id: object, priority: object, organization_id: str | None 
     if not rows.update(priority=band):
         raise InvalidState(f"Task {task.pk} has ended.", task_id=str(task.pk))
     task.refresh_from_db()
-    if task.state != State.BLOCKED:
+    if task.state != State.BLOCKED and find(task.type) is not None:
         transaction.on_commit(lambda: _move_in_line(task), robust=True)
     return task
 
 
 def _move_in_line(task: Task) -> None:
-    queue, task_id = TaskType(task.type).queue_name, str(task.pk)
+    queue, task_id = queue_of(task.type), str(task.pk)
     calls: list[Call[Any]] = [task_store.set_band(queue, task_id, task.priority)]
     if task.state in lifecycle.STARTABLE:
         calls.append(task_store.withdraw(queue, [task_id]))

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
@@ -185,6 +186,15 @@ def _require_retryable(task: Task) -> None:
             task_id=str(task.pk),
             state=str(task.state),
         )
+    _require_declared(task)
+
+
+def _require_declared(task: Task) -> None:
+    if find(task.type) is None:
+        raise InvalidState(
+            f"Task {task.pk} cannot run again: its task type {task.type} is not declared any more.",
+            task_id=str(task.pk),
+        )
 
 
 def _require_ended(workflow: Workflow, steps: Sequence[Task]) -> None:
@@ -193,3 +203,6 @@ def _require_ended(workflow: Workflow, steps: Sequence[Task]) -> None:
             f"Workflow {workflow.pk} is {workflow.status}; only one that has failed is retried.",
             status=str(workflow.status),
         )
+    for step in steps:
+        if step.state in RETRYABLE:
+            _require_declared(step)

@@ -4,14 +4,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Task, task_queries
 
-FLOWS: dict[TaskType, dict[str, TaskType]] = {
-    TaskType.DESIGN: {"architecture": TaskType.ARCHITECT},
-    TaskType.CODE: {"architecture": TaskType.ARCHITECT, "design": TaskType.DESIGN},
-    TaskType.DEPLOY: {"code": TaskType.CODE},
-    TaskType.EXPORT: {"code": TaskType.CODE},
+FLOWS: dict[str, dict[str, str]] = {
+    "DESIGN": {"architecture": "ARCHITECT"},
+    "CODE": {"architecture": "ARCHITECT", "design": "DESIGN"},
+    "DEPLOY": {"code": "CODE"},
+    "EXPORT": {"code": "CODE"},
 }
 """For each type, the input fields that are filled from another type's output if omitted."""
 
@@ -26,7 +26,7 @@ def merge(
     `results` maps a parent's TYPE (and its id) to its output.
     """
     merged = dict(input)
-    for field, producer in FLOWS.get(TaskType(task_type), {}).items():
+    for field, producer in FLOWS.get(task_type, {}).items():
         if merged.get(field) is None and results.get(producer) is not None:
             merged[field] = results[producer]
     return merged

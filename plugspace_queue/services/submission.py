@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.db import connections, router, transaction
 from django.utils import timezone
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import insert_tasks, unsaved
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
@@ -181,7 +181,7 @@ def build(item: TaskItem, now: datetime) -> Task:
     """The unsaved row of a new task without parents; raises PermissionRefused for its priority."""
     request = item.request
     wake_at = request.wake_at(now)
-    ttl = request.seconds_to_live
+    ttl = request.seconds_to_live(request.type)
     retries = request.max_retries
     return unsaved(
         Task,
@@ -200,7 +200,7 @@ def build(item: TaskItem, now: datetime) -> Task:
         wake_at=wake_at,
         deadline=(wake_at or now) + timedelta(seconds=ttl),
         ttl=ttl,
-        max_retries=get_settings().max_retries if retries is None else retries,
+        max_retries=in_force(request.type, "max_retries") if retries is None else retries,
     )
 
 

@@ -7,7 +7,7 @@ from asgiref.sync import async_to_sync
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.types import Lease
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.processing.execute import run_async, run_sync
@@ -39,7 +39,7 @@ class Bench:
         """
         if _is_running_elsewhere(task):
             return False
-        held = HeldLease(TaskType(task.type).queue_name, _lease_of(task))
+        held = HeldLease(queue_of(task.type), _lease_of(task))
         self._write(Guard([held]))
         if (execution := held.execution) is not None:
             self._write(Ended(held, execution, self._result(held, execution)))
@@ -99,7 +99,7 @@ def _is_running_elsewhere(task: Task) -> bool:
     """Withdraw the task from Redis; return whether a worker has started it already."""
     if commits.is_uncommitted():
         return False
-    queue = TaskType(task.type).queue_name
+    queue = queue_of(task.type)
     try:
         place = routing.ask(task_store.withdraw(queue, [str(task.pk)]), queue)[0]
     except Unavailable:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.processing import registry
 from plugspace_queue.publishing import tasks as publishing
@@ -53,6 +53,7 @@ def processors(
     Any JSON is a valid result unless `output` says otherwise (None: the type's own schema);
     `options` are the decorator's (`retry_on`, …).
     """
+    registry.load_processors()
     before = {TaskType(kind): registry.processor_of(kind) for kind in functions}
     try:
         for kind, function in functions.items():
@@ -100,6 +101,7 @@ def _advanced(scope: RunScope, clock: RunClock, *, advance: bool) -> Task | None
 
 
 def _kinds(types: Iterable[TaskType | str]) -> list[TaskType]:
+    registry.load_processors()
     named = [TaskType(kind) for kind in types]
     lacking = [kind for kind in named or TaskType if registry.processor_of(kind) is None]
     if named and lacking:

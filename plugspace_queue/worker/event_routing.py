@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from plugspace_queue.broker.connection import client
-from plugspace_queue.broker.routing import ANY_QUEUE
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.worker import templates
 from plugspace_queue.worker.commit import CommitBatch
@@ -40,7 +39,7 @@ def split_events_by_server(messages: Sequence[Message]) -> tuple[list[Message], 
 
 def _has_stream(queue: str) -> bool:
     """Whether the queue's server also holds the event stream."""
-    return client(queue) is client(ANY_QUEUE)
+    return client(queue) is client()
 
 
 def _as_server_gets(one: Message, here: set[str], elsewhere: list[Note]) -> Message:

@@ -115,6 +115,7 @@ def require_database(kinds: Sequence[str]) -> None:
     policies.clear_cache()
     try:
         with lock_timeout():
+            policies.write_registered(kinds)
             QueueSettings.objects.filter(type__in=kinds).update(completed=F("completed"))
         for kind in kinds:
             policies.queue_settings(kind)

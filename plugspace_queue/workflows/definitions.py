@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.shapes import Shape
+from plugspace_queue.domain.task_types import TaskType, of_row
 from plugspace_queue.schemas.architecture import ArchitectureOutput
 from plugspace_queue.schemas.base import WireModel
 from plugspace_queue.schemas.design import DesignOutput
 from plugspace_queue.schemas.inputs import (
-    INPUTS,
     AnalyzeOptions,
     ArchitectContext,
     ArchitectOptions,
@@ -46,6 +46,7 @@ class WorkflowInput(WireModel):
     design: DesignOutput | None = None
 
 
+INPUT = Shape(WorkflowInput)
 Given = dict[str, Any]
 
 
@@ -56,30 +57,30 @@ def step_inputs(steps: Sequence[TaskType], given: Given) -> list[Given]:
     earlier step, never from both.
     """
     _refuse_doubles(steps, given)
-    made: set[TaskType] = set()
+    made: set[str] = set()
     inputs = []
     for step in steps:
         taken = _TAKE[step](given, made)
-        inputs.append(stored_input(INPUTS[step], taken))
+        inputs.append(stored_input(of_row(step).input, taken))
         made.add(step)
     return inputs
 
 
 def _refuse_doubles(steps: Sequence[TaskType], given: Given) -> None:
-    for field, producer in (("architecture", TaskType.ARCHITECT), ("design", TaskType.DESIGN)):
+    for field, producer in (("architecture", "ARCHITECT"), ("design", "DESIGN")):
         if field in given and producer in steps:
             _refuse(field, f"is made by this workflow's {producer} step; leave it out")
 
 
-def _analyze(given: Given, made: set[TaskType]) -> Given:
+def _analyze(given: Given, made: set[str]) -> Given:
     if "url" not in given:
         _refuse("url", "is needed by the ANALYZE step")
     return _present(url=given["url"], options=_part(given, "options", AnalyzeOptions))
 
 
-def _architect(given: Given, made: set[TaskType]) -> Given:
+def _architect(given: Given, made: set[str]) -> Given:
     prompt = given.get("prompt")
-    if prompt is None and TaskType.ANALYZE in made:
+    if prompt is None and "ANALYZE" in made:
         prompt = f"Rebuild the site at {given['url']}."
     if prompt is None:
         _refuse("prompt", "is needed by the ARCHITECT step")
@@ -90,14 +91,14 @@ def _architect(given: Given, made: set[TaskType]) -> Given:
     )
 
 
-def _design(given: Given, made: set[TaskType]) -> Given:
+def _design(given: Given, made: set[str]) -> Given:
     _require_plan("DESIGN", given, made, ("architecture",))
     return _present(
         architecture=given.get("architecture"), context=_only(given, "context", _DESIGNS)
     )
 
 
-def _code(given: Given, made: set[TaskType]) -> Given:
+def _code(given: Given, made: set[str]) -> Given:
     _require_plan("CODE", given, made, ("architecture", "design"))
     return _present(
         architecture=given.get("architecture"),
@@ -106,16 +107,16 @@ def _code(given: Given, made: set[TaskType]) -> Given:
     )
 
 
-_TAKE: dict[TaskType, Callable[[Given, set[TaskType]], Given]] = {
-    TaskType.ANALYZE: _analyze,
-    TaskType.ARCHITECT: _architect,
-    TaskType.DESIGN: _design,
-    TaskType.CODE: _code,
+_TAKE: dict[str, Callable[[Given, set[str]], Given]] = {
+    "ANALYZE": _analyze,
+    "ARCHITECT": _architect,
+    "DESIGN": _design,
+    "CODE": _code,
 }
 
 
-def _require_plan(step: str, given: Given, made: set[TaskType], fields: Sequence[str]) -> None:
-    is_made = made & {TaskType.ARCHITECT, TaskType.DESIGN}
+def _require_plan(step: str, given: Given, made: set[str], fields: Sequence[str]) -> None:
+    is_made = made & {"ARCHITECT", "DESIGN"}
     if not is_made and not any(field in given for field in fields):
         _refuse(fields[0], f"is needed by the {step} step (or: {' or '.join(fields)})")
 

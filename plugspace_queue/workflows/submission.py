@@ -9,11 +9,12 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from plugspace_queue.conf import get_settings
+from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import unsaved
-from plugspace_queue.domain.enums import Kind, State, TaskType
+from plugspace_queue.domain.enums import Kind, State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import PURPOSES, steps_of
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.limits.policies import Tenant
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
@@ -22,7 +23,7 @@ from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.requests import WorkflowRequest, stored_input
 from plugspace_queue.services import dependencies, idempotency, submission
-from plugspace_queue.workflows.definitions import WorkflowInput, step_inputs
+from plugspace_queue.workflows.definitions import INPUT, step_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def submit_workflow(
 def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:
     """Plan the steps; raises ValidationRefused, NotFound, InvalidState."""
     request = asked if isinstance(asked, WorkflowRequest) else WorkflowRequest.of(asked)
-    request.input = stored_input(WorkflowInput, request.input, request.chain.size)
+    request.input = stored_input(INPUT, request.input, request.chain.size)
     parent = _parent(request)
     request.input = _inherited(request, parent)
     steps = _steps(request.kind, request.input.get("options", {}))
@@ -113,7 +114,8 @@ def build_steps(
     workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
 ) -> list[Task]:
     """The unsaved rows of all steps; the first may run, each other waits for the one before."""
-    request, ttl = plan.request, plan.request.seconds_to_live
+    request = plan.request
+    ttls = [request.seconds_to_live(step) for step in plan.steps]
     # All steps have the same priority; without a tier it is the default of the first step's queue.
     priority = submission.granted_priority(request.priority, tenant.plan, plan.steps[0])
     ids = [new_id() for _ in plan.steps]
@@ -133,9 +135,9 @@ def build_steps(
             state=State.BLOCKED if at else State.WAITING,
             open_deps=1 if at else 0,
             queued_at=now,
-            deadline=None if at else now + timedelta(seconds=ttl),
-            ttl=ttl,
-            max_retries=get_settings().max_retries,
+            deadline=None if at else now + timedelta(seconds=ttls[at]),
+            ttl=ttls[at],
+            max_retries=in_force(step, "max_retries"),
             workflow_id=workflow.pk,
             step=at,
         )

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import task_queries
 from project.demo.ground import Credentials
 from project.demo.web import HOST

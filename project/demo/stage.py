@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 
 from plugspace_queue import embedded_redis
-from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.catalog import queue_names
 from project.demo import ground, web
 from project.demo.children import Children
 from project.demo.interrupts import Interrupts
@@ -46,7 +46,7 @@ class Stage:
             arguments = (web.__name__, asgi_path(), str(descriptor))
             self.children.start("web", *arguments, pass_fds=[descriptor])
             for number in range(1, workers + 1):
-                self.children.start(f"worker-{number}", "django", "rqworker", *QUEUE_NAMES)
+                self.children.start(f"worker-{number}", "django", "rqworker", *queue_names())
 
 
 def asgi_path() -> str:

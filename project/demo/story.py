@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, task_queries
 

@@ -14,7 +14,7 @@ from plugspace_queue import queue_manager
 from plugspace_queue.broker import queue_state, scripts, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.dashboards import queues
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueMinute, QueueSettings
 from tests.admin.test_records import rows_of
 from tests.factories import arguments, make_organization

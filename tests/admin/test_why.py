@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, task_store
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Dependency, QueueSettings, Task
 from plugspace_queue.publishing import projections
 from tests.admin.test_records import TASKS, rows_of

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from plugspace_queue import exports
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import TaskCancelled, ValidationFailed
-from plugspace_queue.schemas.inputs import INPUTS
-from plugspace_queue.schemas.outputs import OUTPUTS
 from project import processors, sites
 from tests.agents.web import Web, running_web, text
 
@@ -20,7 +19,7 @@ class Bench:
     """A context as the worker gives it, without a worker."""
 
     def __init__(self, task_type: str, data: dict[str, Any], results: dict[str, Any]) -> None:
-        self.input = INPUTS[task_type].from_wire(data)
+        self.input = TaskType(task_type).input.validate(data)
         self.results = results
         self.feedback: list[str] = []
         self.iteration = 0
@@ -66,7 +65,7 @@ def run(
     for name, value in more.items():
         setattr(bench, name, value)
     wire: dict[str, Any] = json.loads(json.dumps(FUNCTIONS[task_type](bench).to_wire()))
-    assert OUTPUTS[task_type].from_wire(wire).to_wire() == wire
+    assert TaskType(task_type).output.type.from_wire(wire).to_wire() == wire
     assert len(json.dumps(wire)) < 300_000
     assert bench.progress == sorted(bench.progress)
     assert bench.progress

@@ -6,7 +6,8 @@ import pytest
 
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, task_store
-from plugspace_queue.domain.enums import Scope, State, TaskType
+from plugspace_queue.domain.enums import Scope, State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.publishing import projections
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization, make_task

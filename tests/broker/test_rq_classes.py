@@ -15,7 +15,7 @@ from rq.timeouts import TimerDeathPenalty
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys, task_store
 from plugspace_queue.broker.connection import EmbeddedConnection
-from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.rq.job import Job
 from plugspace_queue.rq.queue import Queue
 from tests.broker.tools import QUEUE, Line, texts
@@ -237,7 +237,7 @@ def test_all_six_queues_are_there_whether_used_or_not(line: Line) -> None:
 
     found = {queue.name: queue for queue in Queue.all(line.redis)}
 
-    assert set(found) == {*QUEUE_NAMES, "default"}
+    assert set(found) == {*queue_names(), "default"}
     assert Queue.from_queue_key(keys.wait("design"), line.redis) == found["design"]
     assert Queue.from_queue_key("rq:queue:design", line.redis).key == keys.wait("design")
 

@@ -15,7 +15,8 @@ from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, scripts, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.dashboards import queues
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Attempt, QueueMinute, QueueSettings, Task, Workflow
 from plugspace_queue.rq.worker import Worker
 from tests.factories import arguments, make_organization, make_task

@@ -13,7 +13,7 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import QueueError, Unavailable
 from tests.chaos.calls import ACCEPTED, LEAK, REFUSED, UNCLEAR, Book, Call
 from tests.factories import INPUTS

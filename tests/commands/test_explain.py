@@ -7,7 +7,7 @@ from django.core.management import CommandError
 
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, task_store
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.publishing import projections
 from tests.commands.test_operators import run
 from tests.factories import arguments, make_organization, make_task

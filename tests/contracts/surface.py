@@ -36,7 +36,8 @@ def surface() -> dict[str, Any]:
         "exports": sorted(plugspace_queue.__all__),
         "manager": dict(_methods(type(queue_manager))),
         "testing": sorted(testing.__all__),
-        "words": {name: [str(word.value) for word in enum] for name, enum in _enums()},
+        "words": {name: [str(word.value) for word in enum] for name, enum in _enums()}
+        | {"TaskType": [kind.value for kind in plugspace_queue.TaskType]},
         "signals": sorted(n for n in vars(signals) if n.startswith("task_")),
         "errors": dict(_errors()),
         "settings": dict(_settings()),

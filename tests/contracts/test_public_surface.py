@@ -30,8 +30,15 @@ VERBS = [
 ]
 
 
-def test_the_package_exports_its_four_names_and_no_more():
-    assert sorted(plugspace_queue.__all__) == ["TaskType", "errors", "processor", "queue_manager"]
+def test_the_package_exports_its_names_and_no_more():
+    assert sorted(plugspace_queue.__all__) == [
+        "Limiter",
+        "TaskType",
+        "errors",
+        "processor",
+        "queue_manager",
+        "task_type",
+    ]
     assert callable(processor)
     assert [kind.value for kind in TaskType][:2] == ["ARCHITECT", "DESIGN"]
 
@@ -64,6 +71,10 @@ def test_codes_of_errors_are_stable():
         "INVALID_TRANSITION": 500,
         "PROCESSOR_CONFLICT": 500,
         "INVALID_PROCESSOR": 500,
+        "INVALID_TASK_TYPE": 500,
+        "TASK_TYPE_RESERVED": 500,
+        "TASK_TYPE_CONFLICT": 500,
+        "CATALOG_FROZEN": 500,
     }
 
 

@@ -11,7 +11,7 @@ from plugspace_queue import queue_manager
 from plugspace_queue.api import prometheus as metrics_page
 from plugspace_queue.broker import keys
 from plugspace_queue.dashboards import queues as board
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from tests.support import wait_until
 from tests.worker.conftest import fresh, submit
 

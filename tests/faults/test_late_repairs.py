@@ -8,7 +8,7 @@ from redis import Redis
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.routing import PerServerErrors
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance.queue_config import mend
 from plugspace_queue.maintenance.reconcile.compare import compare_again, compare_all
 from plugspace_queue.maintenance.reconcile.findings import Finding

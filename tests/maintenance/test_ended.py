@@ -10,7 +10,7 @@ from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import cut_off
 from plugspace_queue.broker.routing import PerServerErrors
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.queue_config import mend
 from plugspace_queue.maintenance.reconcile import copies

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys, routing
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance.queue_config import mend
 from plugspace_queue.models import QueueSettings
 from tests.factories import make_organization

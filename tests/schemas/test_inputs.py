@@ -7,9 +7,11 @@ from django.test import override_settings
 from pydantic import ValidationError
 
 from plugspace_queue.conf import AppSettings
-from plugspace_queue.schemas.inputs import ACCEPTED, INPUTS
-from plugspace_queue.schemas.outputs import OUTPUTS
+from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.schemas.inputs import ACCEPTED
 
+INPUTS = {kind: kind.input.type for kind in TaskType}
+OUTPUTS = {kind: kind.output.type for kind in TaskType}
 MAX_PROMPT = AppSettings().max_prompt
 
 DOCUMENTED: list[tuple[str, dict[str, Any]]] = [

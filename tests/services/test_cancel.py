@@ -9,7 +9,8 @@ from django.utils import timezone
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys, task_store
 from plugspace_queue.broker.routing import ask
-from plugspace_queue.domain.enums import State, Status, TaskType
+from plugspace_queue.domain.enums import State, Status
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance.expiry import finish_cancels
 from plugspace_queue.models import MonthlyUsage, Task
 from plugspace_queue.publishing import projections

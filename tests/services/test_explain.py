@@ -12,7 +12,8 @@ from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import presence, routing, task_store
 from plugspace_queue.broker.types import Lease
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import Reason, State, TaskType
+from plugspace_queue.domain.enums import Reason, State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing

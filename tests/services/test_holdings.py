@@ -9,7 +9,7 @@ from django.utils import timezone
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys, lanes, routing, task_store
 from plugspace_queue.broker.connection import client
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Task
 from plugspace_queue.services import queue_depths
 from tests.factories import arguments, make_organization

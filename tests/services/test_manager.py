@@ -11,7 +11,8 @@ from django.db.utils import OperationalError
 
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys, routing, task_store
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.publishing import projections
 from plugspace_queue.services import queue_stats

@@ -5,7 +5,7 @@ from django.test import Client
 from django.utils import timezone
 
 from plugspace_queue.broker import keys
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.queue_config import mend
 from plugspace_queue.maintenance.relay import RowCursor, relay

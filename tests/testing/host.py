@@ -3,7 +3,7 @@
 from typing import Any
 
 from plugspace_queue import queue_manager
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Task
 from plugspace_queue.processing.context import Context
 from tests.workflows.examples import ARCHITECTURE, DESIGN

@@ -33,7 +33,7 @@ MARKS = {"run", "by-hand", "picture"}
 FENCE = re.compile(r"^ *```(\w*) ?(.*?)\n(.*?)^ *```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
 NAMED = re.compile(r"`([\w/]+\.(?:py|lua|md|toml|sh))(?::([\w.]+))?`")
-OF_HOSTS = {"processors.py"}
+OF_HOSTS = {"processors.py", "task_types.py"}
 ADDRESS = "http://127.0.0.1:8000"
 PROGRAMS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
@@ -151,6 +151,7 @@ def test_the_page_of_the_api_tells_every_code_of_a_problem_and_no_other():
     table = [line.split("|")[2] for line in page.splitlines() if re.match(r"\| [45]\d\d", line)]
     told = re.findall(r"`([A-Z_]+)`", " ".join(table))
     of_python = {errors.InvalidTransition, errors.ProcessorConflict, errors.InvalidProcessor}
+    of_python |= {errors.InvalidTaskType, errors.TaskTypeConflict, errors.CatalogFrozen}
 
     # Those of HTTP alone stand in a module of their own.
     assert issubclass(exceptions.LengthRequired, QueueError)

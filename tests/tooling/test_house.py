@@ -45,7 +45,7 @@ FOUND_BY_NAME = {"apps", "urls", "signals", "checks", "exports"}
 
 COMMANDS = "management.commands."
 
-SEVERAL_CLASSES = {"Failure", "Page", "Report", "TaskPage", "Worker"}
+SEVERAL_CLASSES = {"Failure", "Limiter", "Page", "Report", "TaskPage", "Worker"}
 """Names that more than one class has."""
 
 SMALL_MODULES = {

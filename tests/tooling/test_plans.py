@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from benchmarks.host import filling, timing
 from benchmarks.host.places import API, BIG, Place, places
-from plugspace_queue.domain.enums import State, Status, TaskType
+from plugspace_queue.domain.enums import State, Status
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance.expiry import BATCH
 from plugspace_queue.models import Attempt, Dependency, Task, task_queries, tenancy_queries
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.db.attempts import StartedTask
 from plugspace_queue.db.bulk import _of_instance
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry

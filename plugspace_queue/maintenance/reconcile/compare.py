@@ -16,8 +16,9 @@ from plugspace_queue.broker import audit, routing
 from plugspace_queue.broker.audit import Holds, RedisTaskState
 from plugspace_queue.broker.connection import client
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance import expiry
 from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.findings import Finding, FindingScope
@@ -81,16 +82,17 @@ class Comparison:
 
 def compare_all(
     now: datetime,
-    kinds: Sequence[TaskType] = tuple(TaskType),
+    kinds: Sequence[TaskType] | None = None,
     *,
     ended_since: datetime | None = None,
 ) -> Iterator[Comparison]:
     """Compare copies, rows, further ids in Redis, and structures, in slices.
 
+    `kinds`: all declared types; rows of dropped types are skipped, as no server is named for them.
     Raises Unavailable when a server is unavailable or its data damaged, after all else was
     compared.
     """
-    errors = routing.PerServerErrors()
+    kinds, errors = kinds or list(TaskType), routing.PerServerErrors()
     with errors.at_one():
         for found in copies.compare_ended(ended_since, now, kinds, errors):
             yield Comparison(found)
@@ -141,7 +143,7 @@ def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterato
         # Scripts fail on the other structures as long as these keys exist.
         yield Comparison(of_wrong_type)
         return
-    for rows in RowCursor(OPEN, [kind]).turn(SLICE):
+    for rows in RowCursor(OPEN, kind).turn(SLICE):
         compared = compare_tasks(kind, [str(row.pk) for row in rows])
         with errors.at_one():
             compared.findings += copies.missing_workflows(compared.workflow_ids)

@@ -18,7 +18,8 @@ from plugspace_queue.broker import audit, keys, routing, server_epochs, task_sto
 from plugspace_queue.broker.connection import client
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import State, TaskType
+from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.quota import Account, Counter
 from plugspace_queue.maintenance import queue_config
@@ -253,7 +254,7 @@ def _compare_snapshots(kind: TaskType, rows: Sequence[EndedRow]) -> Iterator[Fin
 
 def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
     """Find workflows whose copy has a wrong state of a step. Raises Unavailable."""
-    copies = _copies(keys.workflow, routing.ANY_QUEUE, workflow_ids)
+    copies = _copies(keys.workflow, None, workflow_ids)
     copied = {pk: _steps(_object(text)) for pk, text in copies if text is not None}
     states = Task.objects.filter(workflow__in=copied).order_by()
     wrong = {
@@ -298,9 +299,9 @@ def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
 
 
 def _copies(
-    key: Callable[[str], str], queue: str, ids: Collection[uuid.UUID]
+    key: Callable[[str], str], queue: str | None, ids: Collection[uuid.UUID]
 ) -> Iterator[tuple[uuid.UUID, str | None]]:
-    """The strings stored for these ids on a queue's server; None for a missing one."""
+    """The strings of these ids on a queue's server (None: the home queue's); None for missing."""
     wanted = list(ids)
     for start in range(0, len(wanted), MOST_COPIES):
         part = wanted[start : start + MOST_COPIES]

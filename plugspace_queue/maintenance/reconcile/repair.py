@@ -15,8 +15,8 @@ from plugspace_queue.broker import audit, keys, routing, task_store
 from plugspace_queue.broker.connection import client
 from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import TaskType
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance import expiry, queue_config, rescue
 from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.findings import KINDS, Finding

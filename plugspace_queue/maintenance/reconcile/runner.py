@@ -16,7 +16,7 @@ from plugspace_queue.broker import audit, keys, server_epochs
 from plugspace_queue.broker.connection import Client, client
 from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.reconcile.compare import (

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from plugspace_queue import metrics
 from plugspace_queue.broker.routing import PerServerErrors
-from plugspace_queue.domain.enums import TaskType
+from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.reconcile.compare import TaskPlace, compare_all
 from plugspace_queue.maintenance.reconcile.findings import Finding

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server
 from plugspace_queue.conf import get_settings
-from plugspace_queue.domain.catalog import QUEUE_NAMES
+from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.errors import Unavailable
 
 BINARIES = ("redis-cli", "valkey-cli")
@@ -27,7 +27,7 @@ class Command(BaseCommand):
     help = "Open redis-cli (or a small substitute) on the queues' database, or run one command."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--queue", default=QUEUE_NAMES[0], choices=QUEUE_NAMES)
+        parser.add_argument("--queue", default=queue_names()[0], choices=queue_names())
         parser.add_argument("--builtin", action="store_true", help="do not look for redis-cli")
         parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
 

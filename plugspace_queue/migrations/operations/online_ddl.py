@@ -1,4 +1,4 @@
-"""Creates and drops indexes without blocking writers; all of it can run again after a kill."""
+"""Changes tables without blocking writers; all of it can run again after a kill."""
 
 import logging
 import random
@@ -40,7 +40,7 @@ def create(editor: BaseDatabaseSchemaEditor, model: type[Model], index: Index) -
     elif editor.collect_sql:
         _add_concurrently(editor, model, index)
     else:
-        _retry_while_locked(editor, index.name, lambda: _create_or_replace(editor, model, index))
+        retry_while_locked(editor, index.name, lambda: _create_or_replace(editor, model, index))
 
 
 def drop(editor: BaseDatabaseSchemaEditor, model: type[Model], name: str) -> None:
@@ -51,7 +51,38 @@ def drop(editor: BaseDatabaseSchemaEditor, model: type[Model], name: str) -> Non
     elif editor.collect_sql:
         _drop_concurrently(editor, name)
     else:
-        _retry_while_locked(editor, name, lambda: _drop_concurrently(editor, name))
+        retry_while_locked(editor, name, lambda: _drop_concurrently(editor, name))
+
+
+def lengthen(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
+    """Make a text column as long as the field says, where the database checks it.
+
+    PostgreSQL would write partial indexes on the column anew while the table is locked. They are
+    dropped before and created after it; meanwhile an index without their condition serves.
+    """
+    if not _is_postgres(editor):
+        return
+    partial = [index for index in model._meta.indexes if _is_partial_on(index, field.name)]
+    twins = [Index(fields=index.fields, name=f"{index.name[:26]}_all") for index in partial]
+    for twin in twins:
+        create(editor, model, twin)
+    for index in partial:
+        drop(editor, model, index.name)
+    _alter_type(editor, model, field)
+    for index in partial:
+        create(editor, model, index)
+    for twin in twins:
+        drop(editor, model, twin.name)
+
+
+def _is_partial_on(index: Index, field: str) -> bool:
+    return index.condition is not None and field in index.fields
+
+
+def _alter_type(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
+    table, column = editor.quote_name(model._meta.db_table), editor.quote_name(field.column)
+    sql = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {field.db_type(editor.connection)}"
+    retry_while_locked(editor, f"{table}.{column}", lambda: editor.execute(sql))
 
 
 def names_on_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> list[str]:
@@ -88,12 +119,15 @@ def _drop_concurrently(editor: Any, name: str) -> None:
     editor.execute(editor.sql_delete_index_concurrently % {"name": editor.quote_name(name)})
 
 
-def _retry_while_locked(
+def retry_while_locked(
     editor: BaseDatabaseSchemaEditor, name: str, step: Callable[[], None]
 ) -> None:
+    """Do one step, which waits LOCK_TIMEOUT for a lock, until others let it have the lock."""
+    if not _is_postgres(editor) or editor.collect_sql:
+        return step()
     if editor.connection.in_atomic_block:
         raise NotSupportedError(
-            f"Index {name} cannot be changed inside a transaction: set atomic = False."
+            f"{name} cannot be changed inside a transaction: set atomic = False."
         )
     with _session_settings(editor):
         for tries_left in reversed(range(TRIES)):
@@ -102,7 +136,7 @@ def _retry_while_locked(
             except OperationalError as error:
                 if not is_locked(error) or not tries_left:
                     raise
-                logger.info("index %s waits for a transaction: %s", name, error)
+                logger.info("%s waits for a transaction: %s", name, error)
                 time.sleep(random.uniform(0, LONGEST_PAUSE))
 
 

@@ -25,7 +25,7 @@ from plugspace_queue.domain import clock
 from plugspace_queue.processing.execute import run_async, run_sync
 from plugspace_queue.processing.execution import LONGEST_LINE, Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
-from plugspace_queue.processing.registry import Processor, processor_of
+from plugspace_queue.processing.registry import Processor, load_processors, processor_of
 from plugspace_queue.worker.executors import base
 
 BEGIN = None
@@ -142,6 +142,7 @@ def _await_word(connection: Connection) -> None:
 
 
 def _run(execution: ReportingExecution) -> AttemptResult:
+    load_processors()
     entry = processor_of(execution.row.type)
     if entry is None:
         raise LookupError(f"No processor for {execution.row.type} in the child process.")

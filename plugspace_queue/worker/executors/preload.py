@@ -101,6 +101,7 @@ def _load() -> Report:
     try:
         import_module("django").setup()
         import_module("plugspace_queue.worker.executors.child")
+        import_module("plugspace_queue.processing.registry").load_processors()
         _close_connections()
     except BaseException:
         return Report(pid=os.getpid(), error=traceback.format_exc()[-LONGEST:])

@@ -1,0 +1,243 @@
+"""Task types: what a declaration says, and the string that stands for one.
+
+The types that are declared are in `DECLARED`; `domain.catalog` declares them.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+from typing_extensions import TypeVar
+
+from plugspace_queue.domain.shapes import Shape
+
+In = TypeVar("In", default=Any)
+Out = TypeVar("Out", default=Any)
+
+NAME = re.compile(r"[A-Z][A-Z0-9_]{0,31}\Z")
+
+LONGEST_NAME = 32
+
+RESERVED = frozenset(
+    {
+        # First segments of Redis keys that are not a queue's.
+        *{"TASK", "WORKFLOW", "RESULT", "RATELIMIT", "USAGE", "ORG", "PAUSED", "EPOCH"},
+        *{"RECONCILER", "EVENTS", "METRICS"},
+        # Types of our own.
+        *{"FUNCTION", "WEBHOOK", "OPERATION"},
+    }
+)
+"""Names that no type may have: `plugspace:{queue}` would be a key that means something else."""
+
+
+class Limiter:
+    """At most `max` starts in `per` seconds (or a timedelta), over all workers."""
+
+    __slots__ = ("max", "per")
+
+    def __init__(self, max: int, *, per: float | timedelta) -> None:
+        self.max = max
+        self.per = per.total_seconds() if isinstance(per, timedelta) else float(per)
+
+    def __repr__(self) -> str:
+        return f"Limiter({self.max}, per={self.per:g})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Limiter) and (self.max, self.per) == (other.max, other.per)
+
+    def __hash__(self) -> int:
+        return hash((self.max, self.per))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What a type was declared with; None: as the settings say. Durations are seconds."""
+
+    input: Any = Any
+    """A pydantic model, a dataclass, or any type that pydantic can validate."""
+    output: Any = Any
+    concurrency: int = 5
+    """Slots of one worker process."""
+    default_priority: int = 2
+    """Priority of a task whose organization has no tier."""
+    limiter: Limiter | None = None
+    """None: no limit of starts."""
+    timeout: float | None = None
+    """Of one attempt."""
+    ttl: int | None = None
+    """Of the wait for the first start."""
+    max_retries: int | None = None
+    backoff_delay: float | None = None
+    """Before the first retry; each later one waits twice as long."""
+    backoff_jitter: float | None = None
+    retry_on: tuple[type[BaseException], ...] = ()
+    """Exceptions worth another run."""
+    isolation: str | None = None
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    """Tasks per month by tier; "*" is every other tier; -1 is no limit."""
+    label: str = ""
+    internal: bool = False
+    """Submitted from Python only, and shown to no tenant."""
+    upgrade: Callable[[dict[str, Any]], Any] | None = None
+    """Brings an input that was stored for an earlier model into the form of today's."""
+
+
+class TaskTypes(type):
+    """The class `TaskType` as a collection: its types in the order of their declarations."""
+
+    def __iter__(cls) -> "Iterator[TaskType]":
+        return iter(tuple(DECLARED.values()))
+
+    def __len__(cls) -> int:
+        return len(DECLARED)
+
+    def __contains__(cls, name: object) -> bool:
+        return name in DECLARED
+
+    def __getattr__(cls, name: str) -> "TaskType":
+        if name in DECLARED:
+            return DECLARED[name]
+        raise AttributeError(f"No task type {name} is declared.")
+
+
+class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
+    """A kind of work; each has a queue of its own."""
+
+    declaration: Declaration
+    input: Shape[In]
+    """The model of its inputs."""
+    output: Shape[Out]
+    """The model of its outputs."""
+
+    def __new__(cls, name: object) -> "TaskType":
+        """The declared type of this name; raises ValueError when there is none."""
+        found = DECLARED.get(str(name))
+        if found is None:
+            raise ValueError(f"There is no task type {name!r}: it is one of {', '.join(DECLARED)}.")
+        return found
+
+    def __repr__(self) -> str:
+        return f"<TaskType.{self.value}>"
+
+    def __reduce__(self) -> Any:
+        return of_row, (self.value,)
+
+    def __copy__(self) -> "TaskType[In, Out]":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "TaskType[In, Out]":
+        return self
+
+    @property
+    def value(self) -> str:
+        """The name as a plain string."""
+        return str(self)
+
+    @property
+    def queue_name(self) -> str:
+        """The RQ queue's name: the lower-case word."""
+        return self.lower()
+
+    @property
+    def label(self) -> str:
+        """What people read: as declared, else the name."""
+        return self.declaration.label or str(self)
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether only Python submits it and no tenant sees it."""
+        return self.declaration.internal
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether this process knows the type; rows may have one that was dropped."""
+        return self in DECLARED
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        # A reference, so that documents have one component for it. It reads the registry when it
+        # is asked, as models are made before types are declared.
+        return core_schema.no_info_plain_validator_function(
+            _read, ref="TaskType", serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        names = [kind.value for kind in TaskType if not kind.is_internal]
+        text = (cls.__doc__ or "").strip()
+        return {"description": text, "enum": names, "title": "TaskType", "type": "string"}
+
+
+DECLARED: dict[str, TaskType] = {}
+"""The declared types by name, in order."""
+
+
+def made(name: str, declaration: Declaration) -> TaskType:
+    """A type of this name that is not in the registry."""
+    kind: TaskType = str.__new__(TaskType, name)
+    describe(kind, declaration)
+    return kind
+
+
+def describe(kind: TaskType, declaration: Declaration) -> None:
+    """Give a type another declaration; it stays the same object for all who hold it."""
+    kind.declaration = declaration
+    kind.input, kind.output = Shape(declaration.input), Shape(declaration.output)
+
+
+def of_row(name: str) -> TaskType:
+    """The type that a row names; one that was dropped is a type without models or limits.
+
+    >>> of_row("GONE").queue_name, of_row("GONE").is_declared
+    ('gone', False)
+    """
+    return DECLARED.get(name) or made(name, Declaration())
+
+
+def queue_of(name: str) -> str:
+    """The RQ queue of the type that a row names, declared or not.
+
+    >>> queue_of("CODE")
+    'code'
+    """
+    return name.lower()
+
+
+def quota_of(task_type: str, tier: str, given: Mapping[str, int], default: int) -> int:
+    """Tasks per month of a type in a tier: as given for the type, as it declares, or the default.
+
+    >>> quota_of("CODE", "free", {}, 0), quota_of("CODE", "free", {"CODE": 7}, 0)
+    (5, 7)
+    """
+    if task_type in given:
+        return int(given[task_type])
+    declared = of_row(task_type).declaration.quotas
+    return declared.get(tier, declared.get("*", default))
+
+
+def _read(value: object) -> TaskType:
+    """What we send holds types of rows, which may have been dropped since."""
+    if isinstance(value, str) and NAME.match(value):
+        return of_row(str(value))
+    return known(value)
+
+
+def known(value: object) -> TaskType:
+    """A declared type that callers may name, for fields of requests."""
+    found = DECLARED.get(value) if isinstance(value, str) else None
+    if found is None or found.is_internal:
+        raise PydanticKnownError("enum", {"expected": _listed()})
+    return found
+
+
+def _listed() -> str:
+    *names, last = [repr(kind.value) for kind in TaskType if not kind.is_internal] or ["none"]
+    return f"{', '.join(names)} or {last}" if names else last

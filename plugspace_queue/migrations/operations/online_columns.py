@@ -1,0 +1,59 @@
+"""Changes of columns and constraints that lock a table for a moment only.
+
+On PostgreSQL a longer varchar and a dropped constraint change the catalogue and no row; what takes
+long is the wait for the lock, during which all others would wait behind it. So the wait is short
+and tried again. SQLite does not check the length of a text, so nothing is done there.
+"""
+
+from typing import Any
+
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations import AlterField, RemoveConstraint
+
+from plugspace_queue.migrations.operations import online_ddl
+
+
+class LengthenTextOnline(AlterField):
+    """Allow longer texts in a column."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: Any,
+        to_state: Any,
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        field = model._meta.get_field(self.name)
+        online_ddl.lengthen(schema_editor, model, field)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: Any,
+        to_state: Any,
+    ) -> None:
+        # A shorter column would read every row, and refuse those of other types: it stays.
+        return
+
+
+class RemoveConstraintOnline(RemoveConstraint):
+    """Drop a CHECK while others write."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: Any,
+        to_state: Any,
+    ) -> None:
+        online_ddl.retry_while_locked(
+            schema_editor,
+            self.name,
+            lambda: super(RemoveConstraintOnline, self).database_forwards(
+                app_label, schema_editor, from_state, to_state
+            ),
+        )
