@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from plugspace_queue import errors
 from plugspace_queue.domain.catalog import task_type
+from plugspace_queue.domain.kinds import workflow_kind
+from plugspace_queue.domain.steps import From
 from plugspace_queue.domain.task_types import Limiter, TaskType
 
 if TYPE_CHECKING:
     from plugspace_queue.manager import queue_manager
     from plugspace_queue.processing.registry import processor
 
-__all__ = ["Limiter", "TaskType", "errors", "processor", "queue_manager", "task_type"]
+__all__ = [
+    "From",
+    "Limiter",
+    "TaskType",
+    "errors",
+    "processor",
+    "queue_manager",
+    "task_type",
+    "workflow_kind",
+]
 
 __version__ = "0.2.0"
 

@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 from plugspace_queue.conf import fill_queues, unchecked
-from plugspace_queue.domain import catalog
+from plugspace_queue.domain import catalog, kinds
 
 
 class PlugspaceQueueConfig(AppConfig):
@@ -26,9 +26,11 @@ class PlugspaceQueueConfig(AppConfig):
     def ready(self) -> None:
         autodiscover_modules("task_types")
         catalog.freeze()
+        kinds.freeze()
         fill_queues(catalog.queue_names())
         import_module("plugspace_queue.checks")
         import_module("plugspace_queue.processing.checks")
+        import_module("plugspace_queue.workflows.checks")
         import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")
         post_migrate.connect(

@@ -155,9 +155,21 @@ class TaskTypeConflict(QueueError):
 
 
 class CatalogFrozen(QueueError):
-    """Task types are declared while Django starts, in the task_types.py of an installed app."""
+    """Task types and kinds are declared while Django starts, in task_types.py of an app."""
 
     code = "CATALOG_FROZEN"
+
+
+class InvalidKind(QueueError, ValueError):
+    """This cannot be declared as a workflow kind; `details["reason"]` names what is wrong."""
+
+    code = "INVALID_KIND"
+
+
+class KindConflict(QueueError):
+    """This workflow kind is declared already; pass replace=True to change it."""
+
+    code = "KIND_CONFLICT"
 
 
 WORKER_LOST = "WORKER_LOST"

@@ -74,7 +74,7 @@ class TaskAdmin(BulkPage):
                 "fields": (
                     ("shown_state", "type", "priority"),
                     ("organization", "project_id", "user_id"),
-                    ("shown_workflow", "step"),
+                    ("shown_workflow", "step", "step_name"),
                     ("shown_parents", "shown_children"),
                 )
             },

@@ -1,5 +1,6 @@
 """Workflows with their steps."""
 
+import copy
 import uuid
 from typing import Any
 
@@ -16,12 +17,22 @@ from plugspace_queue.admin.base import ReadOnlyAdmin, is_list, pretty
 from plugspace_queue.admin.pages import fragment
 from plugspace_queue.dashboards.graphs import graph_of
 from plugspace_queue.domain.ids import parse_id
+from plugspace_queue.domain.kinds import kinds
 from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Workflow, task_queries
 from plugspace_queue.models.workflow import status_of_steps
 from plugspace_queue.templatetags.psq import badge
 
-STEPS = Prefetch("tasks", task_queries.step_columns("type").order_by("step"))
+STEPS = Prefetch("tasks", task_queries.step_columns("type", "step_name").order_by("step"))
+
+
+class KindFilter(admin.ChoicesFieldListFilter):
+    """The declared kinds, without asking the table which there are."""
+
+    def __init__(self, field: Any, *args: Any, **kwargs: Any) -> None:
+        declared = copy.copy(field)
+        declared.choices = [(name, name) for name in kinds()]
+        super().__init__(declared, *args, **kwargs)
 
 
 @admin.register(Workflow)
@@ -37,13 +48,13 @@ class WorkflowAdmin(ReadOnlyAdmin):
         "project_id",
         "created_at",
     )
-    list_filter = ("kind",)
+    list_filter = (("kind", KindFilter),)
     search_fields = ("id",)
     search_help_text = "Id of a workflow, project or organization."
     actions = ("retry_chosen", "cancel_chosen")
     change_form_template = "admin/plugspace_queue/workflow/page.html"
     fields = (
-        ("kind", "shown_status"),
+        ("shown_kind", "shown_status"),
         ("organization", "project_id", "user_id"),
         "created_at",
         "shown_input",
@@ -112,9 +123,14 @@ class WorkflowAdmin(ReadOnlyAdmin):
     def shown_status(self, workflow: Workflow) -> SafeString:
         return badge(workflow.status)
 
+    @admin.display(description="Kind")
+    def shown_kind(self, workflow: Workflow) -> str:
+        return _told_kind(workflow)
+
     @admin.display(description="Steps")
     def shown_steps(self, workflow: Workflow) -> SafeString:
-        rows = ((task.state, task.type, task.state) for task in workflow.tasks.all())
+        steps_now = workflow.tasks.all()
+        rows = ((task.state, task.name_in_workflow, task.state) for task in steps_now)
         steps = format_html_join(
             " → ", '<span class="psq-step psq-{}" title="{}: {}">■</span>', rows
         )
@@ -125,8 +141,19 @@ class WorkflowAdmin(ReadOnlyAdmin):
         return pretty(workflow.input)
 
 
+def _told_kind(workflow: Workflow) -> str:
+    """The kind, with what became of it since."""
+    declared = kinds().get(workflow.kind)
+    version = f"{workflow.kind}, version {workflow.kind_version}"
+    if declared is None:
+        return f"{version if workflow.kind_version else workflow.kind} (not declared any more)"
+    if not workflow.kind_version:
+        return workflow.kind
+    return version if declared.version == workflow.kind_version else f"{version} (changed since)"
+
+
 def _living(workflow_id: uuid.UUID) -> dict[str, Any]:
     graph = graph_of(workflow_id)
-    status = status_of_steps(node.task.state for node in graph.nodes)
+    status = status_of_steps(node.task for node in graph.nodes)
     is_over = all(node.task.is_final for node in graph.nodes)
     return {"graph": graph, "status": status, "is_over": is_over}

@@ -6,7 +6,8 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field
 
 from plugspace_queue.api.pagination import PageQuery
-from plugspace_queue.domain.enums import Kind, Policy, State, Status
+from plugspace_queue.domain.enums import Policy, State, Status
+from plugspace_queue.domain.kinds import KindName
 from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.domain.task_types import TaskType, known
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
@@ -15,8 +16,8 @@ from plugspace_queue.schemas.requests import (
     Key,
     TaskFields,
     TaskRequest,
-    WorkflowFields,
 )
+from plugspace_queue.schemas.workflow_requests import WorkflowFields
 from plugspace_queue.services.organizations import LONGEST_NAME
 
 MAX_BULK = 1_000
@@ -126,7 +127,7 @@ class TaskQuery(PageQuery):
 class WorkflowQuery(PageQuery):
     """Filters of the list of workflows."""
 
-    kind: Kind | None = None
+    kind: KindName | None = None
     project_id: str | None = Field(None, max_length=128)
 
 

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field
 from rest_framework.response import Response
 
 from plugspace_queue.broker import server
-from plugspace_queue.domain.enums import EventName, Kind, Policy, State, Status
+from plugspace_queue.domain.enums import EventName, Policy, State, Status
+from plugspace_queue.domain.kinds import KindOfRow
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.models import Organization, Workflow, tenancy_queries
@@ -50,7 +51,7 @@ class WorkflowSummary(WireModel):
     """A workflow; its status follows from its steps."""
 
     id: UUID
-    kind: Kind
+    kind: KindOfRow
     organization_id: str
     project_id: str
     user_id: str
@@ -265,7 +266,7 @@ def with_window(response: Response, organization_id: str) -> Response:
 def _fields(workflow: Workflow) -> dict[str, Any]:
     return {
         "id": workflow.pk,
-        "kind": Kind(workflow.kind),
+        "kind": KindOfRow(workflow.kind),
         "organization_id": workflow.organization_id,
         "project_id": workflow.project_id,
         "user_id": workflow.user_id,

@@ -1,5 +1,9 @@
-"""The six task types of the seed: work about websites, with its queues, limits and quotas."""
+"""The six task types of the seed: work about websites, with its queues, limits and quotas.
 
+Its workflow kinds, chains of these types, are in `plugspace_kinds`.
+"""
+
+from plugspace_queue.catalogs import plugspace_kinds
 from plugspace_queue.domain.catalog import task_type
 from plugspace_queue.domain.enums import Tier
 from plugspace_queue.domain.task_types import Limiter
@@ -20,6 +24,9 @@ from plugspace_queue.schemas.outputs import (
     DesignOutput,
     ExportOutput,
 )
+
+KINDS = plugspace_kinds.KINDS
+"""The six workflow kinds."""
 
 
 def _quotas(free: int, starter: int, professional: int) -> dict[str, int]:

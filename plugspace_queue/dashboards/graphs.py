@@ -5,11 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plugspace_queue.domain.spans import span
+from plugspace_queue.domain.text import shortened
 from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models.workflow import is_missed
 
+COLUMNS = ("id", "type", "state", "step", "step_name", "may_fail", "duration", "workflow_id")
 BOX = (168, 58)
 GAP = (52, 22)
 MARGIN = 6
+LONGEST_NAME = 20
+"""Most bytes of a step's name in its box."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +26,22 @@ class Node:
     y: int
     took: str
     waits_for: tuple[str, ...]
-    """Types of the steps before it."""
+    """Names of the steps before it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the step in its kind."""
+        return self.task.name_in_workflow
+
+    @property
+    def short_name(self) -> str:
+        """The name as far as it fits into its box."""
+        return shortened(self.name, LONGEST_NAME)
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether its workflow went on without it."""
+        return is_missed(self.task)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +68,7 @@ Parents = Mapping[uuid.UUID, Sequence[uuid.UUID]]
 def graph_of(workflow_id: uuid.UUID) -> Graph:
     """The drawing of a workflow; two queries."""
     rows = task_queries.steps_of_one(workflow_id)
-    tasks = list(rows.only("id", "type", "state", "step", "duration", "workflow_id"))
+    tasks = list(rows.only(*COLUMNS))
     parents: dict[uuid.UUID, list[uuid.UUID]] = {task.pk: [] for task in tasks}
     for child, parent in task_queries.links_in_workflow(workflow_id):
         if parent in parents:
@@ -66,14 +86,14 @@ def draw(tasks: Sequence[Task], parents: Parents) -> Graph:
         row = heights.get(column, 0)
         heights[column] = row + 1
         places[task.pk] = (_at(column, 0), _at(row, 1))
-    types = {task.pk: task.type for task in tasks}
+    names = {task.pk: task.name_in_workflow for task in tasks}
     nodes = [
         Node(
             task=task,
             x=places[task.pk][0],
             y=places[task.pk][1],
             took="" if task.duration is None else span(task.duration / 1000),
-            waits_for=tuple(types[parent] for parent in parents[task.pk]),
+            waits_for=tuple(names[parent] for parent in parents[task.pk]),
         )
         for task in tasks
     ]

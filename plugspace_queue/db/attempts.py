@@ -27,6 +27,9 @@ class StartedTask(NamedTuple):
     user_id: str
     workflow_id: str | None
     step: int | None
+    step_name: str
+    may_fail: bool
+    has_input_from: bool
     priority: int
     input_text: str
     context_text: str

@@ -33,9 +33,9 @@ TABLE = Task._meta.db_table
 COLUMNS = ", ".join(str(field.column) for field in Task._meta.concrete_fields)
 
 _RETURNED = f"""id::text, fence, type, {TABLE}.organization_id, project_id, user_id,
-    workflow_id::text, step, priority, input::text, context::text, error::text, queued_at, duration,
-    tokens_used, cost, retry_count, max_retries, recovery_count, deferral_count, attempt_count, ttl,
-    charged_month, refunded_at"""
+    workflow_id::text, step, step_name, may_fail, has_input_from, priority, input::text,
+    context::text, error::text, queued_at, duration, tokens_used, cost, retry_count, max_retries,
+    recovery_count, deferral_count, attempt_count, ttl, charged_month, refunded_at"""
 
 FINISH_COLUMNS = (
     "state",
@@ -270,11 +270,29 @@ def links_from(
     parents: Sequence[str], *, using: str = "default"
 ) -> Answer[list[tuple[str, uuid.UUID]]]:
     """Pairs of parent and child of every task that waits for one of these."""
+    return _links(parents, "", using)
+
+
+def step_links_from(
+    parents: Sequence[str], *, using: str = "default"
+) -> Answer[list[tuple[str, uuid.UUID]]]:
+    """The same of the tasks in the workflows of these steps alone."""
+    return _links(parents, _IN_THE_WORKFLOW, using)
+
+
+_IN_THE_WORKFLOW = f"""
+    JOIN {TABLE} AS parent ON parent.id = parent_id
+    JOIN {TABLE} AS child ON child.id = task_id AND child.workflow_id = parent.workflow_id
+"""
+
+
+def _links(parents: Sequence[str], joins: str, using: str) -> Answer[list[tuple[str, uuid.UUID]]]:
     connection = connections[using]
     source, params = _parents(connection, parents)
     sql = f"""
         WITH parents (v_id) AS ({source})
-        SELECT parent_id, task_id FROM {Dependency._meta.db_table} JOIN parents ON parent_id = v_id
+        SELECT parent_id, task_id
+        FROM {Dependency._meta.db_table} JOIN parents ON parent_id = v_id {joins}
     """
     return send(connection, sql, params, _pairs)
 

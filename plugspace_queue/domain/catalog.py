@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from plugspace_queue.domain import task_options, task_types
+from plugspace_queue.domain.fields import with_outputs
+from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.task_types import (
     DECLARED,
     NAME,
@@ -100,13 +102,35 @@ def _declare(name: str, told: Mapping[str, Any], *, replace: bool) -> TaskType[A
     if known is None:
         known = DECLARED[name] = task_types.made(name, Declaration(**told))
     elif replace:
-        task_types.describe(known, changed(known.declaration, **told))
+        before = known.declaration
+        if "output" in told:
+            told = {**told, "former_outputs": (*before.former_outputs, before.output)}
+        task_types.describe(known, changed(before, **told))
     else:
         raise TaskTypeConflict(
             f"{name} is declared already; pass replace=True to change it, or take another name.",
             type=name,
         )
+    _settle_inputs()
     return known
+
+
+def with_registered_outputs(model: Any) -> Any:
+    """The model, with what types now make in its fields with `From` that name what they made."""
+    replaced = {
+        kind.value: (kind.declaration.output, kind.declaration.former_outputs)
+        for kind in TaskType
+        if kind.declaration.former_outputs
+    }
+    return with_outputs(model, replaced) if replaced else model
+
+
+def _settle_inputs() -> None:
+    """Have the inputs of all types take the outputs that are registered now."""
+    for kind in TaskType:
+        model = with_registered_outputs(kind.declaration.input)
+        if model is not kind.input.type:
+            kind.input = Shape(model)
 
 
 def find(name: str) -> TaskType | None:
@@ -162,6 +186,7 @@ def open_for_declarations() -> Iterator[None]:
         for kind, declaration in before:
             DECLARED[kind.value] = kind
             task_types.describe(kind, declaration)
+        _settle_inputs()
         _is_frozen = was_frozen
 
 

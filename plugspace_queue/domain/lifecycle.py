@@ -22,6 +22,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 FINAL = frozenset({S.COMPLETE, S.FAILED, S.CANCELLED, S.EXPIRED})
 """States that a task only leaves by a manual retry."""
 
+MISSED = frozenset({S.FAILED, S.EXPIRED})
+"""Endings of a step that its workflow may go on without; a cancel ends what waits for it too."""
+
 STARTABLE = frozenset({S.WAITING, S.SCHEDULED, S.RETRYING})
 """States a granted lease may turn into processing."""
 

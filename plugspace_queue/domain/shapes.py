@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Generic, Literal
 
 from pydantic import BaseModel, TypeAdapter
@@ -51,6 +51,11 @@ class Shape(Generic[Value]):
             return str(error)
         return ""
 
+    @property
+    def refuses_unknown(self) -> bool:
+        """Whether it refuses keys of which its models say nothing."""
+        return not self._is_wire and self._extra == "forbid"
+
     @cached_property
     def _is_wire(self) -> bool:
         """Whether absent and null are the same for it, as in all models of ours."""
@@ -59,6 +64,12 @@ class Shape(Generic[Value]):
     @cached_property
     def _extra(self) -> Literal["forbid"] | None:
         return None if any(_stated_extra(self.adapter.core_schema)) else "forbid"
+
+
+@cache
+def shape_of(type: Any) -> Shape[Any]:
+    """The shape of a type, the same for each call."""
+    return Shape(type)
 
 
 def is_model(type: Any) -> bool:

@@ -4,7 +4,7 @@ The types that are declared are in `DECLARED`; `domain.catalog` declares them.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic
@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 from typing_extensions import TypeVar
 
 from plugspace_queue.domain.shapes import Shape
+from plugspace_queue.domain.steps import InputFrom, OnFailure, Step, Takes, step
 
 In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=Any)
@@ -82,6 +83,8 @@ class Declaration:
     label: str = ""
     internal: bool = False
     """Submitted from Python only, and shown to no tenant."""
+    former_outputs: tuple[Any, ...] = ()
+    """The models of outputs that `output` has taken the place of."""
     upgrade: Callable[[dict[str, Any]], Any] | None = None
     """Brings an input that was stored for an earlier model into the form of today's."""
 
@@ -156,6 +159,41 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
     def is_declared(self) -> bool:
         """Whether this process knows the type; rows may have one that was dropped."""
         return self in DECLARED
+
+    def step(
+        self,
+        *,
+        name: str | None = None,
+        after: Sequence[Step | str] | None = None,
+        skip: str | None = None,
+        on_failure: OnFailure = "cancel",
+        takes: Takes | None = None,
+        input_from: InputFrom | None = None,
+    ) -> Step:
+        """A step of this type, for `workflow_kind`.
+
+        `name` is unique in its kind (default: the TYPE). `after` lists the steps that it waits
+        for: steps, names or types. When no step of a kind has `after`, each waits for the one
+        before it. `skip` names a switch in `options` of the workflow's input that leaves the step
+        out; what waited for it then waits for the steps before it. With `on_failure="continue"`
+        what waits for the step still runs when it fails or expires.
+
+        The step takes those fields of the workflow's input that its model knows.
+        `takes(input, steps)` is called before that, at the submit, with the workflow's input and
+        the names of the steps before this one that run; the fields are taken of what it returns.
+        `input_from(input, results)` is called at each start with the step's input as JSON data, in
+        which fields with `From` are filled, and the outputs of the steps before it by name; it
+        returns the whole input.
+        """
+        return step(
+            self,
+            name=name,
+            after=after,
+            skip=skip,
+            on_failure=on_failure,
+            takes=takes,
+            input_from=input_from,
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(

@@ -70,6 +70,16 @@ class Task(models.Model):
         db_index=False,
     )
     step = models.PositiveSmallIntegerField(null=True, blank=True)
+    # With defaults in the database too, as a deploy's old processes do not know them.
+    step_name = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="In its kind."
+    )
+    may_fail = models.BooleanField(
+        default=False, db_default=False, help_text="Its workflow goes on when it fails or expires."
+    )
+    has_input_from = models.BooleanField(
+        default=False, db_default=False, help_text="Its kind's `input_from` makes its input."
+    )
     parents = models.ManyToManyField(
         "self", through="Dependency", symmetrical=False, related_name="children"
     )
@@ -136,6 +146,11 @@ class Task(models.Model):
     def status(self) -> Status:
         """The seed's public status."""
         return lifecycle.status_of(self.state)
+
+    @property
+    def name_in_workflow(self) -> str:
+        """The name of the step; of rows from before names existed it is the type."""
+        return self.step_name or self.type
 
     @property
     def is_final(self) -> bool:

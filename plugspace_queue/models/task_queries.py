@@ -3,19 +3,29 @@
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models.querysets import OPEN_VALUES, TaskQuerySet
 from plugspace_queue.models.task import Attempt, Dependency, Task
 from plugspace_queue.models.workflow import Workflow
 
 FAILED_VALUES = sorted(lifecycle.FINAL - {State.COMPLETE})
+
+MISSED_STEP = Q(
+    parent__may_fail=True,
+    parent__state__in=sorted(lifecycle.MISSED),
+    parent__workflow=F("task__workflow"),
+)
+"""Of a dependency: its parent ended without an output that the task may go on without."""
+
+PASSED = Q(parent__state=State.COMPLETE) | MISSED_STEP
+"""Of a dependency: its parent does not hold the task any more."""
 
 Ids = Iterable[uuid.UUID | str]
 
@@ -52,15 +62,19 @@ def steps_of_one(workflow_id: uuid.UUID) -> TaskQuerySet:
 
 def step_columns(*further: str) -> TaskQuerySet:
     """What a summary of a workflow needs of its steps, and nothing large: to be prefetched."""
-    return Task.objects.only("id", "state", "step", "workflow_id", *further)
+    return Task.objects.only("id", "state", "step", "may_fail", "workflow_id", *further)
 
 
-def earlier_steps(tasks: Sequence[Task]) -> TaskQuerySet:
-    """The complete steps before these ones in their workflows, in their order."""
-    earlier = Q()
-    for task in tasks:
-        earlier |= Q(workflow_id=task.workflow_id, step__lt=task.step)
-    return Task.objects.filter(earlier, state=State.COMPLETE).order_by("step")
+def complete_steps(workflow_ids: Ids, task_ids: Iterable[str]) -> TaskQuerySet:
+    """Those of these tasks that are complete steps of these workflows, in their order."""
+    named = [pk for pk in map(parse_id, task_ids) if pk is not None]
+    rows = Task.objects.filter(workflow__in=list(workflow_ids), pk__in=named)
+    return rows.filter(state=State.COMPLETE).order_by("step")
+
+
+def kinds_of(workflow_ids: Ids) -> "QuerySet[Workflow, tuple[uuid.UUID, str]]":
+    """Id and kind of each of these workflows."""
+    return workflows_by_id(workflow_ids).values_list("pk", "kind")
 
 
 def workflow_ids_of(task_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
@@ -161,6 +175,11 @@ def decrement_open_deps(task_ids: Collection[uuid.UUID], count: int) -> None:
     tasks_by_id(task_ids).update(open_deps=F("open_deps") - count)
 
 
+def increment_open_deps(task_ids: Collection[uuid.UUID]) -> None:
+    """Add one to the open parents of those of these tasks that are blocked."""
+    tasks_by_id(task_ids).in_state(State.BLOCKED).update(open_deps=F("open_deps") + 1)
+
+
 def prunable_tasks(state: State, cutoff: datetime) -> TaskQuerySet:
     """Final tasks outside workflows that no open child needs the result of, the oldest first."""
     children = Dependency.objects.filter(parent=OuterRef("pk"), task__state__in=OPEN_VALUES)
@@ -191,10 +210,10 @@ def workflows_matching(**columns: Any) -> QuerySet[Workflow]:
     return Workflow.objects.filter(**columns)
 
 
-def link_in_a_chain(tasks: Sequence[Task]) -> None:
-    """Make each of these new tasks depend on the one before it."""
+def link(pairs: Iterable[tuple[Task, Task]]) -> None:
+    """Make the first one of each pair of new tasks wait for the second one."""
     Dependency.objects.bulk_create(
-        [Dependency(task=after, parent=before) for before, after in pairwise(tasks)]
+        [Dependency(task=after, parent=before) for after, before in pairs]
     )
 
 
@@ -211,6 +230,31 @@ def links_in_workflow(workflow_id: uuid.UUID) -> list[tuple[uuid.UUID, uuid.UUID
     return list(links.values_list("task_id", "parent_id"))
 
 
+def links_among(task_ids: Collection[uuid.UUID]) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Child and parent of each link between two of these tasks."""
+    links = Dependency.objects.filter(task__in=task_ids, parent__in=task_ids)
+    return list(links.values_list("task_id", "parent_id"))
+
+
+def links_to(task_ids: Collection[uuid.UUID]) -> list[Dependency]:
+    """The links from these tasks to those that they wait for, with the states of both."""
+    links = Dependency.objects.filter(task__in=task_ids).select_related("parent", "task")
+    return list(
+        links.only(
+            "task__workflow_id",
+            "parent__state",
+            "parent__may_fail",
+            "parent__workflow_id",
+        )
+    )
+
+
+def step_children(task: Task) -> set[uuid.UUID]:
+    """The steps of its workflow that wait for this one."""
+    links = Dependency.objects.filter(parent=task, task__workflow=task.workflow_id)
+    return set(links.values_list("task_id", flat=True)) if task.workflow_id else set()
+
+
 def results_of_parents(
     task_ids: Collection[uuid.UUID],
 ) -> "QuerySet[Dependency, tuple[Any, ...]]":
@@ -222,14 +266,21 @@ def results_of_parents(
 
 
 def parents_not_complete(task: Task) -> TaskQuerySet:
-    """The parents of a task that have not completed, open or failed."""
-    return Task.objects.filter(dependents__task=task).not_complete()
+    """The parents of a task that have not completed, open or failed; no missed steps."""
+    links = Dependency.objects.filter(task=task).exclude(PASSED)
+    return Task.objects.filter(pk__in=links.values("parent"))
 
 
 def blocked_children(parent_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """The blocked tasks that wait for these."""
+    """The blocked tasks that wait for these, but for those that go on without a missed step."""
     links = Dependency.objects.filter(parent__in=parent_ids, task__state=State.BLOCKED)
-    return set(links.values_list("task", flat=True))
+    return set(links.exclude(MISSED_STEP).values_list("task", flat=True))
+
+
+def children_of_missed(parent_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    """The blocked tasks that go on without these steps, once for each of them."""
+    links = Dependency.objects.filter(MISSED_STEP, parent__in=parent_ids)
+    return list(links.filter(task__state=State.BLOCKED).values_list("task", flat=True))
 
 
 def lock_blocked(task_ids: Iterable[uuid.UUID]) -> list[Task]:
@@ -239,11 +290,9 @@ def lock_blocked(task_ids: Iterable[uuid.UUID]) -> list[Task]:
 
 
 def blocked_with_complete_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
-    """Ids of those of these that are blocked although all their parents completed."""
+    """Ids of those of these that are blocked although no parent holds them any more."""
     # One index lookup per task: PostgreSQL plans `NOT IN` as a scan for each of them.
-    open_links = Dependency.objects.filter(task=OuterRef("pk")).exclude(
-        parent__state=State.COMPLETE
-    )
+    open_links = Dependency.objects.filter(task=OuterRef("pk")).exclude(PASSED)
     blocked = tasks_by_id(task_ids).in_state(State.BLOCKED)
     return blocked.filter(~Exists(open_links)).values_list("pk", flat=True)
 
@@ -251,6 +300,7 @@ def blocked_with_complete_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Tas
 def blocked_with_failed_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of those of these that are blocked although a parent will not complete."""
     links = Dependency.objects.filter(task=OuterRef("pk"), parent__state__in=FAILED_VALUES)
+    links = links.exclude(MISSED_STEP)
     blocked = tasks_by_id(task_ids).in_state(State.BLOCKED)
     return blocked.filter(Exists(links)).values_list("pk", flat=True)
 
@@ -258,6 +308,7 @@ def blocked_with_failed_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task,
 def failed_parents_of(task_ids: Sequence[uuid.UUID]) -> QuerySet[Dependency, uuid.UUID]:
     """The parents of these that will not complete."""
     links = Dependency.objects.filter(task__in=task_ids, parent__state__in=FAILED_VALUES)
+    links = links.exclude(MISSED_STEP)
     return links.values_list("parent_id", flat=True).distinct()
 
 

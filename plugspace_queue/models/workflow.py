@@ -2,22 +2,33 @@
 
 import uuid
 from collections.abc import Iterable
+from typing import Any, Protocol
 
 from django.db import models
 from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import Kind, State, Status
+from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.models.organization import Organization
 
-KIND_CHOICES = [(kind.value, kind.value) for kind in Kind]
+
+class StepRow(Protocol):
+    """What the status of a workflow depends on."""
+
+    state: Any
+    may_fail: Any
 
 
-def status_of_steps(states: Iterable[State | str]) -> Status:
-    """The public status of a workflow whose steps are in these states."""
-    seen = {State(state) for state in states}
-    if seen and seen <= {State.COMPLETE}:
+def status_of_steps(steps: Iterable[StepRow]) -> Status:
+    """The public status of a workflow with these steps.
+
+    It is complete when each step is, but for steps that it may go on without.
+    """
+    rows = list(steps)
+    # What the workflow goes on without is as good as complete while something else is.
+    seen = {State.COMPLETE if is_missed(row) else State(row.state) for row in rows}
+    if seen == {State.COMPLETE} and any(row.state == State.COMPLETE for row in rows):
         return Status.COMPLETE
     if seen <= lifecycle.FINAL and seen:
         return Status.FAILED
@@ -26,11 +37,20 @@ def status_of_steps(states: Iterable[State | str]) -> Status:
     return Status.PENDING
 
 
+def is_missed(step: StepRow) -> bool:
+    """Whether a step has ended without its output, and its workflow goes on without it."""
+    return bool(step.may_fail) and State(step.state) in lifecycle.MISSED
+
+
 class Workflow(models.Model):
     """One run of a kind for an organization; its steps are tasks."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    kind = models.CharField(max_length=16, choices=KIND_CHOICES)
+    # Without choices, so that no migration follows a kind that is declared or dropped.
+    kind = models.CharField(max_length=32)
+    kind_version = models.CharField(
+        max_length=16, blank=True, default="", db_default="", help_text="A digest of its graph."
+    )
     organization = models.ForeignKey(
         Organization, on_delete=models.PROTECT, related_name="workflows", db_index=False
     )
@@ -46,12 +66,6 @@ class Workflow(models.Model):
             models.Index(fields=["project_id", "-id"], name="psq_workflow_project"),
             models.Index(fields=["kind", "-id"], name="psq_workflow_kind"),
         ]
-        constraints = [
-            models.CheckConstraint(
-                condition=models.Q(kind__in=[kind.value for kind in Kind]),
-                name="psq_workflow_kind_known",
-            )
-        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
@@ -59,7 +73,7 @@ class Workflow(models.Model):
     @property
     def status(self) -> Status:
         """Derived from the steps; prefetch `tasks` in lists."""
-        return status_of_steps(task.state for task in self.tasks.all())
+        return status_of_steps(self.tasks.all())
 
     @property
     def task_ids(self) -> list[uuid.UUID]:

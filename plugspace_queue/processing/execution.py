@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.attempts import StartedTask
 from plugspace_queue.domain.text import clean
+from plugspace_queue.services.step_inputs import Results
 
 
 class StopReason(StrEnum):
@@ -71,7 +72,7 @@ class Execution:
         *,
         timeout: float,
         sink: ProgressSink,
-        results: dict[str, Any] | None = None,
+        results: Results | None = None,
     ) -> None:
         self.row = row
         self.task_id = row.task_id
@@ -79,7 +80,7 @@ class Execution:
         self.timeout = timeout
         self.began_at = row.started_at
         self.started = time.monotonic()
-        self.results: dict[str, Any] = {} if results is None else results
+        self.results = Results() if results is None else results
         self.log: list[str] = []
         self._sink = sink
         self._lock = threading.Lock()

@@ -17,6 +17,7 @@ from pydantic.errors import PydanticUserError
 
 from plugspace_queue.conf import in_force
 from plugspace_queue.domain import task_options
+from plugspace_queue.domain.fields import Outputs
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
 from plugspace_queue.limits import policies
@@ -31,6 +32,8 @@ class Processor:
     task_type: TaskType
     function: Callable[..., Any]
     output: TypeAdapter[Any]
+    own_output: Any = None
+    """What it returns in place of the type's own output; None: that."""
     concurrency: int | None = None
     timeout: float | None = None
     limiter: Mapping[str, float] | None = None
@@ -104,7 +107,9 @@ def register(
     declared = kind.declaration
     options["isolation"] = options.get("isolation") or declared.isolation
     options["retry_on"] = options.get("retry_on") or declared.retry_on
-    made = Processor(task_type=kind, function=function, output=adapter, **options)
+    made = Processor(
+        task_type=kind, function=function, output=adapter, own_output=output, **options
+    )
     _processors[kind] = made
     policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
     return made
@@ -129,6 +134,19 @@ def unregister(task_type: TaskType | str) -> None:
 def processor_of(task_type: TaskType | str) -> Processor | None:
     """The processor of a type, or None."""
     return _processors.get(task_type)
+
+
+def own_outputs() -> Outputs:
+    """The outputs of processors that return other ones than their types declare."""
+    return {
+        name: (entry.own_output, (entry.task_type.output.type, *_former(entry)))
+        for name, entry in _processors.items()
+        if entry.own_output is not None
+    }
+
+
+def _former(entry: Processor) -> tuple[Any, ...]:
+    return entry.task_type.declaration.former_outputs
 
 
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:

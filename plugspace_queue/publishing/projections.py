@@ -101,7 +101,7 @@ def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
     rows = task_queries.workflows_by_id(workflow_ids)
     steps: dict[uuid.UUID, list[Task]] = {workflow_id: [] for workflow_id in workflow_ids}
     tasks = task_queries.steps_of(workflow_ids).order_by("step")
-    for task in tasks.only("id", "workflow_id", "type", "state", "step"):
+    for task in tasks.only("id", "workflow_id", "type", "state", "step", "may_fail"):
         steps[task.workflow_id or uuid.UUID(int=0)].append(task)
     return routing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
 
@@ -114,7 +114,7 @@ def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
         "organizationId": workflow.organization_id,
         "projectId": workflow.project_id,
         "userId": workflow.user_id,
-        "status": status_of_steps(step.state for step in steps).value,
+        "status": status_of_steps(steps).value,
         "createdAt": workflow.created_at.isoformat().replace("+00:00", "Z"),
         "steps": [
             {

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticKnownError
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.steps import From
 from plugspace_queue.schemas.base import ACCEPTED, HexColor, Line, NotBlank, Slug, WireModel, Word
 from plugspace_queue.schemas.outputs import ArchitectureOutput, CodeOutput, DesignOutput
 
@@ -86,7 +87,7 @@ class DesignContext(WireModel):
 class DesignInput(WireModel):
     """A plan to be given a face; without one the context alone decides."""
 
-    architecture: ArchitectureOutput | None = None
+    architecture: Annotated[ArchitectureOutput | None, From("ARCHITECT")] = None
     context: DesignContext | None = None
 
 
@@ -100,8 +101,8 @@ class CodeOptions(WireModel):
 class CodeInput(WireModel):
     """A plan and a design to be written as files; what is missing is made up sensibly."""
 
-    architecture: ArchitectureOutput | None = None
-    design: DesignOutput | None = None
+    architecture: Annotated[ArchitectureOutput | None, From("ARCHITECT")] = None
+    design: Annotated[DesignOutput | None, From("DESIGN")] = None
     options: CodeOptions | None = None
 
 
@@ -125,7 +126,7 @@ class AnalyzeInput(WireModel):
 class DeployInput(WireModel):
     """Files to be published; without `code` those of the parent CODE task are taken."""
 
-    code: CodeOutput | None = None
+    code: Annotated[CodeOutput | None, From("CODE")] = None
     name: Slug | None = None
     target: Literal["production", "preview"] = "production"
 
@@ -133,6 +134,6 @@ class DeployInput(WireModel):
 class ExportInput(WireModel):
     """Files to be packed for download; `ttl` is how long they stay, in seconds."""
 
-    code: CodeOutput | None = None
+    code: Annotated[CodeOutput | None, From("CODE")] = None
     format: Literal["zip"] = "zip"
     ttl: int = Field(default=DAY, ge=60, le=7 * DAY)

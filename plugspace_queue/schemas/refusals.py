@@ -1,5 +1,6 @@
 """Converts validation errors to ValidationRefused, with the names that callers use."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
@@ -18,7 +19,7 @@ def arguments_refused(error: ValidationError, model: type[BaseModel]) -> Validat
     """Pydantic's error with the names of arguments, and without places in lists."""
     names = {field.alias: name for name, field in model.model_fields.items()}
     found = []
-    for entry in _entries(error):
+    for entry in entries(error):
         first, *rest = entry["loc"] or ("input",)
         inner = [str(part) for part in rest if isinstance(part, str)]
         field = ".".join([names.get(str(first), str(first)), *inner])
@@ -26,12 +27,14 @@ def arguments_refused(error: ValidationError, model: type[BaseModel]) -> Validat
     return _refusal(found[0]["loc"][0], found)
 
 
-def input_refused(error: ValidationError) -> ValidationRefused:
-    found = [{"loc": ["input", *entry["loc"]], "msg": entry["msg"]} for entry in _entries(error)]
+def input_refused(faults: Iterable[Mapping[str, Any]]) -> ValidationRefused:
+    """The same for an input, of these entries of the error."""
+    found = [{"loc": ["input", *entry["loc"]], "msg": entry["msg"]} for entry in faults]
     return _refusal(".".join(str(part) for part in found[0]["loc"]), found)
 
 
-def _entries(error: ValidationError) -> list[Any]:
+def entries(error: ValidationError) -> list[Any]:
+    """What is wrong, and where, without values."""
     return error.errors(include_url=False, include_input=False, include_context=False)
 
 

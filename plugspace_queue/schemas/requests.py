@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, LiteralString, Self
 
@@ -29,7 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain.catalog import public_types
-from plugspace_queue.domain.enums import Kind
+from plugspace_queue.domain.fields import sources_of
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.task_options import LONGEST_TTL, MOST_RETRIES
@@ -38,7 +38,7 @@ from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
 from plugspace_queue.schemas.base import DEFERRED, STORABLE
-from plugspace_queue.schemas.refusals import arguments_refused, input_refused, refuse
+from plugspace_queue.schemas.refusals import arguments_refused, entries, input_refused, refuse
 
 LONGEST_ID = 128
 LONGEST_KEY = 255
@@ -123,7 +123,6 @@ def _remark(text: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
 Key = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY), AfterValidator(_printable)]
 TypeName = Annotated[str, BeforeValidator(_known_type)]
-KindName = Annotated[Kind, Field(strict=False)]
 Data = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 TaskId = Annotated[uuid.UUID, BeforeValidator(_task_id)]
 TaskIds = Annotated[
@@ -257,7 +256,10 @@ class TaskRequest(TaskFields, ForOrganization):
     def validate_input(self) -> None:
         """Bring the input into its stored form; raises ValidationRefused, PayloadTooLarge."""
         beside = self.context.size if self.context else 0
-        self.input = stored_input(of_row(self.type).input, self.input, beside)
+        shape = of_row(self.type).input
+        # Its parents may fill these.
+        may_lack = [field.key for field in sources_of(shape.type)] if self.depends_on else ()
+        self.input = stored_input(shape, self.input, beside, may_lack=may_lack)
 
     def fingerprint(self) -> str:
         """Equal for equal arguments, whatever the order of keys."""
@@ -276,52 +278,48 @@ class TaskRequest(TaskFields, ForOrganization):
         )
 
 
-class WorkflowFields(Request):
-    """What REST and Python say of a workflow in the same words."""
-
-    kind: KindName = Kind.CREATE
-    project_id: Name
-    input: Data = Field(description="prompt, url, context, options; as the kind takes it.")
-    priority: int | None = Field(None, ge=0, le=LOWEST_PRIORITY)
-    context: Context = None
-    ttl: int | None = Field(None, ge=1, le=LONGEST_TTL)
-
-
-class WorkflowRequest(WorkflowFields, ForOrganization):
-    """One workflow to be submitted for an organization."""
-
-    def fingerprint(self) -> str:
-        """Equal for equal arguments, whatever the order of keys; `input` is in its stored form."""
-        return fingerprint_of(
-            "workflow",
-            kind=self.kind.value,
-            project=self.project_id,
-            user=self.user_id,
-            input=self.input,
-            context=self.chain.as_data(),
-            priority=self.priority,
-            ttl=self.ttl,
-        )
-
-
 def fingerprint_of(subject: str, **arguments: Any) -> str:
     """The hash of the canonical JSON of all arguments."""
     text = canonical([subject, arguments])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def stored_input(shape: Shape[Any], value: object, beside: int = 0) -> Any:
+def stored_input(
+    shape: Shape[Any],
+    value: object,
+    beside: int = 0,
+    *,
+    may_lack: Collection[str] | None = (),
+) -> Any:
     """Data valid for the model of a type's inputs, in its stored form, as JSON data.
 
-    Raises ValidationRefused with what and where, PayloadTooLarge when it has, with the bytes
-    `beside` it, more than MAX_INPUT.
+    The keys in `may_lack` (None: all) may be missing although the model needs them, as something
+    fills them before the start; then the data is stored as it is. Raises ValidationRefused with
+    what and where, PayloadTooLarge when it has, with the bytes `beside` it, more than MAX_INPUT.
     """
     # Checked before pydantic, so that data that is too large is not validated.
     _require_size(_encoded(value), beside)
     try:
         return shape.to_json(shape.validate(value, context=STORABLE))
     except ValidationError as error:
-        raise input_refused(error) from error
+        faults = [entry for entry in entries(error) if not _is_lack(entry, may_lack)]
+        if isinstance(value, dict) and not faults:
+            return value
+        raise input_refused(faults) from error
+
+
+def stored_object(value: object, beside: int = 0) -> dict[str, Any]:
+    """A JSON object without a model; raises as `stored_input`."""
+    _require_size(_encoded(value), beside)
+    if not isinstance(value, dict):
+        refuse("input", "Input should be a valid dictionary")
+    return value
+
+
+def _is_lack(entry: Mapping[str, Any], keys: Collection[str] | None) -> bool:
+    """Whether an entry of an error says that one of these keys is missing."""
+    is_of_a_key = entry["type"] == "missing" and len(entry["loc"]) == 1
+    return is_of_a_key and (keys is None or entry["loc"][0] in keys)
 
 
 def _encoded(value: object) -> str:

@@ -105,6 +105,9 @@ class AgentTask(_Outgoing):
     deferral_count: int
     workflow_id: str | None = None
     step: int | None = None
+    step_name: str | None = Field(
+        default=None, description="In its workflow's kind; absent where it is the type."
+    )
     run_at: datetime | None = Field(default=None, description="Not before; set while it waits.")
     cancel_requested_at: datetime | None = None
     input_omitted: bool | None = Field(
@@ -182,7 +185,10 @@ def _for_all(told: dict[str, Any]) -> dict[str, Any]:
 
 def new_copy(task: "Task") -> Copy:
     """What `copy_of` gives for a task that was never started, by a template."""
-    workflow = f',"workflowId":"{task.workflow_id}","step":{task.step}' if task.workflow_id else ""
+    workflow = ""
+    if task.workflow_id:
+        named = step_member(task.step_name, task.type)
+        workflow = f',"workflowId":"{task.workflow_id}","step":{task.step}{named}'
     run_at = f',"runAt":"{_moment(task.wake_at)}"' if task.wake_at else ""
     text = (
         f'{{"id":"{task.id}","type":"{task.type}","projectId":{quoted(task.project_id)},'
@@ -193,6 +199,11 @@ def new_copy(task: "Task") -> Copy:
         f'"ttl":{task.ttl},"attempt":0,"recoveryCount":0,"deferralCount":0{workflow}{run_at}'
     )
     return _with_values(task, text, ("input", "context"))
+
+
+def step_member(step_name: str, task_type: str) -> str:
+    """The member of a task's JSON that names its step; empty where that is the type."""
+    return "" if step_name in ("", task_type) else f',"stepName":"{step_name}"'
 
 
 def added_event(task: "Task", now: datetime) -> str:
@@ -262,6 +273,8 @@ def _wire(task: "Task") -> dict[str, Any]:
     }
     if task.workflow_id is not None:
         told |= {"workflowId": str(task.workflow_id), "step": task.step}
+        if step_member(task.step_name, task.type):
+            told["stepName"] = task.step_name
     if task.error is not None:
         told["error"] = {key: task.error[key] for key in task.error if key != "detail"}
     if task.progress is not None:

@@ -147,15 +147,21 @@ def next_context(
     return context
 
 
-def chain(contexts: Sequence[dict[str, Any]], ids: Sequence[uuid.UUID]) -> None:
-    """Link the contexts of a workflow's steps: each follows the one before it."""
-    names = [str(task_id) for task_id in ids]
-    for at, context in enumerate(contexts):
-        context["previousTasks"] = _newest([*context["previousTasks"], *names[:at]])
-        if at:
-            context["parentTaskId"] = names[at - 1]
-        if at + 1 < len(names):
-            context["chainedTasks"] = [names[at + 1]]
+def step_context(
+    context: dict[str, Any],
+    *,
+    parents: Sequence[uuid.UUID],
+    earlier: Sequence[uuid.UUID],
+    children: Sequence[uuid.UUID],
+) -> dict[str, Any]:
+    """The context of a workflow's step; `earlier` are all steps before it, parents too."""
+    names = [str(task_id) for task_id in earlier]
+    context["previousTasks"] = _newest([*context["previousTasks"], *names])
+    if parents:
+        context["parentTaskId"] = str(parents[0])
+    if children:
+        context["chainedTasks"] = [str(task_id) for task_id in children]
+    return context
 
 
 def add_chained(parent: Task, children: Iterable[uuid.UUID]) -> None:

@@ -1,6 +1,6 @@
 """Manual retries: run failed, cancelled and expired tasks again, charged like a new submit."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,12 +12,13 @@ from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import find
-from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.policies import Tenant
 from plugspace_queue.limits.request_limit import Admission
-from plugspace_queue.models import Dependency, Task, Workflow
+from plugspace_queue.models import Dependency, Task, Workflow, task_queries
+from plugspace_queue.models.workflow import is_missed
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.refusals import refuse
@@ -90,8 +91,10 @@ def retry_workflow(
     workflow = lookup.workflow_of(workflow_id, organization_id)
     with Admission(workflow.organization_id, limit_requests=terms.limit_requests) as admission:
         steps = sorted(workflow.tasks.all(), key=lambda step: step.step or 0)
-        _require_ended(workflow, steps)
-    ended = [step for step in steps if step.state in RETRYABLE]
+        _require_failed(workflow)
+        ended = _to_run_again(steps)
+        for step in ended:
+            _require_declared(step)
     now = timezone.now()
 
     def attempt() -> None:
@@ -107,6 +110,22 @@ def retry_workflow(
     return lookup.workflow_of(workflow.pk)
 
 
+def _to_run_again(steps: Sequence[Task]) -> list[Task]:
+    """The steps that did not complete, but for those that all after them went on without."""
+    ended = [step for step in steps if step.state in RETRYABLE]
+    if not any(map(is_missed, ended)):
+        return ended
+    children: dict[UUID, list[UUID]] = defaultdict(list)
+    for child, parent in task_queries.links_among([step.pk for step in steps]):
+        children[parent].append(child)
+    chosen: set[UUID] = set()
+    # Backwards, as each step comes after those that it waits for.
+    for step in reversed(ended):
+        if not is_missed(step) or chosen.intersection(children[step.pk]):
+            chosen.add(step.pk)
+    return [step for step in ended if step.pk in chosen] or ended
+
+
 def _open_again(
     tasks: Sequence[Task],
     open_parents: Mapping[UUID, int],
@@ -118,6 +137,11 @@ def _open_again(
     month = quota.month_of(now) if terms.charge else ""
     for task in tasks:
         _move(task, open_parents.get(task.pk, 0), month, now)
+    for task in tasks:
+        if is_missed(task):
+            # What would have gone on without it, and still waits for others, waits for it again.
+            waiting = task_queries.step_children(task) - {other.pk for other in tasks}
+            task_queries.increment_open_deps(waiting)
     if terms.charge:
         counters = _charge(tasks, terms, tenant, now)
     else:
@@ -159,12 +183,18 @@ def _open_parents(
     task_ids: Sequence[UUID] | set[UUID], reopened: set[UUID] | None = None
 ) -> dict[UUID, int]:
     """How many parents each task waits for; InvalidState when one will never complete."""
-    links = Dependency.objects.filter(task__in=task_ids).exclude(parent__state=State.COMPLETE)
-    parents = {link.parent_id for link in links}
-    states = _locked_states(parents)
-    open_links = [link for link in links if states[link.parent_id] != State.COMPLETE]
+    reopened = reopened or set()
+    links = task_queries.links_to(task_ids)
+    parents = _locked({link.parent_id for link in links if not _is_passed(link, link.parent)})
+    open_links = [
+        link
+        for link in links
+        if link.parent_id in reopened
+        or not _is_passed(link, parents.get(link.parent_id, link.parent))
+    ]
     for link in open_links:
-        if states[link.parent_id] in RETRYABLE and link.parent_id not in (reopened or ()):
+        state = parents.get(link.parent_id, link.parent).state
+        if state in RETRYABLE and link.parent_id not in reopened:
             raise InvalidState(
                 f"Task {link.task_id} waits for {link.parent_id}, which did not complete; retry"
                 " that one or the workflow first.",
@@ -174,9 +204,18 @@ def _open_parents(
     return Counter(link.task_id for link in open_links)
 
 
-def _locked_states(task_ids: set[UUID]) -> dict[UUID, State]:
-    rows = Task.objects.filter(pk__in=task_ids).order_by("pk").select_for_update(no_key=True)
-    return {pk: State(state) for pk, state in rows.values_list("pk", "state")}
+def _is_passed(link: Dependency, parent: Task) -> bool:
+    """Whether a parent, as read just now, does not hold the child any more."""
+    is_in_workflow = link.task.workflow_id is not None and (
+        link.task.workflow_id == parent.workflow_id
+    )
+    return parent.state == State.COMPLETE or (is_in_workflow and is_missed(parent))
+
+
+def _locked(task_ids: set[UUID]) -> dict[UUID, Task]:
+    rows = task_queries.tasks_by_id(task_ids).oldest_first()
+    found = rows.select_for_update(no_key=True).only("state", "may_fail", "workflow_id")
+    return {task.pk: task for task in found}
 
 
 def _require_retryable(task: Task) -> None:
@@ -197,12 +236,9 @@ def _require_declared(task: Task) -> None:
         )
 
 
-def _require_ended(workflow: Workflow, steps: Sequence[Task]) -> None:
-    if not all(step.is_final for step in steps) or not any(s.state in RETRYABLE for s in steps):
+def _require_failed(workflow: Workflow) -> None:
+    if workflow.status != Status.FAILED:
         raise InvalidState(
             f"Workflow {workflow.pk} is {workflow.status}; only one that has failed is retried.",
             status=str(workflow.status),
         )
-    for step in steps:
-        if step.state in RETRYABLE:
-            _require_declared(step)

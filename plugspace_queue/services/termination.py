@@ -1,7 +1,8 @@
 """Ends tasks that do not run, and releases or cancels the tasks that depend on an ended one.
 
 Waiting tasks are cancelled, expire, or are lost with their workers. Children of a complete task
-are released; those of a task that did not complete are cancelled and refunded.
+are released; those of a task that did not complete are cancelled and refunded, but for steps of a
+workflow that goes on without it.
 """
 
 import uuid
@@ -19,6 +20,7 @@ from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.events import publish
 from plugspace_queue.limits import quota
 from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models.workflow import is_missed
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import without_internals
@@ -52,11 +54,14 @@ def end_all(
     with transaction.atomic():
         moved = [task for task in tasks if _moved(task, target, fields)]
         cancelled = cancel_descendants([task.pk for task in moved], now)
+        released = release_after_missed(moved, now)
         is_owed = code in get_settings().refund_on
         owed = [task for task in moved if is_owed or task.started_at is None]
         quota.refund([*owed, *never_started(cancelled)], now, note=code)
         if moved:
             ended([*cancelled, *moved])
+        if released:
+            publishing.publish_ids_on_commit(released)
     return moved
 
 
@@ -66,11 +71,11 @@ def expired_message(task: Task) -> str:
 
 
 def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid.UUID]:
-    """Subtract completed parents from their children, in the transaction that completed them.
+    """Subtract ended parents from their children, in the transaction that ended them.
 
-    `ended` has the number of completed parents of each child. Children without open parents become
-    waiting, or scheduled when their time is ahead, with a deadline counted from now. Their ids are
-    returned, to be published after the commit.
+    `ended` has for each child the number of parents that completed, or that it goes on without.
+    Children without open parents become waiting, or scheduled when their time is ahead, with a
+    deadline counted from now. Their ids are returned, to be published after the commit.
     """
     if not ended:
         return []
@@ -87,8 +92,14 @@ def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid
     return _release(free, now)
 
 
+def release_after_missed(ended: Sequence[Task], now: datetime) -> list[uuid.UUID]:
+    """Subtract those of these steps that their workflows go on without; as `release_children`."""
+    missed = [task.pk for task in ended if is_missed(task)]
+    return release_children(Counter(task_queries.children_of_missed(missed)), now) if missed else []
+
+
 def release(hanging: Sequence[uuid.UUID], now: datetime) -> list[uuid.UUID]:
-    """Release blocked tasks whose parents have all completed, in the caller's transaction."""
+    """Release blocked tasks that no parent holds any more, in the caller's transaction."""
     return _release(task_queries.lock_blocked(hanging), now)
 
 

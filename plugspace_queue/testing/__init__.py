@@ -6,12 +6,13 @@ Redis. Not for production code.
 
 from plugspace_queue.testing.asserts import assert_no_tasks, assert_state, assert_submitted
 from plugspace_queue.testing.eagerness import eager
-from plugspace_queue.testing.running import processors, run_pending
+from plugspace_queue.testing.running import declarations, processors, run_pending
 
 __all__ = [
     "assert_no_tasks",
     "assert_state",
     "assert_submitted",
+    "declarations",
     "eager",
     "processors",
     "run_pending",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
 
+from plugspace_queue.domain import catalog, kinds
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.processing import registry
@@ -62,6 +63,17 @@ def processors(
     finally:
         for kind, entry in before.items():
             registry.put_back(kind, entry)
+
+
+@contextmanager
+def declarations() -> Iterator[None]:
+    """Allow `task_type` and `workflow_kind` meanwhile: `with declarations():`, or @.
+
+    What they declare is forgotten at the end. Other processes, workers too, do not know it; a type
+    runs here, by `run_pending`, and needs an entry in RQ_QUEUES to be submitted.
+    """
+    with catalog.open_for_declarations(), kinds.open_for_declarations():
+        yield
 
 
 def run_these(ids: Collection[uuid.UUID]) -> list[Task]:

@@ -17,19 +17,21 @@ from plugspace_queue.db import bulk
 from plugspace_queue.db.attempts import Key, StartedTask
 from plugspace_queue.db.recordset import Answer, pipeline, prepare_for_rows
 from plugspace_queue.db.transactions import is_locked, is_of_a_row, is_too_slow
-from plugspace_queue.domain.enums import EventName, Outcome
+from plugspace_queue.domain.enums import EventName
 from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task, UsageEntry
 from plugspace_queue.processing.execution import Execution
 from plugspace_queue.services import termination
-from plugspace_queue.services.step_inputs import results_of
+from plugspace_queue.services.step_inputs import Results, results_of
 from plugspace_queue.worker.completion import (
     Completion,
     Counts,
     added,
+    completed_tasks,
     completion_of,
     counts_of,
     invalid,
+    missed_steps,
     reason_of,
     usage_entries,
 )
@@ -87,7 +89,7 @@ class CommitBatch:
         self.released: list[uuid.UUID] = []
         self.recovered: list[rescue.Loss] = []
         self.started: list[StartedTask] = []
-        self.results: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, Results] = {}
         self.uncounted: Counts = {}
 
     @property
@@ -199,7 +201,7 @@ def _write_all(batch: CommitBatch, worker_name: str) -> None:
     batch.results = _results_of_parents(batch.started)
 
 
-def _results_of_parents(started: Sequence[StartedTask]) -> dict[str, dict[str, Any]]:
+def _results_of_parents(started: Sequence[StartedTask]) -> dict[str, Results]:
     """By task id, for the few that have parents."""
     tasks = [row.as_task() for row in started if row.workflow_id or not row.is_first]
     return {str(pk): results for pk, results in results_of(tasks).items()} if tasks else {}
@@ -220,7 +222,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.written: list[Answer[set[Key]]] = []
-        self.links: Answer[list[tuple[str, uuid.UUID]]] | None = None
+        self.links: list[Answer[list[tuple[str, uuid.UUID]]]] = []
         self.started: Answer[list[StartedTask]] | None = None
         self.counts: list[Answer[int]] = []
         self.others: list[Answer[int]] = []
@@ -231,7 +233,7 @@ class Answers:
         batch.written = set().union(*[answer.take() for answer in self.written])
         for answer in self.others:
             answer.take()
-        self.pairs = self.links.take() if self.links else []
+        self.pairs = [pair for answer in self.links for pair in answer.take()]
         batch.started = self.started.take() if self.started else []
 
 
@@ -241,8 +243,10 @@ def _send_all(batch: CommitBatch, worker_name: str) -> None:
     with pipeline(connection):
         answers.others += _prepare(batch)
         answers.written = bulk.finish_all([one.update for one in batch.completions], batch.now)
-        if completed := _completed(batch.completions):
-            answers.links = bulk.links_from(completed)
+        if completed := completed_tasks(batch.completions):
+            answers.links.append(bulk.links_from(completed))
+        if missed := missed_steps(batch.completions):
+            answers.links.append(bulk.step_links_from(missed))
         if rows := _progress_rows(batch):
             answers.others.append(bulk.progress_all(rows))
         if batch.guarded:
@@ -271,16 +275,12 @@ def _prepare(batch: CommitBatch) -> list[Answer[int]]:
     return [prepare_for_rows(connection, batch.lock_timeout, timeout, is_lasting=is_lasting)]
 
 
-def _completed(completions: Sequence[Completion]) -> list[str]:
-    return [one.update.task_id for one in completions if one.update.outcome is Outcome.COMPLETE]
-
-
 def _ended_parents(batch: CommitBatch, answers: Answers) -> dict[uuid.UUID, int]:
-    """For each waiting child, how many of its parents completed in this batch."""
+    """For each waiting child, how many of its parents stopped holding it in this batch."""
     if not answers.pairs:
         return {}
-    completed = set(_completed(batch.recorded))
-    return Counter(child for parent, child in answers.pairs if parent in completed)
+    passed = {*completed_tasks(batch.recorded), *missed_steps(batch.recorded)}
+    return Counter(child for parent, child in answers.pairs if parent in passed)
 
 
 def _start(batch: CommitBatch, worker_name: str) -> Answer[list[StartedTask]]:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -91,6 +91,17 @@ def reason_of(refusal: Exception) -> str:
     if isinstance(refusal, DatabaseError) and not isinstance(refusal, DataError):
         return "it breaks a rule"
     return str(refusal).partition("\n")[0]
+
+
+def completed_tasks(completions: Iterable[Completion]) -> list[str]:
+    """The ids of tasks that completed."""
+    return [one.update.task_id for one in completions if one.update.outcome is Outcome.COMPLETE]
+
+
+def missed_steps(completions: Iterable[Completion]) -> list[str]:
+    """The ids of steps that failed and that their workflows go on without."""
+    failed = [one for one in completions if one.update.outcome is Outcome.FAILED]
+    return [one.update.task_id for one in failed if one.execution.row.may_fail]
 
 
 def usage_entries(recorded: Sequence[Completion], now: datetime) -> list[UsageEntry]:

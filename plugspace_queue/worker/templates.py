@@ -18,7 +18,14 @@ from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import EventName, Outcome, State
 from plugspace_queue.domain.json_text import bytes_of, encode
 from plugspace_queue.processing.execution import NOTHING, Execution
-from plugspace_queue.schemas.task import ALWAYS, UNCOUNTED, Copy, Values, without_internals
+from plugspace_queue.schemas.task import (
+    ALWAYS,
+    UNCOUNTED,
+    Copy,
+    Values,
+    step_member,
+    without_internals,
+)
 from plugspace_queue.worker.completion import Completion
 
 SETTLED: dict[Outcome, SettleOutcome] = {
@@ -115,7 +122,8 @@ def _optional(row: StartedTask, now: Now) -> str:
     text = ""
     if row.workflow_id is not None:
         step = "null" if row.step is None else row.step
-        text = f',"workflowId":"{row.workflow_id}","step":{step}'
+        named = step_member(row.step_name, row.type)
+        text = f',"workflowId":"{row.workflow_id}","step":{step}{named}'
     if now.error is not None:
         text += f',"error":{encode(without_internals(now.error))}'
     if now.progress is not None:

@@ -1,139 +1,159 @@
-"""The input of a workflow, and the part of it that each step gets."""
+"""What a kind's declaration means for one submit: the steps that run, and the input of each.
 
-from collections.abc import Callable, Sequence
+The input of a workflow is given once. Each step takes the fields that its model knows, but for
+those that the output of an earlier step fills.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from plugspace_queue.domain import steps as graphs
+from plugspace_queue.domain.fields import Field, fields_of, part_of, sources_of, unknown_key
+from plugspace_queue.domain.kinds import WorkflowKind
 from plugspace_queue.domain.shapes import Shape
-from plugspace_queue.domain.task_types import TaskType, of_row
-from plugspace_queue.schemas.architecture import ArchitectureOutput
-from plugspace_queue.schemas.base import WireModel
-from plugspace_queue.schemas.design import DesignOutput
-from plugspace_queue.schemas.inputs import (
-    AnalyzeOptions,
-    ArchitectContext,
-    ArchitectOptions,
-    CodeOptions,
-    DesignContext,
-    Prompt,
-    WebAddress,
-)
+from plugspace_queue.domain.steps import Json, KindRefusal, Step
+from plugspace_queue.domain.task_types import of_row
+from plugspace_queue.models import Task
 from plugspace_queue.schemas.refusals import refuse
-from plugspace_queue.schemas.requests import stored_input
+from plugspace_queue.schemas.requests import stored_input, stored_object
 
-_DESIGNS = {"industry", "style", "brandColors", "referenceImage", "mood"}
-_ARCHITECTS = {"industry", "style", "features", "targetAudience", "budget", "timeline"}
+OPTIONS = "options"
+"""The field of a workflow's input that has the switches of steps."""
 
-
-class WorkflowContext(ArchitectContext, DesignContext):
-    """What is known about the site; each step takes the part it has use for."""
-
-
-class WorkflowOptions(AnalyzeOptions, CodeOptions, ArchitectOptions):
-    """Which steps are left out, and the switches of those that stay."""
-
-    skip_design: bool | None = None
-    skip_code: bool | None = None
-
-
-class WorkflowInput(WireModel):
-    """One input for all steps; which parts are needed depends on the kind."""
-
-    prompt: Prompt | None = None
-    url: WebAddress | None = None
-    context: WorkflowContext | None = None
-    options: WorkflowOptions | None = None
-    architecture: ArchitectureOutput | None = None
-    design: DesignOutput | None = None
-
-
-INPUT = Shape(WorkflowInput)
 Given = dict[str, Any]
 
 
-def step_inputs(steps: Sequence[TaskType], given: Given) -> list[Given]:
+def stored_whole(kind: WorkflowKind[Any], given: Given, beside: int) -> Given:
+    """The input of a workflow in its stored form; raises ValidationRefused, PayloadTooLarge."""
+    if kind.input is not None:
+        return _object(kind.shape, given, beside)
+    stored = stored_object(given, beside)
+    strange = unknown_key([model_of(s) for s in kind.steps], _without_switches(kind, stored))
+    if strange is not None:
+        refuse(f"input.{strange}", f"no step of {kind.name} takes it")
+    return stored
+
+
+def steps_for(kind: WorkflowKind[Any], given: Json) -> tuple[Step, ...]:
+    """The steps that run; raises ValidationRefused when none is left, or the kind refuses."""
+    skipped = {name for option, name in kind.skips.items() if _is_on(option, given)}
+    steps = graphs.without(kind.steps, skipped)
+    if not steps:
+        refuse("input.options", f"leave no step of {kind.name}")
+    if kind.check is not None:
+        _call(kind.check, given, [s.name for s in steps])
+    return steps
+
+
+def step_inputs(kind: WorkflowKind[Any], steps: Sequence[Step], given: Json) -> list[Given]:
     """The input of each step; raises ValidationRefused for missing input.
 
-    `given` is the wire form of a WorkflowInput. A step has its input from there or from an
-    earlier step, never from both.
+    A field that the output of an earlier step fills must not be given.
     """
-    _refuse_doubles(steps, given)
-    made: set[str] = set()
-    inputs = []
-    for step in steps:
-        taken = _TAKE[step](given, made)
-        inputs.append(stored_input(of_row(step).input, taken))
-        made.add(step)
-    return inputs
+    before = graphs.ancestors(steps)
+    _refuse_made(kind, steps, given, before)
+    return [_input_of(kind, s, steps, given, before[s.name]) for s in steps]
 
 
-def _refuse_doubles(steps: Sequence[TaskType], given: Given) -> None:
-    for field, producer in (("architecture", "ARCHITECT"), ("design", "DESIGN")):
-        if field in given and producer in steps:
-            _refuse(field, f"is made by this workflow's {producer} step; leave it out")
+def with_inherited(kind: WorkflowKind[Any], given: Json, refined: Task) -> Given:
+    """The input of a refinement, with what it omits of the refined task's input."""
+    earlier = refined.workflow.input if refined.workflow else refined.input
+    if kind.refines is True:
+        names = _inherited_names(kind, earlier)
+    else:
+        names = [name for name in kind.refines or () if name in earlier]
+    return {name: earlier[name] for name in names} | dict(given)
 
 
-def _analyze(given: Given, made: set[str]) -> Given:
-    if "url" not in given:
-        _refuse("url", "is needed by the ANALYZE step")
-    return _present(url=given["url"], options=_part(given, "options", AnalyzeOptions))
+def _inherited_names(kind: WorkflowKind[Any], earlier: Json) -> list[str]:
+    """All that the kind takes, but for switches and for what its own steps make."""
+    models = [kind.input] if kind.input else [model_of(s) for s in kind.steps]
+    every = {s.name for s in kind.steps}
+    made = {
+        field.key
+        for model in models
+        for field in sources_of(model)
+        if producers(field.source or "", kind.steps, every)
+    }
+    known = {name for model in models for name in part_of(model, earlier)}
+    return [name for name in earlier if name in known - made - {OPTIONS}]
 
 
-def _architect(given: Given, made: set[str]) -> Given:
-    prompt = given.get("prompt")
-    if prompt is None and "ANALYZE" in made:
-        prompt = f"Rebuild the site at {given['url']}."
-    if prompt is None:
-        _refuse("prompt", "is needed by the ARCHITECT step")
-    return _present(
-        prompt=prompt,
-        context=_only(given, "context", _ARCHITECTS),
-        options=_part(given, "options", ArchitectOptions),
-    )
+def model_of(step: Step) -> Any:
+    """The model of a step's input; Any for a type that is not declared."""
+    return of_row(step.type).input.type
 
 
-def _design(given: Given, made: set[str]) -> Given:
-    _require_plan("DESIGN", given, made, ("architecture",))
-    return _present(
-        architecture=given.get("architecture"), context=_only(given, "context", _DESIGNS)
-    )
+def producers(source: str, steps: Sequence[Step], names: Collection[str]) -> list[Step]:
+    """The steps of these names that a source means: by name, else all of that type."""
+    among = [s for s in steps if s.name in names]
+    return [s for s in among if s.name == source] or [s for s in among if s.type == source]
 
 
-def _code(given: Given, made: set[str]) -> Given:
-    _require_plan("CODE", given, made, ("architecture", "design"))
-    return _present(
-        architecture=given.get("architecture"),
-        design=given.get("design"),
-        options=_part(given, "options", CodeOptions),
-    )
+def _is_on(option: str, given: Json) -> bool:
+    options = given.get(OPTIONS)
+    value = options.get(option) if isinstance(options, Mapping) else None
+    if value not in (None, True, False):
+        refuse(f"input.{OPTIONS}.{option}", "must be true or false")
+    return bool(value)
 
 
-_TAKE: dict[str, Callable[[Given, set[str]], Given]] = {
-    "ANALYZE": _analyze,
-    "ARCHITECT": _architect,
-    "DESIGN": _design,
-    "CODE": _code,
-}
+def _without_switches(kind: WorkflowKind[Any], given: Json) -> Given:
+    """The input without the options that leave out steps, which no step takes."""
+    options = given.get(OPTIONS)
+    if not isinstance(options, Mapping) or not kind.skips:
+        return dict(given)
+    rest = {name: value for name, value in options.items() if name not in kind.skips}
+    others = {name: value for name, value in given.items() if name != OPTIONS}
+    return others | ({OPTIONS: rest} if rest else {})
 
 
-def _require_plan(step: str, given: Given, made: set[str], fields: Sequence[str]) -> None:
-    is_made = made & {"ARCHITECT", "DESIGN"}
-    if not is_made and not any(field in given for field in fields):
-        _refuse(fields[0], f"is needed by the {step} step (or: {' or '.join(fields)})")
+def _refuse_made(
+    kind: WorkflowKind[Any], steps: Sequence[Step], given: Json, before: Mapping[str, list[str]]
+) -> None:
+    fields: list[tuple[Field, Collection[str]]] = [
+        (field, before.keys()) for field in sources_of(kind.shape.type)
+    ]
+    fields += [(field, before[s.name]) for s in steps for field in sources_of(model_of(s))]
+    for field, names in fields:
+        made = producers(field.source or "", steps, names)
+        if made and given.get(field.key) is not None:
+            told = f"is made by this workflow's {made[0].name} step; leave it out"
+            refuse(f"input.{field.key}", told)
 
 
-def _part(given: Given, field: str, model: type[WireModel]) -> Given | None:
-    """The keys of a part that a step's own model knows."""
-    return _only(given, field, {entry.alias for entry in model.model_fields.values()})
+def _input_of(
+    kind: WorkflowKind[Any], step: Step, steps: Sequence[Step], given: Json, before: list[str]
+) -> Given:
+    shape = of_row(step.type).input
+    model = shape.type
+    seen = _call(step.takes, given, before) if step.takes else given
+    if not isinstance(seen, Mapping):
+        KindRefusal(kind.name)("takes", f"takes returns a mapping, not {seen!r:.64}.", step)
+    part = part_of(model, _without_switches(kind, seen))
+    filled = {
+        field.key for field in sources_of(model) if producers(field.source or "", steps, before)
+    }
+    if step.input_from is not None:
+        if before:
+            # What it will add is known at the start only.
+            return _object(shape, part, may_lack=None)
+        # All steps before it are left out.
+        part = dict(step.input_from(part, {}))
+    for field in fields_of(model) or ():
+        if field.is_required and field.key not in part and field.key not in filled:
+            refuse(f"input.{field.key}", f"is needed by the {step.name} step")
+    return _object(shape, part, may_lack=filled)
 
 
-def _only(given: Given, field: str, names: set[str | None] | set[str]) -> Given | None:
-    taken = {key: value for key, value in given.get(field, {}).items() if key in names}
-    return taken or None
+def _call(function: Callable[[Json, Collection[str]], Any], given: Json, names: list[str]) -> Any:
+    try:
+        return function(given, names)
+    except ValueError as error:
+        refuse("input", str(error))
 
 
-def _present(**values: Any) -> Given:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _refuse(field: str, message: str) -> None:
-    refuse(f"input.{field}", message)
+def _object(shape: Shape[Any], value: object, beside: int = 0, **options: Any) -> Given:
+    """The stored form of an input, which is an object for every type."""
+    stored = stored_input(shape, value, beside, **options)
+    return stored if isinstance(stored, dict) else refuse("input", "must be an object")

@@ -1,7 +1,7 @@
 """Submits workflows: one input becomes the rows of all steps, in one transaction."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,19 +11,25 @@ from django.utils import timezone
 
 from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import unsaved
-from plugspace_queue.domain.enums import Kind, State
+from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
-from plugspace_queue.domain.kinds import PURPOSES, steps_of
-from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.domain.kinds import WorkflowKind, kinds
+from plugspace_queue.domain.steps import Step, ancestors
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.limits.policies import Tenant
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
 from plugspace_queue.models import IdempotencyKey, Task, Workflow, task_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
-from plugspace_queue.schemas.requests import WorkflowRequest, stored_input
+from plugspace_queue.schemas.workflow_requests import WorkflowRequest
 from plugspace_queue.services import dependencies, idempotency, submission
-from plugspace_queue.workflows.definitions import INPUT, step_inputs
+from plugspace_queue.workflows.definitions import (
+    step_inputs,
+    steps_for,
+    stored_whole,
+    with_inherited,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,8 @@ class WorkflowPlan:
     """A request with its steps and their inputs."""
 
     request: WorkflowRequest
-    steps: Sequence[TaskType]
+    kind: WorkflowKind[Any]
+    steps: Sequence[Step]
     inputs: list[dict[str, Any]]
     parent: Task | None
 
@@ -72,18 +79,30 @@ def submit_workflow(
 def _planned(asked: Mapping[str, Any] | WorkflowRequest) -> WorkflowPlan:
     """Plan the steps; raises ValidationRefused, NotFound, InvalidState."""
     request = asked if isinstance(asked, WorkflowRequest) else WorkflowRequest.of(asked)
-    request.input = stored_input(INPUT, request.input, request.chain.size)
-    parent = _parent(request)
-    request.input = _inherited(request, parent)
-    steps = _steps(request.kind, request.input.get("options", {}))
-    return WorkflowPlan(request, steps, step_inputs(steps, request.input), parent)
+    kind = kinds()[request.kind]
+    _require_types(kind)
+    request.input = stored_whole(kind, request.input, request.chain.size)
+    parent = _parent(kind, request)
+    if kind.refines and parent is not None:
+        request.input = with_inherited(kind, request.input, parent)
+    steps = steps_for(kind, request.input)
+    return WorkflowPlan(request, kind, steps, step_inputs(kind, steps, request.input), parent)
+
+
+def _require_types(kind: WorkflowKind[Any]) -> None:
+    """A step whose type no worker can serve would wait until it expires."""
+    for step in kind.steps:
+        found = find(step.type)
+        if found is None or found.is_internal:
+            refuse("kind", f"{kind.name} has a step of the type {step.type}, which is not declared")
 
 
 def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:
     request = plan.request
     workflow = Workflow(
         id=new_id(),
-        kind=request.kind.value,
+        kind=request.kind,
+        kind_version=plan.kind.version,
         organization_id=tenant.organization_id,
         project_id=request.project_id,
         user_id=request.user_id,
@@ -105,7 +124,7 @@ def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle
 def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:
     tasks = build_steps(workflow, plan, tenant, now)
     submission.store(tasks, {tenant.organization_id: tenant}, now, workflow=workflow)
-    task_queries.link_in_a_chain(tasks)
+    task_queries.link(_links(plan.steps, tasks))
     projections.write_workflow_on_commit(workflow.pk)
     return WorkflowHandle(workflow_id=workflow.pk, task_ids=[task.pk for task in tasks])
 
@@ -113,35 +132,58 @@ def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
 def build_steps(
     workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
 ) -> list[Task]:
-    """The unsaved rows of all steps; the first may run, each other waits for the one before."""
+    """The unsaved rows of all steps; those that wait for no other may run."""
     request = plan.request
-    ttls = [request.seconds_to_live(step) for step in plan.steps]
+    ttls = [request.seconds_to_live(step.type) for step in plan.steps]
     # All steps have the same priority; without a tier it is the default of the first step's queue.
-    priority = submission.granted_priority(request.priority, tenant.plan, plan.steps[0])
-    ids = [new_id() for _ in plan.steps]
-    contexts = [_context(plan) for _ in plan.steps]
-    dependencies.chain(contexts, ids)
+    first = plan.steps[0].type
+    priority = submission.granted_priority(request.priority, tenant.plan, first)
+    ids = {step.name: new_id() for step in plan.steps}
+    contexts = _contexts(plan, ids)
     return [
         unsaved(
             Task,
-            id=ids[at],
-            type=str(step),
+            id=ids[step.name],
+            type=step.type,
             organization_id=workflow.organization_id,
             project_id=workflow.project_id,
             user_id=workflow.user_id,
             priority=priority,
             input=plan.inputs[at],
             context=contexts[at],
-            state=State.BLOCKED if at else State.WAITING,
-            open_deps=1 if at else 0,
+            state=State.BLOCKED if step.parents else State.WAITING,
+            open_deps=len(step.parents),
             queued_at=now,
-            deadline=None if at else now + timedelta(seconds=ttls[at]),
+            deadline=None if step.parents else now + timedelta(seconds=ttls[at]),
             ttl=ttls[at],
-            max_retries=in_force(step, "max_retries"),
+            max_retries=in_force(step.type, "max_retries"),
             workflow_id=workflow.pk,
             step=at,
+            step_name=step.name,
+            may_fail=step.may_fail,
+            has_input_from=step.input_from is not None and bool(step.parents),
         )
         for at, step in enumerate(plan.steps)
+    ]
+
+
+def _links(steps: Sequence[Step], tasks: Sequence[Task]) -> Iterator[tuple[Task, Task]]:
+    """Each step with each one that it waits for."""
+    by_name = {step.name: task for step, task in zip(steps, tasks, strict=True)}
+    return ((by_name[step.name], by_name[name]) for step in steps for name in step.parents)
+
+
+def _contexts(plan: WorkflowPlan, ids: Mapping[str, uuid.UUID]) -> list[dict[str, Any]]:
+    """The stored contexts of the steps: each follows all steps before it."""
+    before = ancestors(plan.steps)
+    return [
+        dependencies.step_context(
+            _context(plan),
+            parents=[ids[name] for name in step.parents],
+            earlier=[ids[name] for name in before[step.name]],
+            children=[ids[one.name] for one in plan.steps if step.name in one.parents],
+        )
+        for step in plan.steps
     ]
 
 
@@ -149,7 +191,7 @@ def _context(plan: WorkflowPlan) -> dict[str, Any]:
     chain = plan.request.chain
     if plan.parent is None:
         return dependencies.first_context(chain)
-    is_iteration = plan.request.kind is Kind.REFINE
+    is_iteration = bool(plan.kind.refines)
     return dependencies.next_context(chain, [plan.parent], is_iteration=is_iteration)
 
 
@@ -160,46 +202,21 @@ def _replayed(key: IdempotencyKey) -> WorkflowHandle:
     )
 
 
-def _steps(kind: Kind, options: dict[str, Any]) -> Sequence[TaskType]:
-    steps = steps_of(
-        kind,
-        skip_design=options.get("skipDesign", False),
-        skip_code=options.get("skipCode", False),
-    )
-    if not steps:
-        refuse("input.options", f"leave no step of {kind}")
-    purpose = PURPOSES.get(kind)
-    if purpose is not None and purpose not in steps:
-        skip = f"skip{purpose.capitalize()}"
-        refuse(f"input.options.{skip}", f"leaves out the step that {kind} is for")
-    return steps
-
-
-def _parent(request: WorkflowRequest) -> Task | None:
+def _parent(kind: WorkflowKind[Any], request: WorkflowRequest) -> Task | None:
     """The task that this workflow continues; a refinement needs a complete one."""
-    kind, task_id = request.kind, request.chain.parent_task_id
+    task_id = request.chain.parent_task_id
     if task_id is None:
-        if kind is Kind.REFINE:
+        if kind.refines:
             refuse("context.parentTaskId", "is needed to refine")
         return None
     rows = task_queries.tasks_of_organization(request.organization_id).select_related("workflow")
     found = rows.filter(pk=task_id).first()
     if found is None:
         raise NotFound(f"No task {task_id} in this organization.", task_id=str(task_id))
-    if kind is Kind.REFINE and found.state != State.COMPLETE:
+    if kind.refines and found.state != State.COMPLETE:
         raise InvalidState(
             f"Task {task_id} is {found.state}; only a complete one can be refined.",
             task_id=str(task_id),
             state=str(found.state),
         )
     return found
-
-
-def _inherited(request: WorkflowRequest, parent: Task | None) -> dict[str, Any]:
-    """The input of a refinement, with prompt and context of the refined task where omitted."""
-    if request.kind is not Kind.REFINE or parent is None:
-        return request.input
-    earlier = parent.workflow.input if parent.workflow else parent.input
-    return {
-        field: earlier[field] for field in ("prompt", "context") if field in earlier
-    } | request.input

@@ -18,6 +18,7 @@ from plugspace_queue import signals
 from plugspace_queue.broker import keys, task_store
 from plugspace_queue.broker.types import Settlement
 from plugspace_queue.models import MonthlyUsage, QueueSettings, Task, UsageEntry
+from tests.contracts.submits import LATER
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(Z|\+00:00)")
 OTHER_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -137,7 +138,7 @@ def _plain(value: Any) -> Any:
 
 def _fields(row: Any) -> dict[str, Any]:
     fields = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
-    left_out = {"id", "task_id", "workflow_id", "version", "month", "charged_month"}
+    left_out = {"id", "task_id", "workflow_id", "version", "month", "charged_month", *LATER}
     return {name: value for name, value in fields.items() if name not in left_out}
 
 

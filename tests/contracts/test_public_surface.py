@@ -75,6 +75,8 @@ def test_codes_of_errors_are_stable():
         "TASK_TYPE_RESERVED": 500,
         "TASK_TYPE_CONFLICT": 500,
         "CATALOG_FROZEN": 500,
+        "INVALID_KIND": 500,
+        "KIND_CONFLICT": 500,
     }
 
 
@@ -91,6 +93,7 @@ def test_a_host_project_has_tools_for_its_tests():
         "assert_no_tasks",
         "assert_state",
         "assert_submitted",
+        "declarations",
         "eager",
         "processors",
         "run_pending",

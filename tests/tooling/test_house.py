@@ -51,7 +51,7 @@ SEVERAL_CLASSES = {"Failure", "Limiter", "Page", "Report", "TaskPage", "Worker"}
 SMALL_MODULES = {
     *{"admin.attempts", "admin.idempotency", "admin.rq", "admin.usage", "api.health"},
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},
-    *{"dashboards.audit", "dashboards.progress", "dashboards.series", "domain.kinds"},
+    *{"dashboards.audit", "dashboards.progress", "dashboards.series"},
     *{"models.idempotency", "models.pages", "worker.lifeline"},
     # A migration imports it too; the manager is long; its jobs import what other threads do not.
     *{"models.indexes", "services.calls", "worker.maintenance"},

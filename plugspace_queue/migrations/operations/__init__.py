@@ -1,6 +1,7 @@
 """Migration operations that change tables while workers and submitters write."""
 
 from plugspace_queue.migrations.operations.online_columns import (
+    AddColumnOnline,
     LengthenTextOnline,
     RemoveConstraintOnline,
 )
@@ -11,6 +12,7 @@ from plugspace_queue.migrations.operations.online_indexes import (
 )
 
 __all__ = [
+    "AddColumnOnline",
     "AddIndexOnline",
     "LengthenTextOnline",
     "RemoveConstraintOnline",

@@ -1,16 +1,39 @@
 """Changes of columns and constraints that lock a table for a moment only.
 
-On PostgreSQL a longer varchar and a dropped constraint change the catalogue and no row; what takes
-long is the wait for the lock, during which all others would wait behind it. So the wait is short
-and tried again. SQLite does not check the length of a text, so nothing is done there.
+On PostgreSQL a new column with a constant default of the database, a longer varchar and a dropped
+constraint change the catalogue, not the rows; what takes long is the wait for the lock, during
+which all others would wait behind it. So the wait is short and tried again. SQLite does not check
+the length of a text, so a longer one changes nothing there.
 """
 
 from typing import Any
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations import AlterField, RemoveConstraint
+from django.db.migrations import AddField, AlterField, RemoveConstraint
 
 from plugspace_queue.migrations.operations import online_ddl
+
+
+class AddColumnOnline(AddField):
+    """Add a column with a `db_default`, unless an interrupted run has added it."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: Any,
+        to_state: Any,
+    ) -> None:
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if online_ddl.has_column(schema_editor, model, self.name):
+            return
+        online_ddl.retry_while_locked(
+            schema_editor,
+            f"{self.model_name}.{self.name}",
+            lambda: super(AddColumnOnline, self).database_forwards(
+                app_label, schema_editor, from_state, to_state
+            ),
+        )
 
 
 class LengthenTextOnline(AlterField):

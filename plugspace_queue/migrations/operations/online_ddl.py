@@ -85,6 +85,16 @@ def _alter_type(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any
     retry_while_locked(editor, f"{table}.{column}", lambda: editor.execute(sql))
 
 
+def has_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> bool:
+    """Whether the table of a model has this column already."""
+    if editor.collect_sql:
+        return False
+    with editor.connection.cursor() as cursor:
+        table = model._meta.db_table
+        found = editor.connection.introspection.get_table_description(cursor, table)
+    return any(one.name == column for one in found)
+
+
 def names_on_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> list[str]:
     """The indexes that have this column alone and that the model does not declare by name."""
     declared = {index.name for index in model._meta.indexes}

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
 
 import django
 from django.apps import apps
@@ -26,6 +25,7 @@ from plugspace_queue.processing.execute import run_async, run_sync
 from plugspace_queue.processing.execution import LONGEST_LINE, Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor, load_processors, processor_of
+from plugspace_queue.services.step_inputs import Results
 from plugspace_queue.worker.executors import base
 
 BEGIN = None
@@ -38,7 +38,7 @@ class Order:
 
     row: StartedTask
     timeout: float
-    results: dict[str, Any]
+    results: Results
 
 
 @dataclass(frozen=True, slots=True)
