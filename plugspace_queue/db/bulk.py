@@ -38,18 +38,8 @@ _RETURNED = f"""id::text, fence, type, {TABLE}.organization_id, project_id, user
     recovery_count, deferral_count, attempt_count, ttl, charged_month, refunded_at"""
 
 FINISH_COLUMNS = (
-    "state",
-    "result",
-    "error",
-    "progress",
-    "completed_at",
-    "duration",
-    "tokens_used",
-    "cost",
-    "retry_count",
-    "deferral_count",
-    "recovery_count",
-    "wake_at",
+    *("state", "result", "error", "progress", "completed_at", "duration"),
+    *("tokens_used", "cost", "retry_count", "deferral_count", "recovery_count", "wake_at"),
 )
 
 ENDING_COLUMNS = (*FINISH_COLUMNS, "error_code", "fingerprint")

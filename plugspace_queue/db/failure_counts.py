@@ -38,7 +38,7 @@ class SeenGroup(NamedTuple):
     """The newest one."""
 
 
-class Slot(NamedTuple):
+class FailureSlot(NamedTuple):
     """Who failed in which minute."""
 
     key: GroupKey
@@ -76,7 +76,7 @@ _COUNT = f"""
 
 
 def add(
-    groups: Sequence[SeenGroup], minutes: Mapping[Slot, int], *, using: str = "default"
+    groups: Sequence[SeenGroup], minutes: Mapping[FailureSlot, int], *, using: str = "default"
 ) -> None:
     """Add failures to their groups and minutes, in the caller's transaction.
 

@@ -9,7 +9,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,10 +21,9 @@ from plugspace_queue.domain.enums import Policy, Tier
 from plugspace_queue.domain.task_types import TaskType, of_row, quota_of
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
-from plugspace_queue.limits import overrides
+from plugspace_queue.limits import overrides, registrations
 from plugspace_queue.models import Organization, Override, QueueSettings, TierPolicy
 from plugspace_queue.models.organization import ORGANIZATION_ID
-from plugspace_queue.models.queue import REGISTERED
 
 Number = TypeVar("Number", int, float)
 
@@ -82,16 +81,6 @@ class QueuePolicy:
     """What holds some of these values for a while."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Declared:
-    """The limits declared by the registration of a processor; None for none."""
-
-    concurrency: int | None = None
-    limiter_max: int | None = None
-    limiter_duration: float | None = None
-
-
-_declared: dict[str, Declared] = {}
 _lock = threading.Lock()
 _read_at = float("-inf")
 _cleared = 0
@@ -108,21 +97,6 @@ _LOOKUP = f"""
     LEFT JOIN {TierPolicy._meta.db_table} t ON t.slug = o.tier_id
     WHERE o.id = %s
 """
-
-
-def declare(
-    task_type: TaskType | str,
-    *,
-    concurrency: int | None = None,
-    limiter: Mapping[str, float] | None = None,
-) -> None:
-    """Store the limits of a registration; `limiter` is {"max": starts, "duration": s}."""
-    limiter = limiter or {}
-    _declared[str(task_type)] = Declared(
-        concurrency=concurrency,
-        limiter_max=int(limiter["max"]) if "max" in limiter else None,
-        limiter_duration=limiter.get("duration"),
-    )
 
 
 def clear_cache() -> None:
@@ -242,7 +216,7 @@ def in_force(row: QueueSettings, held: Sequence[Override] | None = None) -> Queu
 def without_overrides(row: QueueSettings) -> QueuePolicy:
     """The values by this row alone."""
     kind = of_row(row.type)
-    asked, seed = _registered(row), kind.declaration
+    asked, seed = registrations.in_force(row), kind.declaration
     starts, window = (seed.limiter.max, seed.limiter.per) if seed.limiter else (None, WINDOW)
     return QueuePolicy(
         type=kind,
@@ -257,29 +231,10 @@ def without_overrides(row: QueueSettings) -> QueuePolicy:
     )
 
 
-def _registered(row: QueueSettings) -> Declared:
-    """The limits of the registration in this process, else of the last worker that had one."""
-    asked = _declared.get(row.type)
-    if asked is not None:
-        return asked
-    return Declared(**{name: getattr(row, f"registered_{name}") for name in REGISTERED})
-
-
-def write_registered(kinds: Iterable[str]) -> None:
-    """Write what processors of this process were registered with, for processes without them."""
-    for kind in kinds:
-        asked = _declared.get(kind, Declared())
-        columns = {f"registered_{name}": getattr(asked, name) for name in REGISTERED}
-        rows = QueueSettings.objects.filter(pk=kind)
-        if not rows.filter(**columns).exists():
-            QueueSettings.objects.get_or_create(pk=kind)
-            rows.update(**columns)
-
-
 def differing(task_type: TaskType | str) -> list[str]:
     """Names of declared values that the operator's row overrides."""
     kind = str(task_type)
-    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    asked, row = registrations.of(kind), _queue_rows().get(kind)
     if row is None:
         return []
     names = ("concurrency", "limiter_max", "limiter_duration")
@@ -290,7 +245,7 @@ def differing(task_type: TaskType | str) -> list[str]:
 def differences(task_type: TaskType | str) -> list[str]:
     """The same in sentences, and declared values that differ from the settings."""
     kind = str(task_type)
-    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    asked, row = registrations.of(kind), _queue_rows().get(kind)
     found = [
         f"{kind} is registered with {name} {getattr(asked, name)}; the operator's row says"
         f" {getattr(row, name)}, which counts"

@@ -20,7 +20,7 @@ from plugspace_queue.domain import task_options
 from plugspace_queue.domain.fields import Outputs
 from plugspace_queue.domain.task_types import TaskType, of_row
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import registrations
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -123,7 +123,7 @@ def register(
         **options,
     )
     _processors[kind] = made
-    policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
+    registrations.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
     return made
 
 
@@ -176,10 +176,10 @@ def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
     """Restore what `processor_of` returned earlier; None for no processor."""
     if entry is None:
         unregister(task_type)
-        policies.declare(task_type)
+        registrations.declare(task_type)
         return
     _processors[entry.task_type] = entry
-    policies.declare(entry.task_type, concurrency=entry.concurrency, limiter=entry.limiter)
+    registrations.declare(entry.task_type, concurrency=entry.concurrency, limiter=entry.limiter)
 
 
 def timeout_of(task_type: TaskType | str) -> float:

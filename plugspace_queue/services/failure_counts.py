@@ -17,7 +17,7 @@ from typing import NamedTuple
 from django.db import OperationalError
 
 from plugspace_queue.db import failure_counts as rows
-from plugspace_queue.db.failure_counts import GroupKey, SeenGroup, Slot
+from plugspace_queue.db.failure_counts import FailureSlot, GroupKey, SeenGroup
 from plugspace_queue.db.transactions import lock_timeout
 from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.models import FailureGroup
@@ -107,7 +107,7 @@ class FailureCounts:
         self._known: set[GroupKey] = set()
         self._known_since = time.monotonic()
         self._seen: dict[GroupKey, Seen] = {}
-        self._slots: Counter[Slot] = Counter()
+        self._slots: Counter[FailureSlot] = Counter()
 
     def note(self, failed: Iterable[FailedTask]) -> None:
         """Count these; nothing is written here."""
@@ -143,7 +143,7 @@ class FailureCounts:
 
     def _note(self, failed: FailedTask) -> None:
         key = self._admitted(failed.key)
-        slot = Slot(key, failed.at.replace(second=0, microsecond=0), failed.organization_id)
+        slot = FailureSlot(key, failed.at.replace(second=0, microsecond=0), failed.organization_id)
         if slot not in self._slots and len(self._slots) >= MOST_SLOTS:
             return
         self._slots[slot] += 1
@@ -161,12 +161,12 @@ class FailureCounts:
             return key
         return key._replace(fingerprint="")
 
-    def _take(self) -> tuple[dict[GroupKey, Seen], Counter[Slot]]:
+    def _take(self) -> tuple[dict[GroupKey, Seen], Counter[FailureSlot]]:
         taken = self._seen, self._slots
         self._seen, self._slots = {}, Counter()
         return taken
 
-    def _put_back(self, seen: dict[GroupKey, Seen], slots: Counter[Slot]) -> None:
+    def _put_back(self, seen: dict[GroupKey, Seen], slots: Counter[FailureSlot]) -> None:
         for key, older in seen.items():
             newer = self._seen.get(key)
             if newer is not None:

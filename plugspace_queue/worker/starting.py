@@ -19,7 +19,7 @@ from django.db.models import F
 from redis.exceptions import RedisError
 
 from plugspace_queue.db.transactions import is_locked, lock_timeout
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import policies, registrations
 from plugspace_queue.models import QueueSettings
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -115,7 +115,7 @@ def require_database(kinds: Sequence[str]) -> None:
     policies.clear_cache()
     try:
         with lock_timeout():
-            policies.write_registered(kinds)
+            registrations.write(kinds)
             QueueSettings.objects.filter(type__in=kinds).update(completed=F("completed"))
         for kind in kinds:
             policies.queue_settings(kind)

@@ -33,12 +33,14 @@ VERBS = [
 
 def test_the_package_exports_its_names_and_no_more():
     assert sorted(plugspace_queue.__all__) == [
+        "From",
         "Limiter",
         "TaskType",
         "errors",
         "processor",
         "queue_manager",
         "task_type",
+        "workflow_kind",
     ]
     assert callable(processor)
     assert [kind.value for kind in TaskType][:2] == ["ARCHITECT", "DESIGN"]

@@ -46,11 +46,11 @@ FOUND_BY_NAME = {"apps", "urls", "signals", "checks", "exports"}
 COMMANDS = "management.commands."
 
 SMALL_MODULES = {
-    *{"admin.rq", "api.health", "domain.kinds"},
+    *{"admin.rq", "api.health"},
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},
     *{"models.idempotency", "models.pages", "worker.lifeline"},
-    # A migration imports it too; its jobs import what other threads do not.
-    *{"models.indexes", "worker.maintenance"},
+    # A migration imports it too.
+    "models.indexes",
 }
 """Modules with one importer and fewer lines than FEW_LINES."""
 
