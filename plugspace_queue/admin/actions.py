@@ -6,6 +6,10 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import translation
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue import audit_log
 from plugspace_queue.admin.base import PageAdmin
@@ -19,15 +23,23 @@ MOST = 1_000
 MOST_COUNTED = 10_000
 """Counting stops here, as it reads every row."""
 
+PAUSED, RESUMED = gettext_lazy("paused"), gettext_lazy("resumed")
+QUEUED_FOR_RETRY = gettext_lazy("queued for retry")
+CANCELLED = gettext_lazy("cancelled, or asked to stop")
+"""What was done to the rows of an action."""
+
 
 def run_action(
     request: HttpRequest,
     rows: QuerySet[Any] | list[Any],
     call: Callable[[Any], object],
-    done: str,
+    done: str | Promise,
     reason: str = "",
 ) -> None:
-    """Call it for each of at most MOST rows; a row that refuses does not stop the others."""
+    """Call it for each of at most MOST rows; a row that refuses does not stop the others.
+
+    `done` says what was done, as "paused".
+    """
     changed: list[Any] = []
     refusals = []
     chosen, left = _bounded(rows)
@@ -41,20 +53,28 @@ def run_action(
                 changed.append(row)
     finally:
         # Also when a call raises something else: the calls before it have taken effect.
-        audit_log.note(request.user.pk, changed, done, reason)
+        note(request, changed, done, reason)
     level = messages.SUCCESS if changed or not refusals else messages.ERROR
-    said = f"{done}: {reason}" if reason else done
-    messages.add_message(
-        request, level, f"{len(changed)} of {len(changed) + len(refusals)} {said}."
-    )
+    counts = {"done": len(changed), "all": len(changed) + len(refusals), "what": done}
+    if reason:
+        said = _("%(done)d of %(all)d %(what)s: %(reason)s.") % (counts | {"reason": reason})
+    else:
+        said = _("%(done)d of %(all)d %(what)s.") % counts
+    messages.add_message(request, level, said)
     for line in refusals[:SHOWN_REFUSALS]:
         messages.warning(request, line)
     if left:
-        messages.warning(
-            request,
-            f"{left.capitalize()} more were chosen and not touched: one press steers {MOST}."
-            " Narrow the list by its filters, so that what is done leaves it, and press again.",
+        said = _(
+            "Only the first %(most)d were processed; %(left)s are left. Narrow the list by its"
+            " filters and run the action again."
         )
+        messages.warning(request, said % {"most": MOST, "left": left})
+
+
+def note(request: HttpRequest, rows: list[Any], done: str | Promise, reason: str) -> None:
+    """An entry in the audit for each row, in English whatever the language of the page."""
+    with translation.override(None):
+        audit_log.note(request.user.pk, rows, str(done), reason)
 
 
 def count_up_to_limit(rows: QuerySet[Any]) -> tuple[int, bool]:
@@ -69,7 +89,8 @@ def _bounded(rows: QuerySet[Any] | list[Any]) -> tuple[list[Any], str]:
     if len(some) <= MOST:
         return some, ""
     count, is_more = (len(rows), False) if isinstance(rows, list) else count_up_to_limit(rows)
-    return some[:MOST], f"{'more than ' if is_more else ''}{count - MOST}"
+    left = str(count - MOST)
+    return some[:MOST], _("more than %(count)s") % {"count": left} if is_more else left
 
 
 def retry_reason(request: HttpRequest) -> str:
@@ -86,16 +107,16 @@ class PauseActions(PageAdmin):
         """The arguments of `pause` and `resume` that name the row."""
         raise NotImplementedError
 
-    @admin.action(description="Pause", permissions=["pause"])
+    @admin.action(description=gettext_lazy("Pause"), permissions=["pause"])
     def pause_chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         def pause(row: Any) -> None:
             queue_manager.pause(**self.pause_target(row))
 
-        run_action(request, queryset, pause, "paused")
+        run_action(request, queryset, pause, PAUSED)
 
-    @admin.action(description="Resume", permissions=["pause"])
+    @admin.action(description=gettext_lazy("Resume"), permissions=["pause"])
     def resume_chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         def resume(row: Any) -> None:
             queue_manager.resume(**self.pause_target(row))
 
-        run_action(request, queryset, resume, "resumed")
+        run_action(request, queryset, resume, RESUMED)

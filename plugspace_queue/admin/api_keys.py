@@ -8,6 +8,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.domain.enums import Scope
@@ -38,7 +40,7 @@ class ApiKeyAdmin(PageAdmin):
     list_display = ("prefix", "organization_id", "name", "shown_state", "scopes", "last_used_at")
     list_filter = ("revoked_at",)
     search_fields = ("=organization__id", "prefix", "name")
-    search_help_text = "Organization, first characters of the key, or name."
+    search_help_text = gettext_lazy("Organization, first characters of the key, or name.")
     autocomplete_fields = ("organization",)
     actions = ("revoke_chosen",)
     readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
@@ -62,16 +64,16 @@ class ApiKeyAdmin(PageAdmin):
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
         """The only page that ever shows the key; it is kept in no message and no cookie."""
-        response = self.render(request, "apikey/issued.html", "A new API key", key=obj)
+        response = self.render(request, "apikey/issued.html", _("A new API key"), key=obj)
         response["Cache-Control"] = "no-store"
         return response
 
-    @admin.action(description="Revoke", permissions=["change"])
+    @admin.action(description=gettext_lazy("Revoke"), permissions=["change"])
     def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         done = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
-        self.message_user(request, f"{done} keys are revoked.")
+        self.message_user(request, _("%(count)d keys are revoked.") % {"count": done})
 
-    @admin.display(description="State")
+    @admin.display(description=gettext_lazy("State"))
     def shown_state(self, row: ApiKey) -> SafeString:
         if row.revoked_at is not None:
             return badge("revoked")

@@ -12,6 +12,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import SinglePageAdmin
 from plugspace_queue.admin.changelists import CURSOR, NUMBER, cut
@@ -21,20 +23,24 @@ PER_PAGE = 50
 LONGEST = 150
 
 
+def _day_field(label: Any) -> forms.DateField:
+    return forms.DateField(required=False, label=label, widget=forms.DateInput({"type": "date"}))
+
+
 class AuditForm(forms.Form):
     """Filters of the page; one that makes no sense is ignored with all others."""
 
-    who = forms.CharField(required=False, max_length=LONGEST, label="Who (user name)")
-    model = forms.ChoiceField(required=False, label="What")
-    object_id = forms.CharField(required=False, max_length=LONGEST, label="Id")
-    since = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}))
-    until = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}))
+    who = forms.CharField(required=False, max_length=LONGEST, label=gettext_lazy("Who (user name)"))
+    model = forms.ChoiceField(required=False, label=gettext_lazy("What"))
+    object_id = forms.CharField(required=False, max_length=LONGEST, label=gettext_lazy("Id"))
+    since = _day_field(gettext_lazy("Since"))
+    until = _day_field(gettext_lazy("Until"))
 
     def __init__(self, *args: Any, types: Sequence[ContentType], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.types = types
         named = [(row.model, row.name) for row in types]
-        self.fields["model"].choices = [("", "anything"), *named]  # type: ignore[attr-defined]
+        self.fields["model"].choices = [("", _("anything")), *named]  # type: ignore[attr-defined]
 
     def entries(self) -> QuerySet[LogEntry]:
         """The entries that the filters find, the newest first."""
@@ -56,7 +62,7 @@ class AuditAdmin(SinglePageAdmin):
     """What operators did."""
 
     template = "audit/page.html"
-    title = "Audit"
+    title = gettext_lazy("Audit")
 
     def page_context(self, request: HttpRequest, row: None) -> dict[str, Any]:
         types = ContentType.objects.filter(app_label=self.opts.app_label).order_by("model")

@@ -12,8 +12,10 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from plugspace_queue import csp
 from plugspace_queue.admin.changelists import KeysetChangeList
@@ -131,7 +133,7 @@ class PageAdmin(PermittedMixin, admin.ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def render(
-        self, request: HttpRequest, template: str, title: str, **context: Any
+        self, request: HttpRequest, template: str, title: str | Promise, **context: Any
     ) -> TemplateResponse:
         """A whole page within the admin."""
         shared = {
@@ -173,7 +175,7 @@ class SinglePageAdmin(PageAdmin):
     """One page instead of a list of rows."""
 
     template: ClassVar[str]
-    title: ClassVar[str]
+    title: ClassVar[str | Promise]
     row_route = ""
 
     def get_urls(self) -> list[URLPattern]:
@@ -207,7 +209,7 @@ class LivePageAdmin(PageAdmin):
         """The live part alone."""
         row = self.get_object(request, object_id) if object_id else None
         if object_id and row is None:
-            raise Http404(f"There is no such {self.opts.verbose_name}.")
+            raise Http404(_("There is no such %(name)s.") % {"name": self.opts.verbose_name})
         template = f"{TEMPLATES}/live/part.html"
         response = TemplateResponse(request, template, self._live(request, row))
         response.headers[FRAGMENT] = "1"
@@ -245,11 +247,12 @@ def pretty(value: Any) -> SafeString | str:
     shown, left = excerpt(value)
     text = json.dumps(shown, indent=2, ensure_ascii=False)
     if left := left + max(len(text) - LONGEST, 0):
-        text = f"{text[:LONGEST]}\n… {left} more characters; the API has all of it."
+        rest = _("… %(count)d more characters; the API returns the whole value.") % {"count": left}
+        text = f"{text[:LONGEST]}\n{rest}"
     return format_html('<pre class="psq-json" tabindex="0">{}</pre>', text)
 
 
-def pretty_column(name: str, description: str) -> Callable[[Any], SafeString | str]:
+def pretty_column(name: str, description: Any) -> Callable[[Any], SafeString | str]:
     """A read-only field that shows a JSON column by `pretty`."""
 
     @admin.display(description=description)

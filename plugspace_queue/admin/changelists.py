@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import CharField, Model, QuerySet, UUIDField
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.ids import parse_id
 
@@ -42,8 +43,9 @@ class KeysetChangeList(UncountedChangeList):
 
     order = "-pk"
     beyond = "pk__lt"
-    words = ("Newest", "Older")
+    words = (gettext_lazy("Newest"), gettext_lazy("Older"))
     before: str | None = None
+    scan_limit = SCAN_LIMIT
     scan_end: Any = None
     model_admin: Any
 
@@ -80,7 +82,7 @@ class KeysetChangeList(UncountedChangeList):
         if rows is None:
             return None
         keys = self._after_cursor(rows).values_list("pk", flat=True)
-        return keys[SCAN_LIMIT : SCAN_LIMIT + 1].first()
+        return keys[self.scan_limit : self.scan_limit + 1].first()
 
     def _after_cursor(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         place, rows = self._place(), rows.order_by(self.order)
@@ -103,7 +105,7 @@ class NamedChangeList(KeysetChangeList):
 
     order = "pk"
     beyond = "pk__gt"
-    words = ("First", "Next")
+    words = (gettext_lazy("First"), gettext_lazy("Next"))
 
 
 def cut(rows: QuerySet[M], size: int) -> tuple[list[M], bool]:

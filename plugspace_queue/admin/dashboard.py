@@ -7,8 +7,10 @@ from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue import audit_log
+from plugspace_queue.admin.actions import PAUSED, RESUMED, note
 from plugspace_queue.admin.base import LivePageAdmin, SinglePageAdmin
 from plugspace_queue.admin.forms import LimitsForm, PauseForm
 from plugspace_queue.dashboards import queues
@@ -21,9 +23,9 @@ from plugspace_queue.models import Dashboard, tenancy_queries
 # Two forms of one page: no id twice.
 PAUSE_ID, LIMITS_ID = "pause_%s", "limits_%s"
 QUEUE = "admin:plugspace_queue_dashboard_queue"
-OUTAGE = (
-    "Redis does not answer: what runs and waits is not known. Tasks are still accepted, and"
-    " nothing is lost."
+OUTAGE = gettext_lazy(
+    "Redis does not answer, so it is unknown which tasks wait and run. Tasks are still accepted,"
+    " and nothing is lost."
 )
 
 
@@ -32,7 +34,7 @@ class DashboardAdmin(LivePageAdmin, SinglePageAdmin):
     """The state of the queues."""
 
     template = "dashboard/page.html"
-    title = "Dashboard"
+    title = gettext_lazy("Dashboard")
     live_template = "dashboard/live.html"
 
     def more_urls(self) -> list[URLPattern]:
@@ -65,8 +67,11 @@ class DashboardAdmin(LivePageAdmin, SinglePageAdmin):
         if not form.is_valid():
             return self._queue_page(request, task_type, pause=form)
         verb, reason = form.cleaned_data["verb"], form.cleaned_data["reason"]
-        call = queue_manager.pause if verb == "pause" else queue_manager.resume
-        return self._run(request, task_type, lambda: call(task_type), f"{verb}d", reason)
+        if verb == "pause":
+            call, done = queue_manager.pause, PAUSED
+        else:
+            call, done = queue_manager.resume, RESUMED
+        return self._run(request, task_type, lambda: call(task_type), done, reason)
 
     def limits_view(self, request: HttpRequest, name: str) -> HttpResponse:
         """Other limits from now on, for a reason."""
@@ -79,7 +84,7 @@ class DashboardAdmin(LivePageAdmin, SinglePageAdmin):
             return self._queue_page(request, task_type, limits=form)
         changes, reason = form.changes(), form.cleaned_data["reason"]
         if not changes:
-            messages.info(request, "The limits are as they were.")
+            messages.info(request, _("No limit was changed."))
             return redirect(QUEUE, task_type.queue_name)
         done = f"limits: {form.words()}"
         return self._run(
@@ -92,14 +97,16 @@ class DashboardAdmin(LivePageAdmin, SinglePageAdmin):
             "pause": forms.get("pause") or PauseForm(auto_id=PAUSE_ID),
             "limits": forms.get("limits") or _limits_form(task_type),
         }
-        return self.render(request, "dashboard/queue.html", f"{task_type} queue", **context)
+        return self.render(
+            request, "dashboard/queue.html", _("%(type)s queue") % {"type": task_type}, **context
+        )
 
     def _run(
         self,
         request: HttpRequest,
         task_type: TaskType,
         call: Callable[[], object],
-        done: str,
+        done: Any,
         reason: str,
     ) -> HttpResponse:
         try:
@@ -109,7 +116,7 @@ class DashboardAdmin(LivePageAdmin, SinglePageAdmin):
         else:
             queues.clear_cache()
             row = tenancy_queries.queue_row(task_type)
-            audit_log.note(request.user.pk, [row], done, reason)
+            note(request, [row], done, reason)
             messages.success(request, f"{task_type}: {done}: {reason}.")
         return redirect(QUEUE, task_type.queue_name)
 
@@ -123,4 +130,4 @@ def _task_type(name: str) -> TaskType:
     try:
         return TaskType(name.upper())
     except ValueError:
-        raise Http404("There is no such queue.") from None
+        raise Http404(_("There is no such queue.")) from None

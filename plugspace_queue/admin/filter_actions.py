@@ -14,9 +14,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.admin import actions
-from plugspace_queue.admin.actions import retry_reason, run_action
+from plugspace_queue.admin.actions import CANCELLED, QUEUED_FOR_RETRY, retry_reason, run_action
 from plugspace_queue.admin.base import TEMPLATES, PageAdmin, allowed_verbs
 from plugspace_queue.admin.changelists import CURSOR
 from plugspace_queue.admin.forms import ReasonForm
@@ -39,7 +40,7 @@ class TaskAction:
     """Of the tasks that allow it."""
     since: str
     """The column with the moment at which a task came into these states."""
-    done: str
+    done: Any
 
     def run(
         self, request: HttpRequest, rows: QuerySet[Task] | list[Task], reason: str = ""
@@ -54,11 +55,9 @@ TASK_ACTIONS: Mapping[str, TaskAction] = {
         needs=Verb.RETRY,
         states=[State.FAILED, State.CANCELLED, State.EXPIRED],
         since="completed_at",
-        done="go again",
+        done=QUEUED_FOR_RETRY,
     ),
-    "cancel": TaskAction(
-        needs=Verb.CANCEL, states=OPEN_VALUES, since="queued_at", done="cancelled or told to stop"
-    ),
+    "cancel": TaskAction(needs=Verb.CANCEL, states=OPEN_VALUES, since="queued_at", done=CANCELLED),
 }
 
 
@@ -94,12 +93,12 @@ class FilterActionsAdmin(PageAdmin):
         """How many tasks there are, and a form that wants a reason; its POST runs the action."""
         action = TASK_ACTIONS.get(verb)
         if action is None:
-            raise Http404("There is no such verb.")
+            raise Http404(_("There is no such action."))
         self.require(request, action.needs)
         try:
             found = self._found(request)
         except IncorrectLookupParameters:
-            messages.error(request, "This filter makes no sense.")
+            messages.error(request, _("This filter is not valid."))
             return redirect(LIST)
         form = CountedForm(request.POST or None)
         is_confirmed = request.method == "POST" and form.is_valid()
@@ -107,11 +106,15 @@ class FilterActionsAdmin(PageAdmin):
         if is_confirmed:
             action.run(request, rows, form.cleaned_data["reason"])
             return redirect(f"{reverse(LIST)}{found.get_query_string()}")
+        titles = {
+            "retry": _("Retry all tasks that this filter finds"),
+            "cancel": _("Cancel all tasks that this filter finds"),
+        }
         count, is_more = actions.count_up_to_limit(rows)
         return self.render(
             request,
             "task/all.html",
-            f"{verb.capitalize()} all that this filter finds",
+            titles[verb],
             verb=verb,
             form=form,
             # As text: a number would be shown with separators.
@@ -148,6 +151,6 @@ def _affected(found: ChangeList, action: TaskAction, moment: datetime) -> QueryS
 def _words(found: ChangeList) -> list[tuple[str, str]]:
     """What the filter consists of, for people: `state failed, type CODE or DEPLOY`."""
     filters = found.get_filters_params()
-    words = [(name.partition("__")[0], " or ".join(values)) for name, values in filters.items()]
+    words = [(name.partition("__")[0], _(" or ").join(values)) for name, values in filters.items()]
     searched = found.query.strip()
-    return [*words, ("search", searched)] if searched else words
+    return [*words, (_("search"), searched)] if searched else words

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.actions import PauseActions
 from plugspace_queue.admin.base import TEMPLATES, PageAdmin, PermittedMixin
@@ -36,7 +37,7 @@ class OrganizationAdmin(PauseActions):
     list_filter = ("tier", "is_suspended", "is_paused")
     list_select_related = ("tier",)
     search_fields = ("id", "name")
-    search_help_text = "Id or name."
+    search_help_text = gettext_lazy("Id or name.")
     autocomplete_fields = ("tier",)
     readonly_fields = ("is_paused", "paused_at", "created_at")
     fields = (("id", "name"), "tier", "is_suspended", ("is_paused", "paused_at"), "created_at")
@@ -59,7 +60,7 @@ class OrganizationAdmin(PauseActions):
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> Any:
-        """A change of tier is told with both names: it is what bills and complaints ask for."""
+        """Name both tiers of a change, as questions about bills need them."""
         if add or "tier" not in form.changed_data:
             return super().construct_change_message(request, form, formsets, add)
         before, after = form.initial.get("tier") or "none", form.instance.tier_id or "none"
@@ -67,7 +68,7 @@ class OrganizationAdmin(PauseActions):
         also = f"; also changed: {', '.join(others)}" if others else ""
         return f"Tier {before} → {after}{also}"
 
-    @admin.display(description="State")
+    @admin.display(description=gettext_lazy("State"))
     def shown_state(self, row: Organization) -> SafeString:
         if row.is_suspended:
             return badge("suspended")

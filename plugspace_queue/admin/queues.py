@@ -6,6 +6,8 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.actions import PauseActions
 from plugspace_queue.admin.changelists import UncountedChangeList
@@ -20,7 +22,7 @@ from plugspace_queue.templatetags.psq import badge
 
 
 class QueueList(UncountedChangeList):
-    """The rows with their live figures, asked for once a page."""
+    """The rows with their live figures, which are read once per page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -32,7 +34,7 @@ class QueueList(UncountedChangeList):
 class QueueForm(forms.ModelForm):
     """A queue, with a window that Redis can keep."""
 
-    limiter_duration = window_field(required=False, help_text="Window in seconds.")
+    limiter_duration = window_field(required=False, help_text=gettext_lazy("Window in seconds."))
 
     class Meta:
         model = QueueSettings
@@ -41,7 +43,7 @@ class QueueForm(forms.ModelForm):
 
 @admin.register(QueueSettings)
 class QueueSettingsAdmin(PauseActions):
-    """One row a queue; an empty field means: as the code or the seed says."""
+    """One row per queue; an empty field means the default of the code or the settings."""
 
     # Limits alone are set on the dashboard.
     edits = Verb.SET_POLICY
@@ -57,16 +59,22 @@ class QueueSettingsAdmin(PauseActions):
     )
     fieldsets = (
         (None, {"fields": (("type", "shown_state", "paused_at"), ("completed", "failed"))}),
-        ("In force", {"fields": (("slots", "limiter"),)}),
-        ("Slots", {"fields": ("concurrency", "global_concurrency", "organization_concurrency")}),
-        ("Starts", {"fields": (("limiter_max", "limiter_duration"), "policy", "default_priority")}),
+        (gettext_lazy("In force"), {"fields": (("slots", "limiter"),)}),
+        (
+            gettext_lazy("Slots"),
+            {"fields": ("concurrency", "global_concurrency", "organization_concurrency")},
+        ),
+        (
+            gettext_lazy("Starts"),
+            {"fields": (("limiter_max", "limiter_duration"), "policy", "default_priority")},
+        ),
     )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Limits stand in the same form.
+        # The same form has the limits.
         return super().has_change_permission(request, obj) and self.may(request, Verb.LIMIT)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -87,24 +95,27 @@ class QueueSettingsAdmin(PauseActions):
     def pause_target(self, row: QueueSettings) -> dict[str, str]:
         return {"type": row.type}
 
-    @admin.display(description="State")
+    @admin.display(description=gettext_lazy("State"))
     def shown_state(self, row: QueueSettings) -> SafeString:
         return badge("paused" if row.is_paused else "open")
 
-    @admin.display(description="Slots per worker")
+    @admin.display(description=gettext_lazy("Slots per worker"))
     def slots(self, row: QueueSettings) -> int:
         return queue_settings(row.type).concurrency
 
-    @admin.display(description="Queue limiter")
+    @admin.display(description=gettext_lazy("Queue limiter"))
     def limiter(self, row: QueueSettings) -> str:
         values = queue_settings(row.type)
         if values.limiter_max is None:
-            return "no limit"
-        return f"{values.limiter_max} starts in {values.limiter_duration:g} s"
+            return _("no limit")
+        return _("%(max)d starts in %(seconds)g s") % {
+            "max": values.limiter_max,
+            "seconds": values.limiter_duration,
+        }
 
 
 def _figures() -> dict[str, QueueStats]:
-    """The figures of each queue; none while Redis is away, for the settings must still open."""
+    """The figures of each queue; none without Redis, so that the settings stay available."""
     try:
         rows = queue_manager.get_queue_stats(max_age=FRESH_FOR)
         return {row.type: row for row in rows}

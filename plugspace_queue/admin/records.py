@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import BY_TYPE, RecordAdmin, is_list, pretty_column
 from plugspace_queue.domain.ids import parse_id
@@ -33,12 +35,12 @@ class AttemptAdmin(ExactSearchAdmin):
     list_display = ("id", "task_id", "number", "outcome", "worker_name", "started_at", "ended_at")
     list_filter = ("outcome",)
     search_fields = ("task_id",)
-    search_help_text = "Id of a task."
+    search_help_text = gettext_lazy("Id of a task.")
     raw_id_fields = ("task",)
     exclude = ("error", "log")
     readonly_fields = ("shown_error", "shown_log")
-    shown_error = staticmethod(pretty_column("error", "Error"))
-    shown_log = staticmethod(pretty_column("log", "Log"))
+    shown_error = staticmethod(pretty_column("error", gettext_lazy("Error")))
+    shown_log = staticmethod(pretty_column("log", gettext_lazy("Log")))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         rows: QuerySet[Attempt] = super().get_queryset(request)
@@ -56,7 +58,7 @@ class MonthlyUsageAdmin(ExactSearchAdmin):
     list_display = ("organization_id", "type", "month", "used")
     list_filter = (BY_TYPE,)
     search_fields = ("organization_id", "month")
-    search_help_text = "Organization, or a month as YYYY-MM."
+    search_help_text = gettext_lazy("Organization, or a month as YYYY-MM.")
 
 
 @admin.register(UsageEntry)
@@ -69,7 +71,7 @@ class UsageEntryAdmin(ExactSearchAdmin):
     )
     list_filter = ("reason", BY_TYPE)
     search_fields = ("organization_id",)
-    search_help_text = "Organization."
+    search_help_text = gettext_lazy("Organization.")
     raw_id_fields = ("task",)
 
 
@@ -79,7 +81,7 @@ class IdempotencyKeyAdmin(ExactSearchAdmin):
 
     list_display = ("id", "key", "organization_id", "task_id", "workflow_id")
     search_fields = ("key",)
-    search_help_text = "KEY org:ID, the whole key."
+    search_help_text = gettext_lazy("KEY org:ID, the whole key.")
 
     def find(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         return find_in_organization(request, rows, "key", term, "KEY org:ID")
@@ -91,7 +93,8 @@ def find_in_organization(
     """Rows of one organization for `value org:ID`; without an ID none, and a message says why."""
     value, organization_id = split_term(term)
     if not organization_id:
-        messages.warning(request, f"Say where: {form}. Else every row would be read.")
+        said = _("Add the organization: %(form)s. Without it every row would be read.")
+        messages.warning(request, said % {"form": form})
         return rows.none()
     return rows.filter(organization_id=organization_id, **{column: value})
 

@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import (
     BY_TYPE,
@@ -43,7 +45,7 @@ LINKS = task_queries.links_with_names()
 class PriorityFilter(admin.SimpleListFilter):
     """The four priorities, without asking the table which there are."""
 
-    title = "priority"
+    title = gettext_lazy("priority")
     parameter_name = "priority"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -69,7 +71,7 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
     )
     list_filter = ("state", BY_TYPE, PriorityFilter)
     search_fields = ("id",)
-    search_help_text = (
+    search_help_text = gettext_lazy(
         "Id of a task or workflow, project, organization; or user:ID org:ID; or error:CODE."
     )
     actions = ("retry_chosen", "cancel_chosen")
@@ -88,7 +90,7 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
             },
         ),
         (
-            "Times",
+            gettext_lazy("Times"),
             {
                 "fields": (
                     ("queued_at", "wake_at", "deadline"),
@@ -97,9 +99,9 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
                 )
             },
         ),
-        ("Work", {"fields": ("shown_error", "shown_input", "shown_result")}),
+        (gettext_lazy("Work"), {"fields": ("shown_error", "shown_input", "shown_result")}),
         (
-            "Counts",
+            gettext_lazy("Counts"),
             {
                 "fields": (
                     ("attempt_count", "retry_count", "max_retries"),
@@ -110,16 +112,19 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
                 )
             },
         ),
-        ("Context", {"classes": ("collapse",), "fields": ("shown_context",)}),
+        (
+            gettext_lazy("Context"),
+            {"classes": ("collapse",), "fields": ("shown_context",)},
+        ),
     )
-    shown_input = staticmethod(pretty_column("input", "Input"))
-    shown_result = staticmethod(pretty_column("result", "Result"))
-    shown_error = staticmethod(pretty_column("error", "Error"))
-    shown_context = staticmethod(pretty_column("context", "Context"))
+    shown_input = staticmethod(pretty_column("input", gettext_lazy("Input")))
+    shown_result = staticmethod(pretty_column("result", gettext_lazy("Result")))
+    shown_error = staticmethod(pretty_column("error", gettext_lazy("Error")))
+    shown_context = staticmethod(pretty_column("context", gettext_lazy("Context")))
 
     def more_urls(self) -> list[URLPattern]:
         buttons = [
-            self.address(f"{self.row_route}{name}/", partial(self.button_view, verb=name), name)
+            self.address(f"<path:object_id>/{name}/", partial(self.button_view, verb=name), name)
             for name in TASK_ACTIONS
         ]
         # Last, as "all" would pass for an id.
@@ -198,42 +203,43 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
         self.require(request, action.needs)
         task = self.get_object(request, object_id)
         if task is None:
-            messages.error(request, "This task is not there any more.")
+            messages.error(request, _("This task does not exist any more."))
             return redirect(LIST)
         action.run(request, [task], request.POST.get("reason", "").strip()[:LONGEST_REASON])
         return redirect("admin:plugspace_queue_task_change", task.pk)
 
-    @admin.action(description="Retry (no charge)", permissions=["retry"])
+    @admin.action(description=gettext_lazy("Retry (no charge)"), permissions=["retry"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         TASK_ACTIONS["retry"].run(request, queryset)
 
-    @admin.action(description="Cancel", permissions=["cancel"])
+    @admin.action(description=gettext_lazy("Cancel"), permissions=["cancel"])
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         TASK_ACTIONS["cancel"].run(request, queryset)
 
-    @admin.display(description="State", ordering="state")
+    @admin.display(description=gettext_lazy("State"), ordering="state")
     def shown_state(self, task: Task) -> SafeString:
         return badge(task.state)
 
-    @admin.display(description="Queued")
+    @admin.display(description=gettext_lazy("Queued"))
     def queued(self, task: Task) -> SafeString:
         is_new = timezone.now() - task.queued_at < timedelta(minutes=1)
-        age = "just now" if is_new else f"{timesince(task.queued_at, depth=1)} ago"
+        age = timesince(task.queued_at, depth=1)
+        age = _("just now") if is_new else _("%(age)s ago") % {"age": age}
         return format_html('<time title="{}">{}</time>', task.queued_at.isoformat(), age)
 
-    @admin.display(description="Duration")
+    @admin.display(description=gettext_lazy("Duration"))
     def took(self, task: Task) -> str:
         return "-" if task.duration is None else f"{task.duration / 1000:.1f} s"
 
-    @admin.display(description="Workflow")
+    @admin.display(description=gettext_lazy("Workflow"))
     def shown_workflow(self, task: Task) -> SafeString | str:
         return link("workflow", task.workflow_id) if task.workflow_id else "-"
 
-    @admin.display(description="Waits for")
+    @admin.display(description=gettext_lazy("Depends on"))
     def shown_parents(self, task: Task) -> SafeString | str:
         return _links([dependency.parent for dependency in task.dependencies.all()])
 
-    @admin.display(description="Is waited for by")
+    @admin.display(description=gettext_lazy("Dependents"))
     def shown_children(self, task: Task) -> SafeString | str:
         return _links([dependency.task for dependency in task.dependents.all()])
 

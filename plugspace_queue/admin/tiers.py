@@ -5,6 +5,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.admin.changelists import UncountedChangeList
@@ -19,7 +21,7 @@ from plugspace_queue.models import TierPolicy
 class TierForm(forms.ModelForm):
     """A tier; the quotas of its JSON column as one number for each task type."""
 
-    request_window = window_field(initial=60.0, help_text="Seconds.")
+    request_window = window_field(initial=60.0, help_text=gettext_lazy("Seconds."))
 
     class Meta:
         model = TierPolicy
@@ -33,19 +35,19 @@ class TierForm(forms.ModelForm):
     def _quota_field(self, kind: TaskType) -> forms.IntegerField:
         tier = self.instance
         declared = quota_of(kind, tier.slug, {}, tier.default_quota)
-        shown = "no limit" if declared == UNLIMITED else str(declared)
+        shown = _("no limit") if declared == UNLIMITED else str(declared)
         return forms.IntegerField(
             label=kind.label,
             required=False,
             min_value=UNLIMITED,
             max_value=LARGEST_QUOTA,
             initial=(tier.quotas or {}).get(kind.value),
-            help_text=f"-1: no limit; empty: {shown}.",
+            help_text=_("-1: no limit; empty: %(default)s.") % {"default": shown},
         )
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean()
-        # What was given for types that are not declared now is theirs when they come back.
+        # Quotas of types that are not declared now are kept until these are declared again.
         quotas = (self.instance.quotas or {}).items()
         given = {name: quota for name, quota in quotas if name not in TaskType}
         for kind in catalog.public_types():
@@ -72,8 +74,8 @@ class TierAdmin(PageAdmin):
         kinds = tuple(kind.queue_name for kind in catalog.public_types())
         return (
             (None, {"fields": (("slug", "priority"),)}),
-            ("Tasks per month", {"fields": (kinds, "default_quota")}),
-            ("Requests", {"fields": (("request_limit", "request_window"),)}),
+            (_("Tasks per month"), {"fields": (kinds, "default_quota")}),
+            (_("Requests"), {"fields": (("request_limit", "request_window"),)}),
         )
 
     def get_form(
@@ -85,9 +87,9 @@ class TierAdmin(PageAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("slug",) if obj else ()
 
-    @admin.display(description="Tasks per month")
+    @admin.display(description=gettext_lazy("Tasks per month"))
     def shown_quotas(self, tier: TierPolicy) -> str:
         quotas = {kind: tier.quota(kind) for kind in catalog.public_types()}
         if set(quotas.values()) == {UNLIMITED}:
-            return "no limit"
+            return _("no limit")
         return ", ".join(f"{kind} {'∞' if n == UNLIMITED else n}" for kind, n in quotas.items())

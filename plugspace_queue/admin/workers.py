@@ -6,8 +6,10 @@ from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue import audit_log
+from plugspace_queue.admin.actions import note
 from plugspace_queue.admin.base import LivePageAdmin, SinglePageAdmin
 from plugspace_queue.admin.forms import ReasonForm
 from plugspace_queue.broker import commands
@@ -20,7 +22,9 @@ from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Worker, task_queries
 
 PAGE = "admin:plugspace_queue_worker_changelist"
-OUTAGE = "Redis does not answer: nobody knows who works. Workers go on with what they run."
+OUTAGE = gettext_lazy(
+    "Redis does not answer, so the workers are unknown. They continue to run their tasks."
+)
 
 
 @admin.register(Worker)
@@ -28,7 +32,7 @@ class WorkerAdmin(LivePageAdmin, SinglePageAdmin):
     """The worker processes."""
 
     template = "live/page.html"
-    title = "Workers"
+    title = gettext_lazy("Workers")
     live_template = "worker/live.html"
 
     def more_urls(self) -> list[URLPattern]:
@@ -43,11 +47,14 @@ class WorkerAdmin(LivePageAdmin, SinglePageAdmin):
         self.require(request, Verb.STOP_WORKER if "worker" in request.GET else Verb.CANCEL)
         worker, task = _worker(request.GET.get("worker")), _task(request.GET.get("task"))
         if worker is None and task is None:
-            raise Http404("There is no such worker or task any more.")
+            raise Http404(_("This worker or task does not exist any more."))
         form = ReasonForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             return self._stop(request, worker, task, form.cleaned_data["reason"])
-        title = f"Shut down {worker.name}" if worker else f"Cancel {task}"
+        if worker is not None:
+            title = _("Shut down %(worker)s") % {"worker": worker.name}
+        else:
+            title = _("Cancel %(task)s") % {"task": task}
         return self.render(request, "worker/stop.html", title, worker=worker, task=task, form=form)
 
     def _stop(
@@ -56,15 +63,16 @@ class WorkerAdmin(LivePageAdmin, SinglePageAdmin):
         try:
             if worker is not None:
                 commands.shut_down(worker.name, worker.queues[0])
-                # No row stands for a process: its name is what the audit has of it.
+                # A process has no row, so the entry has its name.
                 row = Worker(type=worker.name)
-                audit_log.note(request.user.pk, [row], "told to shut down", reason)
-                said = f"{worker.name} was told to end what it runs, and itself."
-                messages.success(request, said)
+                note(request, [row], gettext_lazy("asked to shut down"), reason)
+                said = _("%(worker)s was asked to finish its tasks and to stop.")
+                messages.success(request, said % {"worker": worker.name})
             elif task is not None:
                 queue_manager.cancel(task.pk)
-                audit_log.note(request.user.pk, [task], "cancelled", reason)
-                messages.success(request, f"{task} is cancelled or told to stop.")
+                note(request, [task], gettext_lazy("cancelled"), reason)
+                said = _("%(task)s is cancelled, or was asked to stop.")
+                messages.success(request, said % {"task": task})
         except QueueError as error:
             messages.error(request, error.message)
         workers.clear_cache()

@@ -8,8 +8,10 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue.admin.actions import retry_reason, run_action
+from plugspace_queue.admin.actions import CANCELLED, QUEUED_FOR_RETRY, retry_reason, run_action
 from plugspace_queue.admin.base import LivePageAdmin, RecordAdmin, is_list, pretty_column
 from plugspace_queue.dashboards.graphs import graph_of
 from plugspace_queue.domain.ids import parse_id
@@ -41,7 +43,7 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
     )
     list_filter = (("kind", KindFilter),)
     search_fields = ("id",)
-    search_help_text = "Id of a workflow, project or organization."
+    search_help_text = gettext_lazy("Id of a workflow, project or organization.")
     actions = ("retry_chosen", "cancel_chosen")
     live_template = "workflow/live.html"
     fields = (
@@ -50,7 +52,7 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
         "created_at",
         "shown_input",
     )
-    shown_input = staticmethod(pretty_column("input", "Input"))
+    shown_input = staticmethod(pretty_column("input", gettext_lazy("Input")))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workflow]:
         rows: QuerySet[Workflow] = super().get_queryset(request)
@@ -77,31 +79,33 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
             "is_over": all(task.is_final for task in tasks),
         }
 
-    @admin.action(description="Retry from the failed step (no charge)", permissions=["retry"])
+    @admin.action(
+        description=gettext_lazy("Retry from the failed step (no charge)"), permissions=["retry"]
+    )
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:
         def retry(row: Workflow) -> None:
             queue_manager.retry_workflow(
                 row.pk, charge=False, reason=retry_reason(request), limit_requests=False
             )
 
-        run_action(request, queryset, retry, "go again")
+        run_action(request, queryset, retry, QUEUED_FOR_RETRY)
 
-    @admin.action(description="Cancel what is left", permissions=["cancel"])
+    @admin.action(description=gettext_lazy("Cancel the remaining steps"), permissions=["cancel"])
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> None:
         def cancel(row: Workflow) -> None:
             queue_manager.cancel_workflow(row.pk)
 
-        run_action(request, queryset, cancel, "cancelled or told to stop")
+        run_action(request, queryset, cancel, CANCELLED)
 
-    @admin.display(description="Status")
+    @admin.display(description=gettext_lazy("Status"))
     def shown_status(self, workflow: Workflow) -> SafeString:
         return badge(workflow.status)
 
-    @admin.display(description="Kind")
+    @admin.display(description=gettext_lazy("Kind"))
     def shown_kind(self, workflow: Workflow) -> str:
         return _kind_text(workflow)
 
-    @admin.display(description="Steps")
+    @admin.display(description=gettext_lazy("Steps"))
     def shown_steps(self, workflow: Workflow) -> SafeString:
         steps_now = workflow.tasks.all()
         rows = ((task.state, task.name_in_workflow, task.state) for task in steps_now)
@@ -112,11 +116,14 @@ class WorkflowAdmin(LivePageAdmin, RecordAdmin):
 
 
 def _kind_text(workflow: Workflow) -> str:
-    """The kind, with what became of it since."""
+    """The kind and its version, and whether its declaration has changed since."""
     declared = kinds().get(workflow.kind)
-    version = f"{workflow.kind}, version {workflow.kind_version}"
+    text = workflow.kind
+    if workflow.kind_version:
+        values = {"kind": workflow.kind, "version": workflow.kind_version}
+        text = _("%(kind)s, version %(version)s") % values
     if declared is None:
-        return f"{version if workflow.kind_version else workflow.kind} (not declared any more)"
-    if not workflow.kind_version:
-        return workflow.kind
-    return version if declared.version == workflow.kind_version else f"{version} (changed since)"
+        return _("%(kind)s (not declared any more)") % {"kind": text}
+    if workflow.kind_version and declared.version != workflow.kind_version:
+        return _("%(kind)s (changed since)") % {"kind": text}
+    return text

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Reason, State
@@ -15,37 +17,65 @@ from plugspace_queue.explain.service import explain
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.schemas.explanation import Explanation, Gate
 
-OUTAGE = (
-    "Redis does not answer, so nobody knows which gate holds it; nothing of it is lost, and it"
-    " goes on when Redis is back."
+OUTAGE = gettext_lazy(
+    "Redis does not answer, so the gates of this task are unknown. Nothing is lost; the task"
+    " continues when Redis is available again."
 )
 
 GATES = {
-    Reason.QUEUE_PAUSED: ("pause of the queue", "when somebody resumes it"),
-    Reason.ORGANIZATION_PAUSED: ("pause of its organization", "when somebody resumes it"),
-    Reason.QUEUE_CONCURRENCY: ("running in the queue", "when a task ends"),
-    Reason.QUEUE_LIMITER: ("starts in the window", "when the window moves"),
-    Reason.ORGANIZATION_CONCURRENCY: ("running of its organization", "when one of them ends"),
+    Reason.QUEUE_PAUSED: (
+        gettext_lazy("pause of the queue"),
+        gettext_lazy("when the queue is resumed"),
+    ),
+    Reason.ORGANIZATION_PAUSED: (
+        gettext_lazy("pause of its organization"),
+        gettext_lazy("when the organization is resumed"),
+    ),
+    Reason.QUEUE_CONCURRENCY: (
+        gettext_lazy("running in the queue"),
+        gettext_lazy("when a task ends"),
+    ),
+    Reason.QUEUE_LIMITER: (
+        gettext_lazy("starts in the window"),
+        gettext_lazy("when the window moves"),
+    ),
+    Reason.ORGANIZATION_CONCURRENCY: (
+        gettext_lazy("running of its organization"),
+        gettext_lazy("when one of its tasks ends"),
+    ),
 }
-"""What each gate counts, and what opens it when the clock does not."""
-
+"""What each gate counts, and what opens it if time does not."""
 
 MOST_CAUSES = 5
 
 HELPS = {
-    "TIMEOUT": "It took longer than its processor may: raise the timeout, or give it less to do.",
-    "RATE_LIMITED": "Its provider refused it for too long: retry when the provider's limit opens.",
-    "EXTERNAL_SERVICE_ERROR": "A service that it needs did not answer: retry when that is back.",
-    "VALIDATION_ERROR": "Its processor does not take such an input: a retry ends the same way.",
-    "AUTHENTICATION_ERROR": "Its provider refused the credentials: renew them, then retry.",
-    "QUOTA_EXCEEDED": "The month's quota is used up: raise the tier, then retry.",
-    "MAX_ITERATIONS": "The workflow was refined as often as it may be.",
-    "INVALID_RESULT": "Its processor returned what this type does not allow: mend it, then retry.",
-    "WORKER_LOST": (
-        "Workers died while they ran it, at last one that ran nothing else: look at the memory it"
-        " takes, and at native code."
+    "TIMEOUT": gettext_lazy(
+        "The attempt took longer than its timeout: raise the timeout, or reduce the work."
     ),
-    "INTERNAL_ERROR": "Its processor raised what it does not handle: the stack says where.",
+    "RATE_LIMITED": gettext_lazy(
+        "The provider refused requests for too long: retry when its limit allows more."
+    ),
+    "EXTERNAL_SERVICE_ERROR": gettext_lazy(
+        "A service that the task needs did not answer: retry when it is available again."
+    ),
+    "VALIDATION_ERROR": gettext_lazy(
+        "The processor does not accept this input: a retry fails in the same way."
+    ),
+    "AUTHENTICATION_ERROR": gettext_lazy(
+        "The provider refused the credentials: renew them, then retry."
+    ),
+    "QUOTA_EXCEEDED": gettext_lazy("The month's quota is used up: raise the tier, then retry."),
+    "MAX_ITERATIONS": gettext_lazy("The workflow has reached its maximum of iterations."),
+    "INVALID_RESULT": gettext_lazy(
+        "The processor returned a result that this task type does not allow: fix it, then retry."
+    ),
+    "WORKER_LOST": gettext_lazy(
+        "Workers crashed while they ran the task, the last of them while it ran nothing else:"
+        " check its memory usage, and native code."
+    ),
+    "INTERNAL_ERROR": gettext_lazy(
+        "The processor raised an exception that it does not handle: see the stack."
+    ),
 }
 """By the code of an error; a processor may have codes of its own."""
 
@@ -97,7 +127,7 @@ def explanation_of(task: Task) -> TaskExplanation | None:
     try:
         return _in_words(explain(task), task)
     except Unavailable:
-        return TaskExplanation(outage=OUTAGE)
+        return TaskExplanation(outage=str(OUTAGE))
     except NotFound:
         return None
 
@@ -117,9 +147,9 @@ def _in_words(answer: Explanation, task: Task) -> TaskExplanation:
 
 def _row(gate: Gate, now: datetime) -> GateRow:
     name, opener = GATES[Reason(gate.gate)]
-    opens = _until(gate.retry_at, now) or opener
+    opens = _until(gate.retry_at, now) or str(opener)
     return GateRow(
-        name=name,
+        name=str(name),
         verdict=gate.verdict,
         current=gate.current,
         limit=gate.limit,
@@ -128,17 +158,19 @@ def _row(gate: Gate, now: datetime) -> GateRow:
 
 
 def _until(moment: datetime | None, now: datetime) -> str:
-    return f"in {span((moment - now).total_seconds())}" if moment else ""
+    if moment is None:
+        return ""
+    return _("in %(span)s") % {"span": span((moment - now).total_seconds())}
 
 
 def _failure(task: Task) -> FailureExplanation | None:
-    """What went wrong; None when nothing is written down."""
+    """What went wrong; None without an error in the row."""
     error = redacted(task.error)
     if not isinstance(error, dict):
         return None
     return FailureExplanation(
         stack=str(error.get("stack", "")),
-        help=HELPS.get(str(error.get("code", "")), ""),
+        help=str(HELPS.get(str(error.get("code", "")), "")),
         runs=_runs(task),
         causes=_causes(task),
     )
@@ -146,13 +178,21 @@ def _failure(task: Task) -> FailureExplanation | None:
 
 def _runs(task: Task) -> str:
     if not task.attempt_count:
-        return "It never started."
-    runs = "once" if task.attempt_count == 1 else f"{task.attempt_count} times"
-    runs_text = f"It ran {runs} and used {task.retry_count} of {task.max_retries} retries"
+        return _("It never started.")
+    runs = ngettext("It ran once", "It ran %(count)d times", task.attempt_count)
+    used = _("%(runs)s and used %(used)d of %(most)d retries") % {
+        "runs": runs % {"count": task.attempt_count},
+        "used": task.retry_count,
+        "most": task.max_retries,
+    }
     if not task.recovery_count:
-        return f"{runs_text}."
-    deaths = "a worker" if task.recovery_count == 1 else f"{task.recovery_count} workers"
-    return f"{runs_text}; {deaths} died under it."
+        return f"{used}."
+    crashes = ngettext(
+        "a worker crashed while running it",
+        "%(count)d workers crashed while running it",
+        task.recovery_count,
+    )
+    return f"{used}; {crashes % {'count': task.recovery_count}}."
 
 
 def _causes(task: Task) -> list[Task]:

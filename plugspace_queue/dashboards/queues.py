@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import presence, queue_state, routing
 from plugspace_queue.broker.queue_state import Gauge, Oldest
@@ -62,18 +63,20 @@ class Card:
         """Why nothing starts although something waits, in words; empty when there is no reason."""
         gauge, policy = self.gauge, self.policy
         if self.trouble:
-            return f"Stands: its data in Redis is damaged ({self.trouble}). See queue_reconcile."
+            text = _("Stopped: its data in Redis is damaged (%(error)s). Run queue_reconcile.")
+            return text % {"error": self.trouble}
         if policy.is_paused:
-            return "Paused: nothing starts."
+            return _("Paused: nothing starts.")
         if gauge is None or not gauge.waiting:
             return ""
         if not self.workers:
-            return f"No worker: start manage.py rqworker {self.type.queue_name}."
+            text = _("No worker is running: start manage.py rqworker %(queue)s.")
+            return text % {"queue": self.type.queue_name}
         if policy.global_concurrency and gauge.active >= policy.global_concurrency:
-            return "At its cap of running tasks."
+            return _("The cap of running tasks is reached.")
         if policy.limiter_max and gauge.starts >= policy.limiter_max:
-            return "The limiter is used up: starts go on as its window moves."
-        return "All slots are taken." if gauge.active >= self.slots else ""
+            return _("The limiter is exhausted: starts continue when its window moves.")
+        return _("All slots are in use.") if gauge.active >= self.slots else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Explain one task: its row, a dry run of the gates in Redis, and who is alive.
 
-The live part changes while one reads it; a row that changed meanwhile is looked at again.
+The live part may change while it is read; a row that changed meanwhile is read again.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -69,11 +69,11 @@ def test_the_page_counts_what_the_filter_finds_and_does_nothing_yet(
 def test_a_press_with_a_reason_retries_these_and_no_others(operator: Client, failed: list[Task]):
     said = press(operator, f"{RETRY}{FAILED_CODE}", "the model is back")
 
-    assert "3 of 3 go again: the model is back." in said
+    assert "3 of 3 queued for retry: the model is back." in said
     assert states(failed) == [State.WAITING] * 3
     assert Task.objects.filter(type="DESIGN", state=State.FAILED).count() == 1
     noted = LogEntry.objects.values_list("change_message", flat=True)
-    assert list(noted) == ["Go again: the model is back"] * 3
+    assert list(noted) == ["Queued for retry: the model is back"] * 3
 
 
 def test_without_a_reason_nothing_is_done(operator: Client, failed: list[Task]):
@@ -97,7 +97,7 @@ def test_a_press_takes_only_what_was_there_when_it_was_counted(
     moment = asked_at(operator, f"{RETRY}{FAILED_CODE}")
     late = make_task(type="CODE", state=State.FAILED)
 
-    assert "3 of 3 go again" in answered(operator, f"{RETRY}{FAILED_CODE}", "x", moment)
+    assert "3 of 3 queued for retry" in answered(operator, f"{RETRY}{FAILED_CODE}", "x", moment)
     assert states([late]) == [State.FAILED]
 
     moment = asked_at(operator, f"{CANCEL}?type__exact=CODE")
@@ -166,10 +166,10 @@ def test_very_many_are_counted_up_to_a_limit_and_taken_in_portions(
 
     page = rows_of(operator, f"{RETRY}{FAILED_CODE}")
     assert "More than 2 tasks" in page
-    assert "One press takes the newest 1" in page
+    assert "One request processes the newest 1" in page
 
     said = press(operator, f"{RETRY}{FAILED_CODE}", "x")
-    assert "1 of 1 go again" in said
+    assert "1 of 1 queued for retry" in said
     assert states(failed).count(State.WAITING) == 1
 
 
@@ -179,7 +179,7 @@ def test_what_a_press_left_is_counted_up_to_the_same_limit(
     monkeypatch.setattr(actions, "MOST_COUNTED", 2)
     monkeypatch.setattr(actions, "MOST", 1)
 
-    assert "More than 1 more were chosen" in press(operator, f"{RETRY}{FAILED_CODE}", "x")
+    assert "more than 1 are left" in press(operator, f"{RETRY}{FAILED_CODE}", "x")
 
 
 def test_after_a_press_the_list_still_has_its_filter(operator: Client, failed: list[Task]):

@@ -92,7 +92,7 @@ def test_an_operator_shuts_a_worker_down_for_a_reason(
     message: Any = heard.get_message(timeout=2)
     assert json.loads(message["data"])["command"] == "shutdown"
     entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.change_message) == (NAME, "Told to shut down: a leak")
+    assert (entry.object_id, entry.change_message) == (NAME, "Asked to shut down: a leak")
 
 
 def test_an_operator_cancels_what_a_worker_runs(operator: Client, worker: Worker):
@@ -122,4 +122,4 @@ def test_what_is_not_there_cannot_be_stopped(operator: Client, query: str):
 
 def test_without_redis_nobody_knows_who_works(root: Client, cut_off: None):
     workers.clear_cache()
-    assert "nobody knows who works" in rows_of(root, WORKERS)
+    assert "so the workers are unknown" in rows_of(root, WORKERS)

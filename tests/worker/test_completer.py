@@ -49,7 +49,7 @@ class Writing:
         self.inbox: queue.SimpleQueue[LoopMessage] = queue.SimpleQueue()
         self.told: list[Any] = []
         self.completer = Completer(
-            "w1", dispatch=dispatch, sink=Silent(), tell=self.told.extend, inbox=self.inbox
+            "w1", dispatch=dispatch, sink=Silent(), send=self.told.extend, inbox=self.inbox
         )
         self.completer.follow_up.start()
 
