@@ -20,6 +20,8 @@ class GateView:
     limit: int | None
     opens_in: int
     """Ms until it opens by itself; 0 when it needs an event to open."""
+    overridden_until: int | None = None
+    """Ms since 1970 until which an override holds its limit, 0: without an end; None: none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,14 @@ def explain(
 def _view(reply: Any) -> View:
     answer = json.loads(reply)
     position, lease = answer.get("position"), answer.get("lease")
+    overridden = json.loads(answer["overridden"] or "{}")
     return View(
         now_ms=answer["now"],
         place=answer["place"],
         due_ms=answer.get("due") or None,
         answer=answer["answer"],
         opens_in=answer["opens_in"],
-        gates=[_gate(gate) for gate in answer["gates"]],
+        gates=[_gate(gate, overridden.get(gate["name"])) for gate in answer["gates"]],
         running=answer["running"],
         concurrency=answer["concurrency"],
         lease=_holder(lease) if lease else None,
@@ -112,9 +115,14 @@ def _view(reply: Any) -> View:
     )
 
 
-def _gate(part: dict[str, Any]) -> GateView:
+def _gate(part: dict[str, Any], overridden_until: int | None) -> GateView:
     return GateView(
-        part["name"], part["is_open"], part.get("current"), part.get("limit"), part["opens_in"]
+        part["name"],
+        part["is_open"],
+        part.get("current"),
+        part.get("limit"),
+        part["opens_in"],
+        overridden_until,
     )
 
 

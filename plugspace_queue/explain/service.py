@@ -13,12 +13,11 @@ from plugspace_queue.broker.inspection import GateView, Holder, View
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import find
-from plugspace_queue.domain.enums import OverrideKey, Reason, State
+from plugspace_queue.domain.enums import Reason, State
 from plugspace_queue.domain.task_types import of_row, queue_of
 from plugspace_queue.explain.messages import sentence_for
 from plugspace_queue.explain.reasons import Observation, reasons
-from plugspace_queue.limits import overrides
-from plugspace_queue.models import Override, Task, task_queries
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.schemas.explanation import (
     Explanation,
     Gate,
@@ -31,13 +30,6 @@ from plugspace_queue.schemas.explanation import (
 from plugspace_queue.services import lookup
 
 MOST_PARENTS = 20
-GATE_OF: dict[str, str] = {
-    OverrideKey.LIMITER: Reason.QUEUE_LIMITER,
-    OverrideKey.GLOBAL_CONCURRENCY: Reason.QUEUE_CONCURRENCY,
-    OverrideKey.ORGANIZATION_CONCURRENCY: Reason.ORGANIZATION_CONCURRENCY,
-}
-"""The gate whose limit an override sets; slots of a worker are no gate."""
-
 MOST_READS = 3
 """Most reads of a row that changes its state meanwhile."""
 
@@ -100,7 +92,7 @@ def _explanation(observed: Observation, *, is_staff: bool) -> Explanation:
         looked_at_again_at=_again_at(first, observed),
         expires_at=None if task.is_final else task.deadline,
         blocked_by=_parents(task),
-        **_live(seen, task, is_staff=is_staff) if seen else {"gates": []},
+        **_live(seen, task.organization_id, is_staff=is_staff) if seen else {"gates": []},
     )
 
 
@@ -127,13 +119,12 @@ def _parents(task: Task) -> list[Parent]:
     return [Parent(id=str(pk), type=of_row(kind), state=State(state)) for pk, kind, state in found]
 
 
-def _live(seen: View, task: Task, *, is_staff: bool) -> dict[str, Any]:
+def _live(seen: View, organization_id: str, *, is_staff: bool) -> dict[str, Any]:
     """The parts that come from Redis."""
-    shown = None if is_staff else task.organization_id
+    shown = None if is_staff else organization_id
     workers = seen.workers
-    held = {GATE_OF.get(row.key): row for row in overrides.of_queue(task.type)}
     return {
-        "gates": [_gate(gate, seen, held.get(gate.name)) for gate in seen.gates],
+        "gates": [_gate(gate, seen) for gate in seen.gates],
         "lease": _holder(seen.lease, is_staff=is_staff) if seen.lease else None,
         "slots": _slots(seen, shown),
         "position": _position(seen),
@@ -146,15 +137,16 @@ def _live(seen: View, task: Task, *, is_staff: bool) -> dict[str, Any]:
     }
 
 
-def _gate(gate: GateView, seen: View, held: Override | None) -> Gate:
+def _gate(gate: GateView, seen: View) -> Gate:
+    until = gate.overridden_until
     return Gate(
         gate=gate.name,
         verdict="open" if gate.is_open else "shut",
         current=gate.current,
         limit=gate.limit,
         retry_at=_opens_at(gate, seen),
-        is_overridden=True if held else None,
-        overridden_until=held.ends_at if held else None,
+        is_overridden=None if until is None else True,
+        overridden_until=_moment(until) if until else None,
     )
 
 

@@ -10,10 +10,18 @@ from datetime import datetime
 from typing import Any
 
 from plugspace_queue.domain import clock
+from plugspace_queue.domain.enums import OverrideKey, Reason
 from plugspace_queue.models import Override, tenancy_queries
 
 FRESH_FOR = 1.0
 """Seconds for which rows are used again."""
+
+_GATE_OF: dict[str, str] = {
+    OverrideKey.LIMITER: Reason.QUEUE_LIMITER,
+    OverrideKey.GLOBAL_CONCURRENCY: Reason.QUEUE_CONCURRENCY,
+    OverrideKey.ORGANIZATION_CONCURRENCY: Reason.ORGANIZATION_CONCURRENCY,
+}
+"""The slots of one worker are no gate."""
 
 _lock = threading.Lock()
 _read_at = float("-inf")
@@ -43,6 +51,15 @@ def in_force(rows: Iterable[Override], task_type: str, now: datetime) -> tuple[O
 def limits(overrides: Iterable[Override]) -> dict[str, Any]:
     """The values that these set, by the names of `QueuePolicy`."""
     return {name: value for row in overrides for name, value in row.limits.items()}
+
+
+def gates(overrides: Iterable[Override]) -> dict[str, int]:
+    """The gates whose limits these set, and until when in ms since 1970; 0 without an end."""
+    return {
+        _GATE_OF[row.key]: int(row.ends_at.timestamp() * 1000) if row.ends_at else 0
+        for row in overrides
+        if row.key in _GATE_OF
+    }
 
 
 def changed_at(task_type: str, overrides: Iterable[Override], now: datetime) -> datetime | None:

@@ -166,6 +166,7 @@ def gates_of(kind: TaskType, now: datetime | None = None) -> Call[None]:
         organization_cap=policy.organization_concurrency or 0,
         weighted=policy.policy is Policy.WEIGHTED,
         version=max(row.version, int(changed_at.timestamp() * 1000) if changed_at else 0),
+        overridden=overrides.gates(held),
     )
 
 
