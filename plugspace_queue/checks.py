@@ -264,23 +264,12 @@ def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @checks.register("plugspace_queue")
 def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Entries of RQ_QUEUES that name the embedded server find a program to start."""
-<<<<<<< HEAD
-    given = getattr(settings, "RQ_QUEUES", {})
-    embedded = {"UNIX_SOCKET_PATH": embedded_redis.socket_path()}
-    if not any(embedded.items() <= given.get(name, {}).items() for name in queue_names()):
-        return []
-    try:
-        embedded_redis.server_binary()
-    except RuntimeError as error:
-        return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E022")]
-=======
     given, path = getattr(settings, "RQ_QUEUES", {}), embedded_redis.socket_path()
     if any(given.get(name, {}).get("UNIX_SOCKET_PATH") == path for name in queue_names()):
         try:
             embedded_redis.server_binary()
         except RuntimeError as error:
             return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E022")]
->>>>>>> h4
     return []
 
 
