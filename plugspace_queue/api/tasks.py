@@ -28,7 +28,7 @@ from plugspace_queue.api.responses import (
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.json_size import defer_large_json, load_small_json
-from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain import catalog, lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import NotFound
@@ -65,7 +65,8 @@ class TaskViewSet(ApiViewSet):
     def list(self, request: Request) -> Response:
         """The tasks of your organization."""
         params = parse_query(request, TaskQuery)
-        rows = _filtered(task_queries.tasks_of_organization(self.caller.organization_id), params)
+        rows = task_queries.tasks_of_organization(self.caller.organization_id).public()
+        rows = _filtered(rows, params)
         small = defer_large_json(rows, LARGE, get_settings().snapshot_limit)
         return Response(paginate(request, small, params, self._summary))
 
@@ -94,8 +95,7 @@ class TaskViewSet(ApiViewSet):
     @operation("getTask", summary="Look at a task", responses=answers(200, AgentTask))
     def retrieve(self, request: Request, task_id: UUID) -> Response:
         """One task."""
-        task = queue_manager.get_task(task_id, self.caller.organization_id)
-        return Response(task_to_wire(task, is_staff=self.caller.is_staff))
+        return Response(task_to_wire(self._task(task_id), is_staff=self.caller.is_staff))
 
     @operation(
         "explainTask",
@@ -106,6 +106,8 @@ class TaskViewSet(ApiViewSet):
     def explain(self, request: Request, task_id: UUID) -> Response:
         """Why a task is in its state."""
         explanation = queue_manager.explain(task_id, self.caller.organization_id)
+        if catalog.is_internal(explanation.type):
+            raise NotFound
         return Response(explanation.to_wire())
 
     @operation(
@@ -118,7 +120,7 @@ class TaskViewSet(ApiViewSet):
     def cancel(self, request: Request, task_id: UUID) -> Response:
         """Cancel a task that has not ended."""
         reason = self.read_reason()
-        task = queue_manager.get_task(task_id, self.caller.organization_id)
+        task = self._task(task_id)
         state = State(queue_manager.cancel(task_id))
         self.audit(task, "cancelled or told to stop", reason)
         body = {"id": str(task_id), "state": state, "status": lifecycle.status_of(state)}
@@ -135,10 +137,17 @@ class TaskViewSet(ApiViewSet):
     def retry(self, request: Request, task_id: UUID) -> Response:
         """Queue a failed, cancelled or expired task again."""
         reason = self.read_reason()
-        queue_manager.get_task(task_id, self.caller.organization_id)
+        self._task(task_id)
         task = queue_manager.retry(task_id, **terms(self.caller, reason))
         self.audit(task, "queued for retry", reason)
         return retried(task_to_wire(task), self.caller, task.organization_id)
+
+    def _task(self, task_id: UUID) -> Task:
+        """The caller's task; internal ones are not even for staff here. Raises NotFound."""
+        task = queue_manager.get_task(task_id, self.caller.organization_id)
+        if catalog.is_internal(task.type):
+            raise NotFound
+        return task
 
     def _summary(self, task: Task) -> dict[str, Any]:
         """A task of a list; large inputs, contexts and results are omitted and marked so."""

@@ -117,7 +117,8 @@ def _open_again(
     # Task rows before quota counters: the lock order of all code.
     month = quota.month_of(now) if terms.charge else ""
     for task in tasks:
-        _move(task, open_parents.get(task.pk, 0), month, now)
+        charged = month if quota.is_charged(task) else ""
+        _move(task, open_parents.get(task.pk, 0), charged, now)
     if terms.charge:
         counters = _charge(tasks, terms, tenant, now)
     else:
