@@ -10,8 +10,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from plugspace_queue.broker import removal
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import NAME, RESERVED
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import task_queries
 
 MILLISECONDS_SHIFT = 80
@@ -25,15 +29,46 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only count")
         parser.add_argument("--batch", type=int, default=500, metavar="ROWS")
+        parser.add_argument(
+            "--dropped",
+            metavar="TYPE",
+            help="only remove what Redis holds of a task type that is not declared any more",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch"] < 1:
             raise CommandError("--batch must be 1 or more.")
+        if options["dropped"]:
+            self._remove_dropped(options["dropped"].upper(), options["batch"], options["dry_run"])
+            return
         cutoffs = _cutoffs(timezone.now())
         word = "would go" if options["dry_run"] else "deleted"
         for name, rows in _prunable(cutoffs):
             count = rows.count() if options["dry_run"] else _delete(rows, options["batch"])
             self.stdout.write(f"{name}: {count} {word}")
+
+    def _remove_dropped(self, task_type: str, batch: int, is_dry: bool) -> None:
+        if find(task_type) is not None:
+            raise CommandError(f"{task_type} is declared: its queue is in use, nothing is removed.")
+        if not NAME.match(task_type) or task_type in RESERVED:
+            raise CommandError(f"{task_type} can be no task type.")
+        rows = task_queries.tasks_matching(type=task_type)
+        if is_dry:
+            self.stdout.write(f"{task_type}: its queue and copies of {rows.count()} tasks would go")
+            return
+        try:
+            removed = _remove_keys(task_type, rows, batch)
+        except Unavailable as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(f"{task_type}: {removed} keys removed")
+
+
+def _remove_keys(task_type: str, rows: QuerySet[Any], batch: int) -> int:
+    removed, last = removal.remove_queue(task_type), uuid.UUID(int=0)
+    while ids := list(rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:batch]):
+        removed += removal.remove_tasks(task_type, [str(pk) for pk in ids])
+        last = ids[-1]
+    return removed
 
 
 def _cutoffs(now: datetime) -> dict[State, datetime]:
