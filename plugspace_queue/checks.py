@@ -139,19 +139,17 @@ def _strangers(name: str, given: Mapping[str, Any], known: set[str]) -> Iterator
 @checks.register("plugspace_queue")
 def tenant_callable_is_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """TENANT_OF_REQUEST names a function that can be called with a request."""
-    values = getattr(settings, SETTING, {})
-    path = values.get("TENANT_OF_REQUEST") if isinstance(values, Mapping) else None
-    if not path or not isinstance(path, str):
+    if not (path := unchecked("TENANT_OF_REQUEST")) or not isinstance(path, str):
         return []
     place = f"{SETTING}['TENANT_OF_REQUEST']"
+    message = f"{place} is {path!r}, which is no function that returns a Tenant or None."
     try:
         found = import_string(path)
+        if callable(found) and not iscoroutinefunction(found):
+            return []
     except ImportError as error:
-        return [Error(f"{place} cannot be imported: {error}", hint=TENANT_HELPER, id="psq.E022")]
-    if not callable(found) or iscoroutinefunction(found):
-        message = f"{place} is {path!r}, which is no function that returns a Tenant or None."
-        return [Error(message, hint=TENANT_HELPER, id="psq.E022")]
-    return []
+        message = f"{place} cannot be imported: {error}"
+    return [Error(message, hint=TENANT_HELPER, id="psq.E022")]
 
 
 @checks.register("plugspace_queue")
@@ -269,7 +267,7 @@ def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMess
         try:
             embedded_redis.server_binary()
         except RuntimeError as error:
-            return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E022")]
+            return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E023")]
     return []
 
 

@@ -28,6 +28,7 @@ from plugspace_queue.api.permissions import (
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.enums import Role, Scope
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.domain.permissions import TABLE, Verb
 from plugspace_queue.domain.tenant import Tenant
 from plugspace_queue.errors import (
@@ -140,7 +141,7 @@ class ApiKeyAuthentication(BaseAuthentication):
     def _row(self, key: str) -> ApiKey:
         known = tenancy_queries.valid_keys(timezone.now())
         row = known.filter(digest=ApiKey.digest_of(key)).first()
-        if row is None:
+        if row is None or row.organization_id == SYSTEM:
             raise AuthenticationRefused(_("This API key is unknown, expired or revoked."))
         return row
 
@@ -237,7 +238,7 @@ def _staff(user: Any, header: str | None) -> Caller:
 
 
 def _member(user: AbstractBaseUser, header: str | None) -> Caller:
-    rows = tenancy_queries.memberships_of(user.pk)
+    rows = tenancy_queries.memberships_of(user.pk).exclude(organization=SYSTEM)
     if header is not None:
         rows = rows.filter(organization_id=visible_organization(header).pk)
     memberships = list(rows[:2])

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.enums import Role, Scope
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, OrganizationUnknown, PermissionRefused
 from plugspace_queue.models import Membership, Organization, tenancy_queries
@@ -68,7 +69,7 @@ def visible_organization(organization_id: str, only: str | None = None) -> Organ
     if only not in (None, organization_id):
         raise unknown_organization()
     # Checked before the query: PostgreSQL refuses some characters that HTTP can carry.
-    if re.fullmatch(ORGANIZATION_ID, organization_id):
+    if re.fullmatch(ORGANIZATION_ID, organization_id) and organization_id != SYSTEM:
         row = tenancy_queries.organization_with_tier(organization_id)
         if row is not None:
             return row

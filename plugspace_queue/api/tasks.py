@@ -29,7 +29,7 @@ from plugspace_queue.api.submits import idempotency_key, retried, stored, submit
 from plugspace_queue.api.waits import wait_for_end
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.json_size import defer_large_json, load_small_json
-from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain import catalog, lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import NotFound
@@ -66,7 +66,8 @@ class TaskViewSet(ApiViewSet):
     def list(self, request: Request) -> Response:
         """The tasks of your organization."""
         params = parse_query(request, TaskQuery)
-        rows = _filtered(task_queries.tasks_of_organization(self.caller.organization_id), params)
+        rows = task_queries.tasks_of_organization(self.caller.organization_id).public()
+        rows = _filtered(rows, params)
         small = defer_large_json(rows, LARGE, get_settings().snapshot_limit)
         return Response(paginate(request, small, params, self._summary))
 
@@ -103,10 +104,10 @@ class TaskViewSet(ApiViewSet):
         seconds = parse_query(request, WaitQuery).wait
 
         def answer(task: Task | None = None) -> Response:
-            found = task or queue_manager.get_task(task_id, self.caller.organization_id)
+            found = task or self._task(task_id)
             return Response(task_to_wire(found, is_staff=self.caller.is_staff))
 
-        task = queue_manager.get_task(task_id, self.caller.organization_id)
+        task = self._task(task_id)
         if not seconds or task.is_final or request.method != "GET":
             return answer(task)
         return wait_for_end(self, task_id, seconds, answer)
@@ -120,6 +121,8 @@ class TaskViewSet(ApiViewSet):
     def explain(self, request: Request, task_id: UUID) -> Response:
         """Why a task is in its state."""
         explanation = queue_manager.explain(task_id, self.caller.organization_id)
+        if catalog.is_internal(explanation.type):
+            raise NotFound
         return Response(explanation.to_wire())
 
     @operation(
@@ -132,7 +135,7 @@ class TaskViewSet(ApiViewSet):
     def cancel(self, request: Request, task_id: UUID) -> Response:
         """Cancel a task that has not ended."""
         reason = self.read_reason()
-        task = queue_manager.get_task(task_id, self.caller.organization_id)
+        task = self._task(task_id)
         state = State(queue_manager.cancel(task_id))
         self.audit(task, "cancelled or told to stop", reason)
         body = {"id": str(task_id), "state": state, "status": lifecycle.status_of(state)}
@@ -149,10 +152,17 @@ class TaskViewSet(ApiViewSet):
     def retry(self, request: Request, task_id: UUID) -> Response:
         """Queue a failed, cancelled or expired task again."""
         reason = self.read_reason()
-        queue_manager.get_task(task_id, self.caller.organization_id)
+        self._task(task_id)
         task = queue_manager.retry(task_id, **terms(self.caller, reason))
         self.audit(task, "queued for retry", reason)
         return retried(task_to_wire(task), self.caller, task.organization_id)
+
+    def _task(self, task_id: UUID) -> Task:
+        """The caller's task; internal ones are not even for staff here. Raises NotFound."""
+        task = queue_manager.get_task(task_id, self.caller.organization_id)
+        if catalog.is_internal(task.type):
+            raise NotFound
+        return task
 
     def _summary(self, task: Task) -> dict[str, Any]:
         """A task of a list; large inputs, contexts and results are omitted and marked so."""

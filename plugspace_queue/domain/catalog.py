@@ -167,6 +167,17 @@ def public_types() -> list[TaskType]:
     return [kind for kind in TaskType if not kind.is_internal]
 
 
+def internal_types() -> list[TaskType]:
+    """The types that only Python submits."""
+    return [kind for kind in TaskType if kind.is_internal]
+
+
+def is_internal(name: str) -> bool:
+    """Whether a row's type is one that no tenant sees."""
+    kind = DECLARED.get(name)
+    return kind is not None and kind.declaration.internal
+
+
 def freeze() -> None:
     """Refuse further declarations: all processes of a project know the same types."""
     global _is_frozen

@@ -6,6 +6,9 @@ import time
 import uuid
 from datetime import datetime
 
+SYSTEM = "_system"
+"""The organization of work without a tenant; nobody has credentials for it."""
+
 _lock = threading.Lock()
 _last = 0
 

@@ -207,11 +207,7 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
     @overload
     def processor(self, /, **options: Any) -> "Decorator[In, Out]": ...
     def processor(self, function: Any = None, /, **options: Any) -> Any:
-        """Decorator: this function (sync or async) does tasks of this type.
-
-        `@TRANSCRIBE.processor`, or with options as `plugspace_queue.processor` has them, which
-        also says what is raised.
-        """
+        """Decorator for a function or coroutine, with the options of `processor`, or none."""
         register = Decorator(self, options)
         return register if function is None else register(function)
 
@@ -253,8 +249,7 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
     def __get_pydantic_core_schema__(
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        # A reference, so that documents have one component for it. It reads the registry when it
-        # is asked, as models are made before types are declared.
+        # A reference: one component in documents. Reads the registry late, as types come later.
         return core_schema.no_info_plain_validator_function(
             _read, ref="TaskType", serialization=core_schema.to_string_ser_schema()
         )

@@ -13,6 +13,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -199,7 +200,7 @@ class EventHub:
             reader.delivered.set()
             return
         selected: dict[Topic, list[StreamEntry]] = defaultdict(list)
-        for entry in entries:
+        for entry in filter(attrgetter("is_public"), entries):
             for field in TOPIC_FIELDS:
                 topic = Topic(field, entry.body.get(field) or "")
                 if topic in self._buffers:

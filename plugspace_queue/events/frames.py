@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from plugspace_queue.broker.stream import body_of
+from plugspace_queue.domain import catalog
 
 BATCH_BYTES = 64 * 1024
 """Bytes of events that are sent together; one larger event still fits."""
@@ -68,9 +69,14 @@ class StreamEntry:
         name = self.body.get("name", "message")
         return f"id: {self.cursor}\nevent: {name}\ndata: {json.dumps(body)}\n\n".encode()
 
+    @property
+    def is_public(self) -> bool:
+        """Whether it is of a type that tenants see."""
+        return not catalog.is_internal(self.body.get("type", ""))
+
     def belongs_to(self, topic: Topic) -> bool:
         """Whether the topic selects this event."""
-        return bool(self.body.get(topic.field) == topic.id)
+        return bool(self.body.get(topic.field) == topic.id) and self.is_public
 
 
 class EventBatch:

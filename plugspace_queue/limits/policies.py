@@ -18,6 +18,7 @@ from django.db import connections, router
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.recordset import prepared_cursor
 from plugspace_queue.domain.enums import Policy, Tier
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.domain.task_types import TaskType, of_row, quota_of
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
@@ -131,6 +132,9 @@ def read_tenant(organization_id: object) -> OrganizationPlan:
     """
     cleared = _cleared
     row = _looked_up(organization_id) if is_organization_id(organization_id) else None
+    if row is None and organization_id == SYSTEM:
+        Organization.objects.get_or_create(pk=SYSTEM, defaults={"name": "Work without a tenant"})
+        row = _looked_up(SYSTEM)
     if row is None:
         raise unknown(organization_id)
     if row[0]:

@@ -18,6 +18,8 @@ from plugspace_queue.broker.scripts import Call
 from plugspace_queue.db import reservations
 from plugspace_queue.db.insert import insert_row
 from plugspace_queue.db.reservations import Charge, LedgerNote, Taken
+from plugspace_queue.domain import catalog
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.domain.tiers import LARGEST_QUOTA
 from plugspace_queue.errors import QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
@@ -81,6 +83,11 @@ def end_of_month(month: str) -> datetime:
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
+def is_charged(task: Task) -> bool:
+    """Whether a task counts in quotas: internal types and work without a tenant do not."""
+    return not catalog.is_internal(task.type) and task.organization_id != SYSTEM
+
+
 def charges_of(
     tasks: Iterable[Task], tenants: Mapping[str, OrganizationPlan], month: str
 ) -> list[Charge]:
@@ -88,7 +95,7 @@ def charges_of(
 
     `tenants` holds the organization of each task by its id.
     """
-    units = CountsOf((task.organization_id, task.type) for task in tasks)
+    units = CountsOf((task.organization_id, task.type) for task in tasks if is_charged(task))
     found = []
     for (organization_id, task_type), count in sorted(units.items()):
         tenant = tenants[organization_id]
@@ -106,13 +113,15 @@ def reserve(
     task_id: uuid.UUID | None = None,
     note: str = "",
 ) -> list[Counter]:
-    """Take these units, all or none, and store `task` with them when one is given.
+    """Take these units, all or none, and store `task` with them when one is given; none: nothing.
 
     One charge needs no transaction around it where that is one statement (`is_one_statement`);
     several do. Raises QuotaExceeded with what the first lacking counter has; TierChanged,
     OrganizationSuspended or OrganizationUnknown when the tenant is not what it was taken for.
     The caller tells Redis of the counters after the commit (`mirrored`).
     """
+    if not charges:
+        return []
     line = LedgerNote(task.pk if task else task_id, note[:200], now)
     found: list[Counter] = []
     for start in range(0, len(charges), AT_ONCE):

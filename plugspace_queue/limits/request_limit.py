@@ -11,6 +11,7 @@ from plugspace_queue.broker import task_store
 from plugspace_queue.broker.connection import home_queue
 from plugspace_queue.broker.scripts import Sent
 from plugspace_queue.broker.task_store import Window
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.errors import RequestRateLimited, Unavailable
 from plugspace_queue.limits.policies import Plan, read_tenant, remembered_tenant
 
@@ -35,7 +36,7 @@ class Admission:
         remembered = remembered_tenant(organization_id)
         self.tenant = remembered or read_tenant(organization_id)
         self._is_remembered = remembered is not None
-        self._is_limited = limit_requests
+        self._is_limited = limit_requests and self.tenant.organization_id != SYSTEM
         self.window: RequestsLeft | None = None
         """After the block; None for a request that was not counted."""
 

@@ -12,6 +12,7 @@ from django.db import models
 from django.utils import timezone
 
 from plugspace_queue.domain.enums import Role, Scope
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.models.tier import TierPolicy
 
 KEY_PREFIX = "psq_"
@@ -20,6 +21,12 @@ KEY_PREFIX = "psq_"
 ORGANIZATION_ID = r"^[A-Za-z0-9_-]{1,64}$"
 
 ROLE_CHOICES = [(role.value, role.value) for role in Role]
+
+
+def validate_tenant(organization_id: str) -> None:
+    """Any organization but the reserved one, for which there are no credentials."""
+    if organization_id == SYSTEM:
+        raise ValidationError(f"{SYSTEM} is reserved for work without a tenant.")
 
 
 class Organization(models.Model):
@@ -70,6 +77,9 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return f"{self.user_id} in {self.organization_id} ({self.role})"
 
+    def clean(self) -> None:
+        validate_tenant(self.organization_id)
+
 
 def validate_scopes(scopes: Any) -> None:
     """A list of known scopes, at least one."""
@@ -108,6 +118,9 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.organization_id}"
+
+    def clean(self) -> None:
+        validate_tenant(self.organization_id)
 
     @staticmethod
     def digest_of(key: str) -> str:

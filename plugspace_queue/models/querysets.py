@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.db import models
 
 from plugspace_queue import task_log
-from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain import catalog, lifecycle
 from plugspace_queue.domain.enums import State, Status
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Tasks of one state that ended from `start` on and before `end`, the newest first."""
         rows = self.filter(state=state, completed_at__gte=start, completed_at__lt=end)
         return rows.order_by("-completed_at")
+
+    def public(self) -> Self:
+        """Without internal types, which no tenant sees."""
+        internal = catalog.internal_types()
+        return self.exclude(type__in=internal) if internal else self
 
     def expired(self, now: datetime, paused_types: Collection[str] | models.QuerySet[Any]) -> Self:
         """Tasks past their deadline that are not paused, the most overdue first."""

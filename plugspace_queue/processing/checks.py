@@ -5,9 +5,11 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
 
+from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.domain.tiers import UNLIMITED
 from plugspace_queue.processing import registry
 
 Apps = Sequence[AppConfig] | None
@@ -33,4 +35,26 @@ def models_of_types_are_usable(app_configs: Apps, **kwargs: Any) -> list[CheckMe
         for kind in TaskType
         for side, shape in (("input", kind.input), ("output", kind.output))
         if (fault := shape.fault())
+    ]
+
+
+@checks.register("plugspace_queue")
+def quotas_are_said(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """A tier that one type limits is not forgotten by another."""
+    kinds = public_types()
+    limited = {
+        tier
+        for kind in kinds
+        for tier, quota in kind.declaration.quotas.items()
+        if tier != "*" and quota != UNLIMITED
+    }
+    return [
+        Warning(
+            f"{kind} declares no quota for {', '.join(forgotten)}: it has the default of the tier.",
+            hint='Say quotas={"free": 5, "*": -1} or the like in task_type(…).',
+            id="psq.W010",
+        )
+        for kind in kinds
+        if "*" not in kind.declaration.quotas
+        and (forgotten := sorted(limited - set(kind.declaration.quotas)))
     ]

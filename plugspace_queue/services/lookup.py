@@ -17,6 +17,8 @@ FURTHEST_OFFSET = 10_000
 def task_of(task_id: object, organization_id: str | None = None) -> Task:
     """The task, of any organization if None is given. Raises NotFound."""
     rows = Task.objects.of_organization(organization_id)
+    if organization_id is not None:
+        rows = rows.public()
     found = rows.filter(pk=_id(task_id, "task")).first()
     if found is None:
         raise _not_found("task", task_id)
@@ -38,7 +40,7 @@ def tasks_of(
     organization_id: str, *, status: object, task_type: object, limit: object, offset: object
 ) -> list[Task]:
     """One page of an organization's tasks, the newest first. Raises ValidationRefused."""
-    rows = Task.objects.of_organization(organization_id)
+    rows = Task.objects.of_organization(organization_id).public()
     if status is not None:
         rows = rows.with_status(arguments.word("status", status, Status))
     if task_type is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.limits.policies import is_organization_id
 from plugspace_queue.models import Organization, TierPolicy
@@ -156,6 +157,8 @@ def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
 def _require_id(organization_id: object) -> None:
     if not is_organization_id(organization_id):
         refuse("id", "must be 1 to 64 letters, digits, - or _")
+    if organization_id == SYSTEM:
+        refuse("id", f"{SYSTEM} is reserved for work without a tenant")
 
 
 def _columns(changes: Mapping[str, Any], tiers: set[str]) -> dict[str, Any]:

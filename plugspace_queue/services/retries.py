@@ -138,7 +138,8 @@ def _open_again(
     # Task rows before quota counters: the lock order of all code.
     month = quota.month_of(now) if terms.charge else ""
     for task in tasks:
-        _move(task, open_parents.get(task.pk, 0), month, now)
+        charged = month if quota.is_charged(task) else ""
+        _move(task, open_parents.get(task.pk, 0), charged, now)
     for task in tasks:
         if is_missed(task):
             # What would have gone on without it, and still waits for others, waits for it again.

@@ -19,7 +19,12 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.errors import PermissionRefused
 from plugspace_queue.limits import quota
-from plugspace_queue.limits.policies import OrganizationPlan, Plan, default_priority
+from plugspace_queue.limits.policies import (
+    OrganizationPlan,
+    Plan,
+    default_priority,
+    read_tenant,
+)
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import tasks as publishing
@@ -132,9 +137,11 @@ def store(
     month = quota.month_of(now)
     charges = quota.charges_of(tasks, tenants, month)
     for task in tasks:
-        task.charged_month = month
+        task.charged_month = month if quota.is_charged(task) else ""
         task.tier = tenants[task.organization_id].tier
-    if is_alone:
+    if not charges:
+        _require_active(tenants)
+    if is_alone and charges:
         counters = quota.reserve(charges, now, task=tasks[0])
     else:
         note = "" if workflow is None else f"workflow {workflow.pk}"
@@ -143,6 +150,12 @@ def store(
             workflow.save(force_insert=True)
         insert_tasks(tasks, using=alias())
     publishing.publish_new_on_commit(tasks, counters)
+
+
+def _require_active(tenants: Mapping[str, OrganizationPlan]) -> None:
+    """What `quota.reserve` finds out. Raises OrganizationSuspended, OrganizationUnknown."""
+    for organization_id in tenants:
+        read_tenant(organization_id)
 
 
 def stored_alone(item: TaskItem, now: datetime) -> SubmitResult[Task]:

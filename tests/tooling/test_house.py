@@ -47,6 +47,8 @@ COMMANDS = "management.commands."
 
 SMALL_MODULES = {
     *{"admin.rq", "api.health"},
+    # What a typed submit returns: users read it alone.
+    "domain.handles",
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},
     *{"models.idempotency", "models.pages", "worker.lifeline"},
     # A migration imports it too.

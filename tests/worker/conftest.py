@@ -14,7 +14,7 @@ from plugspace_queue import queue_manager
 from plugspace_queue.db.attempts import StartedTask
 from plugspace_queue.db.bulk import _of_instance
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import registrations
 from plugspace_queue.models import Organization, Task
 from plugspace_queue.processing import registry
 from plugspace_queue.processing.execution import Execution
@@ -38,7 +38,7 @@ def acme(transactional_db: None) -> Organization:
 def processors() -> Iterator[Register]:
     """Register processors for one test: `processors("CODE", fn)`; any result is valid."""
     before = {kind: registry.processor_of(kind) for kind in TaskType}
-    declared = dict(policies._declared)
+    declared = dict(registrations._declared)
 
     def register(task_type: str, function: Callable[..., Any], **options: Any) -> None:
         registry.register(task_type, function, replace=True, **({"output": Any} | options))
@@ -48,8 +48,8 @@ def processors() -> Iterator[Register]:
         registry.unregister(kind)
         if entry is not None:
             registry._processors[kind] = entry
-    policies._declared.clear()
-    policies._declared.update(declared)
+    registrations._declared.clear()
+    registrations._declared.update(declared)
 
 
 @pytest.fixture

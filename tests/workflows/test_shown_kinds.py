@@ -138,7 +138,7 @@ def test_the_admin_shows_kinds_steps_and_what_became_of_the_kind(
     assert ">listen</a> (TRANSCRIBE)" in shown
     assert "tell-it-in-only-a…" in shown
     assert "after tell-it-in-only-a-few-words" in shown
-    assert "its workflow goes on without it" in shown
+    assert "its workflow continues without it" in shown
 
     workflow_kind("podcast", steps=["TRANSCRIBE"], replace=True)
     assert "(changed since)" in admin_client.get(page).content.decode()

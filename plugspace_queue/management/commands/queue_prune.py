@@ -12,8 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from plugspace_queue.broker import removal
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.task_types import NAME, RESERVED
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.management.base import QueueCommand
 from plugspace_queue.models import failure_queries, task_queries
 
@@ -37,10 +41,18 @@ class Command(QueueCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help=_("only count"))
         parser.add_argument("--batch", type=int, default=500, metavar="ROWS")
+        parser.add_argument(
+            "--dropped",
+            metavar="TYPE",
+            help=_("only remove what Redis holds of a task type that is not declared any more"),
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch"] < 1:
             raise CommandError(_("--batch must be 1 or more."))
+        if options["dropped"]:
+            self._remove_dropped(options["dropped"].upper(), options["batch"], options["dry_run"])
+            return
         now, is_dry = timezone.now(), options["dry_run"]
         text = (
             _("%(name)s: %(count)d would be deleted")
@@ -50,6 +62,32 @@ class Command(QueueCommand):
         for name, rows in _prunable(_cutoffs(now), now):
             count = rows.count() if is_dry else _delete(rows, options["batch"])
             self.stdout.write(text % {"name": name, "count": count})
+
+    def _remove_dropped(self, task_type: str, batch: int, is_dry: bool) -> None:
+        if find(task_type) is not None:
+            text = _("%(type)s is declared: its queue is in use, nothing is removed.")
+            raise CommandError(text % {"type": task_type})
+        if not NAME.match(task_type) or task_type in RESERVED:
+            raise CommandError(_("%(type)s can be no task type.") % {"type": task_type})
+        rows = task_queries.tasks_matching(type=task_type)
+        if is_dry:
+            text = _("%(type)s: its queue and copies of %(count)d tasks would be removed")
+            self.stdout.write(text % {"type": task_type, "count": rows.count()})
+            return
+        try:
+            removed = _remove_keys(task_type, rows, batch)
+        except Unavailable as error:
+            raise CommandError(error.message) from error
+        text = _("%(type)s: %(count)d keys removed")
+        self.stdout.write(text % {"type": task_type, "count": removed})
+
+
+def _remove_keys(task_type: str, rows: QuerySet[Any], batch: int) -> int:
+    removed, last = removal.remove_queue(task_type), uuid.UUID(int=0)
+    while ids := list(rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:batch]):
+        removed += removal.remove_tasks(task_type, [str(pk) for pk in ids])
+        last = ids[-1]
+    return removed
 
 
 def _cutoffs(now: datetime) -> dict[State, datetime]:
