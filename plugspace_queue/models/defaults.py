@@ -36,9 +36,13 @@ def create_missing(*, using: str = "default", apps: Apps = installed_apps, **kwa
 
 
 def _has_tables(apps: Apps) -> bool:
-    """Whether the app is migrated: the signal also follows `migrate auth` on a new database."""
+    """Whether the app is migrated: the signal also follows `migrate auth` on a new database, and
+    a migration to an earlier state."""
     try:
-        apps.get_model("plugspace_queue", "TierPolicy")
+        return all(
+            {field.name for field in apps.get_model(model._meta.label)._meta.fields}
+            >= {field.name for field in model._meta.fields}
+            for model in (TierPolicy, QueueSettings)
+        )
     except LookupError:
         return False
-    return True

@@ -39,6 +39,8 @@ class Processor:
     limiter: Mapping[str, float] | None = None
     isolation: str | None = None
     retry_on: tuple[type[BaseException], ...] = ()
+    replaces: bool = False
+    """Whether it was to take the place of any other."""
 
     @cached_property
     def is_async(self) -> bool:
@@ -47,6 +49,7 @@ class Processor:
 
 
 _processors: dict[str, Processor] = {}
+_is_loading = False
 _are_loaded = False
 
 
@@ -97,9 +100,13 @@ def register(
 ) -> Processor:
     """Register `function` for a task type; see `processor` for options and what it raises."""
     kind = known_type(task_type)
-    if kind in _processors and not replace:
+    known = _processors.get(kind)
+    if known is not None and known.replaces and _is_loading:
+        # Who asked to take the place before the modules were imported has it.
+        return known
+    if known is not None and not replace:
         raise ProcessorConflict(
-            f"{kind} has the processor {name_of(_processors[kind].function)} already;"
+            f"{kind} has the processor {name_of(known.function)} already;"
             " pass replace=True to take its place."
         )
     require_valid(kind, function, options)
@@ -108,7 +115,12 @@ def register(
     options["isolation"] = options.get("isolation") or declared.isolation
     options["retry_on"] = options.get("retry_on") or declared.retry_on
     made = Processor(
-        task_type=kind, function=function, output=adapter, own_output=output, **options
+        task_type=kind,
+        function=function,
+        output=adapter,
+        own_output=output,
+        replaces=replace,
+        **options,
     )
     _processors[kind] = made
     policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
@@ -120,10 +132,15 @@ def load_processors() -> None:
 
     Workers, checks and tests do it; web processes do without the libraries that processors need.
     """
-    global _are_loaded
-    if not _are_loaded:
+    global _is_loading, _are_loaded
+    if _are_loaded or _is_loading:
+        return
+    _is_loading = True
+    try:
         autodiscover_modules("processors")
         _are_loaded = True
+    finally:
+        _is_loading = False
 
 
 def unregister(task_type: TaskType | str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import django
+from django.apps import apps
 from django_rq.queues import DjangoRQ
 from redis import Redis
 from redis.client import Pipeline
@@ -33,6 +35,7 @@ class Queue(DjangoRQ):
     @classmethod
     def all(cls, connection: Redis, *args: Any, **kwargs: Any) -> list[StockQueue]:
         """Our six, and the stock ones that RQ knows."""
+        _set_up()
         stock = [q for q in super().all(connection, *args, **kwargs) if not _is_ours(q.name)]
         return [cls(name, connection=connection) for name in queue_names()] + stock
 
@@ -47,6 +50,7 @@ class Queue(DjangoRQ):
         return super().from_queue_key(queue_key, connection, *args, **kwargs)
 
     def __init__(self, name: str = "default", *args: Any, **kwargs: Any) -> None:
+        _set_up()
         stock: Callable[..., None] = super().__init__
         stock(name, *args, **kwargs)
         heal(self.connection)
@@ -225,6 +229,12 @@ class Queue(DjangoRQ):
         job_id = job_or_id.id if isinstance(job_or_id, StockJob) else job_or_id
         order = service_order(self.connection, self.name)
         return order.index(job_id) if job_id in order else None
+
+
+def _set_up() -> None:
+    """Start Django for RQ's own command, which does not: our queues are those of declared types."""
+    if not (apps.ready or apps.loading):
+        django.setup()
 
 
 def _is_ours(name: str) -> bool:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TEXT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
 SHORT = "'><b>"
 # What is chosen from a list, checked for its letters, or made by us.
-OURS = {"month", "charged_month", "prefix", "digest", "fingerprint", "slug", "id", "scopes"}
+OURS = {"type", "month", "charged_month", "prefix", "digest", "fingerprint", "slug", "id", "scopes"}
 INLINE = re.compile(
     r"<script(?![^>]*(\ssrc=|application/json))|<style|<[^>]*\s(on[a-z]+|style)=[\"']", re.I
 )

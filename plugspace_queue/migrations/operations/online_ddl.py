@@ -55,15 +55,34 @@ def drop(editor: BaseDatabaseSchemaEditor, model: type[Model], name: str) -> Non
 
 
 def lengthen(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
-    """Make a text column as long as the field says, where the database checks it."""
+    """Make a text column as long as the field says, where the database checks it.
+
+    PostgreSQL would write partial indexes on the column anew while the table is locked. They are
+    dropped before and created after it; meanwhile an index without their condition serves.
+    """
     if not _is_postgres(editor):
         return
+    partial = [index for index in model._meta.indexes if _is_partial_on(index, field.name)]
+    twins = [Index(fields=index.fields, name=f"{index.name[:26]}_all") for index in partial]
+    for twin in twins:
+        create(editor, model, twin)
+    for index in partial:
+        drop(editor, model, index.name)
+    _alter_type(editor, model, field)
+    for index in partial:
+        create(editor, model, index)
+    for twin in twins:
+        drop(editor, model, twin.name)
+
+
+def _is_partial_on(index: Index, field: str) -> bool:
+    return index.condition is not None and field in index.fields
+
+
+def _alter_type(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
     table, column = editor.quote_name(model._meta.db_table), editor.quote_name(field.column)
     sql = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {field.db_type(editor.connection)}"
-    if editor.collect_sql:
-        editor.execute(sql)
-    else:
-        retry_while_locked(editor, f"{table}.{column}", lambda: editor.execute(sql))
+    retry_while_locked(editor, f"{table}.{column}", lambda: editor.execute(sql))
 
 
 def has_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> bool:
