@@ -34,6 +34,7 @@ from plugspace_queue.services import (
     queues,
     retries,
     submission,
+    tier_changes,
     waits,
 )
 from plugspace_queue.services.calls import database_needed, twin
@@ -375,6 +376,17 @@ class QueueManager:
         with database_needed():
             return organizations.change_organization(id, changes)
 
+    def change_tier(self, id: str, tier: str | None, *, move_waiting: bool = False) -> int:
+        """Move an organization to another tier (None: none); new tasks have its priority.
+
+        With `move_waiting` those of its waiting tasks get it too that had the priority of the tier
+        before, or are above what the new tier gives: at most 10,000, how many is returned. They go
+        to the end of the line of their new priority. Raises OrganizationUnknown,
+        ValidationRefused.
+        """
+        with database_needed():
+            return tier_changes.change_tier(id, tier, move_waiting=move_waiting)
+
     def set_queue(self, type: TaskType | str, changes: Mapping[str, Any]) -> QueuePolicy:
         """Change how a queue is set; what is left out stays, None gives back the default.
 
@@ -562,6 +574,7 @@ class QueueManager:
     aresume = twin(resume)
     aset_organization = twin(set_organization)
     achange_organization = twin(change_organization)
+    achange_tier = twin(change_tier)
     aset_queue = twin(set_queue)
     aset_organizations = twin(set_organizations)
     agrant = twin(grant)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FINAL_VALUES = sorted(state.value for state in lifecycle.FINAL)
 OPEN_VALUES = sorted(state.value for state in State if state not in lifecycle.FINAL)
+WAITING_VALUES = sorted(set(OPEN_VALUES) - {State.PROCESSING.value})
 STARTABLE_VALUES = sorted(state.value for state in lifecycle.STARTABLE)
 
 

@@ -124,8 +124,8 @@ def _calls(
 
 
 def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
-    """Publish the current rows of these ids; 0 when Redis is unavailable."""
-    return _publish_or_leave(list(Task.objects.filter(pk__in=list(task_ids))))
+    """Publish the current rows of these ids in their order; 0 when Redis is unavailable."""
+    return _publish_or_leave(list(Task.objects.filter(pk__in=list(task_ids)).order_by("pk")))
 
 
 def refresh_snapshots(tasks: Iterable[Task]) -> None:
