@@ -103,7 +103,7 @@ SENTENCES: dict[Reason, Callable[[Look], str]] = {
         f"It is not in line yet: workers look for such rows every {_every(look)} and publish them."
     ),
     Reason.UNCONFIGURED: lambda look: (
-        "Redis lost the limits of this queue; nothing starts until a worker has written them again."
+        "Redis has no limits of this queue; nothing starts until a worker has written them."
     ),
     Reason.QUEUE_PAUSED: lambda look: f"The queue {_queue(look)} is paused.",
     Reason.ORGANIZATION_PAUSED: lambda look: "Its organization is paused.",
