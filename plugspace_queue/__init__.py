@@ -15,9 +15,11 @@ from plugspace_queue.domain.task_types import Limiter, TaskType
 
 if TYPE_CHECKING:
     from plugspace_queue.manager import queue_manager
+    from plugspace_queue.processing.context import Context
     from plugspace_queue.processing.registry import processor
 
 __all__ = [
+    "Context",
     "From",
     "Limiter",
     "TaskType",
@@ -31,6 +33,7 @@ __all__ = [
 __version__ = "0.2.0"
 
 _LAZY = {
+    "Context": "plugspace_queue.processing.context",
     "queue_manager": "plugspace_queue.manager",
     "processor": "plugspace_queue.processing.registry",
 }

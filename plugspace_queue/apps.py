@@ -30,6 +30,7 @@ class PlugspaceQueueConfig(AppConfig):
         fill_queues(catalog.queue_names())
         import_module("plugspace_queue.checks")
         import_module("plugspace_queue.processing.checks")
+        import_module("plugspace_queue.rq.checks")
         import_module("plugspace_queue.workflows.checks")
         import_module("plugspace_queue.publishing.projections")
         defaults = import_module("plugspace_queue.models.defaults")

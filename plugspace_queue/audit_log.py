@@ -20,6 +20,7 @@ NAMES = {
     "organization_concurrency": "cap per organization",
     "policy": "policy",
     "default_priority": "default priority",
+    "quota": "quota",
     "tier_id": "tier",
     "name": "name",
     "is_suspended": "suspended",

@@ -5,19 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_origin, get_type_hints
 
+from asgiref.sync import iscoroutinefunction
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
-from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server, server_settings
-from plugspace_queue.conf import QUEUE_CLASSES, RQ_CLASSES, SETTING, AppSettings, unchecked
+from plugspace_queue.conf import QUEUE_CLASSES, SETTING, AppSettings, unchecked
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.domain.rq_classes import OURS
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 
@@ -50,12 +51,14 @@ NOT_NEGATIVE = (
     "snapshot_limit",
     "max_memory",
     "streams_reserved",
+    "wait_threads",
 )
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
 SENTINEL_HELPER = (
     'plugspace_queue.conf.rq_settings(sentinels="host:port,host:port/service") gives entries '
     "that work."
 )
+TENANT_HELPER = "A dotted path of (request) -> plugspace_queue.conf.Tenant | None, no coroutine."
 NEEDED = ("rest_framework", "django_rq")
 
 
@@ -84,8 +87,8 @@ def _mistyped(name: str, value: Any, hint: Any) -> list[CheckMessage]:
     try:
         TypeAdapter(hint).validate_python(value, strict=get_origin(hint) is not tuple)
     except ValidationError as error:
-        told = error.errors(include_url=False)[0]["msg"]
-        return [Error(f"{SETTING}[{name!r}]: {told}, not {value!r}.", id="psq.E002")]
+        message = error.errors(include_url=False)[0]["msg"]
+        return [Error(f"{SETTING}[{name!r}]: {message}, not {value!r}.", id="psq.E002")]
     return []
 
 
@@ -134,6 +137,24 @@ def _strangers(name: str, given: Mapping[str, Any], known: set[str]) -> Iterator
 
 
 @checks.register("plugspace_queue")
+def tenant_callable_is_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """TENANT_OF_REQUEST names a function that can be called with a request."""
+    values = getattr(settings, SETTING, {})
+    path = values.get("TENANT_OF_REQUEST") if isinstance(values, Mapping) else None
+    if not path or not isinstance(path, str):
+        return []
+    place = f"{SETTING}['TENANT_OF_REQUEST']"
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        return [Error(f"{place} cannot be imported: {error}", hint=TENANT_HELPER, id="psq.E022")]
+    if not callable(found) or iscoroutinefunction(found):
+        message = f"{place} is {path!r}, which is no function that returns a Tenant or None."
+        return [Error(message, hint=TENANT_HELPER, id="psq.E022")]
+    return []
+
+
+@checks.register("plugspace_queue")
 def apps_are_installed(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """The apps that ours stands on."""
     return [
@@ -156,7 +177,7 @@ def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         found += _wrong_classes(
             f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004", hint=_hint(name, config)
         )
-    return found + _wrong_classes("RQ", rq, RQ_CLASSES, "psq.E005")
+    return found + _wrong_classes("RQ", rq, OURS, "psq.E005")
 
 
 def _line(name: str) -> str:
@@ -248,7 +269,7 @@ def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMess
         try:
             embedded_redis.server_binary()
         except RuntimeError as error:
-            return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E020")]
+            return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E022")]
     return []
 
 
@@ -298,25 +319,6 @@ def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
     return []
 
 
-@checks.register(checks.Tags.urls)
-def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """RQ's own URLs ask for is_staff only and bypass the manager."""
-    if not getattr(settings, "ROOT_URLCONF", None):
-        return []
-    try:
-        address = reverse("django_rq:home")
-    except NoReverseMatch:
-        return []
-    return [
-        Warning(
-            f"django_rq.urls is included at {address}: its pages ask for is_staff only, and their "
-            "buttons bypass the queue manager.",
-            hint="Remove the include; the same pages are in the admin, with permissions.",
-            id="psq.W002",
-        )
-    ]
-
-
 @checks.register("plugspace_queue", deploy=True)
 def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Asks the queues' servers (with `check --deploy`): no cluster, no eviction."""
@@ -333,15 +335,15 @@ def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[Chec
 
 def _of_server(name: str) -> Iterator[CheckMessage]:
     try:
-        told = server.facts(name)
+        facts = server.facts(name)
     except Unavailable as error:
         cause = error.__cause__ or error
         yield Warning(f"The server of {name!r} does not answer: {cause}", id="psq.W003")
         return
-    if told.get("cluster_enabled"):
+    if facts.get("cluster_enabled"):
         hint = "One primary with replicas, with or without Sentinel."
         yield Error(f"The server of {name!r} is a Redis Cluster.", hint=hint, id="psq.E007")
-    policy = told.get("maxmemory_policy", "noeviction")
+    policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield Warning(
             f"The server of {name!r} evicts keys when its memory is full ({policy}).",

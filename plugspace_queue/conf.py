@@ -14,7 +14,11 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from plugspace_queue import embedded_redis
+from plugspace_queue.domain.rq_classes import OURS, with_our_classes
 from plugspace_queue.domain.task_types import of_row
+from plugspace_queue.domain.tenant import Tenant
+
+__all__ = ["AppSettings", "Tenant", "connection_config", "get_settings", "rq_settings"]
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -121,6 +125,15 @@ class AppSettings:
     """Share of MAX_STREAMS, 0 to 1, kept for organizations that hold few: of this last part one
     gets at most a tenth, so that no organization takes all whatever the other limits are."""
 
+    wait_threads: int = 4
+    """Requests with `wait` that one process holds at once under a WSGI server, each in a thread;
+    more are answered at once. Under ASGI they need no thread, and count as streams do."""
+
+    tenant_of_request: str | None = None
+    """Dotted path of a callable that tells of a Django request which organization sends it:
+    `(request) -> plugspace_queue.conf.Tenant | None`. The API asks it after API keys and before
+    sessions of members (docs/howto/tenants.md)."""
+
     metrics_token: str = ""
     """Bearer token that opens `/metrics` to a scraper; staff see it without one."""
 
@@ -204,18 +217,11 @@ SEED_TYPES = ("ARCHITECT", "DESIGN", "CODE", "ANALYZE", "DEPLOY", "EXPORT")
 """The types of the default catalogue; settings are read before it can be imported."""
 
 QUEUE_CLASSES: dict[str, Any] = {
-    "QUEUE_CLASS": "plugspace_queue.rq.queue.Queue",
+    "QUEUE_CLASS": OURS["QUEUE_CLASS"],
     "SERIALIZER": "rq.serializers.JSONSerializer",
     "DEFAULT_TIMEOUT": 900,
 }
 """What makes an entry of RQ_QUEUES ours, beside its connection."""
-
-RQ_CLASSES = {
-    "WORKER_CLASS": "plugspace_queue.rq.worker.Worker",
-    "JOB_CLASS": "plugspace_queue.rq.job.Job",
-    # The pages of django-rq look here, not at the entries of RQ_QUEUES.
-    "QUEUE_CLASS": QUEUE_CLASSES["QUEUE_CLASS"],
-}
 
 
 def rq_settings(
@@ -243,7 +249,7 @@ def rq_settings(
                 " name for its own. Rename one of them."
             )
         queues[name] = dict(entry)
-    return queues, {**(rq or {}), **RQ_CLASSES}
+    return queues, with_our_classes(rq)
 
 
 def fill_queues(names: Iterable[str]) -> None:

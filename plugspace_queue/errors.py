@@ -51,6 +51,12 @@ class OrganizationSuspended(QueueError):
     http_status = 403
 
 
+class TenantCallableFailed(QueueError):
+    """This site could not tell who sent the request; its operators find the reason in the log."""
+
+    code = "TENANT_CALLABLE_FAILED"
+
+
 class NotFound(QueueError):
     """No such task, workflow or export in this organization."""
 
@@ -118,6 +124,25 @@ class Unavailable(QueueError):
     retry_after: float = 2.0
 
 
+class TaskFailed(QueueError):
+    """The task that was waited for has failed, was cancelled, or expired."""
+
+    code = "TASK_FAILED"
+    task: Any
+    """The task's row; of a workflow, the step's."""
+
+    def __init__(self, message: str = "", *, task: Any, code: str = "") -> None:
+        super().__init__(message, task_id=str(task.pk))
+        self.task = task
+        self.code = code or type(self).code  # type: ignore[misc]
+
+
+class WaitTimeout(QueueError, TimeoutError):
+    """The task or workflow has not ended in time; it goes on, and can be waited for again."""
+
+    code = "WAIT_TIMEOUT"
+
+
 class InvalidTransition(QueueError):
     """The table of transitions does not know this change of state."""
 
@@ -181,6 +206,8 @@ class TaskError(Exception):
 
     code: str = "INTERNAL_ERROR"
     retryable: bool = False
+    refunds: ClassVar[bool] = False
+    """Whether the task is refunded when it fails with this, whatever `REFUND_ON` says."""
 
     def __init__(
         self, message: str = "", *, code: str | None = None, retryable: bool | None = None
@@ -221,6 +248,12 @@ class ValidationFailed(TaskError):
     """The processor found the input not valid."""
 
     code = "VALIDATION_ERROR"
+
+
+class OutdatedInput(ValidationFailed):
+    """The stored input is not valid for the present model of its task type; it is refunded."""
+
+    refunds = True
 
 
 class AuthenticationFailed(TaskError):

@@ -8,28 +8,38 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from plugspace_queue.domain.enums import EventName, Kind, State, Status
+from asgiref.sync import sync_to_async
+from pydantic import BaseModel, ValidationError
+
+from plugspace_queue.domain import json_text
+from plugspace_queue.domain.enums import EventName, Kind, Role, Scope, State, Status
 from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.errors import InvalidResult, TaskFailed
 from plugspace_queue.events import listeners
 from plugspace_queue.explain import service
 from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.metrics import RefusalsCounted
-from plugspace_queue.models import Organization, Task, Workflow
+from plugspace_queue.models import ApiKey, Membership, Organization, Override, Task, Workflow
 from plugspace_queue.processing import registry
 from plugspace_queue.schemas.explanation import Explanation
 from plugspace_queue.schemas.requests import TaskRequest
 from plugspace_queue.services import (
     bulk_submission,
     cancellation,
+    credentials,
     lookup,
     organizations,
+    overrides,
     queue_stats,
     queues,
     retries,
     submission,
+    waits,
 )
 from plugspace_queue.services.calls import database_needed, twin
+from plugspace_queue.services.credentials import DEFAULT_SCOPES
 from plugspace_queue.services.idempotency import SubmitResult
+from plugspace_queue.services.organizations import SyncResult
 from plugspace_queue.services.queue_stats import QueueStats
 from plugspace_queue.services.retries import RetryCharge
 from plugspace_queue.workflows.submission import WorkflowHandle, submit_workflow
@@ -47,7 +57,7 @@ class QueueManager:
         project_id: str,
         user_id: str,
         organization_id: str,
-        input: Mapping[str, Any],
+        input: Mapping[str, Any] | BaseModel,
         priority: int | None = None,
         context: Mapping[str, Any] | None = None,
         max_retries: int | None = None,
@@ -198,6 +208,39 @@ class QueueManager:
         """
         with database_needed():
             return service.explain(id, organization_id)
+
+    def wait(self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None) -> Any:
+        """Block until the task has ended; its result as the output model of its type.
+
+        Raises TaskFailed (with `code` and `task`) for a task that failed, was cancelled or
+        expired, or whose result its model does not take; WaitTimeout after `timeout` seconds (at
+        most a day), InvalidState inside an open transaction, NotFound, ValidationRefused,
+        Unavailable.
+        """
+        return _output(waits.in_thread(waits.of_task(id, timeout, organization_id)))
+
+    async def await_result(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> Any:
+        """Awaitable twin of `wait`; no thread waits."""
+        asked = await sync_to_async(waits.of_task)(id, timeout, organization_id)
+        return _output(await waits.in_loop(asked))
+
+    def wait_workflow(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """Block until all steps have ended; the result of each by the name of the step (its TYPE).
+
+        Raises as `wait`; TaskFailed is about the step that failed.
+        """
+        return _outputs(waits.in_thread(waits.of_workflow(id, timeout, organization_id)))
+
+    async def await_workflow(
+        self, id: Id, timeout: float = 30.0, *, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """Awaitable twin of `wait_workflow`; no thread waits."""
+        asked = await sync_to_async(waits.of_workflow)(id, timeout, organization_id)
+        return _outputs(await waits.in_loop(asked))
 
     def register_worker(
         self,
@@ -350,6 +393,157 @@ class QueueManager:
         with database_needed():
             return organizations.set_organizations(rows)
 
+    def grant(
+        self,
+        organization_id: str,
+        type: TaskType | str,
+        amount: int,
+        *,
+        starts: datetime | None = None,
+        until: datetime | None = None,
+        reason: str,
+        author: str | None = None,
+    ) -> Override:
+        """Add `amount` tasks to an organization's monthly quota of a type.
+
+        From `starts` (now) to `until`; without it every month has them until the grant is ended.
+        Grants in force are added up. Raises OrganizationUnknown, ValidationRefused.
+        """
+        with database_needed():
+            given = overrides.terms(starts, until, reason, author)
+            return overrides.grant(organization_id, type, amount, given)
+
+    def override_quota(
+        self,
+        organization_id: str,
+        type: TaskType | str,
+        quota: int,
+        *,
+        starts: datetime | None = None,
+        until: datetime | None = None,
+        reason: str,
+        author: str | None = None,
+    ) -> Override:
+        """Put another quota in the place of the tier's (-1: no limit); grants are added to it.
+
+        Of several in force the newest counts. Raises as `grant`.
+        """
+        with database_needed():
+            given = overrides.terms(starts, until, reason, author)
+            return overrides.override_quota(organization_id, type, quota, given)
+
+    def override_queue(
+        self,
+        type: TaskType | str,
+        *,
+        limiter: Mapping[str, float] | None = None,
+        concurrency: int | None = None,
+        global_concurrency: int | None = None,
+        organization_concurrency: int | None = None,
+        starts: datetime | None = None,
+        until: datetime | None = None,
+        reason: str,
+        author: str | None = None,
+    ) -> list[Override]:
+        """Put other limits in the place of a queue's; one override for each that is given.
+
+        `limiter` is {"max": starts, "duration": seconds}. In force within a second of `starts`
+        (now), and no longer within a second of `until`; of several for one limit the newest
+        counts. The settings of the queue stay as they are. Raises ValidationRefused.
+        """
+        limits = {
+            "limiter": limiter,
+            "concurrency": concurrency,
+            "global_concurrency": global_concurrency,
+            "organization_concurrency": organization_concurrency,
+        }
+        with database_needed():
+            given = overrides.terms(starts, until, reason, author)
+            return overrides.override_queue(type, limits, given)
+
+    def end_override(self, id: int) -> Override:
+        """End an override or grant now. Raises NotFound, InvalidState when it has ended."""
+        with database_needed():
+            return overrides.end_override(id)
+
+    def get_overrides(
+        self,
+        type: TaskType | str | None = None,
+        organization_id: str | None = None,
+        *,
+        has_ended: bool = False,
+    ) -> list[Override]:
+        """Overrides of a queue, or overrides and grants of an organization; at most 200.
+
+        Those in force or to come, with `has_ended` also those that are over; the newest first.
+        Raises ValidationRefused unless exactly one is named, OrganizationUnknown.
+        """
+        with database_needed():
+            return overrides.list_overrides(type, organization_id, has_ended=has_ended)
+
+    def sync_organizations(self, rows: Iterable[Mapping[str, Any] | str]) -> SyncResult:
+        """Make the organizations that are missing and change those that differ, all or nothing.
+
+        Rows are ids, or mappings with `id` (text, an integer or a UUID) and any of tier, name and
+        is_suspended; what a row omits stays as it is, and no organization is removed. Returns how
+        many were `created`, `changed` and `unchanged`. Raises ValidationRefused with the row's
+        place in `details["index"]`.
+        """
+        with database_needed():
+            return organizations.sync_organizations(rows)
+
+    def create_key(
+        self,
+        organization_id: str,
+        *,
+        scopes: Iterable[Scope | str] = DEFAULT_SCOPES,
+        name: str = "",
+        expires_at: datetime | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Issue an API key: its row, and its text, which is not stored and never seen again.
+
+        Scopes are read, submit and operate. Raises OrganizationUnknown, ValidationRefused.
+        """
+        with database_needed():
+            return credentials.create_key(
+                organization_id, scopes=scopes, name=name, expires_at=expires_at
+            )
+
+    def revoke_key(self, key: ApiKey | int | str, organization_id: str | None = None) -> ApiKey:
+        """End a key, by its row or the row's id; its streams end within five seconds.
+
+        Raises NotFound, with an organization's id for the keys of others too.
+        """
+        with database_needed():
+            return credentials.revoke_key(key, organization_id)
+
+    def revoke_keys(self, organization_id: str, *, name: str | None = None) -> int:
+        """End all keys of an organization, or those with a name; how many.
+
+        Raises OrganizationUnknown.
+        """
+        with database_needed():
+            return credentials.revoke_keys_of(organization_id, name)
+
+    def set_member(
+        self, organization_id: str, user: Any, role: Role | str = Role.MEMBER
+    ) -> Membership:
+        """Let a user (or its primary key) act for an organization by its session, in this role.
+
+        Roles are viewer, member and admin. Raises OrganizationUnknown, NotFound (no such user),
+        ValidationRefused.
+        """
+        with database_needed():
+            return credentials.set_member(organization_id, user, role)
+
+    def remove_member(self, organization_id: str, user: Any) -> bool:
+        """Let a user (or its primary key) act for it no longer; whether it did.
+
+        Raises OrganizationUnknown.
+        """
+        with database_needed():
+            return credentials.remove_member(organization_id, user)
+
     aadd_task = twin(add_task)
     aadd_tasks = twin(add_tasks)
     aadd_workflow = twin(add_workflow)
@@ -370,6 +564,34 @@ class QueueManager:
     achange_organization = twin(change_organization)
     aset_queue = twin(set_queue)
     aset_organizations = twin(set_organizations)
+    agrant = twin(grant)
+    aoverride_quota = twin(override_quota)
+    aoverride_queue = twin(override_queue)
+    aend_override = twin(end_override)
+    aget_overrides = twin(get_overrides)
+    async_organizations = twin(sync_organizations)
+    acreate_key = twin(create_key)
+    arevoke_key = twin(revoke_key)
+    arevoke_keys = twin(revoke_keys)
+    aset_member = twin(set_member)
+    aremove_member = twin(remove_member)
+
+
+def _output(task: Task) -> Any:
+    """The result of an ended task as its model; raises TaskFailed."""
+    result = waits.completed(task)
+    try:
+        return registry.output_of(task.type).validate_json(json_text.encode(result))
+    except ValidationError as error:
+        raise TaskFailed(
+            f"The result of task {task.pk} does not fit the output of {task.type} as it is now.",
+            code=InvalidResult.code,
+            task=task,
+        ) from error
+
+
+def _outputs(workflow: Workflow) -> dict[str, Any]:
+    return {task.step_name or task.type: _output(task) for task in waits.steps_completed(workflow)}
 
 
 queue_manager = QueueManager()

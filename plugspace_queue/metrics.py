@@ -4,6 +4,7 @@ Counting costs a task one addition in memory. A process that is killed loses the
 second; counts are for graphs, rows are the truth.
 """
 
+import atexit
 import logging
 import os
 import threading
@@ -196,3 +197,5 @@ def discard_unsent() -> None:
 os.register_at_fork(after_in_child=discard_unsent)
 # Every request of the process may add the counts: of the API, the admin or the host project.
 request_finished.connect(flush_due, dispatch_uid="plugspace_queue.metrics")
+# A script or a command that submits serves no request.
+atexit.register(flush)

@@ -144,3 +144,5 @@ _prepare()
 django.setup()
 # It imports models too.
 importlib.import_module("tests.economy").install()
+# As a worker does when it starts.
+importlib.import_module("plugspace_queue.processing.registry").load_processors()

@@ -64,4 +64,4 @@ def _share(took: Sequence[float], share: float) -> float:
 
 
 # What is kept for a second would be measured once only.
-FORGET: tuple[Callable[[], None], ...] = (queues.forget, queue_stats.clear_cache)
+FORGET: tuple[Callable[[], None], ...] = (queues.clear_cache, queue_stats.clear_cache)

@@ -2,32 +2,28 @@
 
 from plugspace_queue.admin import (
     api_keys,
-    attempts,
     audit,
     dashboard,
-    idempotency,
     organizations,
     queues,
+    records,
     rq,
     tasks,
     tiers,
-    usage,
     workers,
     workflows,
 )
 
 __all__ = [
     "api_keys",
-    "attempts",
     "audit",
     "dashboard",
-    "idempotency",
     "organizations",
     "queues",
+    "records",
     "rq",
     "tasks",
     "tiers",
-    "usage",
     "workers",
     "workflows",
 ]

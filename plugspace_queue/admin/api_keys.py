@@ -6,14 +6,17 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin
+from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.domain.enums import Scope
 from plugspace_queue.domain.permissions import Verb
+from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import ApiKey
+from plugspace_queue.services.credentials import revoke_keys
 from plugspace_queue.templatetags.psq import badge
 
 SCOPES = [(scope.value, scope.value) for scope in Scope]
@@ -24,13 +27,21 @@ class ApiKeyForm(forms.ModelForm):
 
     scopes = forms.MultipleChoiceField(choices=SCOPES, widget=forms.CheckboxSelectMultiple)
 
+    def clean_expires_at(self) -> Any:
+        """A key that would be dead from the start is a slip."""
+        moment = self.cleaned_data["expires_at"]
+        is_changed = moment != self.instance.expires_at
+        if moment is not None and is_changed and moment <= timezone.now():
+            raise forms.ValidationError("It must be in the future; revoke a key to end it now.")
+        return moment
+
     class Meta:
         model = ApiKey
         fields = ("organization", "name", "scopes", "expires_at")
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
+class ApiKeyAdmin(PageAdmin):
     """Keys of the API: shown once when issued, revoked here, never read again."""
 
     edits = Verb.SET_KEYS
@@ -39,7 +50,7 @@ class ApiKeyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin)
     list_display = ("prefix", "organization_id", "name", "shown_state", "scopes", "last_used_at")
     list_filter = ("revoked_at",)
     search_fields = ("=organization__id", "prefix", "name")
-    search_help_text = "Organization, first characters of the key, or name."
+    search_help_text = gettext_lazy("Organization, first characters of the key, or name.")
     autocomplete_fields = ("organization",)
     actions = ("revoke_chosen",)
     readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
@@ -55,30 +66,25 @@ class ApiKeyAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin)
         if change:
             super().save_model(request, obj, form, change)
             return
-        names = ("organization", "scopes", "name", "expires_at")
-        row, obj.secret = ApiKey.issue(**{name: getattr(obj, name) for name in names})  # type: ignore[attr-defined]
+        row, obj.secret = queue_manager.create_key(  # type: ignore[attr-defined]
+            obj.organization_id, scopes=obj.scopes, name=obj.name, expires_at=obj.expires_at
+        )
         obj.pk, obj.prefix = row.pk, row.prefix
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
         """The only page that ever shows the key; it is kept in no message and no cookie."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "A new API key",
-            "opts": self.opts,
-            "key": obj,
-        }
-        response = TemplateResponse(request, "admin/plugspace_queue/apikey/issued.html", context)
+        response = self.render(request, "apikey/issued.html", _("A new API key"), key=obj)
         response["Cache-Control"] = "no-store"
         return response
 
-    @admin.action(description="Revoke", permissions=["change"])
+    @admin.action(description=gettext_lazy("Revoke"), permissions=["change"])
     def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        done = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
-        self.message_user(request, f"{done} keys are revoked.")
+        done = revoke_keys(queryset)
+        self.message_user(request, _("%(count)d keys are revoked.") % {"count": done})
 
-    @admin.display(description="State")
+    @admin.display(description=gettext_lazy("State"))
     def shown_state(self, row: ApiKey) -> SafeString:
         if row.revoked_at is not None:
             return badge("revoked")

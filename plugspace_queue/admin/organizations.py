@@ -3,16 +3,15 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin
+from plugspace_queue.admin.actions import PauseActions
+from plugspace_queue.admin.base import TEMPLATES, PageAdmin, PermittedMixin
 from plugspace_queue.admin.changelists import NamedChangeList
-from plugspace_queue.dashboards.organizations import standing
+from plugspace_queue.dashboards.organizations import status_of
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Membership, Organization
 from plugspace_queue.templatetags.psq import badge
 
@@ -28,7 +27,7 @@ class MembershipInline(PermittedMixin, admin.TabularInline):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
+class OrganizationAdmin(PauseActions):
     """Tenants: their tier, and whether they may submit and run. Suspended, never deleted."""
 
     edits = Verb.SET_ORGANIZATION
@@ -38,13 +37,12 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Model
     list_filter = ("tier", "is_suspended", "is_paused")
     list_select_related = ("tier",)
     search_fields = ("id", "name")
-    search_help_text = "Id or name."
+    search_help_text = gettext_lazy("Id or name.")
     autocomplete_fields = ("tier",)
     readonly_fields = ("is_paused", "paused_at", "created_at")
     fields = (("id", "name"), "tier", "is_suspended", ("is_paused", "paused_at"), "created_at")
     inlines = (MembershipInline,)
-    actions = ("pause_chosen", "resume_chosen")
-    change_form_template = "admin/plugspace_queue/organization/page.html"
+    change_form_template = f"{TEMPLATES}/organization/page.html"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("id", *self.readonly_fields) if obj else self.readonly_fields
@@ -53,23 +51,16 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Model
         # Its tasks protect it, and the page that says so would read all of them.
         return False
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            context["standing"] = standing(obj)
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def page_context(self, request: HttpRequest, row: Organization) -> dict[str, Any]:
+        return {"status": status_of(row)}
+
+    def pause_target(self, row: Organization) -> dict[str, str]:
+        return {"organization_id": row.pk}
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> Any:
-        """A change of tier is told with both names: it is what bills and complaints ask for."""
+        """Name both tiers of a change, as questions about bills need them."""
         if add or "tier" not in form.changed_data:
             return super().construct_change_message(request, form, formsets, add)
         before, after = form.initial.get("tier") or "none", form.instance.tier_id or "none"
@@ -77,21 +68,7 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Model
         also = f"; also changed: {', '.join(others)}" if others else ""
         return f"Tier {before} → {after}{also}"
 
-    @admin.action(description="Pause", permissions=["pause"])
-    def pause_chosen(self, request: HttpRequest, queryset: QuerySet[Organization]) -> None:
-        def pause(row: Organization) -> None:
-            queue_manager.pause(organization_id=row.pk)
-
-        steering.each(request, queryset, pause, "paused")
-
-    @admin.action(description="Resume", permissions=["pause"])
-    def resume_chosen(self, request: HttpRequest, queryset: QuerySet[Organization]) -> None:
-        def resume(row: Organization) -> None:
-            queue_manager.resume(organization_id=row.pk)
-
-        steering.each(request, queryset, resume, "resumed")
-
-    @admin.display(description="State")
+    @admin.display(description=gettext_lazy("State"))
     def shown_state(self, row: Organization) -> SafeString:
         if row.is_suspended:
             return badge("suspended")
@@ -99,7 +76,7 @@ class OrganizationAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Model
 
 
 @admin.register(Membership)
-class MembershipAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
+class MembershipAdmin(PageAdmin):
     """Which user acts for which organization over the API."""
 
     edits = Verb.SET_MEMBERS

@@ -4,13 +4,14 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.actions import PauseActions
 from plugspace_queue.admin.changelists import UncountedChangeList
+from plugspace_queue.admin.forms import window_field
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.limits.policies import queue_settings
@@ -21,7 +22,7 @@ from plugspace_queue.templatetags.psq import badge
 
 
 class QueueList(UncountedChangeList):
-    """The rows with their live figures, asked for once a page."""
+    """The rows with their live figures, which are read once per page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -33,7 +34,7 @@ class QueueList(UncountedChangeList):
 class QueueForm(forms.ModelForm):
     """A queue, with a window that Redis can keep."""
 
-    limiter_duration = window_field(required=False, help_text="Window in seconds.")
+    limiter_duration = window_field(required=False, help_text=gettext_lazy("Window in seconds."))
 
     class Meta:
         model = QueueSettings
@@ -41,8 +42,8 @@ class QueueForm(forms.ModelForm):
 
 
 @admin.register(QueueSettings)
-class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
-    """One row a queue; an empty field means: as the code or the seed says."""
+class QueueSettingsAdmin(PauseActions):
+    """One row per queue; an empty field means the default of the code or the settings."""
 
     # Limits alone are set on the dashboard.
     edits = Verb.SET_POLICY
@@ -50,39 +51,30 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Mode
     form = QueueForm
     changelist = QueueList
     list_display = (
-        "type",
-        "shown_state",
-        "waiting",
-        "active",
-        "delayed",
-        "completed",
-        "failed",
-        "slots",
-        "limiter",
-        "policy",
+        *("type", "shown_state", "waiting", "active", "delayed"),
+        *("completed", "failed", "slots", "limiter", "policy"),
     )
-    actions = ("pause_chosen", "resume_chosen")
     readonly_fields = (
-        "type",
-        "shown_state",
-        "paused_at",
-        "slots",
-        "limiter",
-        "completed",
-        "failed",
+        *("type", "shown_state", "paused_at", "slots", "limiter", "completed", "failed"),
     )
     fieldsets = (
         (None, {"fields": (("type", "shown_state", "paused_at"), ("completed", "failed"))}),
-        ("In force", {"fields": (("slots", "limiter"),)}),
-        ("Slots", {"fields": ("concurrency", "global_concurrency", "organization_concurrency")}),
-        ("Starts", {"fields": (("limiter_max", "limiter_duration"), "policy", "default_priority")}),
+        (gettext_lazy("In force"), {"fields": (("slots", "limiter"),)}),
+        (
+            gettext_lazy("Slots"),
+            {"fields": ("concurrency", "global_concurrency", "organization_concurrency")},
+        ),
+        (
+            gettext_lazy("Starts"),
+            {"fields": (("limiter_max", "limiter_duration"), "policy", "default_priority")},
+        ),
     )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Limits stand in the same form.
+        # The same form has the limits.
         return super().has_change_permission(request, obj) and self.may(request, Verb.LIMIT)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -100,32 +92,30 @@ class QueueSettingsAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.Mode
     def delayed(self, row: QueueSettings) -> int | None:
         return _figure(row, "delayed")
 
-    @admin.action(description="Pause", permissions=["pause"])
-    def pause_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
-        steering.each(request, queryset, lambda row: queue_manager.pause(row.type), "paused")
+    def pause_target(self, row: QueueSettings) -> dict[str, str]:
+        return {"type": row.type}
 
-    @admin.action(description="Resume", permissions=["pause"])
-    def resume_chosen(self, request: HttpRequest, queryset: QuerySet[QueueSettings]) -> None:
-        steering.each(request, queryset, lambda row: queue_manager.resume(row.type), "resumed")
-
-    @admin.display(description="State")
+    @admin.display(description=gettext_lazy("State"))
     def shown_state(self, row: QueueSettings) -> SafeString:
         return badge("paused" if row.is_paused else "open")
 
-    @admin.display(description="Slots per worker")
+    @admin.display(description=gettext_lazy("Slots per worker"))
     def slots(self, row: QueueSettings) -> int:
         return queue_settings(row.type).concurrency
 
-    @admin.display(description="Queue limiter")
+    @admin.display(description=gettext_lazy("Queue limiter"))
     def limiter(self, row: QueueSettings) -> str:
         values = queue_settings(row.type)
         if values.limiter_max is None:
-            return "no limit"
-        return f"{values.limiter_max} starts in {values.limiter_duration:g} s"
+            return _("no limit")
+        return _("%(max)d starts in %(seconds)g s") % {
+            "max": values.limiter_max,
+            "seconds": values.limiter_duration,
+        }
 
 
 def _figures() -> dict[str, QueueStats]:
-    """The figures of each queue; none while Redis is away, for the settings must still open."""
+    """The figures of each queue; none without Redis, so that the settings stay available."""
     try:
         rows = queue_manager.get_queue_stats(max_age=FRESH_FOR)
         return {row.type: row for row in rows}

@@ -1,36 +1,51 @@
-"""The list of tasks, and what is done to many of them at once."""
+"""Tasks: their list, the page of each, and what is done to one or to many of them."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue.admin import steering
-from plugspace_queue.admin.base import BY_TYPE, is_list
-from plugspace_queue.admin.bulk import BulkPage
-from plugspace_queue.admin.searching import organization_of, within
+from plugspace_queue.admin.base import (
+    BY_TYPE,
+    TEMPLATES,
+    LivePageAdmin,
+    RecordAdmin,
+    is_list,
+    link,
+    pretty_column,
+)
+from plugspace_queue.admin.filter_actions import LIST, TASK_ACTIONS, FilterActionsAdmin
+from plugspace_queue.admin.records import find_in_organization, split_term
+from plugspace_queue.dashboards.explanations import explanation_of
+from plugspace_queue.dashboards.timelines import progress_of, timeline
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.templatetags.psq import badge
 
-ERROR = "error:"
+USER, ERROR = "user:", "error:"
 LARGE = ("input", "context", "result", "progress")
-NAMES = task_queries.links_with_names()
+LONGEST_REASON = 200
+LINKS = task_queries.links_with_names()
 
 
 class PriorityFilter(admin.SimpleListFilter):
     """The four priorities, without asking the table which there are."""
 
-    title = "priority"
+    title = gettext_lazy("priority")
     parameter_name = "priority"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -40,33 +55,28 @@ class PriorityFilter(admin.SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        # What is no filter must not find everything: a press may follow.
+        # An unknown value must not find everything: an action for all may follow.
         if value not in {choice for choice, _ in self.lookup_choices}:
             raise IncorrectLookupParameters
         return queryset.filter(priority=value)
 
 
 @admin.register(Task)
-class TaskAdmin(BulkPage):
+class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
     """Every task, the newest first; cancel and retry go through the manager."""
 
     list_display = (
-        "id",
-        "type",
-        "shown_state",
-        "organization_id",
-        "queued",
-        "took",
-        "project_id",
-        "priority",
+        *("id", "type", "shown_state", "organization_id"),
+        *("queued", "took", "project_id", "priority"),
     )
     list_filter = ("state", BY_TYPE, PriorityFilter)
     search_fields = ("id",)
-    search_help_text = (
+    search_help_text = gettext_lazy(
         "Id of a task or workflow, project, organization; or user:ID org:ID; or error:CODE."
     )
     actions = ("retry_chosen", "cancel_chosen")
-    change_form_template = "admin/plugspace_queue/task/page.html"
+    change_form_template = f"{TEMPLATES}/task/page.html"
+    live_template = "task/live.html"
     fieldsets = (
         (
             None,
@@ -80,7 +90,7 @@ class TaskAdmin(BulkPage):
             },
         ),
         (
-            "Times",
+            gettext_lazy("Times"),
             {
                 "fields": (
                     ("queued_at", "wake_at", "deadline"),
@@ -89,9 +99,9 @@ class TaskAdmin(BulkPage):
                 )
             },
         ),
-        ("Work", {"fields": ("shown_error", "shown_input", "shown_result")}),
+        (gettext_lazy("Work"), {"fields": ("shown_error", "shown_input", "shown_result")}),
         (
-            "Counts",
+            gettext_lazy("Counts"),
             {
                 "fields": (
                     ("attempt_count", "retry_count", "max_retries"),
@@ -102,8 +112,23 @@ class TaskAdmin(BulkPage):
                 )
             },
         ),
-        ("Context", {"classes": ("collapse",), "fields": ("shown_context",)}),
+        (
+            gettext_lazy("Context"),
+            {"classes": ("collapse",), "fields": ("shown_context",)},
+        ),
     )
+    shown_input = staticmethod(pretty_column("input", gettext_lazy("Input")))
+    shown_result = staticmethod(pretty_column("result", gettext_lazy("Result")))
+    shown_error = staticmethod(pretty_column("error", gettext_lazy("Error")))
+    shown_context = staticmethod(pretty_column("context", gettext_lazy("Context")))
+
+    def more_urls(self) -> list[URLPattern]:
+        buttons = [
+            self.address(f"<path:object_id>/{name}/", partial(self.button_view, verb=name), name)
+            for name in TASK_ACTIONS
+        ]
+        # Last, as "all" would pass for an id.
+        return [*super().more_urls(), *buttons]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         rows: QuerySet[Task] = super().get_queryset(request)
@@ -111,9 +136,9 @@ class TaskAdmin(BulkPage):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         rows = self.get_queryset(request).select_related("organization", "workflow")
-        names = (Prefetch("dependencies", NAMES), Prefetch("dependents", NAMES))
+        links = (Prefetch("dependencies", LINKS), Prefetch("dependents", LINKS))
         task_id = parse_id(object_id)
-        return task_id and rows.prefetch_related(*names).filter(pk=task_id).first()
+        return task_id and rows.prefetch_related(*links).filter(pk=task_id).first()
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
@@ -122,9 +147,10 @@ class TaskAdmin(BulkPage):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if term.startswith("user:"):
-            user = term.removeprefix("user:")
-            return within(request, queryset, "user_id", user, "user:ID org:ID"), False
+        if term.startswith(USER):
+            user = term.removeprefix(USER)
+            form = "user:ID org:ID"
+            return find_in_organization(request, queryset, "user_id", user, form), False
         if term.startswith(ERROR):
             code = term.removeprefix(ERROR)
             return queryset.filter(state=State.FAILED, error__code=code), False
@@ -132,15 +158,15 @@ class TaskAdmin(BulkPage):
             return queryset.filter(Q(pk=task_id) | Q(workflow_id=task_id)), False
         return queryset.filter(Q(project_id=term) | Q(organization_id=term)), False
 
-    def walked(self, request: HttpRequest) -> QuerySet[Task] | None:
-        """A user's tasks are looked for among the organization's, an error among failed ones.
+    def rows_to_scan(self, request: HttpRequest) -> QuerySet[Task] | None:
+        """The organization's tasks for a user, failed ones for an error.
 
-        A priority is looked for among what the other filters find. Complete tasks of one type are
-        looked for among all: no index holds complete tasks by type.
+        For a priority those that the other filters find; for complete tasks of one type all, as no
+        index holds complete tasks by type.
         """
         term = request.GET.get("q", "").strip()
-        if term.startswith("user:"):
-            return task_queries.tasks_of_organization(organization_of(term))
+        if term.startswith(USER):
+            return task_queries.tasks_of_organization(split_term(term)[1])
         names = ("state__exact", "type__exact")
         asked = {name: request.GET[name] for name in names if request.GET.get(name)}
         if term.startswith(ERROR):
@@ -151,25 +177,73 @@ class TaskAdmin(BulkPage):
             return task_queries.tasks_matching()
         return task_queries.tasks_matching(**asked) if request.GET.get("priority") else None
 
-    @admin.action(description="Retry (no charge)", permissions=["retry"])
+    def live_context(self, request: HttpRequest, row: Task) -> dict[str, Any]:
+        explanation = explanation_of(row)
+        return {
+            "task": row,
+            "timeline": timeline(row),
+            "progress": progress_of(row),
+            "why": explanation,
+            "outage": explanation.outage if explanation else "",
+        }
+
+    def page_context(self, request: HttpRequest, row: Task) -> dict[str, Any]:
+        verbs = [
+            name
+            for name, action in TASK_ACTIONS.items()
+            if row.state in action.states and self.may(request, action.needs)
+        ]
+        return {**super().page_context(request, row), "verbs": verbs}
+
+    def button_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+        """A button of one task's page."""
+        action = TASK_ACTIONS[verb]
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self.require(request, action.needs)
+        task = self.get_object(request, object_id)
+        if task is None:
+            messages.error(request, _("This task does not exist any more."))
+            return redirect(LIST)
+        action.run(request, [task], request.POST.get("reason", "").strip()[:LONGEST_REASON])
+        return redirect("admin:plugspace_queue_task_change", task.pk)
+
+    @admin.action(description=gettext_lazy("Retry (no charge)"), permissions=["retry"])
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        steering.each(request, queryset, lambda task: self._retry(request, task), "go again")
+        TASK_ACTIONS["retry"].run(request, queryset)
 
-    @admin.action(description="Cancel", permissions=["cancel"])
+    @admin.action(description=gettext_lazy("Cancel"), permissions=["cancel"])
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        said = "cancelled or told to stop"
-        steering.each(request, queryset, lambda task: self._cancel(request, task), said)
+        TASK_ACTIONS["cancel"].run(request, queryset)
 
-    @admin.display(description="State", ordering="state")
+    @admin.display(description=gettext_lazy("State"), ordering="state")
     def shown_state(self, task: Task) -> SafeString:
         return badge(task.state)
 
-    @admin.display(description="Queued")
+    @admin.display(description=gettext_lazy("Queued"))
     def queued(self, task: Task) -> SafeString:
         is_new = timezone.now() - task.queued_at < timedelta(minutes=1)
-        said = "just now" if is_new else f"{timesince(task.queued_at, depth=1)} ago"
-        return format_html('<time title="{}">{}</time>', task.queued_at.isoformat(), said)
+        age = timesince(task.queued_at, depth=1)
+        age = _("just now") if is_new else _("%(age)s ago") % {"age": age}
+        return format_html('<time title="{}">{}</time>', task.queued_at.isoformat(), age)
 
-    @admin.display(description="Duration")
+    @admin.display(description=gettext_lazy("Duration"))
     def took(self, task: Task) -> str:
         return "-" if task.duration is None else f"{task.duration / 1000:.1f} s"
+
+    @admin.display(description=gettext_lazy("Workflow"))
+    def shown_workflow(self, task: Task) -> SafeString | str:
+        return link("workflow", task.workflow_id) if task.workflow_id else "-"
+
+    @admin.display(description=gettext_lazy("Depends on"))
+    def shown_parents(self, task: Task) -> SafeString | str:
+        return _links([dependency.parent for dependency in task.dependencies.all()])
+
+    @admin.display(description=gettext_lazy("Dependents"))
+    def shown_children(self, task: Task) -> SafeString | str:
+        return _links([dependency.task for dependency in task.dependents.all()])
+
+
+def _links(tasks: list[Task]) -> SafeString | str:
+    rows = ((link("task", task.pk, f"{task.type} {task.pk}"), task.state) for task in tasks)
+    return format_html_join(", ", "{} ({})", rows) or "-"

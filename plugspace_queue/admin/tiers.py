@@ -5,9 +5,12 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue.admin.base import PermittedMixin, StyledMixin, UncountedMixin, window_field
+from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.admin.changelists import UncountedChangeList
+from plugspace_queue.admin.forms import window_field
 from plugspace_queue.domain import catalog
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.task_types import TaskType, quota_of
@@ -18,7 +21,7 @@ from plugspace_queue.models import TierPolicy
 class TierForm(forms.ModelForm):
     """A tier; the quotas of its JSON column as one number for each task type."""
 
-    request_window = window_field(initial=60.0, help_text="Seconds.")
+    request_window = window_field(initial=60.0, help_text=gettext_lazy("Seconds."))
 
     class Meta:
         model = TierPolicy
@@ -32,19 +35,19 @@ class TierForm(forms.ModelForm):
     def _quota_field(self, kind: TaskType) -> forms.IntegerField:
         tier = self.instance
         declared = quota_of(kind, tier.slug, {}, tier.default_quota)
-        shown = "no limit" if declared == UNLIMITED else str(declared)
+        shown = _("no limit") if declared == UNLIMITED else str(declared)
         return forms.IntegerField(
             label=kind.label,
             required=False,
             min_value=UNLIMITED,
             max_value=LARGEST_QUOTA,
             initial=(tier.quotas or {}).get(kind.value),
-            help_text=f"-1: no limit; empty: {shown}.",
+            help_text=_("-1: no limit; empty: %(default)s.") % {"default": shown},
         )
 
     def clean(self) -> dict[str, Any] | None:
-        told = super().clean()
-        # What was given for types that are not declared now is theirs when they come back.
+        data = super().clean()
+        # Quotas of types that are not declared now are kept until these are declared again.
         quotas = (self.instance.quotas or {}).items()
         given = {name: quota for name, quota in quotas if name not in TaskType}
         for kind in catalog.public_types():
@@ -52,11 +55,11 @@ class TierForm(forms.ModelForm):
             if quota is not None:
                 given[kind.value] = quota
         self.instance.quotas = given
-        return told
+        return data
 
 
 @admin.register(TierPolicy)
-class TierAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
+class TierAdmin(PageAdmin):
     """Plans: priority, monthly quotas by task type, request limit."""
 
     edits = Verb.SET_TIERS
@@ -71,8 +74,8 @@ class TierAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
         kinds = tuple(kind.queue_name for kind in catalog.public_types())
         return (
             (None, {"fields": (("slug", "priority"),)}),
-            ("Tasks per month", {"fields": (kinds, "default_quota")}),
-            ("Requests", {"fields": (("request_limit", "request_window"),)}),
+            (_("Tasks per month"), {"fields": (kinds, "default_quota")}),
+            (_("Requests"), {"fields": (("request_limit", "request_window"),)}),
         )
 
     def get_form(
@@ -84,9 +87,9 @@ class TierAdmin(UncountedMixin, StyledMixin, PermittedMixin, admin.ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("slug",) if obj else ()
 
-    @admin.display(description="Tasks per month")
+    @admin.display(description=gettext_lazy("Tasks per month"))
     def shown_quotas(self, tier: TierPolicy) -> str:
         quotas = {kind: tier.quota(kind) for kind in catalog.public_types()}
         if set(quotas.values()) == {UNLIMITED}:
-            return "no limit"
+            return _("no limit")
         return ", ".join(f"{kind} {'∞' if n == UNLIMITED else n}" for kind, n in quotas.items())

@@ -1,20 +1,24 @@
-"""Identifies the caller: an API key, or the session of a member or of staff.
+"""Identifies the caller: an API key, the project's own callable, or a session.
 
 Organization and user are never taken from the body.
 """
 
 import hmac
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
+from django.core.signals import got_request_exception
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
+from plugspace_queue.api import tenants
 from plugspace_queue.api.parsers import refuse_form, require_length
 from plugspace_queue.api.permissions import (
     sees_all_organizations,
@@ -25,23 +29,32 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import permissions
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import TABLE, Verb
-from plugspace_queue.errors import AuthenticationRefused, PermissionRefused, ValidationRefused
+from plugspace_queue.domain.tenant import Tenant
+from plugspace_queue.errors import (
+    AuthenticationRefused,
+    PermissionRefused,
+    TenantCallableFailed,
+    ValidationRefused,
+)
 from plugspace_queue.models import ApiKey, tenancy_queries
+from plugspace_queue.models.organization import KEY_PREFIX
+
+logger = logging.getLogger("plugspace_queue.api")
 
 HEADER = "X-Organization"
 CHALLENGE = 'Bearer realm="plugspace"'
 LAST_USED_STEP = timedelta(minutes=1)
 
-CredentialKind = Literal["key", "member", "staff", "token"]
+CredentialKind = Literal["key", "tenant", "member", "staff", "token"]
 
 
 @dataclass(frozen=True)
 class Credential:
-    """What a caller presented: an API key, a session of a member or of staff, or METRICS_TOKEN."""
+    """What a caller presented: a key, a session, METRICS_TOKEN; of a tenant the project knows."""
 
     kind: CredentialKind
     id: Any
-    """Primary key of the API key or of the user."""
+    """Primary key of the API key or of the user; of a tenant its organization and user."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class StreamHolder:
 
     organization_id: str | None
     credential: Credential
+    request: HttpRequest | None = None
+    """Of a tenant, whom the project's callable is asked about again."""
 
     @property
     def owner(self) -> str | Credential:
@@ -68,6 +83,7 @@ class Caller:
     verbs: frozenset[Verb]
     credential: Credential
     is_staff: bool = False
+    request: HttpRequest | None = None
 
     def require(self, verb: Verb) -> None:
         """Raises PermissionRefused for what the caller may not do."""
@@ -92,7 +108,8 @@ class Caller:
 
     def holder(self) -> StreamHolder:
         """Who is charged for the streams of this caller."""
-        return StreamHolder(None if self.is_staff else self.organization_id, self.credential)
+        organization_id = None if self.is_staff else self.organization_id
+        return StreamHolder(organization_id, self.credential, self.request)
 
     def names(self) -> dict[str, str]:
         """User and organization of what is submitted; staff must have named one."""
@@ -104,7 +121,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
         key = _bearer_token(request)
-        if key is None:
+        if key is None or (tenants.is_configured() and not key.startswith(KEY_PREFIX)):
             return None
         row = self._row(key)
         self._note_use(row)
@@ -151,6 +168,36 @@ class MemberAuthentication(SessionAuthentication):
         require_length(request)
         refuse_form(request)
         super().enforce_csrf(request)
+
+
+class TenantAuthentication(MemberAuthentication):
+    """Whoever the project's own callable says it is: TENANT_OF_REQUEST."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
+        sent: Any = request._request
+        tenant = self._asked(request)
+        if tenant is None:
+            return None
+        if not tenant.csrf_checked:
+            self.enforce_csrf(request)
+        if request.headers.get(HEADER, tenant.organization_id) != tenant.organization_id:
+            raise unknown_organization()
+        tenants.require_organization(tenant)
+        return getattr(sent, "user", AnonymousUser()), Caller(
+            organization_id=tenant.organization_id,
+            user_id=tenant.user_id,
+            verbs=permissions.verbs_of_role(Role(tenant.role)),
+            credential=Credential("tenant", (tenant.organization_id, tenant.user_id)),
+            request=sent,
+        )
+
+    def _asked(self, request: Request) -> Tenant | None:
+        try:
+            return tenants.tenant_of(request._request)
+        except TenantCallableFailed as error:
+            got_request_exception.send(sender=type(self), request=request._request)
+            logger.error("%s failed: %s", tenants.PLACE, error.__cause__, exc_info=error.__cause__)
+            raise
 
 
 class TokenAuthentication(BaseAuthentication):

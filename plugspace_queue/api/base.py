@@ -13,6 +13,7 @@ from django.db.models import Model
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 from pydantic import BaseModel
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
@@ -22,7 +23,13 @@ from rest_framework.views import APIView, set_rollback
 from rest_framework.viewsets import ViewSetMixin
 
 from plugspace_queue import audit_log, metrics
-from plugspace_queue.api.authentication import ApiKeyAuthentication, Caller, MemberAuthentication
+from plugspace_queue.api import tenants
+from plugspace_queue.api.authentication import (
+    ApiKeyAuthentication,
+    Caller,
+    MemberAuthentication,
+    TenantAuthentication,
+)
 from plugspace_queue.api.exceptions import InternalError, NotAcceptable, as_queue_error, problem
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
 from plugspace_queue.api.permissions import HasVerb
@@ -90,6 +97,13 @@ class ApiView(ProblemMixin, APIView):
     throttle_classes = []
     versioning_class = None
     schema: Any = PageSchema()
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Those of the class, and the project's own callable before sessions."""
+        found = super().get_authenticators()
+        if found and isinstance(found[-1], MemberAuthentication) and tenants.is_configured():
+            found.insert(-1, TenantAuthentication())
+        return found
 
     @property
     def caller(self) -> Caller:

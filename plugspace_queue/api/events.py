@@ -251,9 +251,14 @@ def _collect(topic: Topic, cursor: str, limit: int, *, max_read: float = MAX_REA
 
 
 def _presented_credential(request: HttpRequest) -> str:
-    """What the client sent as its credential, not verified yet."""
-    session = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
-    return request.headers.get("Authorization", "") or session
+    """What the client sent as its credential, not verified yet; else where it comes from."""
+    sent = (
+        request.headers.get("Authorization"),
+        request.COOKIES.get(settings.SESSION_COOKIE_NAME),
+        request.headers.get("Cookie"),
+        request.META.get("REMOTE_ADDR"),
+    )
+    return next(filter(None, sent), "")
 
 
 def _as_stream(response: R) -> R:

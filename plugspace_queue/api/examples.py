@@ -59,6 +59,7 @@ QUEUE = {
     "defaultPriority": 2,
     "limiter": {"max": 50, "duration": 60.0},
     "policy": "strict",
+    "overrides": [],
 }
 ORGANIZATION = {
     "id": "acme",
@@ -73,9 +74,31 @@ USAGE = {
     "tier": "professional",
     "month": "2026-01",
     "periodEnd": "2026-02-01T00:00:00Z",
-    "usage": {"ARCHITECT": {"used": 2, "quota": 200, "remaining": 198}},
+    "usage": {
+        "ARCHITECT": {
+            "used": 2,
+            "quota": 550,
+            "remaining": 548,
+            "granted": 50,
+            "overrides": [{"key": "grant", "value": 50, "endsAt": "2026-02-01T00:00:00Z"}],
+        }
+    },
     "requests": {"limit": 100, "duration": 60.0, "used": 2, "remaining": 98, "reset": 41},
 }
+GRANT = {
+    "id": 7,
+    "type": "CODE",
+    "key": "grant",
+    "value": 50,
+    "duration": None,
+    "state": "active",
+    "startsAt": ADDED_AT,
+    "endsAt": "2026-02-01T00:00:00Z",
+    "reason": "launch",
+    "author": "kim",
+    "createdAt": ADDED_AT,
+}
+OVERRIDE = {**GRANT, "id": 8, "key": "limiter", "value": 200, "duration": 60.0}
 EVENT = {
     "id": "1767225600120-0",
     "name": "taskAdded",
@@ -117,6 +140,9 @@ SENT: dict[str, Any] = {
         "reason": "launch",
     },
     "changeOrganization": {"tier": "professional", "reason": "paid"},
+    # Without `until`: an example must not be over.
+    "addGrant": {"type": "CODE", "amount": 50, "reason": "launch"},
+    "addOverride": {"limiter": {"max": 200, "duration": 60}, "reason": "launch"},
 }
 ANSWERED: dict[str, Any] = {
     "listTasks": {"results": [TASK], "next": None, "previous": None},
@@ -139,6 +165,12 @@ ANSWERED: dict[str, Any] = {
     "getOrganization": ORGANIZATION,
     "changeOrganization": ORGANIZATION,
     "getUsage": USAGE,
+    "listGrants": {"results": [GRANT]},
+    "addGrant": GRANT,
+    "endGrant": GRANT | {"state": "ended"},
+    "listOverrides": {"results": [OVERRIDE]},
+    "addOverride": {"results": [OVERRIDE]},
+    "endOverride": OVERRIDE | {"state": "ended"},
     "listenToTask": {"results": [EVENT], "cursor": EVENT["id"], "hasMore": False},
     "listenToWorkflow": {"results": [EVENT], "cursor": EVENT["id"], "hasMore": False},
     "listenToOrganization": {"results": [EVENT], "cursor": EVENT["id"], "hasMore": False},
@@ -165,6 +197,7 @@ OTHERS: tuple[QueueError, ...] = (
     exceptions.NotAcceptable(),
     exceptions.UnsupportedMediaType(),
     exceptions.InternalError(),
+    errors.TenantCallableFailed(),
 )
 
 

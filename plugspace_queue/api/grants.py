@@ -1,7 +1,8 @@
 """Checks again and again whether the credentials of open streams still grant them.
 
 A stream outlives the request that opened it. One thread of a process checks all open streams at
-once, with one or two queries for each kind of credential, however many streams there are.
+once, with one or two queries for each kind of credential, however many streams there are. Another
+one asks the project's callable, which may be slow, about each stream of a tenant.
 """
 
 import logging
@@ -9,6 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from django.contrib.auth import get_user_model
@@ -16,9 +18,9 @@ from django.db import Error, connections
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from plugspace_queue.api import permissions
+from plugspace_queue.api import permissions, tenants
 from plugspace_queue.api.authentication import CredentialKind, StreamHolder
-from plugspace_queue.errors import OrganizationSuspended
+from plugspace_queue.errors import OrganizationSuspended, TenantCallableFailed
 from plugspace_queue.models import tenancy_queries
 
 logger = logging.getLogger("plugspace_queue.api")
@@ -26,6 +28,9 @@ logger = logging.getLogger("plugspace_queue.api")
 INTERVAL, MIN_PAUSE = 1.0, 0.25
 """Seconds from one check to the next, and between them; a revoked credential's streams end within
 five seconds."""
+
+TENANT_INTERVAL, ASKERS = 4.0, 4
+"""Seconds from one round of questions to the project's callable to the next; threads that ask."""
 
 AT_ONCE, PAUSE, SPREAD = 4, 0.01, 1.5
 """Streams that are ended at once, seconds until the next group, and seconds for all groups.
@@ -83,7 +88,44 @@ def _staff(holders: Collection[StreamHolder]) -> set[StreamHolder]:
     return {holder for holder in holders if holder.credential.id in good}
 
 
-_QUERIES: Mapping[CredentialKind, GrantQuery] = {"key": _keys, "member": _members, "staff": _staff}
+def _tenants(holders: Collection[StreamHolder]) -> set[StreamHolder]:
+    ids = {holder.organization_id for holder in holders}
+    active = set(tenancy_queries.active_among(ids))
+    asked = [holder for holder in holders if holder.organization_id in active]
+    with ThreadPoolExecutor(ASKERS, thread_name_prefix="plugspace-tenants") as pool:
+        answers = list(pool.map(_is_still_tenant, asked))
+    silent = [answer for answer in answers if isinstance(answer, Exception)]
+    if silent:
+        # These streams stay open: all clients would come again at once and be told the same.
+        cause = silent[0].__cause__ or silent[0]
+        logger.error(
+            "%s failed for %d open streams: %s", tenants.PLACE, len(silent), cause, exc_info=cause
+        )
+    return {holder for holder, answer in zip(asked, answers, strict=True) if answer}
+
+
+def _is_still_tenant(holder: StreamHolder) -> bool | Exception:
+    """Whether the callable says the same as when the stream was opened; its error if it fails."""
+    try:
+        assert holder.request is not None
+        tenant = tenants.tenant_now(holder.request)
+    except (TenantCallableFailed, Error) as error:
+        return error
+    except tenants.ANSWERS:
+        return False
+    finally:
+        close_connections()
+    if tenant is None or not permissions.role_may_view(tenant.role):
+        return False
+    return bool((tenant.organization_id, tenant.user_id) == holder.credential.id)
+
+
+_QUERIES: Mapping[CredentialKind, GrantQuery] = {
+    "key": _keys,
+    "tenant": _tenants,
+    "member": _members,
+    "staff": _staff,
+}
 
 
 def close_connections() -> None:
@@ -96,12 +138,14 @@ def close_connections() -> None:
 class _GrantWatch(threading.Thread):
     """Checks open streams as long as there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_for_tenants: bool) -> None:
         super().__init__(name="plugspace-grants", daemon=True)
         self.done = threading.Event()
+        self.watched: dict[object, tuple[StreamHolder, Callable[[], object]]] = {}
+        self._interval = TENANT_INTERVAL if is_for_tenants else INTERVAL
 
     def run(self) -> None:
-        pause = INTERVAL
+        pause = self._interval
         while not self.done.wait(pause):
             begun = time.monotonic()
             try:
@@ -113,11 +157,11 @@ class _GrantWatch(threading.Thread):
                 logger.exception("cannot check open streams; trying again")
             finally:
                 close_connections()
-            pause = max(INTERVAL - (time.monotonic() - begun), MIN_PAUSE)
+            pause = max(self._interval - (time.monotonic() - begun), MIN_PAUSE)
 
     def _check(self) -> None:
         with _lock:
-            watched = list(_watched.values())
+            watched = list(self.watched.values())
         good = still_granted({holder for holder, _ in watched})
         self._end([end for holder, end in watched if holder not in good])
 
@@ -133,28 +177,31 @@ class _GrantWatch(threading.Thread):
 
 
 _lock = threading.Lock()
-_watched: dict[object, tuple[StreamHolder, Callable[[], object]]] = {}
-_watch: _GrantWatch | None = None
+_watches: dict[bool, _GrantWatch] = {}
+"""The one of rows, and that of tenants, while there is something to watch."""
 
 
 def watch(holder: StreamHolder, end: Callable[[], object]) -> Callable[[], None]:
     """Call `end` in a thread when the grant ends; returns the function that stops watching."""
-    global _watch
+    is_tenant = holder.credential.kind == "tenant"
     ticket = object()
     with _lock:
-        if _watch is None:
-            made = _GrantWatch()
+        found = _watches.get(is_tenant)
+        if found is None:
+            found = _GrantWatch(is_tenant)
             # Raises when the process can start no thread; the next stream tries again.
-            made.start()
-            _watch = made
-        _watched[ticket] = holder, end
-    return lambda: _unwatch(ticket)
+            found.start()
+            _watches[is_tenant] = found
+        found.watched[ticket] = holder, end
+    return lambda: _unwatch(is_tenant, ticket)
 
 
-def _unwatch(ticket: object) -> None:
-    global _watch
+def _unwatch(is_tenant: bool, ticket: object) -> None:
     with _lock:
-        _watched.pop(ticket, None)
-        if not _watched and _watch is not None:
-            _watch.done.set()
-            _watch = None
+        found = _watches.get(is_tenant)
+        if found is None:
+            return
+        found.watched.pop(ticket, None)
+        if not found.watched:
+            found.done.set()
+            del _watches[is_tenant]

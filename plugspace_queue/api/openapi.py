@@ -138,6 +138,17 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 
 
+class TenantScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """What the project's own callable takes; only the project knows what that is."""
+
+    target_class = "plugspace_queue.api.authentication.TenantAuthentication"
+    name = "project"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        text = "The credentials that this site takes elsewhere."
+        return {"type": "http", "scheme": "bearer", "description": text}
+
+
 @functools.cache
 def document() -> dict[str, Any]:
     """The OpenAPI document, generated once in a process: it is the same for every caller."""

@@ -13,11 +13,19 @@ from plugspace_queue.api.openapi import CHANGES, answers, operation, parameters
 from plugspace_queue.api.pagination import parse_query
 from plugspace_queue.api.permissions import visible_organization
 from plugspace_queue.api.requests import OrganizationChange, UsageQuery
-from plugspace_queue.api.responses import OrganizationShape, TypeUsage, Usage, window_of
+from plugspace_queue.api.responses import (
+    OrganizationShape,
+    QuotaChange,
+    TypeUsage,
+    Usage,
+    window_of,
+)
+from plugspace_queue.domain import clock
 from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.tiers import UNLIMITED
+from plugspace_queue.limits.allowances import Allowance, allowances, moment_of
 from plugspace_queue.limits.policies import tier_of
 from plugspace_queue.limits.quota import end_of_month, month_of
 from plugspace_queue.manager import queue_manager
@@ -76,7 +84,11 @@ class OrganizationViewSet(ApiViewSet):
             usage=_usage(organization, month),
             requests=window_of(organization),
         )
-        return Response(usage.model_dump(mode="json", by_alias=True))
+        body = usage.model_dump(mode="json", by_alias=True)
+        for entry in body["usage"].values():
+            if not entry["overrides"]:
+                del entry["granted"], entry["overrides"]
+        return Response(body)
 
     def _organization(self, organization_id: str) -> Organization:
         return visible_organization(organization_id, only=self.caller.organization_id)
@@ -101,11 +113,19 @@ def _shown(row: Organization) -> dict[str, Any]:
 
 def _usage(organization: Organization, month: str) -> dict[TaskType, TypeUsage]:
     used = tenancy_queries.usage_of_month(organization, month)
-    tier = tier_of(organization)
-    return {one: _type_usage(used.get(one, 0), tier.quota(one)) for one in public_types()}
+    found = allowances(organization.pk, tier_of(organization), moment_of(month, clock.now()))
+    return {one: _type_usage(used.get(one, 0), found[one]) for one in public_types()}
 
 
-def _type_usage(used: int, quota: int) -> TypeUsage:
-    if quota == UNLIMITED:
-        return TypeUsage(used=used, quota=None, remaining=None)
-    return TypeUsage(used=used, quota=quota, remaining=max(0, quota - used))
+def _type_usage(used: int, allowance: Allowance) -> TypeUsage:
+    quota = None if allowance.quota == UNLIMITED else allowance.quota
+    return TypeUsage(
+        used=used,
+        quota=quota,
+        remaining=None if quota is None else max(0, quota - used),
+        granted=allowance.granted,
+        overrides=[
+            QuotaChange.model_validate({"key": row.key, "value": row.value, "ends_at": row.ends_at})
+            for row in allowance.overrides
+        ],
+    )

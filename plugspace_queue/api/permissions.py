@@ -52,7 +52,12 @@ def key_may_view(scopes: Iterable[str]) -> bool:
 def member_may_view(membership: Membership) -> bool:
     """Whether the member's user is active and its role may read."""
     user: Any = membership.user
-    return user.is_active and Verb.VIEW in permissions.verbs_of_role(Role(membership.role))
+    return user.is_active and role_may_view(membership.role)
+
+
+def role_may_view(role: str) -> bool:
+    """Whether members with this role may read."""
+    return Verb.VIEW in permissions.verbs_of_role(Role(role))
 
 
 def visible_organization(organization_id: str, only: str | None = None) -> Organization:

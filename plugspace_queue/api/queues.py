@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.utils.translation import gettext as _
+from pydantic.alias_generators import to_camel
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,7 +13,7 @@ from plugspace_queue import audit_log
 from plugspace_queue.api.base import ApiViewSet
 from plugspace_queue.api.openapi import CHANGES, answers, operation
 from plugspace_queue.api.requests import QueueChange, ReasonRequest
-from plugspace_queue.api.responses import Limiter, QueueResults, QueueShape
+from plugspace_queue.api.responses import LimiterShape, LimitOverride, QueueResults, QueueShape
 from plugspace_queue.domain import catalog
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.task_types import TaskType
@@ -52,7 +53,7 @@ class QueueViewSet(ApiViewSet):
     @operation("getQueue", summary="One queue", responses=answers(200, QueueShape))
     def retrieve(self, request: Request, type: str) -> Response:
         """One queue."""
-        return Response(self._shown(_task_type(type))[0])
+        return Response(self._shown(task_type_of(type))[0])
 
     @operation(
         "changeQueue",
@@ -63,7 +64,7 @@ class QueueViewSet(ApiViewSet):
     )
     def partial_update(self, request: Request, type: str) -> Response:
         """Change the settings of a queue."""
-        task_type = _task_type(type)
+        task_type = task_type_of(type)
         change = self.body(QueueChange)
         if POLICY_FIELDS & change.changes().keys():
             self.caller.require(Verb.SET_POLICY)
@@ -83,7 +84,7 @@ class QueueViewSet(ApiViewSet):
     @action(detail=True, methods=["post"], url_name="queue-pause")
     def pause(self, request: Request, type: str) -> Response:
         """Start no more tasks of the queue."""
-        task_type, reason = _task_type(type), self.read_reason()
+        task_type, reason = task_type_of(type), self.read_reason()
         queue_manager.pause(task_type)
         self.audit(tenancy_queries.queue_row(task_type.value), "paused", reason)
         return self._after_change(task_type)
@@ -97,7 +98,7 @@ class QueueViewSet(ApiViewSet):
     @action(detail=True, methods=["post"], url_name="queue-resume")
     def resume(self, request: Request, type: str) -> Response:
         """Start tasks of the queue again."""
-        task_type, reason = _task_type(type), self.read_reason()
+        task_type, reason = task_type_of(type), self.read_reason()
         queue_manager.resume(task_type)
         self.audit(tenancy_queries.queue_row(task_type.value), "resumed", reason)
         return self._after_change(task_type)
@@ -130,7 +131,7 @@ class QueueViewSet(ApiViewSet):
         ]
 
 
-def _task_type(text: str) -> TaskType:
+def task_type_of(text: str) -> TaskType:
     """The task type of a URL, in either case. Raises NotFound."""
     found = catalog.find(text.upper())
     if found is None or found.is_internal:
@@ -141,10 +142,10 @@ def _task_type(text: str) -> TaskType:
     return found
 
 
-def _limiter(values: QueuePolicy) -> Limiter | None:
+def _limiter(values: QueuePolicy) -> LimiterShape | None:
     if values.limiter_max is None:
         return None
-    return Limiter(max=values.limiter_max, duration=values.limiter_duration)
+    return LimiterShape(max=values.limiter_max, duration=values.limiter_duration)
 
 
 def _to_wire(
@@ -162,5 +163,8 @@ def _to_wire(
         default_priority=values.default_priority,
         limiter=_limiter(values),
         policy=values.policy,
+        overrides=[
+            LimitOverride(key=to_camel(row.key), ends_at=row.ends_at) for row in values.overrides
+        ],
     )
     return shape.model_dump(mode="json", by_alias=True)

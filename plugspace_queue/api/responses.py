@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
@@ -76,11 +76,18 @@ class WorkflowPage(WireModel):
     previous: str | None
 
 
-class Limiter(WireModel):
+class LimiterShape(WireModel):
     """Starts per window of `duration` seconds, over all workers."""
 
     max: int
     duration: float
+
+
+class LimitOverride(WireModel):
+    """A limit of a queue that is overridden now; the queue shows the value in force."""
+
+    key: str = Field(description="limiter, concurrency, globalConcurrency, …")
+    ends_at: datetime | None = Field(description="null: until staff end it.")
 
 
 class QueueShape(WireModel):
@@ -107,14 +114,39 @@ class QueueShape(WireModel):
     global_concurrency: int | None
     organization_concurrency: int | None
     default_priority: int = Field(description="For organizations without a tier.")
-    limiter: Limiter | None = Field(description="Null: no limit.")
+    limiter: LimiterShape | None = Field(description="Null: no limit.")
     policy: Policy
+    overrides: list[LimitOverride] = Field(description="Limits that hold for a while only.")
 
 
 class QueueResults(WireModel):
     """All queues."""
 
     results: list[QueueShape]
+
+
+class OverrideShape(WireModel):
+    """A limit or quota that holds for a while, or a grant."""
+
+    id: int
+    type: str = Field(description="Task type.")
+    key: str = Field(
+        description="limiter, concurrency, globalConcurrency, organizationConcurrency; quota, grant"
+    )
+    value: int = Field(description="Starts, slots, tasks per month; -1: no limit.")
+    duration: float | None = Field(description="Window of a limiter, in seconds.")
+    state: Literal["pending", "active", "ended"]
+    starts_at: datetime
+    ends_at: datetime | None
+    reason: str
+    author: str
+    created_at: datetime
+
+
+class OverrideResults(WireModel):
+    """Overrides, the newest first."""
+
+    results: list[OverrideShape]
 
 
 class EventShape(WireModel):
@@ -168,12 +200,29 @@ class RequestWindow(WireModel):
     reset: int | None = Field(description="Seconds until it ends; 0: no window runs.")
 
 
+class QuotaChange(WireModel):
+    """What changes the quota of a type for a while."""
+
+    key: Literal["quota", "grant"] = Field(description="Instead of the tier's, or beside it.")
+    value: int = Field(description="-1: no limit.")
+    ends_at: datetime | None = Field(description="null: until staff end it.")
+
+
 class TypeUsage(WireModel):
-    """Units of one task type; quota and remaining are null when there is no limit."""
+    """Units of one task type; quota and remaining are null when there is no limit.
+
+    A past month has the quota that was in force at its end.
+    """
 
     used: int
-    quota: int | None
+    quota: int | None = Field(description="In force: with the grants.")
     remaining: int | None
+    granted: int | None = Field(
+        None, description="How much of the quota is granted; absent without an override."
+    )
+    overrides: list[QuotaChange] | None = Field(
+        None, description="What changes the tier's quota for a while; absent: nothing does."
+    )
 
 
 class Usage(WireModel):

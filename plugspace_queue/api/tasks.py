@@ -14,9 +14,9 @@ from rest_framework.response import Response
 
 from plugspace_queue import exports
 from plugspace_queue.api.base import ApiView, ApiViewSet
-from plugspace_queue.api.openapi import CHANGES, SUBMITS, answers, operation, parameters
+from plugspace_queue.api.openapi import CHANGES, READS, SUBMITS, answers, operation, parameters
 from plugspace_queue.api.pagination import paginate, parse_query
-from plugspace_queue.api.requests import NewTask, NewTasks, ReasonRequest, TaskQuery
+from plugspace_queue.api.requests import NewTask, NewTasks, ReasonRequest, TaskQuery, WaitQuery
 from plugspace_queue.api.responses import (
     TaskPage,
     TaskResults,
@@ -26,6 +26,7 @@ from plugspace_queue.api.responses import (
 )
 from plugspace_queue.api.spectacular import OpenApiTypes
 from plugspace_queue.api.submits import idempotency_key, retried, stored, submit, terms
+from plugspace_queue.api.waits import wait_for_end
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.json_size import defer_large_json, load_small_json
 from plugspace_queue.domain import lifecycle
@@ -91,11 +92,24 @@ class TaskViewSet(ApiViewSet):
         is_replay = all(result.is_replay for result in results)
         return stored(body, results[0].window, is_replay=is_replay)
 
-    @operation("getTask", summary="Look at a task", responses=answers(200, AgentTask))
+    @operation(
+        "getTask",
+        summary="Look at a task, or wait until it has ended",
+        parameters=parameters(WaitQuery),
+        responses=answers(200, AgentTask, (*READS, 429)),
+    )
     def retrieve(self, request: Request, task_id: UUID) -> Response:
         """One task."""
+        seconds = parse_query(request, WaitQuery).wait
+
+        def answer(task: Task | None = None) -> Response:
+            found = task or queue_manager.get_task(task_id, self.caller.organization_id)
+            return Response(task_to_wire(found, is_staff=self.caller.is_staff))
+
         task = queue_manager.get_task(task_id, self.caller.organization_id)
-        return Response(task_to_wire(task, is_staff=self.caller.is_staff))
+        if not seconds or task.is_final or request.method != "GET":
+            return answer(task)
+        return wait_for_end(self, task_id, seconds, answer)
 
     @operation(
         "explainTask",

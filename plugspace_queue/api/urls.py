@@ -1,6 +1,9 @@
 """URLs of the API: a router for the resources, views for streams, exports and the document."""
 
+from typing import Any
+
 from django.apps import apps
+from django.db import connections, transaction
 from django.urls import path, re_path
 from rest_framework.routers import DynamicRoute, Route, SimpleRouter
 from rest_framework.views import APIView
@@ -9,6 +12,7 @@ from plugspace_queue.api import events, spectacular
 from plugspace_queue.api.base import MissingDocument, UnknownAddress
 from plugspace_queue.api.openapi import DocsView, SchemaView
 from plugspace_queue.api.organizations import OrganizationViewSet
+from plugspace_queue.api.overrides import GrantViewSet, OverrideViewSet
 from plugspace_queue.api.queues import QueueViewSet
 from plugspace_queue.api.tasks import ExportView, TaskViewSet
 from plugspace_queue.api.workflows import WorkflowViewSet
@@ -42,8 +46,16 @@ router.register("workflows", WorkflowViewSet, "workflow")
 router.register("queues", QueueViewSet, "queue")
 router.register("organizations", OrganizationViewSet, "organization")
 
+
+def _outside_transactions(pattern: Any) -> Any:
+    """A task's view without ATOMIC_REQUESTS: a request that waits must hold no transaction open."""
+    for name in connections if pattern.name == "task" else ():
+        pattern.callback = transaction.non_atomic_requests(name)(pattern.callback)
+    return pattern
+
+
 urlpatterns = [
-    *router.urls,
+    *map(_outside_transactions, router.urls),
     path("tasks/<uuid:task_id>/events/", events.TaskEvents.as_view(), name="task-events"),
     path(
         "workflows/<uuid:workflow_id>/events/",
@@ -54,6 +66,26 @@ urlpatterns = [
         "organizations/<str:organization_id>/events/",
         events.OrganizationEvents.as_view(),
         name="organization-events",
+    ),
+    path(
+        "organizations/<str:organization_id>/grants/",
+        GrantViewSet.as_view({"get": "list", "post": "create"}),
+        name="grants",
+    ),
+    path(
+        "organizations/<str:organization_id>/grants/<int:override_id>/",
+        GrantViewSet.as_view({"delete": "destroy"}),
+        name="grant",
+    ),
+    path(
+        "queues/<str:type>/overrides/",
+        OverrideViewSet.as_view({"get": "list", "post": "create"}),
+        name="overrides",
+    ),
+    path(
+        "queues/<str:type>/overrides/<int:override_id>/",
+        OverrideViewSet.as_view({"delete": "destroy"}),
+        name="override",
     ),
     path("exports/<str:export_id>/", ExportView.as_view(), name="export"),
     path("schema/", document_view.as_view(), name="schema"),

@@ -57,7 +57,10 @@ RQ_KEYS = {
 SHARED_KEYS = {keys.paused_organizations: "set", keys.events: "stream"}
 """The same for keys that all queues of a server share."""
 
-GATES = ("paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted", "version")
+GATES = (
+    *("paused", "concurrency", "limiter", "limiter_ms", "org_cap", "weighted", "version"),
+    "overridden",
+)
 """Fields of a queue's settings, in the order of the configure script."""
 
 

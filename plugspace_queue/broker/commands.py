@@ -17,5 +17,5 @@ def shut_down(worker_name: str, queue: str | None = None) -> None:
 
 
 @guarded
-def _send(connection: Redis, /, worker_name: str, command: str, **told: str) -> None:
-    send_command(connection, worker_name, command, **told)
+def _send(connection: Redis, /, worker_name: str, command: str, **arguments: str) -> None:
+    send_command(connection, worker_name, command, **arguments)

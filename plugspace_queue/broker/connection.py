@@ -1,7 +1,7 @@
 """Clients of the queue's Redis: own pools with short time-outs, and recovery of connections.
 
-Clients of the API side ("front") fail fast and raise Unavailable; the worker's "pump" clients
-raise redis-py's own errors.
+Clients of the API side ("front") fail fast and raise Unavailable; those of the worker raise
+redis-py's own errors.
 """
 
 import contextlib
@@ -37,14 +37,14 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import catalog
 from plugspace_queue.errors import Unavailable
 
-Purpose = Literal["front", "pump", "block"]
+Purpose = Literal["front", "worker", "block"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
 CONNECT_TIMEOUT = 0.25
 # The time-out of "block" is slightly longer than the longest blocking command, as it is also the
 # time until a frozen server is noticed.
-TIMEOUTS: dict[Purpose, float] = {"front": 2.0, "pump": 1.0, "block": 4.0}
+TIMEOUTS: dict[Purpose, float] = {"front": 2.0, "worker": 1.0, "block": 4.0}
 BREAKER = 1.0
 GONE = (ConnectionError, TimeoutError, ReadOnlyError)
 # Errors of a reachable server that cannot execute commands now: its disk is full, it has too few
@@ -137,7 +137,8 @@ def guarded(
 ) -> Callable[Concatenate[Redis, P], R]:
     """Translate lost connections of a front or blocking client into Unavailable.
 
-    A front client also uses its breaker; pump and foreign clients raise redis-py's own errors.
+    A front client also uses its breaker; clients of the worker and of others raise redis-py's own
+    errors.
     """
 
     @functools.wraps(function)
@@ -154,7 +155,7 @@ class UnavailableGuard:
     __slots__ = ("_client",)
 
     def __init__(self, connection: Redis) -> None:
-        is_ours = isinstance(connection, Client) and connection.purpose != "pump"
+        is_ours = isinstance(connection, Client) and connection.purpose != "worker"
         self._client = cast(Client, connection) if is_ours else None
 
     def __enter__(self) -> None:

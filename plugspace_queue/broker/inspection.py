@@ -20,6 +20,8 @@ class GateView:
     limit: int | None
     opens_in: int
     """Ms until it opens by itself; 0 when it needs an event to open."""
+    overridden_until: int | None = None
+    """Ms since 1970 until which an override holds its limit, 0: without an end; None: none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,36 +95,42 @@ def explain(
 
 
 def _view(reply: Any) -> View:
-    told = json.loads(reply)
-    position, lease = told.get("position"), told.get("lease")
+    answer = json.loads(reply)
+    position, lease = answer.get("position"), answer.get("lease")
+    overridden = json.loads(answer["overridden"] or "{}")
     return View(
-        now_ms=told["now"],
-        place=told["place"],
-        due_ms=told.get("due") or None,
-        answer=told["answer"],
-        opens_in=told["opens_in"],
-        gates=[_gate(gate) for gate in told["gates"]],
-        running=told["running"],
-        concurrency=told["concurrency"],
+        now_ms=answer["now"],
+        place=answer["place"],
+        due_ms=answer.get("due") or None,
+        answer=answer["answer"],
+        opens_in=answer["opens_in"],
+        gates=[_gate(gate, overridden.get(gate["name"])) for gate in answer["gates"]],
+        running=answer["running"],
+        concurrency=answer["concurrency"],
         lease=_holder(lease) if lease else None,
         # An empty table is an object in the script's JSON.
-        holders=[_holder(holder) for holder in told["holders"] or ()],
+        holders=[_holder(holder) for holder in answer["holders"] or ()],
         position=Position(**position) if position else None,
-        workers=Workers(**told["workers"]),
+        workers=Workers(**answer["workers"]),
     )
 
 
-def _gate(told: dict[str, Any]) -> GateView:
+def _gate(part: dict[str, Any], overridden_until: int | None) -> GateView:
     return GateView(
-        told["name"], told["is_open"], told.get("current"), told.get("limit"), told["opens_in"]
+        part["name"],
+        part["is_open"],
+        part.get("current"),
+        part.get("limit"),
+        part["opens_in"],
+        overridden_until,
     )
 
 
-def _holder(told: dict[str, Any]) -> Holder:
+def _holder(part: dict[str, Any]) -> Holder:
     return Holder(
-        told["id"],
-        told["organization"],
-        told["worker"],
-        told.get("started"),
-        told["lease_end"],
+        part["id"],
+        part["organization"],
+        part["worker"],
+        part.get("started"),
+        part["lease_end"],
     )

@@ -51,8 +51,8 @@ def troubles() -> dict[str, str]:
     servers: dict[Client, list[str]] = {}
     for name in queue_names():
         servers.setdefault(client(name), []).append(name)
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for server, queues in servers.items():
         with contextlib.suppress(Unavailable):
-            told |= _troubles(server, queues)
-    return told
+            found |= _troubles(server, queues)
+    return found

@@ -1,4 +1,4 @@
-"""Sends calls to the servers of queues: `ask` raises Unavailable, `tell` tolerates a loss."""
+"""Sends calls to the servers of queues: `ask` raises Unavailable, `send` tolerates a loss."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,20 +17,20 @@ class PerServerErrors:
     """Collects Unavailable per server, and raises it after all servers were tried."""
 
     def __init__(self) -> None:
-        self._away: Unavailable | None = None
+        self._error: Unavailable | None = None
 
     @contextmanager
-    def at_one(self) -> Iterator[None]:
-        """Run a block for one server; Unavailable ends the block and is kept for `tell`."""
+    def collect(self) -> Iterator[None]:
+        """Run a block for one server; Unavailable ends the block and is kept."""
         try:
             yield
         except Unavailable as error:
-            self._away = error
+            self._error = error
 
-    def tell(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise Unavailable if a server was unavailable."""
-        if self._away is not None:
-            raise self._away
+        if self._error is not None:
+            raise self._error
 
 
 def ask(call: Call[Answer], queue: str | None = None) -> Answer:
@@ -72,9 +72,9 @@ def ask_everywhere(
     answers: list[Any] = []
     others = PerServerErrors()
     for server, batch in servers.items():
-        with others.at_one():
+        with others.collect():
             answers += scripts.run(server, batch) if batch else []
-    others.tell()
+    others.raise_if_any()
     return answers[len(extra) :]
 
 
@@ -92,7 +92,7 @@ def ask_each(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer]:
     return found
 
 
-def tell(calls: Iterable[Call[Any]], queue: str | None = None) -> bool:
+def send(calls: Iterable[Call[Any]], queue: str | None = None) -> bool:
     """Run scripts whose loss is repaired later; False when Redis is unavailable."""
     try:
         ask_all(calls, queue)

@@ -53,18 +53,18 @@ def command(name: str, words: list[str]) -> Any:
 def cli_arguments(name: str) -> tuple[list[str], dict[str, str]]:
     """Arguments of redis-cli for one queue's server, and its environment (the password)."""
     pool = client(name).connection_pool
-    told = pool.connection_kwargs
-    words = ["-n", str(told.get("db") or 0)]
-    if path := told.get("path"):
+    options = pool.connection_kwargs
+    words = ["-n", str(options.get("db") or 0)]
+    if path := options.get("path"):
         words += ["-s", str(path)]
     else:
         host, port = _address(pool)
         words += ["-h", str(host), "-p", str(port)]
-    if told.get("username"):
-        words += ["--user", str(told["username"])]
+    if options.get("username"):
+        words += ["--user", str(options["username"])]
     if issubclass(pool.connection_class, SSLConnection):
         words.append("--tls")
-    return words, {"REDISCLI_AUTH": told["password"]} if told.get("password") else {}
+    return words, {"REDISCLI_AUTH": options["password"]} if options.get("password") else {}
 
 
 @guarded
@@ -89,8 +89,8 @@ def _text(connection: Redis, key: str) -> str | None:
 
 @guarded
 def _info(connection: Redis) -> dict[str, Any]:
-    told: dict[str, Any] = connection.info()
-    return told
+    facts: dict[str, Any] = connection.info()
+    return facts
 
 
 @guarded
@@ -107,5 +107,5 @@ def _address(pool: Any) -> tuple[Any, Any]:
     if hasattr(pool, "get_master_address"):
         host, port = pool.get_master_address()
         return host, port
-    told = pool.connection_kwargs
-    return told.get("host") or "localhost", told.get("port") or 6379
+    options = pool.connection_kwargs
+    return options.get("host") or "localhost", options.get("port") or 6379

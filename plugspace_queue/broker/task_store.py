@@ -156,13 +156,17 @@ def configure(
     organization_cap: int,
     weighted: bool,
     version: int,
+    overridden: Mapping[str, int] | None = None,
 ) -> Call[None]:
     """Set the gates of the queue; 0 means no limit. They apply from the next acquire on.
 
-    Nothing is written when a higher version is stored.
+    `overridden` says until when (ms, 0: no end) the limit of a gate is not the usual one. Nothing
+    is written when a higher version is stored.
     """
     limits = (concurrency, limiter_max, limiter_ms, organization_cap)
-    return _call("configure", queue, [int(paused), *limits, int(weighted), version], _nothing)
+    until = json_text.encode(overridden) if overridden else ""
+    args: list[Arg] = [int(paused), *limits, int(weighted), version, until]
+    return _call("configure", queue, args, _nothing)
 
 
 def pause_organization(queue: str, organization_id: str, paused: bool) -> Call[None]:

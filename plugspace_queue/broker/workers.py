@@ -73,18 +73,18 @@ def _seen(
     name: str, values: list[bytes | None], runs: Mapping[str, list[tuple[str, str]]]
 ) -> WorkerSeen | None:
     """The worker; None when it has ended or works for other queues only."""
-    told = {key: _text(value) for key, value in zip(FIELDS, values, strict=True) if value}
-    queues = tuple(queue for queue in told.get("queues", "").split(",") if queue)
-    if "death" in told or not set(queues) & set(queue_names()):
+    fields = {key: _text(value) for key, value in zip(FIELDS, values, strict=True) if value}
+    queues = tuple(queue for queue in fields.get("queues", "").split(",") if queue)
+    if "death" in fields or not set(queues) & set(queue_names()):
         return None
     return WorkerSeen(
         name=name,
         queues=queues,
-        state=told.get("state", "?"),
-        hostname=told.get("hostname", ""),
-        pid=told.get("pid", ""),
-        birth=_moment(told.get("birth")),
-        heartbeat=_moment(told.get("last_heartbeat")),
+        state=fields.get("state", "?"),
+        hostname=fields.get("hostname", ""),
+        pid=fields.get("pid", ""),
+        birth=_moment(fields.get("birth")),
+        heartbeat=_moment(fields.get("last_heartbeat")),
         runs=tuple(runs.get(name, ())),
     )
 

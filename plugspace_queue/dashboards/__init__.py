@@ -1,1 +1,1 @@
-"""What operators look at: queues, workers, workflows and organizations, ready to show."""
+"""The data of the admin's pages: queues, workers, tasks, workflows and organizations."""

@@ -45,8 +45,8 @@ class OrganizationStatus:
     at: datetime
 
 
-def standing(organization: Organization, now: datetime | None = None) -> OrganizationStatus:
-    """How an organization stands; two queries and one look at Redis."""
+def status_of(organization: Organization, now: datetime | None = None) -> OrganizationStatus:
+    """The usage of an organization; two queries and one call of Redis."""
     now = now or timezone.now()
     month = month_of(now)
     plan = tier_of(organization)

@@ -1,27 +1,31 @@
-"""The queues as cards of the dashboard: what waits, runs, fails, and which gate is near."""
+"""The queues on the dashboard: their cards, and the last hour by the minute for the charts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import presence, queue_state, routing
 from plugspace_queue.broker.queue_state import Gauge, Oldest
-from plugspace_queue.dashboards import crews
-from plugspace_queue.dashboards.crews import Crew
-from plugspace_queue.dashboards.shared import Shared
+from plugspace_queue.dashboards import workers
+from plugspace_queue.dashboards.cache import TimedCache
+from plugspace_queue.dashboards.workers import WorkerStatus
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import QueuePolicy
-from plugspace_queue.models import QueueSettings, tenancy_queries
+from plugspace_queue.models import QueueMinute, QueueSettings, tenancy_queries
 
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One queue as it stands."""
+    """The state of one queue."""
 
     policy: QueuePolicy
     completed: int
@@ -51,7 +55,7 @@ class Card:
 
     @property
     def near_limit(self) -> float:
-        """From so many starts on the limiter is about to hold the queue up."""
+        """From so many starts on, the limiter is close to its limit."""
         return (self.policy.limiter_max or 0) * 0.8
 
     @property
@@ -59,18 +63,20 @@ class Card:
         """Why nothing starts although something waits, in words; empty when there is no reason."""
         gauge, policy = self.gauge, self.policy
         if self.trouble:
-            return f"Stands: its data in Redis is damaged ({self.trouble}). See queue_reconcile."
+            text = _("Stopped: its data in Redis is damaged (%(error)s). Run queue_reconcile.")
+            return text % {"error": self.trouble}
         if policy.is_paused:
-            return "Paused: nothing starts."
+            return _("Paused: nothing starts.")
         if gauge is None or not gauge.waiting:
             return ""
         if not self.workers:
-            return f"No worker: start manage.py rqworker {self.type.queue_name}."
+            text = _("No worker is running: start manage.py rqworker %(queue)s.")
+            return text % {"queue": self.type.queue_name}
         if policy.global_concurrency and gauge.active >= policy.global_concurrency:
-            return "At its cap of running tasks."
+            return _("The cap of running tasks is reached.")
         if policy.limiter_max and gauge.starts >= policy.limiter_max:
-            return "The limiter is used up: starts go on as its window moves."
-        return "All slots are taken." if gauge.active >= self.slots else ""
+            return _("The limiter is exhausted: starts continue when its window moves.")
+        return _("All slots are in use.") if gauge.active >= self.slots else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,27 +88,43 @@ class Board:
     """Whether Redis answered."""
     at: datetime
 
-    def card(self, kind: TaskType) -> Card:
+    def card(self, task_type: TaskType) -> Card:
         """The card of one queue."""
-        return next(card for card in self.cards if card.type is kind)
+        return next(card for card in self.cards if card.type is task_type)
 
 
 def board() -> Board:
-    """How all queues stand, as it was within the last second."""
-    return _shared.get()
+    """The state of all queues, at most a second old."""
+    return _cache.get()
 
 
-def forget() -> None:
-    """Read anew when asked next."""
-    _shared.forget()
-    crews.forget()
+def clear_cache() -> None:
+    """Make the next call read again."""
+    _cache.clear()
+    workers.clear_cache()
+
+
+def last_hour(now: datetime | None = None) -> dict[str, Any]:
+    """Minutes as seconds since 1970, and per queue what completed, failed, and waited.
+
+    From the samples that workers wrote, at most 366 rows. A minute without a sample has None, so
+    that a chart shows a gap and not a zero.
+    """
+    end = (now or timezone.now()).replace(second=0, microsecond=0)
+    minutes = [end - HOUR + MINUTE * step for step in range(61)]
+    rows = tenancy_queries.minutes_between(minutes[0], end)
+    known = {(row.type, row.minute): row for row in rows}
+    return {
+        "minutes": [int(minute.timestamp()) for minute in minutes[:-1]],
+        "queues": [_series(kind, [known.get((kind, m)) for m in minutes]) for kind in TaskType],
+    }
 
 
 def _read() -> Board:
     now = timezone.now()
     rows = tenancy_queries.queue_rows()
-    before = _an_hour_ago(now)
-    figures, seen = _figures(), crews.seen_or_none()
+    before = _failed_an_hour_ago(now)
+    figures, seen = _figures(), workers.all_or_none()
     is_live = bool(figures) and seen is not None
     troubles = presence.troubles() if figures else {}
     cards = [
@@ -122,7 +144,7 @@ def _card(
     row: QueueSettings,
     failed_before: int | None,
     gauge: Gauge | None,
-    seen: Sequence[Crew],
+    seen: Sequence[WorkerStatus],
     trouble: str,
 ) -> Card:
     policy = policies.in_force(row)
@@ -147,10 +169,32 @@ def _figures() -> Mapping[str, Gauge]:
     )
 
 
-def _an_hour_ago(now: datetime) -> dict[str, int]:
+def _failed_an_hour_ago(now: datetime) -> dict[str, int]:
     """Failures over the lifetime by then; of the first sample when there is none so old."""
     rows = tenancy_queries.minutes_after(now - HOUR)[: len(TaskType)]
     return {row.type: row.failed for row in reversed(rows)}
 
 
-_shared = Shared(_read)
+def _series(task_type: TaskType, rows: list[QueueMinute | None]) -> dict[str, Any]:
+    """What happened between two samples belongs to the minute that the first one begins."""
+    pairs = list(pairwise(rows))
+    return {
+        "type": task_type.value,
+        "completed": [_increase(a, b, "completed") for a, b in pairs],
+        "failed": [_increase(a, b, "failed") for a, b in pairs],
+        "waitMedian": [_seconds(b.wait_median if b else None) for _, b in pairs],
+        "waitMost": [_seconds(b.wait_most if b else None) for _, b in pairs],
+    }
+
+
+def _increase(before: QueueMinute | None, after: QueueMinute | None, name: str) -> float | None:
+    if before is None or after is None:
+        return None
+    return max(float(getattr(after, name) - getattr(before, name)), 0.0)
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+_cache = TimedCache(_read)

@@ -62,6 +62,8 @@ class StartedTask(NamedTuple):
             **(values | {"state": State.PROCESSING} | changes),
         )
         task._state.adding, task._state.db = False, "default"
+        # No attempt needs it, so it was not read: whoever asks for it reads the row.
+        del task.__dict__["tier"]
         return task
 
     @property
@@ -100,6 +102,9 @@ class TaskUpdate(NamedTuple):
     attempt_tokens: int
     attempt_cost: Decimal
     log: list[str]
+    error_code: str = ""
+    """Of a task that has ended without completing, like its fingerprint."""
+    fingerprint: str = ""
 
     @property
     def result(self) -> Any:

@@ -38,19 +38,12 @@ _RETURNED = f"""id::text, fence, type, {TABLE}.organization_id, project_id, user
     recovery_count, deferral_count, attempt_count, ttl, charged_month, refunded_at"""
 
 FINISH_COLUMNS = (
-    "state",
-    "result",
-    "error",
-    "progress",
-    "completed_at",
-    "duration",
-    "tokens_used",
-    "cost",
-    "retry_count",
-    "deferral_count",
-    "recovery_count",
-    "wake_at",
+    *("state", "result", "error", "progress", "completed_at", "duration"),
+    *("tokens_used", "cost", "retry_count", "deferral_count", "recovery_count", "wake_at"),
 )
+
+ENDING_COLUMNS = (*FINISH_COLUMNS, "error_code", "fingerprint")
+"""The same of attempts of which one did not complete: they are empty until then."""
 
 KEPT = "id, fence, attempt_count, worker_name, started_at, error"
 """Columns of the task's row that are copied into the attempt."""
@@ -197,32 +190,36 @@ def _completion(one: TaskUpdate) -> str:
 def _finish(
     connection: BaseDatabaseWrapper, ordered: Sequence[TaskUpdate], now: datetime
 ) -> Answer[set[Key]]:
-    ended, params = _endings(connection, ordered)
+    ended, params = _endings(connection, ordered, ENDING_COLUMNS)
+    done = f"{_update(ENDING_COLUMNS)} RETURNING {KEPT}"
     sql = f"""
-        WITH {ended}, done AS ({_UPDATE} RETURNING {KEPT}), noted AS ({_insert("done")})
+        WITH {ended}, done AS ({done}), noted AS ({_insert("done")})
         SELECT id::text, fence FROM done
     """
     state = State.PROCESSING.value
     return send(connection, sql, [*params, state, *_moments(connection, now)], set)
 
 
-_UPDATE = f"""
-    UPDATE {TABLE} SET {", ".join(f"{name} = v_{name}" for name in FINISH_COLUMNS)}
-    FROM ended WHERE id = v_id AND fence = v_fence AND {STATE} = %s
-"""
+def _update(columns: Sequence[str]) -> str:
+    return f"""
+        UPDATE {TABLE} SET {", ".join(f"{name} = v_{name}" for name in columns)}
+        FROM ended WHERE id = v_id AND fence = v_fence AND {STATE} = %s
+    """
 
 
 def _finish_on_sqlite(
     connection: BaseDatabaseWrapper, ordered: Sequence[TaskUpdate], now: datetime
 ) -> Answer[set[Key]]:
     """One statement cannot change two tables there."""
-    ended, params = _endings(connection, ordered)
-    sql = f"WITH {ended} {_UPDATE} RETURNING id, fence"
+    has_failed = any(one.error_code for one in ordered)
+    columns = ENDING_COLUMNS if has_failed else FINISH_COLUMNS
+    ended, params = _endings(connection, ordered, columns)
+    sql = f"WITH {ended} {_update(columns)} RETURNING id, fence"
     answer = send(connection, sql, [*params, State.PROCESSING.value], _keys)
     written = answer.take()
     rows = [one for one in ordered if (one.task_id, one.fence) in written]
     if rows:
-        ended, params = _endings(connection, rows)
+        ended, params = _endings(connection, rows, FINISH_COLUMNS)
         sql = f"WITH {ended} {_insert(TABLE)} RETURNING fence"
         send(connection, sql, [*params, *_moments(connection, now)], len)
     return answer
@@ -240,11 +237,13 @@ def _insert(source: str) -> str:
     """
 
 
-def _endings(connection: BaseDatabaseWrapper, rows: Sequence[TaskUpdate]) -> tuple[str, list[Any]]:
-    """The relation `ended`: these rows, each column with `v_` before its name."""
-    names = ("id", "fence", *FINISH_COLUMNS)
+def _endings(
+    connection: BaseDatabaseWrapper, rows: Sequence[TaskUpdate], columns: Sequence[str]
+) -> tuple[str, list[Any]]:
+    """The relation `ended`: these columns of the rows, each with `v_` before its name."""
+    names = ("id", "fence", *columns)
     spent = [Attempt._meta.get_field(column) for column in SPENT_COLUMNS.values()]
-    pick = attrgetter("fence", *FINISH_COLUMNS, *SPENT_COLUMNS)
+    pick = attrgetter("fence", *columns, *SPENT_COLUMNS)
     values = [(uuid.UUID(row.task_id), *pick(row)) for row in rows]
     source, params = relation(connection, [*_fields(*names), *spent], values)
     columns = ", ".join(f"v_{name}" for name in (*names, *SPENT_COLUMNS))

@@ -1,25 +1,18 @@
-"""New rows of submits: units taken from counters, lines of the ledger, tasks.
+"""New rows of submits. Many tasks go by COPY where the database has it.
 
-On PostgreSQL a submit of one task is one statement, so that it is one round trip and needs no
-transaction around it. SQLite takes no INSERT within another statement: three there. Many tasks go
-by COPY where the database has it. Signals are not sent, as with bulk_create.
+Signals are not sent, as with bulk_create.
 """
 
 import functools
-import uuid
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from django.db import connections, models
 
-from plugspace_queue.db.recordset import prepared, prepared_cursor, type_of
+from plugspace_queue.db.recordset import type_of
 from plugspace_queue.domain import json_text
-from plugspace_queue.domain.tiers import UNLIMITED
-from plugspace_queue.models.organization import Organization
 from plugspace_queue.models.task import Task
-from plugspace_queue.models.usage import MonthlyUsage, UsageEntry
 
 Model = TypeVar("Model", bound=models.Model)
 
@@ -38,62 +31,11 @@ NEW_COLUMNS = (
     "max_retries",
     "open_deps",
     "charged_month",
+    "tier",
     "input",
     "context",
 )
 """What a submit of one task decides; every other column has its default then. JSON comes last."""
-
-
-class Charge(NamedTuple):
-    """Units to be taken from one counter up to its limit, if the organization has this tier."""
-
-    organization_id: str
-    type: str
-    month: str
-    units: int
-    limit: int
-    tier: str
-    """Slug; "" for none."""
-
-
-class LedgerNote(NamedTuple):
-    """What the ledger says of a reservation beside its units."""
-
-    task_id: uuid.UUID | None
-    note: str
-    created_at: datetime
-
-
-class Taken(NamedTuple):
-    """A counter after units were taken."""
-
-    organization_id: str
-    type: str
-    month: str
-    used: int
-    version: int
-
-
-def reserve(
-    charges: Sequence[Charge], line: LedgerNote, *, task: Task | None = None, using: str
-) -> list[Taken]:
-    """Take all these units, and store the task; the counters that had room.
-
-    Ledger and task are written only when every counter had room. Of several counters some may be
-    changed although others had none: the caller rolls back. `charges` are in the order in which
-    rows are locked. An organization that is suspended, or has another tier, has no room.
-    """
-    if connections[using].vendor != "postgresql":
-        return _reserve_in_steps(charges, line, task, using)
-    asked = [value for charge in charges for value in charge]
-    row = () if task is None else _new_values(task)
-    with prepared_cursor(connections[using]) as cursor:
-        sql = _statement(len(charges), task is not None, using)
-        cursor.execute(sql, [*asked, *line, *row])
-        taken = [Taken(*found) for found in cursor.fetchall()]
-    if task is not None and taken:
-        _mark_stored([task], using)
-    return taken
 
 
 def unsaved(model: type[Model], **columns: Any) -> Model:
@@ -112,7 +54,7 @@ def insert_row(row: models.Model, *, using: str) -> None:
     """Store an unsaved row; IntegrityError as usual. An automatic id stays unknown."""
     with connections[using].cursor() as cursor:
         cursor.execute(_insert(type(row), using), _prepared(row, using))
-    _mark_stored([row], using)
+    mark_stored([row], using)
 
 
 def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
@@ -122,97 +64,11 @@ def insert_tasks(tasks: Sequence[Task], *, using: str) -> None:
     else:
         with connections[using].cursor() as cursor:
             cursor.executemany(_insert(Task, using), [_prepared(task, using) for task in tasks])
-    _mark_stored(tasks, using)
+    mark_stored(tasks, using)
 
 
-def _reserve_in_steps(
-    charges: Sequence[Charge], line: LedgerNote, task: Task | None, using: str
-) -> list[Taken]:
-    connection = connections[using]
-    with connection.cursor() as cursor:
-        asked = [value for charge in charges for value in charge]
-        cursor.execute(f"{_asked(len(charges), ())} {_take(False)}", asked)
-        taken = [Taken(*found) for found in cursor.fetchall()]
-        if len(taken) < len(charges):
-            return taken
-        task_id, created_at = (
-            prepared(connection, UsageEntry._meta.get_field(name), value)
-            for name, value in (("task", line.task_id), ("created_at", line.created_at))
-        )
-        cursor.execute(
-            f"{_asked(len(charges), ())} {_note('%s, %s, %s', 'asked')}",
-            [*asked, task_id, line.note, created_at],
-        )
-    if task is not None:
-        insert_row(task, using=using)
-    return taken
-
-
-@functools.lru_cache(maxsize=256)
-def _statement(count: int, has_task: bool, using: str) -> str:
-    types = [_type(MonthlyUsage, name, using) for name in ("organization", "type", "month")]
-    parts = [
-        _asked(count, (*types, "bigint", "bigint", _type(Organization, "id", using))),
-        f"taken AS ({_take(True)})",
-        f"fit AS (SELECT 1 FROM taken HAVING count(*) = {count})",
-        f"noted AS ({_note('%s::uuid, %s, %s::timestamptz', 'asked CROSS JOIN fit')})",
-    ]
-    if has_task:
-        parts.append(f"stored AS ({_store(using)})")
-    return f"{', '.join(parts)} SELECT * FROM taken"
-
-
-def _asked(count: int, types: Sequence[str]) -> str:
-    """The relation of the charges; typed where the database needs it."""
-    places = [f"%s::{name}" for name in types] or ["%s"] * len(Charge._fields)
-    row = f"({', '.join(places)})"
-    return f"WITH asked ({', '.join(_ASKED)}) AS (VALUES {', '.join([row] * count)})"
-
-
-_ASKED = ("organization_id", "type", "month", "units", "quota", "tier")
-
-
-def _take(is_typed: bool) -> str:
-    """The statement that takes units, counter by counter in Python's order of their names."""
-    # A database may sort by the rules of a language; SQLite does not, and knows no "C".
-    return _TAKE.format(collate=' COLLATE "C"' if is_typed else "")
-
-
-# A limit that not even the first row keeps is seen by the first WHERE, later ones by the second.
-_TAKE = f"""
-    INSERT INTO {MonthlyUsage._meta.db_table} AS counter
-        (organization_id, type, month, used, version)
-    SELECT asked.organization_id, asked.type, asked.month, asked.units, 1
-    FROM asked JOIN {Organization._meta.db_table} AS organization
-        ON organization.id = asked.organization_id
-    WHERE NOT organization.is_suspended AND COALESCE(organization.tier_id, '') = asked.tier
-        AND (asked.quota = {UNLIMITED} OR asked.units <= asked.quota)
-    ORDER BY asked.organization_id{{collate}}, asked.type{{collate}}, asked.month
-    ON CONFLICT (organization_id, type, month) DO UPDATE
-    SET used = counter.used + excluded.used, version = counter.version + 1
-    WHERE EXISTS (
-        SELECT 1 FROM asked
-        WHERE asked.organization_id = counter.organization_id AND asked.type = counter.type
-            AND asked.month = counter.month
-            AND (asked.quota = {UNLIMITED} OR counter.used + excluded.used <= asked.quota)
-    )
-    RETURNING organization_id, type, month, used, version
-"""
-
-
-def _note(places: str, source: str) -> str:
-    """The statement that writes a line of the ledger for each counter."""
-    return f"""
-        INSERT INTO {UsageEntry._meta.db_table}
-            (organization_id, type, month, units, reason, tokens, cost, task_id, note, created_at)
-        SELECT asked.organization_id, asked.type, asked.month, asked.units, 'reserve', 0, 0,
-            {places}
-        FROM {source}
-    """
-
-
-def _store(using: str) -> str:
-    """The statement that stores the task."""
+def store_from(source: str, using: str) -> str:
+    """The statement that stores a task for each row of `source`, with parameters for the task."""
     places, defaults = _blank(Task)
     fields = {field.attname: field for field in Task._meta.concrete_fields}
     values = dict.fromkeys(NEW_COLUMNS, "%s")
@@ -220,18 +76,20 @@ def _store(using: str) -> str:
         values.setdefault(name, "NULL" if defaults[at] is None else f"'{defaults[at]}'")
     typed = [f"{value}::{_type_name(fields[name], using)}" for name, value in values.items()]
     columns = ", ".join(str(fields[name].column) for name in values)
-    return f"INSERT INTO {Task._meta.db_table} ({columns}) SELECT {', '.join(typed)} FROM fit"
+    return f"INSERT INTO {Task._meta.db_table} ({columns}) SELECT {', '.join(typed)} FROM {source}"
 
 
 _read_new = attrgetter(*NEW_COLUMNS)
 
 
-def _new_values(task: Task) -> list[Any]:
+def new_values(task: Task) -> list[Any]:
+    """The parameters of `store_from`."""
     *plain, given, context = _read_new(task)
     return [*plain, json_text.encode(given), json_text.encode(context)]
 
 
-def _type(model: type[models.Model], name: str, using: str) -> str:
+def type_of_column(model: type[models.Model], name: str, using: str) -> str:
+    """The type of a column, for a cast."""
     return _type_name(model._meta.get_field(name), using)
 
 
@@ -259,7 +117,8 @@ def _prepared(row: models.Model, using: str) -> list[Any]:
     return [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
 
 
-def _mark_stored(rows: Sequence[models.Model], using: str) -> None:
+def mark_stored(rows: Sequence[models.Model], using: str) -> None:
+    """Let instances know that they are rows now."""
     for row in rows:
         row._state.adding, row._state.db = False, using
 

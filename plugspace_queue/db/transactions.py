@@ -20,7 +20,7 @@ from django.db import (
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.recordset import prepare_for_rows
 
-LOOK = "200ms"
+LOCK_TIMEOUT = "200ms"
 """The default lock timeout."""
 
 LOCKED = frozenset({"55P03", "40P01"})
@@ -28,11 +28,11 @@ LOCKED = frozenset({"55P03", "40P01"})
 
 
 @contextmanager
-def lock_timeout(look: str = LOOK) -> Iterator[None]:
-    """A transaction whose error satisfies `is_locked` when a row stays locked for `look`."""
+def lock_timeout(timeout: str = LOCK_TIMEOUT) -> Iterator[None]:
+    """A transaction whose error satisfies `is_locked` when a row stays locked for `timeout`."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
-            prepare_for_rows(connection, look).take()
+            prepare_for_rows(connection, timeout).take()
         yield
 
 

@@ -22,7 +22,7 @@ class Clock:
     """The server's last known time, advanced by the monotonic clock."""
 
     def __init__(self) -> None:
-        self._heard: tuple[datetime, float] | None = None
+        self._server: tuple[datetime, float] | None = None
         self._is_off = False
 
     def now(self) -> datetime:
@@ -34,23 +34,23 @@ class Clock:
         """By how much the host's clock is ahead; 0 within the tolerance."""
         return self._ahead_at(timezone.now())
 
-    def hear(self, microseconds: int) -> None:
+    def set_server_time(self, microseconds: int) -> None:
         """Set the server's current time, in microseconds since 1970."""
-        self._heard = (datetime.fromtimestamp(microseconds / 1e6, UTC), time.monotonic())
+        self._server = (datetime.fromtimestamp(microseconds / 1e6, UTC), time.monotonic())
         ahead = self.ahead()
         if bool(ahead) != self._is_off:
             self._is_off = bool(ahead)
-            _tell(ahead)
+            _log(ahead)
 
     def _ahead_at(self, here: datetime) -> timedelta:
-        if self._heard is None:
+        if self._server is None:
             return NOTHING
-        there, at = self._heard
+        there, at = self._server
         ahead = here - there - timedelta(seconds=time.monotonic() - at)
         return ahead if abs(ahead) > TOLERANCE else NOTHING
 
 
-def _tell(ahead: timedelta) -> None:
+def _log(ahead: timedelta) -> None:
     if ahead:
         logger.error(
             "the clock of this host is %.0f s off that of Redis, which counts here",
@@ -65,4 +65,4 @@ _clock = Clock()
 
 now = _clock.now
 ahead = _clock.ahead
-hear = _clock.hear
+set_server_time = _clock.set_server_time

@@ -54,6 +54,19 @@ class Policy(StrEnum):
     WEIGHTED = "weighted"
 
 
+class OverrideKey(StrEnum):
+    """What an override sets: a limit of a queue, or the quota of an organization."""
+
+    LIMITER = "limiter"
+    CONCURRENCY = "concurrency"
+    GLOBAL_CONCURRENCY = "global_concurrency"
+    ORGANIZATION_CONCURRENCY = "organization_concurrency"
+    QUOTA = "quota"
+    """Takes the place of what the tier grants."""
+    GRANT = "grant"
+    """Adds to the quota; several are added up."""
+
+
 class Role(StrEnum):
     """What a member may do for the organization over the API."""
 

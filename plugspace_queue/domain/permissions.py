@@ -13,7 +13,7 @@ from plugspace_queue.domain.enums import Role, Scope
 
 APP = "plugspace_queue"
 
-LOOK = "view_task"
+VIEW = "view_task"
 OPERATE = "operate_queue"
 ADMINISTER = "administer_queue"
 
@@ -45,6 +45,8 @@ class Verb(StrEnum):
     """Change policy and default priority of a queue."""
     SET_ORGANIZATION = "set_organization"
     """Change tier, name and suspension of an organization."""
+    GRANT = "grant"
+    """Grant tasks beside a quota, or put another quota in its place."""
     SET_MEMBERS = "set_members"
     SET_TIERS = "set_tiers"
     """Change what a tier grants."""
@@ -67,8 +69,8 @@ _ADMIN_MEMBERS = frozenset({Role.ADMIN})
 _OPERATE_KEYS = frozenset({Scope.OPERATE})
 
 TABLE: Mapping[Verb, Rule] = {
-    Verb.VIEW: Rule(LOOK, frozenset(Role), frozenset({Scope.READ})),
-    Verb.VIEW_FLEET: Rule(LOOK),
+    Verb.VIEW: Rule(VIEW, frozenset(Role), frozenset({Scope.READ})),
+    Verb.VIEW_FLEET: Rule(VIEW),
     Verb.SUBMIT: Rule(OPERATE, frozenset({Role.MEMBER, Role.ADMIN}), frozenset({Scope.SUBMIT})),
     Verb.CANCEL: Rule(OPERATE, _ADMIN_MEMBERS, _OPERATE_KEYS),
     Verb.RETRY: Rule(OPERATE, _ADMIN_MEMBERS, _OPERATE_KEYS),
@@ -78,15 +80,16 @@ TABLE: Mapping[Verb, Rule] = {
     Verb.PRESS_RQ: Rule(OPERATE),
     Verb.SET_POLICY: Rule(ADMINISTER),
     Verb.SET_ORGANIZATION: Rule(ADMINISTER),
+    Verb.GRANT: Rule(ADMINISTER),
     Verb.SET_MEMBERS: Rule(ADMINISTER),
     Verb.SET_TIERS: Rule(ADMINISTER),
     Verb.SET_KEYS: Rule(ADMINISTER),
 }
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Queue viewer": (LOOK,),
-    "Queue operator": (LOOK, OPERATE),
-    "Queue admin": (LOOK, OPERATE, ADMINISTER),
+    "Queue viewer": (VIEW,),
+    "Queue operator": (VIEW, OPERATE),
+    "Queue admin": (VIEW, OPERATE, ADMINISTER),
 }
 """The groups that `queue_roles` makes, with their permissions."""
 
@@ -102,7 +105,7 @@ def staff_may(user: User, verb: Verb) -> bool:
 
     Every verb also needs the view permission: without it the API does not treat a user as staff.
     """
-    needed = {LOOK, TABLE[verb].permission}
+    needed = {VIEW, TABLE[verb].permission}
     return all(user.has_perm(f"{APP}.{codename}") for codename in needed)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
+from pydantic_core import to_jsonable_python
 from typing_extensions import TypeVar
 
 Value = TypeVar("Value", default=Any)
@@ -42,6 +43,10 @@ class Shape(Generic[Value]):
         if self._is_wire:
             return value.model_dump(mode="json", by_alias=True, exclude_none=True)
         return self.adapter.dump_python(value, mode="json", by_alias=True)
+
+    def as_data(self, value: Any) -> Any:
+        """An unchecked value as JSON data, for who validates that anyway."""
+        return to_jsonable_python(value, by_alias=True, exclude_none=self._is_wire)
 
     def fault(self) -> str:
         """Why pydantic cannot validate it; empty when it can."""

@@ -4,17 +4,22 @@ The types that are declared are in `DECLARED`; `domain.catalog` declares them.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Generic
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 from typing_extensions import TypeVar
 
+import plugspace_queue
+from plugspace_queue.domain.handles import TaskHandle
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.steps import InputFrom, OnFailure, Step, Takes, step
+
+if TYPE_CHECKING:
+    from plugspace_queue.processing.context import Context
 
 In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=Any)
@@ -195,6 +200,55 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
             input_from=input_from,
         )
 
+    @overload
+    def processor(self, function: "Sync[In, Out]", /) -> "Sync[In, Out]": ...
+    @overload
+    def processor(self, function: "Async[In, Out]", /) -> "Async[In, Out]": ...
+    @overload
+    def processor(self, /, **options: Any) -> "Decorator[In, Out]": ...
+    def processor(self, function: Any = None, /, **options: Any) -> Any:
+        """Decorator: this function (sync or async) does tasks of this type.
+
+        `@TRANSCRIBE.processor`, or with options as `plugspace_queue.processor` has them, which
+        also says what is raised.
+        """
+        register = Decorator(self, options)
+        return register if function is None else register(function)
+
+    def submit(
+        self,
+        input: In,
+        *,
+        organization: str,
+        project: str,
+        user: str,
+        priority: int | None = None,
+        context: Mapping[str, Any] | None = None,
+        max_retries: int | None = None,
+        ttl: int | None = None,
+        run_at: datetime | None = None,
+        depends_on: Iterable[Any] = (),
+        idempotency_key: str | None = None,
+        limit_requests: bool = True,
+    ) -> TaskHandle[Out]:
+        """`queue_manager.add_task` for this type, with a typed input; raises what that raises."""
+        task = plugspace_queue.queue_manager.add_task(
+            self,
+            organization_id=organization,
+            project_id=project,
+            user_id=user,
+            input=self.input.as_data(input),
+            priority=priority,
+            context=context,
+            max_retries=max_retries,
+            ttl=ttl,
+            run_at=run_at,
+            depends_on=depends_on,
+            idempotency_key=idempotency_key,
+            limit_requests=limit_requests,
+        )
+        return TaskHandle(task)
+
     @classmethod
     def __get_pydantic_core_schema__(
         cls, source: object, handler: GetCoreSchemaHandler
@@ -212,6 +266,24 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
         names = [kind.value for kind in TaskType if not kind.is_internal]
         text = (cls.__doc__ or "").strip()
         return {"description": text, "enum": names, "title": "TaskType", "type": "string"}
+
+
+Sync = Callable[["Context[In]"], Out]
+Async = Callable[["Context[In]"], Awaitable[Out]]
+
+
+class Decorator(Generic[In, Out]):
+    """Registers a function as the processor of a type."""
+
+    def __init__(self, kind: TaskType[In, Out], options: Mapping[str, Any]) -> None:
+        self._register = plugspace_queue.processor(kind, **options)
+
+    @overload
+    def __call__(self, function: "Sync[In, Out]", /) -> "Sync[In, Out]": ...
+    @overload
+    def __call__(self, function: "Async[In, Out]", /) -> "Async[In, Out]": ...
+    def __call__(self, function: Any, /) -> Any:
+        return self._register(function)
 
 
 DECLARED: dict[str, TaskType] = {}

@@ -40,6 +40,22 @@ def shortened(text: str, limit: int) -> str:
     return data[: max(limit - 3, 0)].decode(errors="ignore") + "…"
 
 
+def shortened_within(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8 with a mark in the middle, where it was cut.
+
+    For a stack, which tells at its end where it was raised.
+
+    >>> shortened_within("a" * 8 + "z" * 8, 12), shortened_within("abc", 12)
+    ('a…zzzzzzzz', 'abc')
+    """
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    room = max(limit - 3, 0)
+    start, end = data[: room // 8], data[len(data) - (room - room // 8) :]
+    return f"{start.decode(errors='ignore')}…{end.decode(errors='ignore')}"
+
+
 def fitting(text: str, limit: int) -> str:
     """At most `limit` characters that can be stored; of a longer text with a digest of it all.
 

@@ -65,12 +65,12 @@ def _queued(task: Task) -> int:
     return round(task.queued_at.timestamp() * 1_000_000)
 
 
-def tell(name: EventName, task: Task, body: Payload) -> None:
+def send_signal(name: EventName, task: Task, body: Payload) -> None:
     """Send the Django signal; a receiver that raises is logged."""
     _send(SIGNALS[name], name, log_extra(body), task=task, payload=body)
 
 
-def tell_failed_attempt(ended: EndedAttempt) -> None:
+def send_attempt_failed(ended: EndedAttempt) -> None:
     """Send `task_attempt_failed`; a receiver that raises is logged."""
     _send(
         task_attempt_failed,
@@ -86,7 +86,14 @@ def tell_failed_attempt(ended: EndedAttempt) -> None:
 
 
 def _send(signal: Signal, name: str, extra: dict[str, Any], **arguments: Any) -> None:
-    for receiver, answer in signal.send_robust(sender=Task, **arguments):
+    try:
+        answers = signal.send_robust(sender=Task, **arguments)
+    except SystemExit as exit_of_receiver:
+        # `send_robust` passes it on; it would end the thread that does the steps after commits.
+        metrics.count(metrics.LISTENER_ERRORS)
+        logger.exception("a receiver of %s tried to exit: %s", name, exit_of_receiver, extra=extra)
+        return
+    for receiver, answer in answers:
         if isinstance(answer, Exception):
             metrics.count(metrics.LISTENER_ERRORS)
             logger.error("receiver %r of %s failed", receiver, name, exc_info=answer, extra=extra)
@@ -110,7 +117,7 @@ def text_for(settlement: task_store.Settlement, body: Payload) -> str:
 
 def append(notes: Sequence[task_store.Note]) -> None:
     """The same for events that are rendered already."""
-    if notes and not routing.tell(_announcements(notes)) and not is_cut_off():
+    if notes and not routing.send(_announcements(notes)) and not is_cut_off():
         logger.warning("%d events were not broadcast: Redis is away", len(notes))
 
 
@@ -132,7 +139,7 @@ def emit_all(events: Iterable[tuple[EventName, Task, dict[str, Any]]]) -> None:
     bodies = []
     for name, task, data in events:
         body = payload(name, task, **data)
-        tell(name, task, body)
+        send_signal(name, task, body)
         bodies.append(body)
     broadcast(bodies)
 

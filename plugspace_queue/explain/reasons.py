@@ -12,7 +12,7 @@ from plugspace_queue.models import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Observation:
     """A row and its view in Redis, read after it; None for an ended or blocked task."""
 
     task: Task
@@ -65,16 +65,16 @@ class Look:
         return self.view is not None and self.view.workers.serving == 0
 
 
-Check = Callable[[Look], bool]
+Check = Callable[[Observation], bool]
 
 
-def reasons(look: Look) -> list[Reason]:
+def reasons(observed: Observation) -> list[Reason]:
     """All reasons that apply; the first is the answer."""
-    if look.task.is_final:
-        return [Reason(look.task.state)]
+    if observed.task.is_final:
+        return [Reason(observed.task.state)]
     found: list[Reason] = []
     for reason, holds in CHECKS.items():
-        if holds(look):
+        if holds(observed):
             found.append(reason)
         if Reason.RUNNING in found:
             # The gates do not matter for a running task.
@@ -83,44 +83,48 @@ def reasons(look: Look) -> list[Reason]:
 
 
 def _shut(reason: Reason) -> Check:
-    return lambda look: look.is_shut(reason)
+    return lambda observed: observed.is_shut(reason)
 
 
-def _runs(look: Look) -> bool:
-    return look.state == State.PROCESSING or look.is_at("running")
+def _runs(observed: Observation) -> bool:
+    return observed.state == State.PROCESSING or observed.is_at("running")
 
 
-def _backs_off(look: Look) -> bool:
-    return look.is_early and look.is_startable and look.state != State.SCHEDULED
+def _backs_off(observed: Observation) -> bool:
+    return observed.is_early and observed.is_startable and observed.state != State.SCHEDULED
 
 
-def _is_scheduled(look: Look) -> bool:
-    return look.is_early and look.state in (State.SCHEDULED, State.BLOCKED)
+def _is_scheduled(observed: Observation) -> bool:
+    return observed.is_early and observed.state in (State.SCHEDULED, State.BLOCKED)
 
 
-def _has_idle_workers(look: Look) -> bool:
-    return look.view is not None and look.view.workers.idle > 0
+def _has_idle_workers(observed: Observation) -> bool:
+    return observed.view is not None and observed.view.workers.idle > 0
 
 
-def _has_no_processor(look: Look) -> bool:
-    return look.is_dropped or (look.is_unserved and _has_idle_workers(look))
+def _has_no_processor(observed: Observation) -> bool:
+    return observed.is_dropped or (observed.is_unserved and _has_idle_workers(observed))
 
 
 # Holds set by a person come first, then missing workers, then gates that open by themselves.
 CHECKS: dict[Reason, Check] = {
-    Reason.CANCELLING: lambda look: look.task.cancel_requested_at is not None,
+    Reason.CANCELLING: lambda observed: observed.task.cancel_requested_at is not None,
     Reason.RUNNING: _runs,
-    Reason.BLOCKED: lambda look: look.state == State.BLOCKED,
-    Reason.EXPIRING: lambda look: look.is_startable and look.is_overdue,
+    Reason.BLOCKED: lambda observed: observed.state == State.BLOCKED,
+    Reason.EXPIRING: lambda observed: observed.is_startable and observed.is_overdue,
     Reason.BACKOFF: _backs_off,
     Reason.SCHEDULED: _is_scheduled,
-    Reason.UNPUBLISHED: lambda look: look.is_startable and look.is_at("absent"),
+    Reason.UNPUBLISHED: lambda observed: observed.is_startable and observed.is_at("absent"),
     Reason.QUEUE_PAUSED: _shut(Reason.QUEUE_PAUSED),
     Reason.ORGANIZATION_PAUSED: _shut(Reason.ORGANIZATION_PAUSED),
-    Reason.WORKERS_SUSPENDED: lambda look: look.view is not None and look.view.workers.suspended,
+    Reason.WORKERS_SUSPENDED: lambda observed: (
+        observed.view is not None and observed.view.workers.suspended
+    ),
     Reason.NO_PROCESSOR: _has_no_processor,
-    Reason.NO_WORKER: lambda look: look.is_unserved and not _has_idle_workers(look),
-    Reason.UNCONFIGURED: lambda look: look.view is not None and look.view.answer == "unconfigured",
+    Reason.NO_WORKER: lambda observed: observed.is_unserved and not _has_idle_workers(observed),
+    Reason.UNCONFIGURED: lambda observed: (
+        observed.view is not None and observed.view.answer == "unconfigured"
+    ),
     Reason.QUEUE_CONCURRENCY: _shut(Reason.QUEUE_CONCURRENCY),
     Reason.QUEUE_LIMITER: _shut(Reason.QUEUE_LIMITER),
     Reason.ORGANIZATION_CONCURRENCY: _shut(Reason.ORGANIZATION_CONCURRENCY),

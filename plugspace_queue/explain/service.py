@@ -1,6 +1,6 @@
 """Explain one task: its row, a dry run of the gates in Redis, and who is alive.
 
-The live part changes while one reads it; a row that changed meanwhile is looked at again.
+The live part may change while it is read; a row that changed meanwhile is read again.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import Reason, State
 from plugspace_queue.domain.task_types import of_row, queue_of
 from plugspace_queue.explain.messages import sentence_for
-from plugspace_queue.explain.reasons import Look, reasons
+from plugspace_queue.explain.reasons import Observation, reasons
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.schemas.explanation import (
     Explanation,
@@ -30,7 +30,7 @@ from plugspace_queue.schemas.explanation import (
 from plugspace_queue.services import lookup
 
 MOST_PARENTS = 20
-LOOKS = 3
+MOST_READS = 3
 """Most reads of a row that changes its state meanwhile."""
 
 
@@ -39,20 +39,20 @@ def explain(task_id: object, organization_id: str | None = None) -> Explanation:
 
     With an organization's id the answer has only counts of other organizations, no worker names.
     """
-    look = _look(lookup.task_of(task_id, organization_id))
-    for _ in range(LOOKS - 1):
+    observed = _observe(lookup.task_of(task_id, organization_id))
+    for _ in range(MOST_READS - 1):
         again = lookup.task_of(task_id, organization_id)
-        if _version(again) == _version(look.task):
+        if _version(again) == _version(observed.task):
             break
-        look = _look(again)
-    return _told(look, is_staff=organization_id is None)
+        observed = _observe(again)
+    return _explanation(observed, is_staff=organization_id is None)
 
 
-def _look(task: Task) -> Look:
+def _observe(task: Task) -> Observation:
     if not _is_in_line(task) or find(task.type) is None:
-        return Look(task=task, now=timezone.now())
+        return Observation(task=task, now=timezone.now())
     seen = _view(task)
-    return Look(task=task, now=_moment(seen.now_ms), view=seen)
+    return Observation(task=task, now=_moment(seen.now_ms), view=seen)
 
 
 def _is_in_line(task: Task) -> bool:
@@ -77,34 +77,34 @@ def _view(task: Task) -> View:
     return routing.ask(call, queue)
 
 
-def _told(look: Look, *, is_staff: bool) -> Explanation:
-    first, *rest = reasons(look)
-    task, seen = look.task, look.view
+def _explanation(observed: Observation, *, is_staff: bool) -> Explanation:
+    first, *rest = reasons(observed)
+    task, seen = observed.task, observed.view
     return Explanation(
         task_id=str(task.pk),
         type=of_row(task.type),
         organization_id=task.organization_id,
-        state=look.state,
+        state=observed.state,
         status=task.status,
         reason=first,
-        sentence=sentence_for(first, look),
+        sentence=sentence_for(first, observed),
         also=rest,
-        looked_at_again_at=_again_at(first, look),
+        looked_at_again_at=_again_at(first, observed),
         expires_at=None if task.is_final else task.deadline,
         blocked_by=_parents(task),
         **_live(seen, task.organization_id, is_staff=is_staff) if seen else {"gates": []},
     )
 
 
-def _again_at(reason: Reason, look: Look) -> datetime | None:
+def _again_at(reason: Reason, observed: Observation) -> datetime | None:
     if reason in (Reason.SCHEDULED, Reason.BACKOFF):
-        return look.task.wake_at
-    if look.view is None:
+        return observed.task.wake_at
+    if observed.view is None:
         return None
     if reason is Reason.UNCONFIGURED:
-        return _moment(look.view.now_ms + look.view.opens_in)
-    gate = look.gate(reason)
-    return _opens_at(gate, look.view) if gate else None
+        return _moment(observed.view.now_ms + observed.view.opens_in)
+    gate = observed.gate(reason)
+    return _opens_at(gate, observed.view) if gate else None
 
 
 def _opens_at(gate: GateView, seen: View) -> datetime | None:
@@ -138,12 +138,15 @@ def _live(seen: View, organization_id: str, *, is_staff: bool) -> dict[str, Any]
 
 
 def _gate(gate: GateView, seen: View) -> Gate:
+    until = gate.overridden_until
     return Gate(
         gate=gate.name,
         verdict="open" if gate.is_open else "shut",
         current=gate.current,
         limit=gate.limit,
         retry_at=_opens_at(gate, seen),
+        is_overridden=None if until is None else True,
+        overridden_until=_moment(until) if until else None,
     )
 
 

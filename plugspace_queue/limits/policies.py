@@ -1,5 +1,7 @@
 """Policies in force for organizations and queues: rows override code, settings and seed in turn.
 
+Overrides in force come before a queue's row.
+
 Rows are read at most once a second per process, so a change takes effect within one.
 """
 
@@ -7,8 +9,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections, router
@@ -19,9 +21,9 @@ from plugspace_queue.domain.enums import Policy, Tier
 from plugspace_queue.domain.task_types import TaskType, of_row, quota_of
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
-from plugspace_queue.models import Organization, QueueSettings, TierPolicy
+from plugspace_queue.limits import overrides, registrations
+from plugspace_queue.models import Organization, Override, QueueSettings, TierPolicy
 from plugspace_queue.models.organization import ORGANIZATION_ID
-from plugspace_queue.models.queue import REGISTERED
 
 Number = TypeVar("Number", int, float)
 
@@ -54,7 +56,7 @@ class Plan:
         return quota_of(task_type, self.slug, self.quotas, self.default_quota)
 
 
-class Tenant(NamedTuple):
+class OrganizationPlan(NamedTuple):
     """An active organization, its tier ("" for none) and its plan."""
 
     organization_id: str
@@ -75,18 +77,10 @@ class QueuePolicy:
     default_priority: int
     policy: Policy
     is_paused: bool
+    overrides: tuple[Override, ...] = ()
+    """What holds some of these values for a while."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Declared:
-    """The limits declared by the registration of a processor; None for none."""
-
-    concurrency: int | None = None
-    limiter_max: int | None = None
-    limiter_duration: float | None = None
-
-
-_declared: dict[str, Declared] = {}
 _lock = threading.Lock()
 _read_at = float("-inf")
 _cleared = 0
@@ -105,21 +99,6 @@ _LOOKUP = f"""
 """
 
 
-def declare(
-    task_type: TaskType | str,
-    *,
-    concurrency: int | None = None,
-    limiter: Mapping[str, float] | None = None,
-) -> None:
-    """Store the limits of a registration; `limiter` is {"max": starts, "duration": s}."""
-    limiter = limiter or {}
-    _declared[str(task_type)] = Declared(
-        concurrency=concurrency,
-        limiter_max=int(limiter["max"]) if "max" in limiter else None,
-        limiter_duration=limiter.get("duration"),
-    )
-
-
 def clear_cache() -> None:
     """Make the next call read the rows again."""
     global _read_at, _cleared
@@ -127,9 +106,10 @@ def clear_cache() -> None:
     _read_at = float("-inf")
     _tier_of_organization.clear()
     _plans.clear()
+    overrides.clear_cache()
 
 
-def remembered_tenant(organization_id: object) -> Tenant | None:
+def remembered_tenant(organization_id: object) -> OrganizationPlan | None:
     """An organization and its plan from the cache; None when it is not cached or too old.
 
     The tier may have changed since, so the statement that reserves units compares it. The plan of
@@ -141,10 +121,10 @@ def remembered_tenant(organization_id: object) -> Tenant | None:
     read_at, plan = _plans.get(tier or "", _NEVER)
     if tier is None or plan is None or time.monotonic() - read_at >= FRESH_FOR:
         return None
-    return Tenant(organization_id, tier, plan)
+    return OrganizationPlan(organization_id, tier, plan)
 
 
-def read_tenant(organization_id: object) -> Tenant:
+def read_tenant(organization_id: object) -> OrganizationPlan:
     """An active organization and its plan, read from the rows.
 
     Raises OrganizationUnknown, OrganizationSuspended.
@@ -155,7 +135,7 @@ def read_tenant(organization_id: object) -> Tenant:
         raise unknown(organization_id)
     if row[0]:
         raise OrganizationSuspended(organization_id=organization_id)
-    tenant = Tenant(str(organization_id), row[1] or "", _plan_in(*row[1:]))
+    tenant = OrganizationPlan(str(organization_id), row[1] or "", _plan_in(*row[1:]))
     if cleared == _cleared:
         if len(_tier_of_organization) >= MOST_KNOWN:
             _tier_of_organization.clear()
@@ -214,13 +194,29 @@ def plan_of(tier: TierPolicy | None) -> Plan:
 
 def queue_settings(task_type: TaskType | str) -> QueuePolicy:
     """The values in force for a queue, as they were within the last second."""
-    return in_force(_queue_rows().get(task_type) or QueueSettings(type=str(task_type)))
+    return in_force(_recent_row(task_type))
 
 
-def in_force(row: QueueSettings) -> QueuePolicy:
-    """The values in force by this row."""
+def default_priority(task_type: TaskType | str) -> int:
+    """The priority of tasks of organizations without a tier."""
+    return without_overrides(_recent_row(task_type)).default_priority
+
+
+def _recent_row(task_type: TaskType | str) -> QueueSettings:
+    return _queue_rows().get(task_type) or QueueSettings(type=str(task_type))
+
+
+def in_force(row: QueueSettings, held: Sequence[Override] | None = None) -> QueuePolicy:
+    """The values in force by this row and these overrides; None: those of the last second."""
+    found = tuple(overrides.of_queue(row.type) if held is None else held)
+    policy = without_overrides(row)
+    return replace(policy, **overrides.limits(found), overrides=found) if found else policy
+
+
+def without_overrides(row: QueueSettings) -> QueuePolicy:
+    """The values by this row alone."""
     kind = of_row(row.type)
-    asked, seed = _registered(row), kind.declaration
+    asked, seed = registrations.in_force(row), kind.declaration
     starts, window = (seed.limiter.max, seed.limiter.per) if seed.limiter else (None, WINDOW)
     return QueuePolicy(
         type=kind,
@@ -235,29 +231,10 @@ def in_force(row: QueueSettings) -> QueuePolicy:
     )
 
 
-def _registered(row: QueueSettings) -> Declared:
-    """The limits of the registration in this process, else of the last worker that had one."""
-    asked = _declared.get(row.type)
-    if asked is not None:
-        return asked
-    return Declared(**{name: getattr(row, f"registered_{name}") for name in REGISTERED})
-
-
-def write_registered(kinds: Iterable[str]) -> None:
-    """Write what processors of this process were registered with, for processes without them."""
-    for kind in kinds:
-        asked = _declared.get(kind, Declared())
-        columns = {f"registered_{name}": getattr(asked, name) for name in REGISTERED}
-        rows = QueueSettings.objects.filter(pk=kind)
-        if not rows.filter(**columns).exists():
-            QueueSettings.objects.get_or_create(pk=kind)
-            rows.update(**columns)
-
-
 def differing(task_type: TaskType | str) -> list[str]:
     """Names of declared values that the operator's row overrides."""
     kind = str(task_type)
-    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    asked, row = registrations.of(kind), _queue_rows().get(kind)
     if row is None:
         return []
     names = ("concurrency", "limiter_max", "limiter_duration")
@@ -268,7 +245,7 @@ def differing(task_type: TaskType | str) -> list[str]:
 def differences(task_type: TaskType | str) -> list[str]:
     """The same in sentences, and declared values that differ from the settings."""
     kind = str(task_type)
-    asked, row = _declared.get(kind, Declared()), _queue_rows().get(kind)
+    asked, row = registrations.of(kind), _queue_rows().get(kind)
     found = [
         f"{kind} is registered with {name} {getattr(asked, name)}; the operator's row says"
         f" {getattr(row, name)}, which counts"

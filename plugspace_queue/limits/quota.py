@@ -15,13 +15,15 @@ from django.db import connections, router, transaction
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.db import insert
-from plugspace_queue.db.insert import Charge, LedgerNote, insert_row
+from plugspace_queue.db import reservations
+from plugspace_queue.db.insert import insert_row
+from plugspace_queue.db.reservations import Charge, LedgerNote, Taken
 from plugspace_queue.domain.tiers import LARGEST_QUOTA
-from plugspace_queue.errors import QueueError, QuotaExceeded, Unavailable
+from plugspace_queue.errors import QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
-from plugspace_queue.limits.policies import Tenant
-from plugspace_queue.models import MonthlyUsage, Task, UsageEntry
+from plugspace_queue.limits.policies import OrganizationPlan
+from plugspace_queue.models import MonthlyUsage, Task, UsageEntry, tenancy_queries
+from plugspace_queue.models.tenancy_queries import Standing
 
 _TABLE = MonthlyUsage._meta.db_table
 
@@ -35,6 +37,12 @@ _REFUND = f"""
 
 AT_ONCE = 100
 """Most counters of one statement, whose time grows with the square of their number."""
+
+MOST_KNOWN = 10_000
+"""Most counters that are remembered to have overrides."""
+
+_overridden: set[tuple[str, str]] = set()
+"""Organizations and types that had an override: the plain statement would not do for them."""
 
 
 class Account(NamedTuple):
@@ -73,7 +81,9 @@ def end_of_month(month: str) -> datetime:
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
-def charges_of(tasks: Iterable[Task], tenants: Mapping[str, Tenant], month: str) -> list[Charge]:
+def charges_of(
+    tasks: Iterable[Task], tenants: Mapping[str, OrganizationPlan], month: str
+) -> list[Charge]:
     """The units that tasks need of a month's quotas, in the order in which rows are locked.
 
     `tenants` holds the organization of each task by its id.
@@ -107,12 +117,35 @@ def reserve(
     found: list[Counter] = []
     for start in range(0, len(charges), AT_ONCE):
         asked = charges[start : start + AT_ONCE]
-        taken = insert.reserve(asked, line, task=task, using=_alias())
-        if len(taken) < len(asked):
-            has_room = {row[:3] for row in taken}
-            raise _refusal(next(charge for charge in asked if charge[:3] not in has_room))
+        taken = _taken_plainly(asked, line, task) or _taken(asked, line, task)
         found += [Counter(Account(*row[:3]), row.used, row.version) for row in taken]
     return found
+
+
+def _taken_plainly(asked: Sequence[Charge], line: LedgerNote, task: Task | None) -> list[Taken]:
+    """The counter after the plain statement; nothing where overrides have to be looked at."""
+    # Of several counters some would be changed already when another one has an override.
+    if len(asked) > 1 or asked[0][:2] in _overridden or not is_one_statement():
+        return []
+    taken = reservations.reserve(asked, line, task=task, using=_alias(), is_plain=True)
+    if not taken:
+        standing = _standing(asked[0], line.created_at)
+        if not standing.is_overridden:
+            raise _refusal(asked[0], standing)
+        if len(_overridden) >= MOST_KNOWN:
+            _overridden.clear()
+        _overridden.add(asked[0][:2])
+    return taken
+
+
+def _taken(asked: Sequence[Charge], line: LedgerNote, task: Task | None) -> list[Taken]:
+    """The counters; raises when one had no room."""
+    taken = reservations.reserve(asked, line, task=task, using=_alias())
+    if len(taken) < len(asked):
+        has_room = {row[:3] for row in taken}
+        lacking = next(charge for charge in asked if charge[:3] not in has_room)
+        raise _refusal(lacking, _standing(lacking, line.created_at))
+    return taken
 
 
 class TierChanged(Unavailable):
@@ -165,32 +198,34 @@ def mirror_on_commit(counters: Sequence[Counter]) -> None:
     """Write the new counts to Redis on commit."""
     if counters:
         calls = mirrored(counters)
-        transaction.on_commit(lambda: routing.tell(calls), using=_alias(), robust=True)
+        transaction.on_commit(lambda: routing.send(calls), using=_alias(), robust=True)
 
 
-def _refusal(charge: Charge) -> QueueError:
-    """Why a counter had no room; raises when the organization is gone or suspended."""
+def _standing(charge: Charge, now: datetime) -> Standing:
+    """The counter that had no room; raises when its organization is not what it was taken for."""
     if policies.read_tenant(charge.organization_id).tier != charge.tier:
-        return TierChanged()
-    account, wanted, quota = Account(*charge[:3]), charge.units, charge.limit
-    used = _used(account)
-    end = end_of_month(account.month)
+        raise TierChanged
+    return tenancy_queries.standing_of(charge.organization_id, charge.type, charge.month, now)
+
+
+def _refusal(charge: Charge, standing: Standing) -> QuotaExceeded:
+    """Why a counter had no room; names the effective quota."""
+    account, wanted, used = Account(*charge[:3]), charge.units, standing.used
+    base = charge.limit if standing.override is None else standing.override
+    quota, end = base + standing.granted, end_of_month(account.month)
+    beside = f" ({standing.granted} of them granted)" if standing.granted else ""
     refusal = QuotaExceeded(
-        f"The monthly quota for {account.type} does not allow {wanted} more: {used} of {quota} are"
-        f" used in {account.month}. It is renewed on {end:%Y-%m-%d} (UTC).",
+        f"The monthly quota for {account.type} does not allow {wanted} more: {used} of"
+        f" {quota}{beside} are used in {account.month}. It is renewed on {end:%Y-%m-%d} (UTC).",
         type=account.type,
         wanted=wanted,
         used=used,
         limit=quota,
+        granted=standing.granted or None,
         period_end=end.isoformat(),
     )
     refusal.organization_id = account.organization_id
     return refusal
-
-
-def _used(account: Account) -> int:
-    rows = MonthlyUsage.objects.filter(**account._asdict())
-    return rows.values_list("used", flat=True).first() or 0
 
 
 def _account_of(task: Task) -> Account:

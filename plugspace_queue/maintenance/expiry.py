@@ -120,12 +120,12 @@ def _end_waiting(rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
         away = len(unreached)
         for kind, of_type in _by_type(tasks).items():
             unreached.add(kind)
-            with errors.at_one():
+            with errors.collect():
                 ended += _end_each(_withdrawn(kind, of_type), end)
                 unreached.discard(kind)
         if len(unreached) == away or len(tasks) < BATCH:
             break
-    errors.tell()
+    errors.raise_if_any()
     return ended
 
 

@@ -10,33 +10,34 @@ from itertools import count
 from plugspace_queue.broker import routing, server_epochs
 from plugspace_queue.broker.connection import Client, client
 from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.limits import overrides
 from plugspace_queue.models import tenancy_queries
 from plugspace_queue.publishing import projections
 
 _turns = count()
 
 
-def mend(now: datetime) -> bool:
+def repair(now: datetime) -> bool:
     """Write the gates of the next queue, or of all queues whose server lost its data (True).
 
     Raises Unavailable when a server is unavailable, after the gates on the others were written.
     """
     errors = routing.PerServerErrors()
-    is_lost = mend_each(now, errors)
-    errors.tell()
+    is_lost = repair_each(now, errors)
+    errors.raise_if_any()
     return is_lost
 
 
-def mend_each(now: datetime, errors: routing.PerServerErrors) -> bool:
+def repair_each(now: datetime, errors: routing.PerServerErrors) -> bool:
     """The same; `errors` collects unavailable servers."""
     kinds, is_lost = list(TaskType), False
     turn = kinds[next(_turns) % len(kinds)]
     for server, kinds in _servers().items():
-        with errors.at_one():
+        with errors.collect():
             lost = _lost(server, kinds)
             for kind in lost or ({turn} & set(kinds)):
                 # A queue whose data is damaged does not stop the others.
-                with errors.at_one():
+                with errors.collect():
                     write(kind)
             # Marked last: another worker may meanwhile write the same again, which is harmless.
             if lost:
@@ -59,6 +60,38 @@ def write(kind: TaskType) -> None:
 def paused_by_rows() -> set[str]:
     """The organizations that are paused according to the rows."""
     return tenancy_queries.paused_organization_ids()
+
+
+class OverrideWatch:
+    """Writes the gates of a queue when one of its overrides begins or ends.
+
+    Nothing is saved at that moment, so every worker looks at the clock, twice a second.
+    """
+
+    def __init__(self) -> None:
+        self._written: dict[TaskType, tuple[int, ...]] | None = None
+
+    def turn(self, now: datetime) -> list[TaskType]:
+        """Write the gates of the queues whose overrides changed; which ones. Raises Unavailable.
+
+        The first turn writes those of every queue that ever had an override: one may have ended
+        while no worker ran.
+        """
+        if self._written is None:
+            ever = tenancy_queries.types_with_overrides()
+            self._written = {kind: () for kind in TaskType if kind not in ever}
+        errors, written = routing.PerServerErrors(), []
+        rows = tenancy_queries.queue_overrides(now)
+        for kind in TaskType:
+            held = tuple(row.pk for row in overrides.in_force(rows, kind.value, now))
+            if self._written.get(kind) == held:
+                continue
+            with errors.collect():
+                routing.ask(projections.gates_of(kind, now), kind.queue_name)
+                self._written[kind] = held
+                written.append(kind)
+        errors.raise_if_any()
+        return written
 
 
 def _servers() -> dict[Client, list[TaskType]]:

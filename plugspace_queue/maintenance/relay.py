@@ -16,7 +16,7 @@ from plugspace_queue.broker import routing, task_store
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import DECLARED, TaskType, queue_of
-from plugspace_queue.maintenance.queue_config import mend_each
+from plugspace_queue.maintenance.queue_config import repair_each
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import tasks as publishing
 
@@ -101,7 +101,7 @@ def relay(
     """
     errors = routing.PerServerErrors()
     # Gates are written first, so that nothing is published into a queue whose pause is missing.
-    is_lost = mend_each(now, errors)
+    is_lost = repair_each(now, errors)
     newest = _newest(now)
     published = _publish_missing(newest, errors)
     rest = [cursor.next_slice(SLICE - len(newest))] if not is_lost else RowCursor().turn(SLICE)
@@ -109,7 +109,7 @@ def relay(
         published += _publish_missing(rows, errors)
         if not goes_on():
             break
-    errors.tell()
+    errors.raise_if_any()
     return published
 
 
@@ -130,13 +130,13 @@ def _refs(rows: QuerySet[Task]) -> list[TaskRef]:
 def _publish_missing(rows: Sequence[TaskRef], errors: routing.PerServerErrors) -> int:
     missing: list[uuid.UUID] = []
     for queue, group in _by_queue(rows):
-        with errors.at_one():
+        with errors.collect():
             missing += _unknown(queue, group)
     published = 0
     for start in range(0, len(missing), WHOLE):
         # The full rows are read late, as tasks may have ended meanwhile.
         whole = task_queries.tasks_by_id(missing[start : start + WHOLE]).oldest_first()
-        with errors.at_one():
+        with errors.collect():
             published += publishing.publish(whole)
     return published
 

@@ -153,7 +153,7 @@ class OrphanDetector:
     def __init__(self) -> None:
         self._seen: dict[Attempted, float] = {}
 
-    def look(self, now: datetime) -> int:
+    def check(self, now: datetime) -> int:
         """Check all processing rows; return how many were recovered. Raises Unavailable."""
         errors = routing.PerServerErrors()
         absent = _absent_attempts(now, errors)
@@ -161,7 +161,7 @@ class OrphanDetector:
         self._seen = {key: self._seen.get(key, moment) for key in absent}
         due = [key for key, since in self._seen.items() if moment - since >= get_settings().lease]
         recovered = recover_these(due, now)
-        errors.tell()
+        errors.raise_if_any()
         return recovered
 
 
@@ -177,7 +177,7 @@ def _absent_attempts(now: datetime, errors: routing.PerServerErrors) -> list[Att
             # Its type was dropped and no server is named to ask; older code may still have run it.
             absent.append((pk, fence))
     for kind, attempts in running.items():
-        with errors.at_one():
+        with errors.collect():
             absent += _absent_in_queue(queue_of(kind), attempts)
     return absent
 

@@ -1,8 +1,10 @@
 """The models; other packages import them from here and not from the submodules."""
 
+from plugspace_queue.models.failures import FailureGroup, FailureMinute
 from plugspace_queue.models.idempotency import IdempotencyKey
 from plugspace_queue.models.minutes import QueueMinute
 from plugspace_queue.models.organization import ApiKey, Membership, Organization
+from plugspace_queue.models.overrides import Override
 from plugspace_queue.models.pages import Audit, Dashboard, Worker
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.task import Attempt, Dependency, Task
@@ -16,10 +18,13 @@ __all__ = [
     "Audit",
     "Dashboard",
     "Dependency",
+    "FailureGroup",
+    "FailureMinute",
     "IdempotencyKey",
     "Membership",
     "MonthlyUsage",
     "Organization",
+    "Override",
     "QueueMinute",
     "QueueSettings",
     "Task",

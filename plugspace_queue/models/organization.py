@@ -14,6 +14,9 @@ from django.utils import timezone
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.models.tier import TierPolicy
 
+KEY_PREFIX = "psq_"
+"""How every API key begins."""
+
 ORGANIZATION_ID = r"^[A-Za-z0-9_-]{1,64}$"
 
 ROLE_CHOICES = [(role.value, role.value) for role in Role]
@@ -116,7 +119,7 @@ class ApiKey(models.Model):
         cls, organization: Organization, scopes: list[str], **fields: Any
     ) -> tuple["ApiKey", str]:
         """A new key's row and its text, which is never to be seen again."""
-        secret = f"psq_{secrets.token_urlsafe(32)}"
+        secret = f"{KEY_PREFIX}{secrets.token_urlsafe(32)}"
         row = cls(
             organization=organization,
             scopes=scopes,

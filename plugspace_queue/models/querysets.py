@@ -87,9 +87,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
             state=State.FAILED,
             completed_at__gte=since,
             refunded_at__isnull=True,
-            error__code__in=codes,
         )
-        return failed.exclude(charged_month="")
+        of_system = models.Q(error__code__in=codes) | models.Q(error__refunds=True)
+        return failed.filter(of_system).exclude(charged_month="")
 
     def oldest_first(self) -> Self:
         """Ids begin with the time, so they order the rows."""

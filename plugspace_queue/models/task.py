@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle, permissions
 from plugspace_queue.domain.enums import Outcome, State, Status
+from plugspace_queue.domain.fingerprint import LONGEST_CODE
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.task_types import LONGEST_NAME
 from plugspace_queue.models.indexes import PartialOnPostgres
@@ -31,12 +32,21 @@ class Task(models.Model):
     project_id = models.CharField(max_length=128)
     user_id = models.CharField(max_length=128)
     priority = models.PositiveSmallIntegerField()
+    # The three have defaults in the database too: a process of the release before may insert.
+    tier = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="Slug, at acceptance."
+    )
     input = models.JSONField(default=dict)
     context = models.JSONField(default=dict)
 
     state = models.CharField(max_length=12, choices=STATE_CHOICES, default=State.WAITING)
     result = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
+    # Empty unless it has ended without completing.
+    error_code = models.CharField(max_length=LONGEST_CODE, blank=True, default="", db_default="")
+    fingerprint = models.CharField(
+        max_length=24, blank=True, default="", db_default="", help_text="Of its failure group."
+    )
     progress = models.JSONField(null=True, blank=True)
 
     queued_at = models.DateTimeField(default=timezone.now)
@@ -116,6 +126,11 @@ class Task(models.Model):
                 fields=["cancel_requested_at"],
                 condition=Q(cancel_requested_at__isnull=False) & Q(state__in=OPEN_VALUES),
                 name="psq_task_cancelling",
+            ),
+            models.Index(
+                fields=["type", "error_code", "-id"],
+                condition=Q(state=State.FAILED.value),
+                name="psq_task_failed",
             ),
             models.Index(
                 fields=["state", "completed_at"],

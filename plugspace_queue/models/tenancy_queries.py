@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.core.exceptions import ValidationError
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery, Sum
 
+from plugspace_queue.domain.enums import OverrideKey
 from plugspace_queue.models.minutes import QueueMinute
 from plugspace_queue.models.organization import ApiKey, ApiKeyQuerySet, Membership, Organization
+from plugspace_queue.models.overrides import Override
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.task import Task
 from plugspace_queue.models.usage import MonthlyUsage
@@ -53,15 +56,54 @@ def is_suspended(organization_id: str) -> bool:
     return Organization.objects.filter(pk=organization_id, is_suspended=True).exists()
 
 
+def active_among(organization_ids: Collection[str | None]) -> QuerySet[Organization, str]:
+    """Ids of those of these organizations that exist and are not suspended."""
+    rows = Organization.objects.filter(pk__in=organization_ids, is_suspended=False)
+    return rows.values_list("pk", flat=True)
+
+
 def valid_keys(now: datetime) -> ApiKeyQuerySet:
     """API keys neither revoked nor expired."""
     return ApiKey.objects.valid(now)
+
+
+def keys_by_id(key_ids: Collection[int]) -> ApiKeyQuerySet:
+    """Keys, valid or not."""
+    return ApiKey.objects.filter(pk__in=key_ids)
+
+
+def key_or_none(key_id: Any) -> ApiKey | None:
+    """A key, valid or not; None when there is none."""
+    return ApiKey.objects.filter(pk=key_id).first()
+
+
+def keys_of(organization_id: str) -> ApiKeyQuerySet:
+    """All keys of an organization."""
+    return ApiKey.objects.filter(organization_id=organization_id)
 
 
 def note_key_use(key_id: int, now: datetime, stale: datetime) -> None:
     """Write down when a key was used, unless that was written since `stale`."""
     due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale)
     ApiKey.objects.filter(due, pk=key_id).update(last_used_at=now)
+
+
+def keep_membership(organization: Organization, user: Any, role: str) -> Membership:
+    """The membership with this role; made or changed."""
+    row, _ = Membership.objects.update_or_create(
+        organization=organization, user=user, defaults={"role": role}
+    )
+    return row
+
+
+def delete_membership(organization: Organization, user_id: Any) -> bool:
+    """Whether there was one."""
+    try:
+        rows = Membership.objects.filter(organization=organization, user_id=user_id)
+    except (ValueError, TypeError, ValidationError):
+        # It cannot be the primary key of a user.
+        return False
+    return rows.delete()[0] > 0
 
 
 def memberships_of(user_id: Any) -> QuerySet[Membership]:
@@ -88,6 +130,56 @@ def usage_after(organization_ids: Collection[str], month: str) -> list[MonthlyUs
     """The counters of these organizations of the months behind this one."""
     rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=month)
     return list(rows.order_by("organization_id", "type", "month"))
+
+
+class Standing(NamedTuple):
+    """One counter of an organization, and the overrides that bear on it."""
+
+    used: int
+    override: int | None
+    """The quota in force that takes the place of the tier's."""
+    granted: int
+    is_overridden: bool
+    """Whether there is an override of any time."""
+
+
+def standing_of(organization_id: str, task_type: str, month: str, now: datetime) -> Standing:
+    """A counter and what is granted beside its quota, in one query."""
+    usage = MonthlyUsage.objects.filter(organization=OuterRef("pk"), type=task_type, month=month)
+    known = Override.objects.filter(organization=OuterRef("pk"), type=task_type)
+    quotas = known.in_force(now).filter(key=OverrideKey.QUOTA).newest_first()
+    grants = known.in_force(now).filter(key=OverrideKey.GRANT).order_by().values("type")
+    values = Organization.objects.filter(pk=organization_id).values_list(
+        Subquery(usage.values("used")),
+        Subquery(quotas.values("value")[:1]),
+        Subquery(grants.annotate(total=Sum("value")).values("total")),
+        Exists(known),
+    )
+    used, override, granted, is_overridden = values.get()
+    return Standing(used or 0, override, int(granted or 0), is_overridden)
+
+
+def overrides_of(organization_ids: Collection[str], now: datetime) -> list[Override]:
+    """Quotas and grants of these organizations in force, the newest first."""
+    rows = Override.objects.filter(organization__in=organization_ids)
+    return list(rows.in_force(now).newest_first())
+
+
+def queue_overrides(now: datetime) -> list[Override]:
+    """Overrides of limits in force or to come, of all queues, the newest first."""
+    return list(Override.objects.of_queues().not_over(now).newest_first())
+
+
+def types_with_overrides() -> set[str]:
+    """The types whose queue's limits were ever overridden."""
+    return set(Override.objects.of_queues().order_by().values_list("type", flat=True).distinct())
+
+
+def last_end_of_override(task_type: str, now: datetime) -> datetime | None:
+    """When the last override of a queue's limits ended; None when none has."""
+    ended = Override.objects.of_queue(task_type).over(now)
+    moment: datetime | None = ended.aggregate(at=Max("ends_at"))["at"]
+    return moment
 
 
 def queue_row(task_type: str) -> QueueSettings:

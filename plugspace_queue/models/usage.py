@@ -21,6 +21,8 @@ class MonthlyUsage(models.Model):
         verbose_name = "usage"
         verbose_name_plural = "usage"
         ordering = ["-month", "organization_id", "type"]
+        # Without `used`: a column of an index would make every submit write that index too.
+        indexes = [models.Index(fields=["month", "organization"], name="psq_usage_month")]
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "type", "month"], name="psq_usage_once"

@@ -1,24 +1,23 @@
 """What a processor gets: its input, its parents' results, and ways to say what it is doing."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic
 
-from pydantic import BaseModel
-
+from plugspace_queue.domain.task_types import In
 from plugspace_queue.errors import TaskCancelled, TaskTimeout, WorkerStopping
 from plugspace_queue.processing.execution import Execution, StopReason
 
 
-class Context:
+class Context(Generic[In]):
     """The argument of every processor.
 
-    `input` is the validated pydantic model of the task type; `results` maps a parent's TYPE
-    (or its id, for `depends_on`) to its output as JSON.
+    `input` is the validated input, as the model of the task type has it; `results` maps a parent's
+    TYPE (or its id, for `depends_on`) to its output as JSON.
     """
 
-    def __init__(self, execution: Execution, validated: BaseModel) -> None:
+    def __init__(self, execution: Execution, validated: In) -> None:
         self._execution = execution
-        self.input: Any = validated
+        self.input: In = validated
         self.results: dict[str, Any] = execution.results
 
     @property

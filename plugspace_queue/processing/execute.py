@@ -3,10 +3,12 @@
 import json
 import traceback
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.attempts import StartedTask
@@ -19,6 +21,7 @@ from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.domain.text import all_clean
 from plugspace_queue.errors import (
     InvalidResult,
+    OutdatedInput,
     TaskCancelled,
     TaskTimeout,
     ValidationFailed,
@@ -75,7 +78,24 @@ def validated_input(execution: Execution) -> Any:
     try:
         return input_shape(row.type).validate(merged, context=ACCEPTED)
     except ValidationError as error:
-        raise ValidationFailed(_summary(error)) from error
+        return upgraded(row.type, merged, error)
+
+
+def upgraded(task_type: str, data: dict[str, Any], error: ValidationError) -> Any:
+    """An input that does not fit the model any more, brought into today's form by its type.
+
+    Raises OutdatedInput when the type does not, or not into a valid one.
+    """
+    kind = of_row(task_type)
+    upgrade = kind.declaration.upgrade
+    if upgrade is None:
+        raise OutdatedInput(_summary(error)) from error
+    try:
+        return kind.input.validate(kind.input.as_data(upgrade(data)), context=ACCEPTED)
+    except ValidationError as still:
+        raise OutdatedInput(_summary(still)) from still
+    except Exception as failure:
+        raise OutdatedInput(f"The upgrade of a stored input of {task_type} failed.") from failure
 
 
 def input_shape(task_type: str) -> Shape[Any]:
@@ -105,10 +125,11 @@ def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
     """The result as strict JSON, valid for the output schema; raises InvalidResult."""
     try:
         # A returned model was validated when it was created; plain JSON is validated here.
-        plain = returned.model_dump(mode="json", by_alias=True) if _is_model(returned) else returned
+        plain = _plain(returned)
         # Checked before the schema, which would convert a set to a list and NaN to null.
         text = json.dumps(plain, allow_nan=False)
-        valid = output.validate_python(plain)
+        # As JSON, where strict models take the texts of times, enumerations and ids.
+        valid = output.validate_json(text)
         dumped = output.dump_python(valid, mode="json", by_alias=True)
     except ValidationError as error:
         raise InvalidResult(_summary(error)) from error
@@ -191,8 +212,11 @@ def _is_stop(error: BaseException) -> bool:
     return isinstance(error, WorkerStopping) or not isinstance(error, Exception)
 
 
-def _is_model(value: object) -> bool:
-    return isinstance(value, BaseModel)
+def _plain(returned: Any) -> Any:
+    if isinstance(returned, BaseModel):
+        return returned.model_dump(mode="json", by_alias=True)
+    is_instance = is_dataclass(returned) and not isinstance(returned, type)
+    return to_jsonable_python(returned, by_alias=True) if is_instance else returned
 
 
 def _summary(error: ValidationError) -> str:

@@ -15,8 +15,9 @@ from django.db import InterfaceError, OperationalError
 from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain import backoff, json_text
 from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.domain.fingerprint import LONGEST_CLASS
 from plugspace_queue.domain.public_text import public_text
-from plugspace_queue.domain.text import clean, shortened
+from plugspace_queue.domain.text import clean, fitting, shortened, shortened_within
 from plugspace_queue.errors import QueueError, TaskError, TaskTimeout, Unavailable
 
 MESSAGE_LIMIT = 4 * 1024
@@ -63,7 +64,11 @@ class Failure:
     retryable: bool
     detail: str = ""
     stack: str = ""
+    class_name: str = ""
+    """Of the exception; empty when none was raised."""
     retry_after: float | None = None
+    refunds: bool = False
+    """Whether the task is refunded, whatever `REFUND_ON` says."""
     exception: BaseException | None = field(default=None, compare=False, repr=False)
     """The exception itself, for the log; it is not sent to other processes."""
 
@@ -93,7 +98,7 @@ class Failure:
             "code": self.code,
             "retryable": self.retryable,
         }
-        kept = {"stack": self.stack, "detail": self.detail}
+        kept: dict[str, Any] = {"stack": self.stack, "detail": self.detail, "refunds": self.refunds}
         return error | {name: text for name, text in kept.items() if text}
 
 
@@ -109,14 +114,16 @@ def failure_of(error: BaseException, retry_on: tuple[type[BaseException], ...] =
         retryable=retryable,
         detail=whole if whole != message else "",
         stack=stack_text(stack),
+        class_name=fitting(type(error).__name__, LONGEST_CLASS),
         retry_after=_seconds(getattr(error, "retry_after", None)),
+        refunds=isinstance(error, TaskError) and error.refunds,
         exception=exception,
     )
 
 
 def stack_text(lines: Sequence[str]) -> str:
-    """A stack, cleaned and shortened for its column."""
-    return shortened(clean("".join(lines)), STACK_LIMIT)
+    """A stack, cleaned and shortened for its column; its end, where it was raised, is kept."""
+    return shortened_within(clean("".join(lines)), STACK_LIMIT)
 
 
 WRITTEN_FOR_TENANTS = (TaskError, QueueError)

@@ -6,9 +6,9 @@ Options are validated at registration, so that a mistake does not make tasks fai
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from asgiref.sync import iscoroutinefunction
 from django.utils.module_loading import autodiscover_modules
@@ -18,9 +18,11 @@ from pydantic.errors import PydanticUserError
 from plugspace_queue.conf import in_force
 from plugspace_queue.domain import task_options
 from plugspace_queue.domain.fields import Outputs
-from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.domain.shapes import is_model
+from plugspace_queue.domain.task_types import TaskType, of_row
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import registrations
+from plugspace_queue.processing.context import Context
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +41,8 @@ class Processor:
     limiter: Mapping[str, float] | None = None
     isolation: str | None = None
     retry_on: tuple[type[BaseException], ...] = ()
+    replaces: bool = False
+    """Whether it was to take the place of any other."""
 
     @cached_property
     def is_async(self) -> bool:
@@ -47,6 +51,7 @@ class Processor:
 
 
 _processors: dict[str, Processor] = {}
+_is_loading = False
 _are_loaded = False
 
 
@@ -97,21 +102,31 @@ def register(
 ) -> Processor:
     """Register `function` for a task type; see `processor` for options and what it raises."""
     kind = known_type(task_type)
-    if kind in _processors and not replace:
+    known = _processors.get(kind)
+    if known is not None and known.replaces and _is_loading:
+        # Who asked to take the place before the modules were imported has it.
+        return known
+    if known is not None and not replace:
         raise ProcessorConflict(
-            f"{kind} has the processor {name_of(_processors[kind].function)} already;"
+            f"{kind} has the processor {name_of(known.function)} already;"
             " pass replace=True to take its place."
         )
     require_valid(kind, function, options)
+    _require_hints(kind, function, has_own_output=output is not None)
     adapter = adapter_of(kind, function, kind.output.type if output is None else output)
     declared = kind.declaration
     options["isolation"] = options.get("isolation") or declared.isolation
     options["retry_on"] = options.get("retry_on") or declared.retry_on
     made = Processor(
-        task_type=kind, function=function, output=adapter, own_output=output, **options
+        task_type=kind,
+        function=function,
+        output=adapter,
+        own_output=output,
+        replaces=replace,
+        **options,
     )
     _processors[kind] = made
-    policies.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
+    registrations.declare(kind, concurrency=made.concurrency, limiter=made.limiter)
     return made
 
 
@@ -120,10 +135,15 @@ def load_processors() -> None:
 
     Workers, checks and tests do it; web processes do without the libraries that processors need.
     """
-    global _are_loaded
-    if not _are_loaded:
+    global _is_loading, _are_loaded
+    if _are_loaded or _is_loading:
+        return
+    _is_loading = True
+    try:
         autodiscover_modules("processors")
         _are_loaded = True
+    finally:
+        _is_loading = False
 
 
 def unregister(task_type: TaskType | str) -> None:
@@ -149,14 +169,20 @@ def _former(entry: Processor) -> tuple[Any, ...]:
     return entry.task_type.declaration.former_outputs
 
 
+def output_of(task_type: TaskType | str) -> TypeAdapter[Any]:
+    """What validates a result: the schema of the type's processor here, else the type's own."""
+    entry = processor_of(task_type)
+    return of_row(str(task_type)).output.adapter if entry is None else entry.output
+
+
 def put_back(task_type: TaskType | str, entry: Processor | None) -> None:
     """Restore what `processor_of` returned earlier; None for no processor."""
     if entry is None:
         unregister(task_type)
-        policies.declare(task_type)
+        registrations.declare(task_type)
         return
     _processors[entry.task_type] = entry
-    policies.declare(entry.task_type, concurrency=entry.concurrency, limiter=entry.limiter)
+    registrations.declare(entry.task_type, concurrency=entry.concurrency, limiter=entry.limiter)
 
 
 def timeout_of(task_type: TaskType | str) -> float:
@@ -231,6 +257,44 @@ def _unwrapped(function: object) -> Any:
 def _call_of(function: object) -> Any:
     """The method behind `object()`; None of a class, whose call makes an instance."""
     return None if isinstance(function, type) else getattr(function, "__call__", None)  # noqa: B004
+
+
+def _require_hints(kind: TaskType, function: Callable[..., Any], *, has_own_output: bool) -> None:
+    """Refuse a function whose hints name other models than its task type."""
+    refuse, hints = Refusal(kind, function), _hints_of(function)
+    returned = hints.pop("return", Any)
+    if not has_own_output and _disagrees(returned, kind.output.type):
+        refuse("output", _words("returns", returned, "output", kind.output.type))
+    for hint in hints.values():
+        taken = get_args(hint)[0] if get_origin(hint) is Context else Any
+        if _disagrees(taken, kind.input.type):
+            refuse("input", _words("takes", taken, "input", kind.input.type))
+
+
+def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    inner = _unwrapped(function)
+    try:
+        # Of an object the hints are at its method.
+        return get_type_hints(inner if inspect.isroutine(inner) else inner.__call__)
+    except Exception:
+        # What stands under TYPE_CHECKING has no name here.
+        return {}
+
+
+def _disagrees(hint: Any, declared: Any) -> bool:
+    """Whether both are models, and not related; plain JSON is held to the model when it runs."""
+    if not (_is_a_model(hint) and _is_a_model(declared)):
+        return False
+    return not (issubclass(hint, declared) or issubclass(declared, hint))
+
+
+def _is_a_model(hint: Any) -> bool:
+    return is_model(hint) or (inspect.isclass(hint) and is_dataclass(hint))
+
+
+def _words(verb: str, hint: Any, side: str, declared: Any) -> str:
+    told = f"it {verb} {hint.__qualname__} by its hint"
+    return f"{told}, and the {side} of the task type is {declared.__qualname__}."
 
 
 def _require_processor(function: object, refuse: Refusal) -> None:

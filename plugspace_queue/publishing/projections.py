@@ -7,6 +7,7 @@ Written after the commit that changed the row. Gates that an outage lost are wri
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import router, transaction
@@ -16,11 +17,12 @@ from django.dispatch import receiver
 from plugspace_queue.broker import keys, routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import clock
 from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import Policy
 from plugspace_queue.domain.lifecycle import FINAL, status_of
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import overrides, policies
 from plugspace_queue.models import (
     Organization,
     QueueSettings,
@@ -77,13 +79,13 @@ def write_workflow_on_commit(workflow_id: uuid.UUID) -> None:
 def write_queue(kind: TaskType) -> bool:
     """Write a queue's gates from its current row; False when Redis is unavailable."""
     policies.clear_cache()
-    return routing.tell([gates_of(kind)], kind.queue_name)
+    return routing.send([gates_of(kind)], kind.queue_name)
 
 
 def write_pause(organization_id: str, paused: bool) -> None:
     """Pause or resume an organization's lanes in all queues; does nothing without Redis."""
     for kind in TaskType:
-        routing.tell(pauses_in(kind, {organization_id: paused}), kind.queue_name)
+        routing.send(pauses_in(kind, {organization_id: paused}), kind.queue_name)
 
 
 def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
@@ -103,7 +105,7 @@ def write_workflows(workflow_ids: Sequence[uuid.UUID]) -> bool:
     tasks = task_queries.steps_of(workflow_ids).order_by("step")
     for task in tasks.only("id", "workflow_id", "type", "state", "step", "may_fail"):
         steps[task.workflow_id or uuid.UUID(int=0)].append(task)
-    return routing.tell(_workflow_call(row, steps[row.pk]) for row in rows)
+    return routing.send(_workflow_call(row, steps[row.pk]) for row in rows)
 
 
 def workflow_wire(workflow: Workflow, steps: Sequence[Task]) -> dict[str, Any]:
@@ -139,25 +141,32 @@ def _workflow_call(workflow: Workflow, steps: Sequence[Task]) -> Any:
 def _write_tiers(tiers: dict[str, str | None]) -> None:
     # What was read since the row was saved may be of before the commit.
     policies.clear_cache()
-    routing.tell(
+    routing.send(
         routing.put(keys.organization_tier(organization_id), slug or "")
         for organization_id, slug in tiers.items()
     )
 
 
-def gates_of(kind: TaskType) -> Call[None]:
-    """The call that writes a queue's gates; reads the row itself, as a cache may be outdated."""
-    row = tenancy_queries.queue_row(kind.value)
-    now = policies.in_force(row)
+def gates_of(kind: TaskType, now: datetime | None = None) -> Call[None]:
+    """The call that writes a queue's gates; reads the rows itself, as a cache may be outdated.
+
+    A limit changes without its row when an override begins or ends. That moment is a version too,
+    so that a process that read the rows before it cannot undo the change.
+    """
+    moment = now or clock.now()
+    row, held = tenancy_queries.queue_row(kind.value), overrides.read(kind.value, moment)
+    changed_at = overrides.changed_at(kind.value, held, moment)
+    policy = policies.in_force(row, held)
     return task_store.configure(
         kind.queue_name,
-        paused=now.is_paused,
-        concurrency=now.global_concurrency or 0,
-        limiter_max=now.limiter_max or 0,
-        limiter_ms=int(now.limiter_duration * 1000),
-        organization_cap=now.organization_concurrency or 0,
-        weighted=now.policy is Policy.WEIGHTED,
-        version=row.version,
+        paused=policy.is_paused,
+        concurrency=policy.global_concurrency or 0,
+        limiter_max=policy.limiter_max or 0,
+        limiter_ms=int(policy.limiter_duration * 1000),
+        organization_cap=policy.organization_concurrency or 0,
+        weighted=policy.policy is Policy.WEIGHTED,
+        version=max(row.version, int(changed_at.timestamp() * 1000) if changed_at else 0),
+        overridden=overrides.gates(held),
     )
 
 

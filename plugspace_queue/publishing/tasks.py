@@ -91,7 +91,7 @@ def _count_and_signal(tasks: Sequence[Task], added: Sequence[str]) -> None:
     metrics.add(Counts(f"{metrics.ADDED.name}|{task.type}|{task.priority}" for task in tasks))
     if SIGNALS[EventName.ADDED].has_listeners():
         for task, event in zip(tasks, added, strict=True):
-            events.tell(EventName.ADDED, task, json.loads(event))
+            events.send_signal(EventName.ADDED, task, json.loads(event))
 
 
 def _on_commit(act: Callable[[], object]) -> None:

@@ -1,10 +1,12 @@
-"""django-rq's own pages under our permissions; their buttons do for our ids what the manager does.
+"""django-rq's own pages: for our queues under our permissions, with the manager behind the buttons.
 
 Stock views build stock jobs and write RQ's keys behind the engine's back. For queues that are
-not ours they stay as they are.
+not ours pages, buttons and permissions stay django-rq's: whoever is staff may see and press them.
 """
 
+import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
@@ -12,29 +14,38 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin import AdminSite, site
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern
-from django_rq import admin as stock
+from django_rq import admin as django_rq_admin
+from django_rq.contrib.prometheus import RQCollector
 from django_rq.models import Dashboard
+from django_rq.settings import get_queues_list
 from django_rq.urls import get_admin_urlpatterns, get_api_urlpatterns
+from django_rq.utils import get_cron_schedulers, get_scheduler_statistics, get_statistics
+from django_rq.views import each_context
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
 from plugspace_queue import audit_log
 from plugspace_queue.domain import permissions
-from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
 from plugspace_queue.models import task_queries
-from plugspace_queue.rq import reading, verbs
-from plugspace_queue.rq.addresses import queue_of
+from plugspace_queue.rq import reading, stock, verbs
+from plugspace_queue.rq.addresses import name_of, queue_of
 from plugspace_queue.rq.reading import UNREADABLE, reading_safely
 
 MOST_AT_ONCE = 500
 """Ids one click handles: each is a transaction of its own, and a browser waits for them."""
+
+HOME = "stats"
+"""The name of django-rq's view of all queues."""
+
+LABEL = re.compile(r'\bqueues?="([^"]*)"')
+"""The label of a sample in RQ's metrics that names a queue, or the queues of a worker."""
 
 View = Callable[..., HttpResponseBase]
 
@@ -42,21 +53,21 @@ logger = logging.getLogger("plugspace_queue.rq_pages")
 
 
 def install(admin_site: AdminSite = site) -> None:
-    """Put our guarded pages in the place of django-rq's registration."""
+    """Put our guarded pages in the place of django-rq's, where the site has those."""
     reading.install()
     if admin_site.is_registered(Dashboard):
         admin_site.unregister(Dashboard)
-    admin_site.register(Dashboard, GuardedQueueAdmin)
+        admin_site.register(Dashboard, GuardedQueueAdmin)
 
 
-class GuardedQueueAdmin(stock.QueueAdmin):
-    """The Django-RQ entry of the admin for whoever may view tasks."""
+class GuardedQueueAdmin(django_rq_admin.QueueAdmin):
+    """The Django-RQ entry of the admin: for whoever may view tasks, and by django-rq's rule."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return _may(request, Verb.VIEW_FLEET)
+        return _may(request, Verb.VIEW_FLEET) or super().has_module_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _may(request, Verb.VIEW_FLEET)
+        return self.has_module_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -69,7 +80,7 @@ class GuardedQueueAdmin(stock.QueueAdmin):
         pages = get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=self._wrapped)
         api = get_api_urlpatterns(name_prefix="django_rq_")
         for pattern in api:
-            pattern.callback = _counted(pattern.callback)
+            pattern.callback = _figures(pattern.callback)
         home = pages[0]
         listed = URLPattern(home.pattern, home.callback, home.default_args, _list_name(self))
         return [*api, listed, *pages]
@@ -97,45 +108,99 @@ def _may(request: HttpRequest, verb: Verb) -> bool:
 
 
 def _guarded(view: View) -> View:
-    """The view for who may view; for who may operate its POST, ours on our queues."""
-    ours = POSTS.get(view.__name__)
+    """The view under the rule of the queue that it shows; a POST to one of ours goes to `POSTS`."""
+    press = POSTS.get(view.__name__)
 
     @wraps(view)
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        is_post = request.method == "POST"
-        if not (_may(request, Verb.VIEW_FLEET) and (_may(request, Verb.PRESS_RQ) or not is_post)):
-            raise PermissionDenied
-        with reading_safely():
-            try:
-                queue = queue_of(request, kwargs)
-                if is_post and ours and queue and type_of_queue(queue.name) is not None:
-                    return ours(Click(request, queue, kwargs))
-                return view(request, *args, **kwargs)
-            except NoSuchJobError as error:
-                raise Http404("There is no such job.") from error
-            except UNREADABLE:
-                logger.warning("a page of RQ's cannot be made: %s", request.path, exc_info=True)
-                return _note_of_unread(request)
+        name = name_of(kwargs)
+        is_ours = name is not None and stock.is_ours(name)
+        if is_ours:
+            _require(request)
 
-    return page
-
-
-def _note_of_unread(request: HttpRequest) -> HttpResponseBase:
-    context = {**site.each_context(request), "title": "This cannot be read"}
-    return render(request, "admin/plugspace_queue/rq/unread.html", context)
-
-
-def _counted(view: View) -> View:
-    """stats.json and metrics: with RQ_API_TOKEN, or for who may view."""
-
-    @wraps(view)
-    def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.user.is_staff and not _may(request, Verb.VIEW_FLEET):
-            raise PermissionDenied
-        with reading_safely():
+        def answer() -> HttpResponseBase:
+            queue = queue_of(request, kwargs)
+            if is_ours and press and queue and request.method == "POST":
+                return press(Click(request, queue, kwargs))
+            if view.__name__ == HOME and not _may(request, Verb.VIEW_FLEET):
+                return _overview_of_host(request)
             return view(request, *args, **kwargs)
 
+        trusts_redis = name is not None and stock.pickles(name)
+        return answer() if trusts_redis else _read(request, answer)
+
     return page
+
+
+def _require(request: HttpRequest) -> None:
+    """Raises PermissionDenied for who may not look at our queues, or not press their buttons."""
+    may_press = request.method != "POST" or _may(request, Verb.PRESS_RQ)
+    if not (_may(request, Verb.VIEW_FLEET) and may_press):
+        raise PermissionDenied
+
+
+def _read(request: HttpRequest, answer: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+    """The page, made without loading pickle; a note when Redis holds what RQ cannot read."""
+    with reading_safely():
+        try:
+            return answer()
+        except NoSuchJobError as error:
+            raise Http404("There is no such job.") from error
+        except UNREADABLE:
+            logger.warning("a page of RQ's cannot be made: %s", request.path, exc_info=True)
+            context = {**site.each_context(request), "title": "This cannot be read"}
+            return render(request, "admin/plugspace_queue/rq/unread.html", context)
+
+
+def _figures(view: View) -> View:
+    """stats.json and metrics: all with RQ_API_TOKEN or for who may view, else the host's queues."""
+
+    @wraps(view)
+    def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        is_other_staff = request.user.is_staff and not _may(request, Verb.VIEW_FLEET)
+        with reading_safely():
+            response = view(request, *args, **kwargs)
+            return _of_host(response) if is_other_staff else response
+
+    return page
+
+
+def _overview_of_host(request: HttpRequest) -> HttpResponse:
+    """django-rq's home page with the queues that are not ours."""
+    _require_queues_of_host()
+    statistics = get_statistics(run_maintenance_tasks=True)
+    rows = [row for row in statistics["queues"] if not stock.is_ours(row["name"])]
+    context = {
+        **each_context(request),
+        "queues": rows,
+        **get_scheduler_statistics(),
+        "view_metrics": RQCollector is not None,
+        "cron_schedulers": get_cron_schedulers(),
+    }
+    return render(request, "django_rq/stats.html", context)
+
+
+def _of_host(response: HttpResponseBase) -> HttpResponseBase:
+    """An answer of stats.json or of the metrics with the queues that are not ours."""
+    _require_queues_of_host()
+    if response.status_code != 200 or not isinstance(response, HttpResponse):
+        return response
+    if isinstance(response, JsonResponse):
+        rows = json.loads(response.content)["queues"]
+        return JsonResponse({"queues": [row for row in rows if not stock.is_ours(row["name"])]})
+    lines = response.content.decode().splitlines(keepends=True)
+    response.content = "".join(line for line in lines if not _is_of_ours(line)).encode()
+    return response
+
+
+def _require_queues_of_host() -> None:
+    if all(stock.is_ours(row["name"]) for row in get_queues_list()):
+        raise PermissionDenied
+
+
+def _is_of_ours(line: str) -> bool:
+    found = LABEL.search(line)
+    return found is not None and any(map(stock.is_ours, found[1].split(",")))
 
 
 class Click:

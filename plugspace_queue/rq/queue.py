@@ -1,10 +1,10 @@
 """RQ's Queue for our six names: an honest view of the line for RQ's pages and commands.
 
 Tasks come in through the front door and go out through the worker's scripts; what RQ's own code
-enqueues here is refused. For any other name this is django-rq's class.
+enqueues here is refused. For any other name a call of the class builds the project's own queue.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -20,42 +20,55 @@ from rq.queue import Queue as StockQueue
 from rq.serializers import JSONSerializer
 from rq.utils import as_text
 
+from plugspace_queue import embedded_redis
 from plugspace_queue.broker import keys, scripts, task_store
 from plugspace_queue.broker.connection import heal
 from plugspace_queue.broker.fair_order import service_order
-from plugspace_queue.domain.catalog import queue_names, type_of_queue
-from plugspace_queue.rq import reading, verbs
+from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.rq import reading, stock, verbs
 
 
 class Queue(DjangoRQ):
-    """QUEUE_CLASS of our six entries in RQ_QUEUES."""
+    """QUEUE_CLASS of our six entries in RQ_QUEUES, and of `RQ`, which the pages of django-rq ask.
+
+    With the name of a queue that is not ours it builds one of `RQ["STOCK_QUEUE_CLASS"]`.
+    """
+
+    def __new__(cls, name: str = "default", *args: Any, **kwargs: Any) -> Any:
+        if stock.is_ours(name):
+            return super().__new__(cls)
+        if "job_class" in kwargs:
+            kwargs["job_class"] = stock.job_class(kwargs["job_class"])
+        made = stock.class_of(stock.QUEUE)(name, *args, **kwargs)
+        _start_with(made.connection)
+        return made
 
     @classmethod
     def all(cls, connection: Redis, *args: Any, **kwargs: Any) -> list[StockQueue]:
         """Our six, and the stock ones that RQ knows."""
-        stock = [q for q in super().all(connection, *args, **kwargs) if not _is_ours(q.name)]
-        return [cls(name, connection=connection) for name in queue_names()] + stock
+        stock.set_up()
+        known = super().all(connection, *args, **kwargs)
+        others = [queue for queue in known if not stock.is_ours(queue.name)]
+        return [cls(name, connection=connection) for name in queue_names()] + others
 
     @classmethod
     def from_queue_key(
         cls, queue_key: str, connection: Redis, *args: Any, **kwargs: Any
     ) -> StockQueue:
         """The queue of a key; `plugspace:code:wait` and `rq:queue:code` are the same one."""
+        stock.set_up()
         name = next((name for name in queue_names() if queue_key == keys.wait(name)), None)
         if name is not None:
             return cls(name, connection=connection)
         return super().from_queue_key(queue_key, connection, *args, **kwargs)
 
     def __init__(self, name: str = "default", *args: Any, **kwargs: Any) -> None:
-        stock: Callable[..., None] = super().__init__
-        stock(name, *args, **kwargs)
+        init: Callable[..., None] = super().__init__
+        init(name, *args, **kwargs)
         heal(self.connection)
-        self.is_ours = _is_ours(name)
-        if self.is_ours:
-            self._key = keys.wait(name)
-            # rqworker passes pickle along; our jobs are JSON.
-            self.serializer = JSONSerializer
-        self.serializer = reading.serializer(self.serializer)
+        self._key = keys.wait(name)
+        # rqworker passes pickle along; our jobs are JSON.
+        self.serializer = reading.serializer(JSONSerializer)
 
     @property
     def inbox_key(self) -> str:
@@ -66,8 +79,6 @@ class Queue(DjangoRQ):
 
     def enqueue_job(self, job: StockJob, *args: Any, **kwargs: Any) -> StockJob:
         """A task is retried, anything else refused."""
-        if not self.is_ours:
-            return super().enqueue_job(job, *args, **kwargs)
         return self._retry_or_refuse(job, kwargs.get("pipeline"))
 
     def enqueue_many(
@@ -77,8 +88,6 @@ class Queue(DjangoRQ):
         group_id: str | None = None,
     ) -> list[StockJob]:
         """All are refused."""
-        if not self.is_ours:
-            return super().enqueue_many(job_datas, pipeline=pipeline, group_id=group_id)
         jobs = [
             self.create_job(
                 data.func,
@@ -99,8 +108,6 @@ class Queue(DjangoRQ):
         unique: bool = False,
     ) -> StockJob:
         """Refused: give `run_at` to the manager."""
-        if not self.is_ours:
-            return super().schedule_job(job, datetime, pipeline, unique)
         return self._refuse(job, pipeline)
 
     def _enqueue_job(
@@ -110,22 +117,15 @@ class Queue(DjangoRQ):
         at_front: bool = False,
         unique: bool = False,
     ) -> StockJob:
-        if not self.is_ours:
-            return super()._enqueue_job(job, pipeline, at_front, unique)
         return self._retry_or_refuse(job, pipeline)
 
     def _enqueue_rate_limited_job(self, job: StockJob, *args: Any, **kwargs: Any) -> StockJob:
-        if not self.is_ours:
-            return super()._enqueue_rate_limited_job(job, *args, **kwargs)
         return self._refuse(job, kwargs.get("pipeline"))
 
     def push_job_id(
         self, job_id: str, pipeline: Pipeline | None = None, at_front: bool = False
     ) -> None:
         """Into the inbox: a worker sees within a second whether it is a task."""
-        if not self.is_ours:
-            super().push_job_id(job_id, pipeline, at_front)
-            return
         connection = self.connection if pipeline is None else pipeline
         connection.rpush(self.inbox_key, job_id)
         connection.zadd(keys.marker(self.name), {"work": 0})
@@ -150,16 +150,12 @@ class Queue(DjangoRQ):
 
     def remove(self, job_or_id: StockJob | str, pipeline: Pipeline | None = None) -> Any:
         """Take a task out of the line, at once; its row is the caller's to change."""
-        if not self.is_ours:
-            return super().remove(job_or_id, pipeline)
         job_id = job_or_id.id if isinstance(job_or_id, StockJob) else job_or_id
         [[place]] = scripts.run(self.connection, [task_store.withdraw(self.name, [job_id])])
         return int(place.name == "removed")
 
     def empty(self) -> Any:
         """Cancel every waiting task; how many there were."""
-        if not self.is_ours:
-            return super().empty()  # type: ignore[no-untyped-call]
         ids = [as_text(job_id) for job_id in self.connection.lrange(self.key, 0, -1)]
         for job_id in ids:
             verbs.cancel(job_id)
@@ -167,35 +163,24 @@ class Queue(DjangoRQ):
 
     def delete(self, delete_jobs: bool = True) -> None:
         """Cancel every waiting task; the queue itself stays."""
-        if not self.is_ours:
-            super().delete(delete_jobs)
-        elif delete_jobs:
+        if delete_jobs:
             self.empty()
 
     def compact(self) -> None:
         """Nothing to do: the scripts skip ids without a job."""
-        if not self.is_ours:
-            super().compact()  # type: ignore[no-untyped-call]
 
     def pop_job_id(self) -> str | None:
         """Refused: only our worker takes tasks, with a lease."""
-        self._only_stock([self])
-        return super().pop_job_id()
+        raise _not_by_rq(self.name)
 
     @classmethod
     def dequeue_any(cls, queues: Iterable[StockQueue], *args: Any, **kwargs: Any) -> Any:
         """Refused for our queues: only our worker takes tasks, with a lease."""
         queues = list(queues)
-        cls._only_stock(queues)
-        return super().dequeue_any(queues, *args, **kwargs)
-
-    @staticmethod
-    def _only_stock(queues: Sequence[StockQueue]) -> None:
-        for queue in queues:
-            if _is_ours(queue.name):
-                raise InvalidJobOperation(
-                    f"{queue.name} is served by plugspace_queue's worker: manage.py rqworker."
-                )
+        ours = next((queue.name for queue in queues if stock.is_ours(queue.name)), None)
+        if ours is not None:
+            raise _not_by_rq(ours)
+        return stock.class_of(stock.QUEUE).dequeue_any(queues, *args, **kwargs)
 
     # Reading.
 
@@ -211,8 +196,6 @@ class Queue(DjangoRQ):
 
     def get_job_ids(self, offset: int = 0, length: int = -1) -> list[str]:
         """Waiting ids in the order in which they would start."""
-        if not self.is_ours:
-            return super().get_job_ids(offset, length)
         if length == 0:
             return []
         end = None if length < 0 else offset + length
@@ -220,12 +203,19 @@ class Queue(DjangoRQ):
 
     def get_job_position(self, job_or_id: StockJob | str) -> int | None:
         """How many start before it, by today's order; None when it does not wait."""
-        if not self.is_ours:
-            return super().get_job_position(job_or_id)
         job_id = job_or_id.id if isinstance(job_or_id, StockJob) else job_or_id
         order = service_order(self.connection, self.name)
         return order.index(job_id) if job_id in order else None
 
 
-def _is_ours(name: str) -> bool:
-    return type_of_queue(name) is not None
+def _not_by_rq(name: str) -> InvalidJobOperation:
+    return InvalidJobOperation(
+        f"{name} is served by plugspace_queue's worker: manage.py rqworker, with its WORKER_CLASS."
+    )
+
+
+def _start_with(connection: Redis) -> None:
+    """Let a queue of the project on the embedded server start it, as ours do."""
+    path = connection.connection_pool.connection_kwargs.get("path")
+    if path is not None and path == embedded_redis.socket_path():
+        heal(connection)

@@ -1,9 +1,10 @@
-"""How RQ's pages read what jobs hold: as JSON, whatever wrote it and whatever the queue's
-serializer is; what is no JSON is shown as a note.
+"""How RQ's pages read what jobs hold: as JSON, whatever wrote it; what is none is shown as a note.
 
 RQ reads with pickle wherever nobody names a serializer: the worker of a page, the job of an
 execution, a registry that is tidied. Whoever can write to Redis would run code in the web process.
 So would the callbacks of abandoned jobs, which RQ calls by name when somebody only looks.
+
+Queues of the project whose jobs are pickles by its own settings are read as RQ does.
 """
 
 import json
@@ -18,6 +19,8 @@ from redis.exceptions import ResponseError
 from rq.exceptions import DeserializationError, InvalidJobOperation
 from rq.registry import StartedJobRegistry
 from rq.serializers import DefaultSerializer
+
+from plugspace_queue.rq.stock import pickles
 
 NOTE = "(not JSON, not shown)"
 
@@ -125,7 +128,12 @@ def _dumps(stock: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def _cleanup(stock: Callable[..., None]) -> Callable[..., None]:
     @wraps(stock)
     def cleanup(registry: StartedJobRegistry, *args: Any, **kwargs: Any) -> None:
-        if not _is_page.get():
+        if _is_page.get() and not pickles(registry.name):
+            return
+        token = _is_page.set(False)
+        try:
             stock(registry, *args, **kwargs)
+        finally:
+            _is_page.reset(token)
 
     return cleanup

@@ -1,4 +1,4 @@
-"""The worker class of `manage.py rqworker`: ours for our six queues, stock for every other.
+"""The worker class of `manage.py rqworker`: ours for our queues, the project's for every other.
 
 From RQ it keeps birth and death, heartbeats, commands over pub/sub and suspension; the loop is
 the runtime's.
@@ -14,7 +14,6 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -25,13 +24,14 @@ from rq import worker_registration
 from rq.command import parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.suspension import WORKERS_SUSPENDED
-from rq.utils import ensure_job_list
+from rq.utils import as_text, ensure_job_list
 from rq.worker import WorkerStatus
-from rq.worker.base import DequeueStrategy
+from rq.worker.base import BaseWorker, DequeueStrategy
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.processing.registry import load_processors
+from plugspace_queue.rq import stock
 from plugspace_queue.rq.queue import Queue
 from plugspace_queue.worker import lifeline, starting
 from plugspace_queue.worker.executors import forkserver
@@ -42,36 +42,48 @@ from plugspace_queue.worker.starting import Start
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-PICKLE = "rq.serializers.DefaultSerializer"
-"""What django-rq's command passes by default, whatever SERIALIZER a queue has."""
-
-RQ_PATIENCE = 5.0
+RQ_TIMEOUT = 5.0
 """Seconds that RQ's bookkeeping waits for an answer: nothing of it blocks on the server."""
 
 
-class Worker(StockWorker):
-    """Runs many tasks at once for our queues; behaves as RQ's worker for others."""
+class QueueWorker(StockWorker):
+    """Runs many tasks at once for our queues.
+
+    With queues that are not ours it builds one of `RQ["STOCK_WORKER_CLASS"]`; with both kinds it
+    raises ImproperlyConfigured.
+    """
+
+    def __new__(cls, queues: Any = (), *args: Any, **kwargs: Any) -> Any:
+        names = stock.names_of(queues)
+        if reason := stock.mixed(names):
+            raise ImproperlyConfigured(reason)
+        if not names or stock.is_ours(names[0]):
+            return super().__new__(cls)
+        if "job_class" in kwargs:
+            kwargs["job_class"] = stock.job_class(kwargs["job_class"])
+        kwargs["serializer"] = stock.serializer(kwargs.get("serializer"), names[0])
+        return stock.class_of(stock.WORKER)(queues, *args, **kwargs)
+
+    @classmethod
+    def find_by_key(
+        cls, worker_key: str, connection: Redis, *args: Any, **kwargs: Any
+    ) -> BaseWorker | None:
+        """The worker of a key in Redis, as its class shows it."""
+        names = as_text(connection.hget(worker_key, "queues") or b"").split(",")
+        if stock.is_ours(names[0]):
+            return super().find_by_key(worker_key, connection, *args, **kwargs)
+        of_host = stock.class_of(stock.WORKER)
+        found: BaseWorker | None = of_host.find_by_key(worker_key, connection, *args, **kwargs)
+        return found
 
     def __init__(self, queues: Any, *args: Any, **kwargs: Any) -> None:
-        names = [str(getattr(queue, "name", queue)) for queue in ensure_job_list(queues)]
-        ours = [name for name in names if type_of_queue(name) is not None]
-        if ours and len(ours) != len(names):
-            strange = ", ".join(name for name in names if name not in ours)
-            raise ImproperlyConfigured(
-                f"One worker runs queues of plugspace_queue or other queues, not both: start"
-                f" another rqworker for {strange}."
-            )
-        self.is_ours = bool(ours)
         self.runtime: WorkerRuntime | None = None
         self._start: Start | None = None
         self._is_suspended = False
-        if self.is_ours:
-            queues = [_ours(queue, kwargs.get("connection")) for queue in ensure_job_list(queues)]
-            kwargs["queue_class"] = Queue
-            # The command passes pickle; our jobs are JSON and their data is never loaded.
-            kwargs["serializer"] = "rq.serializers.JSONSerializer"
-        elif kwargs.get("serializer") in (None, PICKLE):
-            kwargs["serializer"] = _serializer(names) or kwargs.get("serializer")
+        queues = [_ours(queue, kwargs.get("connection")) for queue in ensure_job_list(queues)]
+        kwargs["queue_class"] = Queue
+        # The command passes pickle; our jobs are JSON and their data is never loaded.
+        kwargs["serializer"] = "rq.serializers.JSONSerializer"
         super().__init__(queues, *args, **kwargs)
 
     def work(
@@ -87,19 +99,8 @@ class Worker(StockWorker):
     ) -> bool:
         """Work until stopped (RQ's signature); whether anything was done.
 
-        Our queues need no scheduler and have an order of their own: the last two are stock's.
+        Our queues need no scheduler and have an order of their own: the last two count for nothing.
         """
-        if not self.is_ours:
-            return super().work(
-                burst,
-                logging_level,
-                date_format,
-                log_format,
-                max_jobs,
-                max_idle_time,
-                with_scheduler,
-                dequeue_strategy,
-            )
         load_processors()
         limits = Limits(burst=burst, max_jobs=max_jobs, max_idle_time=max_idle_time)
         if not self._begins(
@@ -107,7 +108,7 @@ class Worker(StockWorker):
         ):
             return False
         assert self.runtime is not None
-        _spare_the_collector()
+        _freeze_objects()
         exit_code = 1
         try:
             self._look_at_suspension(burst)
@@ -136,13 +137,13 @@ class Worker(StockWorker):
             self._start.until("Redis", partial(self._sign_on, bootstrap))
             self.runtime = self._start.until("the database", partial(self._make_runtime, limits))
             return True
-        except starting.ToldToStop:
+        except starting.StopRequested:
             self._teardown_ours()
             return False
         except starting.GaveUp as error:
             logger.error("%s", error)
             self._teardown_ours()
-            starting.failures.tell()
+            starting.failures.record()
             sys.exit(1)
 
     def _sign_on(self, bootstrap: Callable[[], None]) -> None:
@@ -159,7 +160,7 @@ class Worker(StockWorker):
 
     def register_birth(self) -> None:
         """As in RQ; once more when the answer to the first time got lost."""
-        if self.is_ours and self.birth_date is not None and self._is_registered():
+        if self.birth_date is not None and self._is_registered():
             self._register_again()
         else:
             super().register_birth()  # type: ignore[no-untyped-call]
@@ -169,11 +170,8 @@ class Worker(StockWorker):
         return bool(registered == [str(self.pid).encode(), str(self.hostname).encode()])
 
     def _set_ip_address(self, connection: Redis) -> None:
-        """Ours asks the server only when it starts to work, where it can wait for it."""
-        if self.is_ours:
-            self.ip_address = "unknown"
-        else:
-            super()._set_ip_address(connection)
+        """Asks the server only when it starts to work, where it can wait for it."""
+        self.ip_address = "unknown"
 
     def _make_runtime(self, limits: Limits) -> WorkerRuntime:
         return WorkerRuntime(
@@ -186,10 +184,8 @@ class Worker(StockWorker):
 
     def _set_connection(self, connection: Redis) -> Redis:
         """RQ would wait seven minutes for a server that froze, also at the end of the process."""
-        if not self.is_ours:
-            return super()._set_connection(connection)
         connection.connection_pool.connection_kwargs.update(
-            socket_timeout=RQ_PATIENCE, retry=Retry(NoBackoff(), 0)
+            socket_timeout=RQ_TIMEOUT, retry=Retry(NoBackoff(), 0)
         )
         return connection
 
@@ -265,7 +261,7 @@ class Worker(StockWorker):
 
     def handle_payload(self, message: dict[str, Any]) -> None:
         """Commands over pub/sub: stop-job and shutdown mean ours."""
-        if not self.is_ours or self.runtime is None:
+        if self.runtime is None:
             super().handle_payload(message)  # type: ignore[no-untyped-call]
             return
         payload = parse_payload(message)
@@ -275,7 +271,11 @@ class Worker(StockWorker):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def _spare_the_collector() -> None:
+Worker = QueueWorker
+"""The name in settings and on command lines."""
+
+
+def _freeze_objects() -> None:
     """Exclude all objects loaded so far from garbage collection, as they are never freed.
 
     Measured at 50 slots: about 7 % more no-op tasks per second.
@@ -291,9 +291,3 @@ def _ours(queue: Any, connection: Any) -> Queue:
         return queue
     name = str(getattr(queue, "name", queue))
     return Queue(name, connection=getattr(queue, "connection", connection))
-
-
-def _serializer(names: list[str]) -> Any:
-    """The SERIALIZER of the first stock queue in RQ_QUEUES, as its jobs were written; or None."""
-    entries = getattr(settings, "RQ_QUEUES", {})
-    return entries.get(names[0], {}).get("SERIALIZER") if names else None

@@ -20,6 +20,12 @@ class Gate(WireModel):
     retry_at: datetime | None = Field(
         default=None, description="When it opens by itself; absent: something must happen first."
     )
+    is_overridden: bool | None = Field(
+        default=None, description="The limit holds for a while only; absent: it does not."
+    )
+    overridden_until: datetime | None = Field(
+        default=None, description="When the limit changes back; absent: when staff end it."
+    )
 
 
 class SlotHolder(WireModel):

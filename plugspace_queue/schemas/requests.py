@@ -9,6 +9,7 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, LiteralString, Self
 
@@ -25,7 +26,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from plugspace_queue.conf import get_settings, in_force
 from plugspace_queue.domain.catalog import public_types
@@ -75,8 +76,9 @@ def _known_type(name: Any) -> Any:
 
 
 def _mapping(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(value, BaseModel) or is_dataclass(value):
+        is_wire = getattr(value, "absent_is_null", False)
+        return to_jsonable_python(value, by_alias=True, exclude_none=is_wire)
     return dict(value) if isinstance(value, Mapping) else value
 
 

@@ -118,8 +118,12 @@ class AgentTask(_Outgoing):
     result_omitted: bool | None = None
 
 
-INTERNAL = frozenset({"stack", "detail"})
-"""Keys of a stored error that are for staff."""
+INTERNAL = frozenset({"stack", "detail", "refunds"})
+"""Keys of a stored error that are for staff or for us."""
+
+
+OURS = frozenset({"detail", "refunds"})
+"""Keys of a stored error that are on no wire."""
 
 
 def without_internals(error: dict[str, Any]) -> dict[str, Any]:
@@ -179,8 +183,8 @@ def _with_values(task: "Task", text: str, names: Sequence[str]) -> Copy:
     return Copy(f"{text}}}", Values(members, lean))
 
 
-def _for_all(told: dict[str, Any]) -> dict[str, Any]:
-    return told | {"error": without_internals(told["error"])} if "error" in told else told
+def _for_all(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"error": without_internals(fields["error"])} if "error" in fields else fields
 
 
 def new_copy(task: "Task") -> Copy:
@@ -254,7 +258,7 @@ def _omitted(name: str) -> str:
 
 def _wire(task: "Task") -> dict[str, Any]:
     """Everything but input, context and result; absent instead of null."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": str(task.id),
         "type": str(task.type),
         "projectId": task.project_id,
@@ -272,31 +276,31 @@ def _wire(task: "Task") -> dict[str, Any]:
         "deferralCount": task.deferral_count,
     }
     if task.workflow_id is not None:
-        told |= {"workflowId": str(task.workflow_id), "step": task.step}
+        fields |= {"workflowId": str(task.workflow_id), "step": task.step}
         if step_member(task.step_name, task.type):
-            told["stepName"] = task.step_name
+            fields["stepName"] = task.step_name
     if task.error is not None:
-        told["error"] = {key: task.error[key] for key in task.error if key != "detail"}
+        fields["error"] = {key: task.error[key] for key in task.error if key not in OURS}
     if task.progress is not None:
-        told["progress"] = task.progress
+        fields["progress"] = task.progress
     if task.wake_at is not None:
-        told["runAt"] = task.wake_at
+        fields["runAt"] = task.wake_at
     if task.cancel_requested_at is not None:
-        told["cancelRequestedAt"] = task.cancel_requested_at
-    return told
+        fields["cancelRequestedAt"] = task.cancel_requested_at
+    return fields
 
 
 def _metrics(task: "Task") -> dict[str, Any]:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "tokensUsed": task.tokens_used,
         "cost": float(task.cost),
         "currency": get_settings().currency,
         "queuedAt": task.queued_at,
     }
     if task.started_at is not None:
-        told["startedAt"] = task.started_at
+        fields["startedAt"] = task.started_at
     if task.completed_at is not None:
-        told["completedAt"] = task.completed_at
+        fields["completedAt"] = task.completed_at
     if task.duration is not None:
-        told["duration"] = task.duration
-    return told
+        fields["duration"] = task.duration
+    return fields

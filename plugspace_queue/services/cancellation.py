@@ -18,7 +18,7 @@ from plugspace_queue.services import lookup, termination
 
 CODE = "CANCELLED"
 MESSAGE = "The task was cancelled."
-LOOKS = 3
+TRIES = 3
 """How often a cancel is tried when the row changes its state meanwhile."""
 
 
@@ -29,7 +29,7 @@ def cancel(task_id: object, organization_id: str | None = None) -> State:
     """
     task = lookup.task_of(task_id, organization_id)
     _require_open(task)
-    for _ in range(LOOKS):
+    for _ in range(TRIES):
         reached = _cancelled(task)
         if reached is not None:
             return reached

@@ -28,7 +28,7 @@ FRESH_FOR = 1.0
 STALE_FOR = 10.0
 """Seconds for which a count is used while another thread makes the next one."""
 
-PATIENCE = 5.0
+LONGEST_WAIT = 5.0
 """Seconds that other threads wait for a count when none is recent enough."""
 
 REMEMBERED = 1_000
@@ -113,7 +113,7 @@ def _recent(organization_id: str) -> Counts:
 
 def _awaited(running: "Future[Counts]") -> Counts:
     try:
-        return running.result(PATIENCE)
+        return running.result(LONGEST_WAIT)
     except (TimeoutError, CancelledError) as error:
         raise Unavailable("The tasks could not be counted in time; try again soon.") from error
 

@@ -1,6 +1,8 @@
 """Creates and changes organizations, one or a whole list at once."""
 
+import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -47,7 +49,7 @@ def change_organization(organization_id: object, changes: Mapping[str, Any]) -> 
         refuse(str(field), "is not known")
     with transaction.atomic(using=alias()):
         row = organization_of(organization_id)
-        columns = _columns(changes)
+        columns = _columns(changes, _known_tiers())
         for field, value in columns.items():
             setattr(row, field, value)
         if columns:
@@ -77,6 +79,68 @@ def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
     return len(wanted)
 
 
+@dataclass(frozen=True)
+class SyncResult:
+    """How many organizations a sync made, changed, and found to be as they should."""
+
+    created: int
+    changed: int
+    unchanged: int
+
+
+def sync_organizations(rows: Iterable[Mapping[str, Any] | str]) -> SyncResult:
+    """Make what is missing and change what differs, all or none; nothing is removed.
+
+    Rows are ids, or mappings with `id` and any of tier, name and is_suspended; what one omits
+    stays. Ids may be integers or UUIDs. Raises ValidationRefused with the row's index in
+    `details["index"]`.
+    """
+    tiers = _known_tiers()
+    wanted: dict[str, dict[str, Any]] = {}
+    for index, given in enumerate(rows):
+        organization_id, columns = _with_index(index, given, tiers)
+        wanted.setdefault(organization_id, {}).update(columns)
+    with transaction.atomic(using=alias()):
+        return _synced(wanted)
+
+
+def _with_index(index: int, given: object, tiers: set[str]) -> tuple[str, dict[str, Any]]:
+    try:
+        row = dict(given) if isinstance(given, Mapping) else {"id": given}
+        for field in set(row) - {"id", *CHANGEABLE}:
+            refuse(str(field), "is not known")
+        organization_id = row.pop("id", None)
+        if type(organization_id) is int or isinstance(organization_id, uuid.UUID):
+            organization_id = str(organization_id)
+        _require_id(organization_id)
+        return str(organization_id), _columns(row, tiers)
+    except ValidationRefused as error:
+        error.details["index"] = index
+        raise
+
+
+def _synced(wanted: Mapping[str, dict[str, Any]]) -> SyncResult:
+    ids = list(wanted)
+    missing: list[Organization] = []
+    differing: list[Organization] = []
+    for start in range(0, len(ids), BATCH):
+        known = Organization.objects.in_bulk(ids[start : start + BATCH])
+        for organization_id in ids[start : start + BATCH]:
+            columns, row = wanted[organization_id], known.get(organization_id)
+            if row is None:
+                missing.append(Organization(id=organization_id, **columns))
+            elif any(getattr(row, column) != value for column, value in columns.items()):
+                for column, value in columns.items():
+                    setattr(row, column, value)
+                differing.append(row)
+    # Somebody else may make one of them at the same time: then it is there.
+    Organization.objects.bulk_create(missing, batch_size=BATCH, ignore_conflicts=True)
+    Organization.objects.bulk_update(differing, ["tier", "name", "is_suspended"], batch_size=BATCH)
+    projections.write_tiers_on_commit([*missing, *differing])
+    unchanged = len(ids) - len(missing) - len(differing)
+    return SyncResult(len(missing), len(differing), unchanged)
+
+
 def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
     try:
         for field in set(given) - FIELDS:
@@ -94,11 +158,11 @@ def _require_id(organization_id: object) -> None:
         refuse("id", "must be 1 to 64 letters, digits, - or _")
 
 
-def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(changes: Mapping[str, Any], tiers: set[str]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     if "tier" in changes:
         given = changes["tier"]
-        columns |= _changes("" if given is None else given, "", _known_tiers())
+        columns |= _changes("" if given is None else given, "", tiers)
     if "name" in changes:
         given = changes["name"]
         columns["name"] = given if given == "" else arguments.name("name", given, LONGEST_NAME)

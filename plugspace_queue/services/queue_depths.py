@@ -34,10 +34,10 @@ def held() -> list[QueueDepth]:
     slugs = sorted(TierPolicy.objects.values_list("pk", flat=True))
     others, found = routing.PerServerErrors(), dict[TaskType, Line]()
     for kind in TaskType:
-        with others.at_one():
+        with others.collect():
             found[kind] = lanes.line(client(kind.queue_name), kind.queue_name)
     if not found:
-        others.tell()
+        others.raise_if_any()
     names = {name for line in found.values() for holding in line for name in holding.of}
     tiers = _tiers(sorted(names), slugs)
     return [

@@ -10,14 +10,14 @@ from django.utils import timezone
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
-from plugspace_queue.domain import lifecycle
+from plugspace_queue.domain import clock, lifecycle
 from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import Policy, State
 from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.domain.task_types import TaskType, queue_of
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import overrides, policies
 from plugspace_queue.limits.policies import QueuePolicy
 from plugspace_queue.models import Organization, QueueSettings, Task
 from plugspace_queue.models.querysets import OPEN_VALUES
@@ -39,7 +39,7 @@ def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
             setattr(row, column, value)
         if columns:
             row.save(update_fields=list(columns))
-    return policies.in_force(row)
+    return policies.in_force(row, overrides.read(kind.value, clock.now()))
 
 
 def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,23 +150,23 @@ def _extend_deadlines_of_queue(row: QueueSettings, now: datetime) -> None:
     waiting = Task.objects.filter(type=row.type)
     paused = Organization.objects.filter(is_paused=True, paused_at__isnull=False)
     since = row.paused_at or now
-    stand_still(waiting.exclude(organization__in=paused), since, now)
+    extend_deadlines(waiting.exclude(organization__in=paused), since, now)
     for organization_id, until in paused.values_list("pk", "paused_at"):
         if until:
-            stand_still(waiting.filter(organization=organization_id), since, until)
+            extend_deadlines(waiting.filter(organization=organization_id), since, until)
 
 
 def _extend_deadlines_of_organization(row: Organization, now: datetime) -> None:
     waiting = Task.objects.filter(organization=row.pk)
     paused = QueueSettings.objects.filter(is_paused=True, paused_at__isnull=False)
     since = row.paused_at or now
-    stand_still(waiting.exclude(type__in=paused.values("type")), since, now)
+    extend_deadlines(waiting.exclude(type__in=paused.values("type")), since, now)
     for kind, until in paused.values_list("type", "paused_at"):
         if until:
-            stand_still(waiting.filter(type=kind), since, until)
+            extend_deadlines(waiting.filter(type=kind), since, until)
 
 
-def stand_still(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
+def extend_deadlines(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
     """Extend the deadlines of tasks that could not start between `since` and `until`."""
     if until <= since:
         return

@@ -15,7 +15,7 @@ from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
-from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import Dependency, Task, Workflow, task_queries
 from plugspace_queue.models.workflow import is_missed
@@ -31,6 +31,8 @@ RETRYABLE = lifecycle.FINAL - {State.COMPLETE}
 _FRESH: dict[str, Any] = {
     "result": None,
     "error": None,
+    "error_code": "",
+    "fingerprint": "",
     "progress": None,
     "started_at": None,
     "completed_at": None,
@@ -130,7 +132,7 @@ def _open_again(
     tasks: Sequence[Task],
     open_parents: Mapping[UUID, int],
     terms: RetryCharge,
-    tenant: Tenant,
+    tenant: OrganizationPlan,
     now: datetime,
 ) -> None:
     # Task rows before quota counters: the lock order of all code.
@@ -153,7 +155,7 @@ def _open_again(
 
 
 def _charge(
-    tasks: Sequence[Task], terms: RetryCharge, tenant: Tenant, now: datetime
+    tasks: Sequence[Task], terms: RetryCharge, tenant: OrganizationPlan, now: datetime
 ) -> list[quota.Counter]:
     return quota.reserve(
         quota.charges_of(tasks, {tenant.organization_id: tenant}, quota.month_of(now)),

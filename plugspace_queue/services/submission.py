@@ -19,7 +19,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
 from plugspace_queue.errors import PermissionRefused
 from plugspace_queue.limits import quota
-from plugspace_queue.limits.policies import Plan, Tenant, queue_settings
+from plugspace_queue.limits.policies import OrganizationPlan, Plan, default_priority
 from plugspace_queue.limits.request_limit import Admission
 from plugspace_queue.models import IdempotencyKey, Task, Workflow
 from plugspace_queue.publishing import tasks as publishing
@@ -42,7 +42,7 @@ class TaskItem:
     """The fingerprint of the bulk from whose key this item's key is derived."""
 
     @property
-    def tenant(self) -> Tenant:
+    def tenant(self) -> OrganizationPlan:
         return self.admission.tenant
 
     @property
@@ -105,7 +105,7 @@ def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
     """The task's priority; raises PermissionRefused when it is above the tier's."""
     highest = plan.priority
     if highest is None:
-        highest = queue_settings(task_type).default_priority
+        highest = default_priority(task_type)
     if asked is not None and asked < highest:
         raise PermissionRefused(
             f"priority: {asked} is above what this organization's tier gives; {highest} is its"
@@ -118,7 +118,7 @@ def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
 
 def store(
     tasks: Sequence[Task],
-    tenants: Mapping[str, Tenant],
+    tenants: Mapping[str, OrganizationPlan],
     now: datetime,
     *,
     workflow: Workflow | None = None,
@@ -133,6 +133,7 @@ def store(
     charges = quota.charges_of(tasks, tenants, month)
     for task in tasks:
         task.charged_month = month
+        task.tier = tenants[task.organization_id].tier
     if is_alone:
         counters = quota.reserve(charges, now, task=tasks[0])
     else:

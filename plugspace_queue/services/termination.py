@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
+from django.utils import timezone
 
 from plugspace_queue import metrics, task_log
 from plugspace_queue.broker.task_store import Settlement
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import EventName, State
+from plugspace_queue.domain.fingerprint import fingerprint
 from plugspace_queue.events import publish
 from plugspace_queue.limits import quota
 from plugspace_queue.models import Task, task_queries
@@ -24,6 +26,8 @@ from plugspace_queue.models.workflow import is_missed
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import without_internals
+from plugspace_queue.services import failure_counts
+from plugspace_queue.services.failure_counts import FailedTask
 from plugspace_queue.task_log import EndedAttempt
 
 CODE = "CANCELLED"
@@ -34,6 +38,9 @@ _ENDED: dict[State, tuple[EventName, ...]] = {
     State.EXPIRED: (EventName.EXPIRED, EventName.FAILED),
     State.FAILED: (EventName.FAILED,),
 }
+
+FAILURES = (State.FAILED, State.EXPIRED)
+"""States whose tasks have a fingerprint and are counted by cause; a cancel is no failure."""
 
 _LAST = {State.COMPLETE: EventName.COMPLETED, State.FAILED: EventName.FAILED}
 
@@ -51,8 +58,13 @@ def end_all(
     All task rows are locked before quota counters: the lock order of all code.
     """
     fields = final_fields(code, message, now) | {"deadline": None}
+    has_cause = target in FAILURES
     with transaction.atomic():
-        moved = [task for task in tasks if _moved(task, target, fields)]
+        moved = [
+            task
+            for task in tasks
+            if _moved(task, target, fields | _cause(task, message) if has_cause else fields)
+        ]
         cancelled = cancel_descendants([task.pk for task in moved], now)
         released = release_after_missed(moved, now)
         is_owed = code in get_settings().refund_on
@@ -142,14 +154,14 @@ def never_started(tasks: Iterable[Task]) -> list[Task]:
 
 def ended(tasks: Sequence[Task]) -> None:
     """Publish events (their own and `taskFailed`) and final snapshots of ended tasks on commit."""
-    _on_commit(lambda: _tell_ended(tasks))
+    _on_commit(lambda: _announce_ended(tasks))
 
 
 def attempt_ended(attempt: EndedAttempt) -> None:
     """Log how an attempt ended, and send the signal of one that failed."""
     task_log.attempt_ended(attempt)
     if attempt.is_failure:
-        publish.tell_failed_attempt(attempt)
+        publish.send_attempt_failed(attempt)
 
 
 def failure(code: str, message: str) -> dict[str, Any]:
@@ -159,7 +171,12 @@ def failure(code: str, message: str) -> dict[str, Any]:
 
 def final_fields(code: str, message: str, now: datetime) -> dict[str, Any]:
     """The fields of a row that ends here, besides its state."""
-    return {"completed_at": now, "error": failure(code, message), "wake_at": None}
+    return {
+        "completed_at": now,
+        "error": failure(code, message),
+        "error_code": code,
+        "wake_at": None,
+    }
 
 
 def with_last_event(settlement: Settlement, task: Task) -> Settlement:
@@ -171,6 +188,10 @@ def with_last_event(settlement: Settlement, task: Task) -> Settlement:
     return settlement._replace(
         event=publish.text_for(settlement, publish.payload(name, task, **data))
     )
+
+
+def _cause(task: Task, message: str) -> dict[str, str]:
+    return {"fingerprint": fingerprint(task.type, "", message)}
 
 
 def _moved(task: Task, target: State, fields: Mapping[str, Any]) -> bool:
@@ -220,7 +241,8 @@ def _opening(child: Task, now: datetime) -> tuple[State, datetime]:
     return State.WAITING, now + live
 
 
-def _tell_ended(tasks: Sequence[Task]) -> None:
+def _announce_ended(tasks: Sequence[Task]) -> None:
+    failure_counts.note(_failed(task) for task in tasks if task.state in FAILURES)
     metrics.add(
         Counter(metrics.field(metrics.ENDED, t.type, str(t.state), str(t.priority)) for t in tasks)
     )
@@ -233,5 +255,17 @@ def _tell_ended(tasks: Sequence[Task]) -> None:
     )
 
 
-def _on_commit(tell: Callable[[], None]) -> None:
-    transaction.on_commit(tell, using=router.db_for_write(Task), robust=True)
+def _failed(task: Task) -> FailedTask:
+    return FailedTask(
+        task.pk,
+        task.type,
+        task.organization_id,
+        task.completed_at or timezone.now(),
+        task.error_code,
+        task.fingerprint,
+        (task.error or {}).get("message", ""),
+    )
+
+
+def _on_commit(call: Callable[[], None]) -> None:
+    transaction.on_commit(call, using=router.db_for_write(Task), robust=True)

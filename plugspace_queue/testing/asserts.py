@@ -20,9 +20,9 @@ def assert_submitted(type: TaskType | str, count: int | None = None, **fields: A
     if len(found) == count or (count is None and found):
         return found
     wanted = "at least one" if count is None else count
-    told = "".join(f", {name}={value!r}" for name, value in fields.items())
+    shown = "".join(f", {name}={value!r}" for name, value in fields.items())
     raise AssertionError(
-        f"Expected {wanted} of {TaskType(type)}{told}; found {len(found)}. {_told(_all())}"
+        f"Expected {wanted} of {TaskType(type)}{shown}; found {len(found)}. {_listed(_all())}"
     )
 
 
@@ -33,7 +33,7 @@ def assert_no_tasks(*types: TaskType | str) -> None:
     if types:
         rows = rows.filter(type__in=[TaskType(kind) for kind in types])
     if rows.exists():
-        raise AssertionError(f"Expected no tasks. {_told(rows)}")
+        raise AssertionError(f"Expected no tasks. {_listed(rows)}")
 
 
 def assert_state(task: Task | uuid.UUID | str, state: State | str, code: str | None = None) -> Task:
@@ -69,7 +69,7 @@ def _is_json(value: object) -> bool:
     return isinstance(value, dict | list)
 
 
-def _told(rows: Any) -> str:
+def _listed(rows: Any) -> str:
     lines = [_line(task) for task in rows[:20]]
     return "There are:\n  " + "\n  ".join(lines) if lines else "There are no tasks at all."
 

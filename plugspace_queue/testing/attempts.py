@@ -14,6 +14,7 @@ from plugspace_queue.processing.execute import run_async, run_sync
 from plugspace_queue.processing.execution import Execution, StopReason
 from plugspace_queue.processing.outcome import AttemptResult
 from plugspace_queue.processing.registry import Processor, processor_of
+from plugspace_queue.services import failure_counts
 from plugspace_queue.testing import commits
 from plugspace_queue.testing.pending import RunClock
 from plugspace_queue.worker.commit import CommitBatch, write
@@ -83,6 +84,7 @@ class Bench:
             self._post_commit.messages(batch)
             self._post_commit.resolve(batch)
             self._post_commit.follow_up(batch)
+            failure_counts.flush()
 
     def _look_for_cancel(self, execution: Execution) -> None:
         if task_queries.is_cancel_requested(uuid.UUID(execution.task_id)):

@@ -91,7 +91,7 @@ class LockedBacklog:
             for task in self._tasks.values():
                 task.due_at = 0.0
 
-    def patience(self) -> float | None:
+    def wait_seconds(self) -> float | None:
         """Seconds until a task is due; None when the backlog is empty."""
         with self._lock:
             first = self._first()

@@ -23,7 +23,7 @@ from plugspace_queue.worker.backlog import LockedBacklog, split, task_of
 from plugspace_queue.worker.commit import CommitBatch, Locked, Refused, count, write
 from plugspace_queue.worker.completion import Counts, added
 from plugspace_queue.worker.event_routing import Message, split_events_by_server, starts_elsewhere
-from plugspace_queue.worker.follow_up import LOOKS, FollowUpThread
+from plugspace_queue.worker.follow_up import LOCK_TIMEOUTS, FollowUpThread
 from plugspace_queue.worker.post_commit import (
     PostCommit,
     tolerated,
@@ -82,7 +82,7 @@ class Completer:
         *,
         dispatch: Dispatch,
         sink: ProgressSink,
-        tell: Callable[[Sequence[Message]], None],
+        send: Callable[[Sequence[Message]], None],
         inbox: "queue.SimpleQueue[LoopMessage]",
     ) -> None:
         self.is_healthy = True
@@ -94,7 +94,7 @@ class Completer:
         self._worker_name = name_for_rows(worker_name)
         self._dispatch = dispatch
         self._sink = sink
-        self._tell = tell
+        self._send = send
         self._stopping = threading.Event()
         self._unannounced: list[CommitBatch] = []
         self._uncounted: Counts = {}
@@ -108,10 +108,10 @@ class Completer:
             return
         self.is_in_database = True
         try:
-            self.record(CommitBatch(free, clock.now()), self._tell)
+            self.record(CommitBatch(free, clock.now()), self._send)
         except (Locked, Refused):
             # One by one, so that a locked or rejected row does not block the others.
-            self.record_apart(free, self._tell)
+            self.record_apart(free, self._send)
         finally:
             self.is_in_database = False
 
@@ -126,7 +126,7 @@ class Completer:
         for batch in batches:
             # Events for another server are sent by the follow-up thread.
             messages, _ = split_events_by_server(self.post_commit.starts(batch))
-            self._tell(messages)
+            self._send(messages)
 
     def stop(self) -> None:
         """Use short pauses from now on while the database is unavailable (any thread)."""
@@ -157,7 +157,7 @@ class Completer:
 
     # Called by the loop's thread and by the follow-up thread.
 
-    def record(self, batch: CommitBatch, tell: Callable[[Sequence[Message]], None]) -> None:
+    def record(self, batch: CommitBatch, send: Callable[[Sequence[Message]], None]) -> None:
         """Write a batch, retrying while the database is unavailable. Raises Locked, Refused."""
         pause = 0.1
         while not self._is_written(batch):
@@ -165,19 +165,19 @@ class Completer:
             self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         launch(batch, self._dispatch, self._sink)
-        self._follow(batch, tell)
+        self._follow(batch, send)
 
     def record_apart(
-        self, messages: Sequence[RowMessage], tell: Callable[[Sequence[Message]], None]
+        self, messages: Sequence[RowMessage], send: Callable[[Sequence[Message]], None]
     ) -> None:
         """Write messages one by one; those whose row is locked go to the backlog."""
-        look = LOOKS[0]
+        lock_timeout = LOCK_TIMEOUTS[0]
         for message in split(messages):
-            batch = CommitBatch([message], clock.now(), look)
+            batch = CommitBatch([message], clock.now(), lock_timeout)
             try:
-                self.record(batch, tell)
+                self.record(batch, send)
             except Locked:
-                look = LOOKS[-1]
+                lock_timeout = LOCK_TIMEOUTS[-1]
                 logger.warning(
                     "the row of %s is locked for long; it is tried again", task_of(message)
                 )
@@ -185,11 +185,11 @@ class Completer:
                 self.follow_up.wake()
             except Refused:
                 logger.exception("%s cannot be written; its row is asked", task_of(message))
-                self._follow(batch, tell)
+                self._follow(batch, send)
 
-    def _follow(self, batch: CommitBatch, tell: Callable[[Sequence[Message]], None]) -> None:
+    def _follow(self, batch: CommitBatch, send: Callable[[Sequence[Message]], None]) -> None:
         messages, starts = self.post_commit.messages(batch), list[Note]()
-        if tell is self._tell:
+        if send is self._send:
             if batch.guarded:
                 with tolerated("starts_elsewhere"):
                     starts = starts_elsewhere(batch)
@@ -197,7 +197,7 @@ class Completer:
         else:
             messages = [*self.post_commit.starts(batch), *messages]
         messages, elsewhere = split_events_by_server(messages)
-        tell(messages)
+        send(messages)
         elsewhere = starts + elsewhere
         if elsewhere or self.post_commit.needs_more(batch):
             batch.elsewhere = elsewhere

@@ -10,11 +10,14 @@ from django.db import DatabaseError, DataError
 
 from plugspace_queue.db.attempts import Key, TaskUpdate
 from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import Outcome
+from plugspace_queue.domain.enums import Outcome, State
+from plugspace_queue.domain.fingerprint import LONGEST_CODE, fingerprint
+from plugspace_queue.domain.text import fitting
 from plugspace_queue.models import UsageEntry
 from plugspace_queue.processing import outcome
 from plugspace_queue.processing.execution import NOTHING, Execution
 from plugspace_queue.processing.outcome import AttemptResult, Failure
+from plugspace_queue.services.failure_counts import FailedTask
 from plugspace_queue.worker.state import HeldLease
 
 Counts = dict[str, tuple[int, int]]
@@ -64,6 +67,37 @@ def _update(execution: Execution, result: AttemptResult, now: datetime) -> TaskU
         execution.tokens,
         execution.cost,
         list(execution.log),
+        *_cause(row.type, result),
+    )
+
+
+def _cause(task_type: str, result: AttemptResult) -> tuple[str, str]:
+    """Code and fingerprint of a task that has ended without completing, else two empty texts."""
+    failure = result.failure
+    if failure is None or result.state not in lifecycle.FINAL:
+        return "", ""
+    code = fitting(failure.code, LONGEST_CODE)
+    if result.state != State.FAILED:
+        return code, ""
+    # By its words for staff: those for tenants have a `[path]` in each place of a path.
+    words = failure.whole_message
+    return code, fingerprint(task_type, failure.class_name, words, failure.stack)
+
+
+def failed_task(one: Completion) -> FailedTask:
+    """A completion that has a fingerprint, as it is counted by its cause."""
+    row, update, failure = one.execution.row, one.update, one.result.failure
+    assert failure is not None and update.completed_at is not None
+    return FailedTask(
+        uuid.UUID(row.task_id),
+        row.type,
+        row.organization_id,
+        update.completed_at,
+        update.error_code,
+        update.fingerprint,
+        failure.whole_message,
+        failure.class_name,
+        failure.stack,
     )
 
 

@@ -16,7 +16,9 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from redis.exceptions import RedisError
 
 from plugspace_queue.conf import get_settings
+from plugspace_queue.domain import clock
 from plugspace_queue.errors import Unavailable
+from plugspace_queue.maintenance.queue_config import OverrideWatch
 from plugspace_queue.models import Task
 from plugspace_queue.processing.execution import StopReason
 from plugspace_queue.worker.state import REPEATED_EVERY
@@ -99,18 +101,20 @@ class PeriodicJobs(threading.Thread):
 
 
 class ControlLoop(PeriodicJobs):
-    """Checks each second for cancel requests, changed slots and the memory limit."""
+    """Checks for cancel requests, changed slots, overrides that begin or end, the memory limit."""
 
     def __init__(self, runtime: "WorkerRuntime") -> None:
         self._runtime = runtime
+        watch = OverrideWatch()
         jobs = [
             PeriodicJob(self._stop_cancelled, 1.0),
             PeriodicJob(runtime.refresh_slots, 0.5),
-            PeriodicJob(self._look_at_memory, 1.0),
+            PeriodicJob(lambda: watch.turn(clock.now()), 0.5),
+            PeriodicJob(self._check_memory, 1.0),
         ]
         super().__init__("control", jobs)
 
-    def _look_at_memory(self) -> None:
+    def _check_memory(self) -> None:
         """Drain the worker when it exceeds MAX_MEMORY, so that a supervisor starts a new one."""
         most = get_settings().max_memory
         if most and (held := resident()) > most:

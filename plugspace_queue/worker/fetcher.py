@@ -137,7 +137,7 @@ class Fetcher:
         self._paused_until = 0.0
         self._away_since = 0.0
 
-    def tell(self, messages: Iterable[Settle | Announce]) -> None:
+    def send(self, messages: Iterable[Settle | Announce]) -> None:
         """Send these with the next round trip."""
         for one in messages:
             if isinstance(one, Settle):
@@ -308,7 +308,7 @@ class Fetcher:
         most = self._limits.max_jobs
         return 1_000_000 if most is None else max(most - self._taken, 0)
 
-    def patience(self) -> float:
+    def wait_seconds(self) -> float:
         """Seconds until there is something to send even if no message arrives."""
         now = time.monotonic()
         if self._paused_until > now:
@@ -324,7 +324,7 @@ class Fetcher:
         due = [soon for queue in queues for soon in queue.wants_soon(now)]
         return min(max(min(due, default=LONGEST_WAIT), 0.001), LONGEST_WAIT)
 
-    def hungry(self) -> list[str]:
+    def queues_with_free_slots(self) -> list[str]:
         """Queues with free slots whose last call found fewer tasks than it asked for."""
         if not self.accepts():
             return []
@@ -335,7 +335,7 @@ class Fetcher:
         queues = self.queues.values()
         return not self._table and not any(queue.settles or queue.notes for queue in queues)
 
-    def stands_for(self) -> float:
+    def outage_seconds(self) -> float:
         """Seconds for which an outage has blocked all work; 0 while a lease is held."""
         if self._table:
             return 0.0

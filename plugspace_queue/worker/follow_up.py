@@ -10,18 +10,19 @@ from django.db import close_old_connections, connection
 
 from plugspace_queue.domain import clock
 from plugspace_queue.events import publish as events
+from plugspace_queue.services import failure_counts
 from plugspace_queue.worker.backlog import DeferredTask
 from plugspace_queue.worker.commit import CommitBatch, Locked, Refused
 from plugspace_queue.worker.event_routing import Message, split_events_by_server
 from plugspace_queue.worker.post_commit import tolerated
-from plugspace_queue.worker.state import Guard, LoopMessage, Tell
+from plugspace_queue.worker.state import Guard, LoopMessage, SendToRedis
 
 if TYPE_CHECKING:
     from plugspace_queue.worker.completer import Completer
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-LOOKS = ("100ms", "20ms")
+LOCK_TIMEOUTS = ("100ms", "20ms")
 """Lock timeouts when messages are written one by one, as each wait delays all other messages: until
 the first locked row, and after it."""
 
@@ -74,21 +75,23 @@ class FollowUpThread(threading.Thread):
     def run(self) -> None:
         try:
             while not self._stopping:
-                self._serve(self._completer.backlog.patience())
+                self._serve(self._completer.backlog.wait_seconds())
             for task in self._completer.backlog.all():
                 # Starts are left out: the loop has ended and could not record the attempt's end.
                 if not any(isinstance(message, Guard) for message in task.messages):
                     self._try_again(task)
             while not self._inbox.empty():
                 self._serve(0.0)
+            with tolerated("count_failures"):
+                failure_counts.flush()
             if left := self._completer.backlog.all():
                 logger.warning("%d tasks are left to others: their rows are locked", len(left))
         finally:
             connection.close()
 
-    def _serve(self, patience: float | None) -> None:
+    def _serve(self, seconds: float | None) -> None:
         try:
-            batch = self._inbox.get(timeout=patience)
+            batch = self._inbox.get(timeout=seconds)
         except queue.Empty:
             batch = None
         self._refresh_connection()
@@ -103,29 +106,29 @@ class FollowUpThread(threading.Thread):
         with tolerated("resolve"):
             events.append(batch.elsewhere)
             if resolved := post_commit.resolve(batch):
-                self._tell(resolved)
+                self._send(resolved)
             self._completer.owe(post_commit.take_owed())
         with tolerated("follow_up"):
             post_commit.follow_up(batch)
         # Counted before the loop is woken, as a burst may be waiting for `is_idle` only.
         self.done += 1
-        self._tell([])
+        self._send([])
 
     def _try_again(self, task: DeferredTask) -> None:
         messages = list(task.messages)
         try:
-            self._completer.record(CommitBatch(messages, clock.now(), LOOKS[0]), self._tell)
+            self._completer.record(CommitBatch(messages, clock.now(), LOCK_TIMEOUTS[0]), self._send)
         except Locked:
             self._completer.backlog.postpone(task)
             return
         except Refused:
-            self._completer.record_apart(messages, self._tell)
+            self._completer.record_apart(messages, self._send)
         self._completer.backlog.done(task, len(messages))
 
-    def _tell(self, messages: Sequence[Message]) -> None:
+    def _send(self, messages: Sequence[Message]) -> None:
         here, elsewhere = split_events_by_server(messages)
         # In one message: sent one by one, the first would wake the loop and the rest miss its turn.
-        self._loop_inbox.put(Tell(here))
+        self._loop_inbox.put(SendToRedis(here))
         events.append(elsewhere)
 
     def _refresh_connection(self) -> None:

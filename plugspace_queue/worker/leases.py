@@ -30,7 +30,7 @@ BEAT = 0.25
 TICK = 1.0
 """Seconds between two renewals of the leases."""
 
-LISTENS = 3 * TICK
+REAP_DELAY = 3 * TICK
 """Seconds until a new worker reaps: after a freeze of the server, owners need a tick and a time-out
 to renew their leases."""
 
@@ -90,7 +90,7 @@ class LeaseRenewer(threading.Thread):
     def _beat(self) -> None:
         with self._dirty_lock:
             dirty, self._dirty = self._dirty, set()
-        self._runtime.executors.look()
+        self._runtime.executors.check()
         now = time.monotonic()
         for held, execution in self._table.executions():
             if execution in dirty:
@@ -129,7 +129,7 @@ class LeaseRenewer(threading.Thread):
             held = {name: self._table.fences(name) for name in self._runtime.fetcher.queues}
             calls = [self._call(name, fences) for name, fences in held.items()]
             outcomes = scripts.run_each(
-                self._client, [*calls, *self._attend(), *self._tell_troubles()]
+                self._client, [*calls, *self._attend(), *self._report_troubles()]
             )
             for (name, fences), outcome in zip(held.items(), outcomes, strict=False):
                 self._take_outcome(name, fences, outcome)
@@ -166,7 +166,7 @@ class LeaseRenewer(threading.Thread):
         except RedisError as error:
             logger.warning("could not sign on or off: %s", error)
 
-    def _tell_troubles(self) -> list[scripts.Call[None]]:
+    def _report_troubles(self) -> list[scripts.Call[None]]:
         reasons = {**self.troubles.reasons(), **self._runtime.fetcher.troubles.reasons()}
         return [presence.tell_trouble(name, reason) for name, reason in reasons.items()]
 
@@ -195,7 +195,7 @@ class LeaseRenewer(threading.Thread):
             logger.warning("took %d tasks from workers that died", len(answer.reaped))
             self._runtime.inbox.put(Lost(name, answer.reaped))
         log_refused(name, answer.foreign)
-        self._due.hear(name, answer.due_ms)
+        self._due.set(name, answer.due_ms)
 
     def _watch_server(self, asking_since: float) -> None:
         """Read the server's clock, and delay reaping if leases of live workers may have expired.
@@ -210,12 +210,12 @@ class LeaseRenewer(threading.Thread):
         is_new, self._is_new = self._is_new, False
         info = self._client.info("server")
         if stamp := info.get("server_time_usec"):
-            clock.hear(int(stamp))
+            clock.set_server_time(int(stamp))
         run_id = str(info.get("run_id"))
         is_another = self._run_id is not None and run_id != self._run_id
         lease, now = get_settings().lease, time.monotonic()
         if is_new and int(info.get("uptime_in_seconds", 0)) > lease:
-            self._reap_from = now + min(LISTENS, lease)
+            self._reap_from = now + min(REAP_DELAY, lease)
         elif is_another or now - asking_since > max(lease / 2, 2 * TICK):
             self._reap_from = now + lease
         self._run_id = run_id
@@ -264,7 +264,7 @@ class DelayedPromoter:
         self._client = client
         self._due: dict[str, float] = {}
 
-    def hear(self, name: str, due_ms: int) -> None:
+    def set(self, name: str, due_ms: int) -> None:
         """Note in how many ms the queue's next task is due; 0 when none is delayed."""
         if due_ms:
             self._due[name] = time.monotonic() + max(due_ms / 1000, SPACING)
@@ -281,7 +281,7 @@ class DelayedPromoter:
         now = time.monotonic()
         for name in [name for name, moment in self._due.items() if moment <= now]:
             try:
-                self._let_in(name)
+                self._promote(name)
             except RedisError as error:
                 # The next tick promotes them and returns the next due time.
                 logger.warning("what is due waits for the next tick: %s", error)
@@ -290,14 +290,14 @@ class DelayedPromoter:
                     return
                 self._due.pop(name, None)
 
-    def _let_in(self, name: str) -> None:
+    def _promote(self, name: str) -> None:
         due_ms, foreign = OVERDUE, list[str]()
         for _ in range(MOST_CALLS):
             [(due_ms, refused)] = scripts.run(self._client, [task_store.promote_due(name)])
             foreign += refused
             if due_ms != OVERDUE:
                 break
-        self.hear(name, due_ms)
+        self.set(name, due_ms)
         log_refused(name, foreign)
 
 

@@ -26,8 +26,8 @@ from plugspace_queue.worker.state import (
     Progressed,
     Returned,
     RowMessage,
+    SendToRedis,
     Stop,
-    Tell,
     Woken,
 )
 
@@ -88,7 +88,7 @@ class AttemptLoop(threading.Thread):
         granted = self._fetcher.exchange()
         self._start(granted)
         self._record()
-        self._notifiers.watch(self._fetcher.hungry())
+        self._notifiers.watch(self._fetcher.queues_with_free_slots())
 
     @property
     def alive_at(self) -> float:
@@ -100,9 +100,9 @@ class AttemptLoop(threading.Thread):
     def _collect(self) -> list[LoopMessage]:
         """Wait for a message, then return all that have arrived."""
         messages: list[LoopMessage] = []
-        patience = self._patience()
+        seconds = self._wait_seconds()
         try:
-            messages.append(self._inbox.get(timeout=patience) if patience else self._get())
+            messages.append(self._inbox.get(timeout=seconds) if seconds else self._get())
             while True:
                 messages.append(self._get())
         except queue.Empty:
@@ -111,11 +111,11 @@ class AttemptLoop(threading.Thread):
     def _get(self) -> LoopMessage:
         return self._inbox.get_nowait()
 
-    def _patience(self) -> float:
+    def _wait_seconds(self) -> float:
         if self._rows or self._completer.has_news:
             return 0.0
-        patience = self._fetcher.patience()
-        return min(patience, COUNT_AGAIN) if self._completer.owes else patience
+        seconds = self._fetcher.wait_seconds()
+        return min(seconds, COUNT_AGAIN) if self._completer.owes else seconds
 
     def _receive(self, messages: Sequence[LoopMessage]) -> None:
         fetcher = self._fetcher
@@ -132,10 +132,10 @@ class AttemptLoop(threading.Thread):
                 case _:
                     self._receive_other(message)
 
-    def _receive_other(self, message: Tell | Woken | Stop) -> None:
+    def _receive_other(self, message: SendToRedis | Woken | Stop) -> None:
         match message:
-            case Tell(messages=messages):
-                self._fetcher.tell(messages)
+            case SendToRedis(messages=messages):
+                self._fetcher.send(messages)
             case Woken(queue=name):
                 self._fetcher.queues[name].is_ready = True
             case Stop():
@@ -181,8 +181,8 @@ class AttemptLoop(threading.Thread):
             return True
         if self._limits.burst:
             return self._found_nothing()
-        patience = self._limits.max_idle_time
-        return patience is not None and time.monotonic() - self._fetcher.active_at >= patience
+        most = self._limits.max_idle_time
+        return most is not None and time.monotonic() - self._fetcher.active_at >= most
 
     def _found_nothing(self) -> bool:
         """Whether a burst is over: no task waits, and no follow-up may release another one."""

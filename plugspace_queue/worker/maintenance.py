@@ -13,6 +13,7 @@ from plugspace_queue.maintenance import expiry, statistics
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
 from plugspace_queue.maintenance.relay import relay
 from plugspace_queue.maintenance.rescue import OrphanDetector
+from plugspace_queue.services import failure_counts
 from plugspace_queue.worker.control import PeriodicJob, PeriodicJobs
 
 SAMPLING = 10.0
@@ -29,11 +30,12 @@ class MaintenanceThread(PeriodicJobs):
         self._publishing = PeriodicJob(self._relay, interval)
         jobs = [
             PeriodicJob(metrics.flush_due, metrics.INTERVAL),
+            PeriodicJob(failure_counts.flush_due, failure_counts.INTERVAL),
             self._publishing,
             PeriodicJob(lambda: expiry.expire_due(clock.now()), interval),
             PeriodicJob(lambda: expiry.finish_cancels(clock.now()), interval),
             PeriodicJob(lambda: expiry.free_blocked(clock.now()), 6 * interval),
-            PeriodicJob(lambda: suspects.look(clock.now()), get_settings().lease / 2),
+            PeriodicJob(lambda: suspects.check(clock.now()), get_settings().lease / 2),
             PeriodicJob(lambda: expiry.refund_owed(clock.now()), 6 * interval),
             PeriodicJob(self._reconcile, 1.0),
             PeriodicJob(lambda: statistics.sample(clock.now()), SAMPLING),
@@ -47,6 +49,7 @@ class MaintenanceThread(PeriodicJobs):
 
     def _end(self) -> None:
         self._reconciler.end()
+        failure_counts.flush()
 
     def _relay(self) -> None:
         relay(clock.now(), goes_on=lambda: not self._stopping.is_set())

@@ -25,9 +25,9 @@ class Notifiers:
     """The notifiers of all queues of a worker."""
 
     def __init__(
-        self, names: Iterable[str], client: Redis, tell: Callable[[LoopMessage], None]
+        self, names: Iterable[str], client: Redis, put: Callable[[LoopMessage], None]
     ) -> None:
-        self._notifiers = {name: Notifier(name, client, tell) for name in names}
+        self._notifiers = {name: Notifier(name, client, put) for name in names}
 
     @property
     def threads(self) -> list[threading.Thread]:
@@ -50,11 +50,11 @@ class Notifiers:
 class Notifier(threading.Thread):
     """One BZPOPMIN on the marker of one queue, while that wants tasks."""
 
-    def __init__(self, queue: str, client: Redis, tell: Callable[[LoopMessage], None]) -> None:
+    def __init__(self, queue: str, client: Redis, put: Callable[[LoopMessage], None]) -> None:
         super().__init__(name=f"plugspace-notifier-{queue}", daemon=True)
         self._queue = queue
         self._client = client
-        self._tell = tell
+        self._put = put
         self._is_wanted = False
         self._is_stopping = False
         self._changed = threading.Condition()
@@ -91,4 +91,4 @@ class Notifier(threading.Thread):
             # Not watched again until the loop has acquired.
             with self._changed:
                 self._is_wanted = False
-            self._tell(Woken(self._queue))
+            self._put(Woken(self._queue))

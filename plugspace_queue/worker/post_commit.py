@@ -18,7 +18,7 @@ from django.utils import timezone
 from plugspace_queue import task_log
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
-from plugspace_queue.db.transactions import LOOK, is_of_a_row, lock_timeout
+from plugspace_queue.db.transactions import LOCK_TIMEOUT, is_of_a_row, lock_timeout
 from plugspace_queue.domain.enums import EventName, Outcome, State
 from plugspace_queue.events import publish as events
 from plugspace_queue.limits import quota
@@ -26,17 +26,17 @@ from plugspace_queue.maintenance import rescue
 from plugspace_queue.models import Task
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
-from plugspace_queue.services import termination
+from plugspace_queue.services import failure_counts, termination
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.worker import reports, templates, unstarted
 from plugspace_queue.worker.commit import CommitBatch
-from plugspace_queue.worker.completion import Completion, Counts, added
+from plugspace_queue.worker.completion import Completion, Counts, added, failed_task
 from plugspace_queue.worker.event_routing import Message
 from plugspace_queue.worker.state import Announce, HeldLease, Settle
 
 logger = logging.getLogger("plugspace_queue.worker")
 
-SHORT_LOOK = "20ms"
+SHORT_LOCK_TIMEOUT = "20ms"
 """Lock timeout of a step after an earlier step of the same batch has timed out."""
 
 Signals = list[tuple[EventName, Callable[[], Task], str]]
@@ -48,7 +48,7 @@ class PostCommit:
 
     def __init__(self) -> None:
         self._owed: Counts = {}
-        self._look = LOOK
+        self._lock_timeout = LOCK_TIMEOUT
 
     # Called by the loop's thread.
 
@@ -97,15 +97,16 @@ class PostCommit:
 
         They keep their slots until then, so this comes before the steps that may be slow.
         """
-        self._look = LOOK
+        self._lock_timeout = LOCK_TIMEOUT
         return [self._resolved(held, batch) for held in (*batch.unsettled, *batch.unstarted)]
 
     def follow_up(self, batch: CommitBatch) -> None:
         """Run the steps that may be slow: receivers of the host, cascades, refunds."""
-        self._look = LOOK
+        self._lock_timeout = LOCK_TIMEOUT
         for step in (
             self._publish_released,
             self._publish_recovered,
+            self._count_failures,
             self._send_signals,
             self._report,
             self._cascade,
@@ -129,10 +130,14 @@ class PostCommit:
         if batch.recovered:
             rescue.publish([loss.task.pk for loss in batch.recovered])
 
+    def _count_failures(self, batch: CommitBatch) -> None:
+        failure_counts.note(failed_task(one) for one in batch.recorded if one.update.fingerprint)
+        failure_counts.flush_due()
+
     def _send_signals(self, batch: CommitBatch) -> None:
         for name, task_of, text in batch.signals:
             with tolerated("send_signal"):
-                events.tell(name, task_of(), json.loads(text))
+                events.send_signal(name, task_of(), json.loads(text))
 
     def _report(self, batch: CommitBatch) -> None:
         reports.log_changes(batch)
@@ -188,10 +193,10 @@ class PostCommit:
         row of its organization. Waiting for it would block everything that this worker resolves.
         """
         try:
-            with lock_timeout(self._look):
+            with lock_timeout(self._lock_timeout):
                 yield
         except OperationalError:
-            self._look = SHORT_LOOK
+            self._lock_timeout = SHORT_LOCK_TIMEOUT
             raise
 
 
@@ -289,6 +294,8 @@ def task_after(one: Completion) -> Task:
         deferral_count=update.deferral_count,
         recovery_count=update.recovery_count,
         wake_at=update.wake_at,
+        error_code=update.error_code,
+        fingerprint=update.fingerprint,
     )
 
 
@@ -297,8 +304,9 @@ _CASCADES = frozenset({State.FAILED, State.CANCELLED})
 
 def _is_system_failure(one: Completion) -> bool:
     failure = one.result.failure
-    is_failed = one.result.outcome is Outcome.FAILED
-    return is_failed and failure is not None and failure.code in get_settings().refund_on
+    if one.result.outcome is not Outcome.FAILED or failure is None:
+        return False
+    return failure.refunds or failure.code in get_settings().refund_on
 
 
 def _project_workflows(batch: CommitBatch) -> None:

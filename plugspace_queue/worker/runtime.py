@@ -65,7 +65,7 @@ class WorkerRuntime:
         self._stop_at: float | None = None
         self._longest_grace = math.inf
         self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._is_told_to_stop = False
+        self._is_stop_requested = False
         self._broken = ""
         self._is_draining = False
         self._signals = 0
@@ -77,19 +77,19 @@ class WorkerRuntime:
         self.fetcher = Fetcher(
             worker_name,
             [QueueSlots(name, _slots_of(name)) for name in queue_names if _has_processor(name)],
-            connection=Wire(client(first, purpose="pump")),
+            connection=Wire(client(first, purpose="worker")),
             table=self.table,
             limits=limits,
             lease=get_settings().lease,
             may_take=self._may_take,
             on_unconfigured=lambda: self.maintenance.repair_soon(),
         )
-        self.leases = LeaseRenewer(self, worker_name, client=client(first, purpose="pump"))
+        self.leases = LeaseRenewer(self, worker_name, client=client(first, purpose="worker"))
         self.completer = Completer(
             worker_name,
             dispatch=self.executors.dispatch,
             sink=self.leases,
-            tell=self.fetcher.tell,
+            send=self.fetcher.send,
             inbox=self.inbox,
         )
         self.notifiers = Notifiers(
@@ -144,7 +144,7 @@ class WorkerRuntime:
         self.fetcher.is_stopping = True
         # A signal handler may run this while its thread holds any lock, so only a lock-free queue
         # is used here; the supervisor does the rest when it wakes.
-        self._is_told_to_stop = True
+        self._is_stop_requested = True
         self._calls.put(None)
 
     def drain(self, reason: str) -> None:
@@ -210,8 +210,8 @@ class WorkerRuntime:
                 self._calls.get(timeout=WATCH)
             except queue.Empty:
                 self._watch()
-            if self._is_told_to_stop:
-                self._is_told_to_stop = False
+            if self._is_stop_requested:
+                self._is_stop_requested = False
                 self._ask_all_to_stop()
                 self.inbox.put(Stop())
 
@@ -225,7 +225,7 @@ class WorkerRuntime:
             self._break(f"{' and '.join(dead)} died", grace=0.0)
         elif not self._broken and (reason := self._unusable_reason()):
             self._break(reason, grace=get_settings().shutdown_grace)
-        elif self._is_burst and self.fetcher.stands_for() > get_settings().start_patience:
+        elif self._is_burst and self.fetcher.outage_seconds() > get_settings().start_patience:
             self._break("nothing could be done within START_PATIENCE", grace=0.0)
         if self._silence() > max(get_settings().lease - 2, get_settings().lease / 2):
             # The lease renewer hangs, so other workers will soon take over what runs here.
@@ -291,7 +291,7 @@ def _repair_queues(*, is_burst: bool) -> None:
         if is_burst:
             relay(clock.now())
         else:
-            queue_config.mend(clock.now())
+            queue_config.repair(clock.now())
     except (Unavailable, DatabaseError, InterfaceError) as error:
         logger.warning("the gates are written soon: %s", error.__cause__ or error)
         connection.close()

@@ -19,7 +19,7 @@ from django.db.models import F
 from redis.exceptions import RedisError
 
 from plugspace_queue.db.transactions import is_locked, lock_timeout
-from plugspace_queue.limits import policies
+from plugspace_queue.limits import policies, registrations
 from plugspace_queue.models import QueueSettings
 
 logger = logging.getLogger("plugspace_queue.worker")
@@ -33,7 +33,7 @@ LONGEST_PAUSE = 10.0
 AWAY = (RedisError, OSError, DatabaseError, InterfaceError)
 
 
-class ToldToStop(Exception):
+class StopRequested(Exception):
     """A signal arrived before the worker had acquired anything."""
 
 
@@ -42,15 +42,15 @@ class GaveUp(Exception):
 
 
 class Start:
-    """Retries the steps of a start until they succeed; a burst gives up after `patience` s."""
+    """Retries the steps of a start until they succeed; a burst gives up after `seconds`."""
 
-    def __init__(self, patience: float, *, is_burst: bool) -> None:
-        self._patience = patience
+    def __init__(self, seconds: float, *, is_burst: bool) -> None:
+        self._seconds = seconds
         self._is_burst = is_burst
         self._began = time.monotonic()
         # The signal handler runs in the waiting thread, so it must not need a lock.
         self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._is_told = False
+        self._is_stopped = False
 
     @property
     def goes_without(self) -> bool:
@@ -58,47 +58,47 @@ class Start:
         return not self._is_burst and self._is_overdue()
 
     def stop(self) -> None:
-        """Signal handler: ends the wait, or the blocking call, by raising ToldToStop."""
-        if self._is_told:
+        """Signal handler: ends the wait, or the blocking call, by raising StopRequested."""
+        if self._is_stopped:
             # The worker is ending already; a second signal must not interrupt that.
             return
-        self._is_told = True
+        self._is_stopped = True
         self._stops.put(None)
-        raise ToldToStop
+        raise StopRequested
 
     def until(self, what: str, step: Callable[[], T]) -> T:
         """Retry `step` until it succeeds and return its result; `what` names the service in logs.
 
-        Raises ToldToStop, GaveUp.
+        Raises StopRequested, GaveUp.
         """
         pause, began = FIRST_PAUSE, time.monotonic()
         while True:
             # Python drops an exception raised in a destructor or a callback, so check the flag too.
-            self._end_if_told()
+            self._raise_if_stopped()
             try:
                 answer = step()
             except AWAY as error:
                 self._wait(what, error, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
-                self._end_if_told()
+                self._raise_if_stopped()
                 if pause > FIRST_PAUSE:
                     waited = time.monotonic() - began
                     logger.warning("%s is there after %.1f s; the worker begins", what, waited)
                 return answer
 
     def _is_overdue(self) -> bool:
-        return time.monotonic() - self._began >= self._patience
+        return time.monotonic() - self._began >= self._seconds
 
-    def _end_if_told(self) -> None:
-        if self._is_told:
-            raise ToldToStop
+    def _raise_if_stopped(self) -> None:
+        if self._is_stopped:
+            raise StopRequested
 
     def _wait(self, what: str, error: Exception, pause: float) -> None:
         if self._is_burst and self._is_overdue():
             raise GaveUp(
                 f"{what} did not let the worker begin within START_PATIENCE"
-                f" ({self._patience:g} s): {error}"
+                f" ({self._seconds:g} s): {error}"
             ) from error
         logger.warning("the worker waits for %s: %s; again in %.2f s", what, error, pause)
         try:
@@ -115,7 +115,7 @@ def require_database(kinds: Sequence[str]) -> None:
     policies.clear_cache()
     try:
         with lock_timeout():
-            policies.write_registered(kinds)
+            registrations.write(kinds)
             QueueSettings.objects.filter(type__in=kinds).update(completed=F("completed"))
         for kind in kinds:
             policies.queue_settings(kind)
@@ -139,7 +139,7 @@ class Failures:
         self._shared = mmap.mmap(-1, 1)
         self._owner = os.getpid()
 
-    def tell(self) -> None:
+    def record(self) -> None:
         """Record that a worker gave up."""
         self._shared[0] = 1
 

@@ -151,7 +151,7 @@ class Notes:
         return task_store.announce(queue, [self._notes[key] for key in keys]), sent
 
 
-class Tell(NamedTuple):
+class SendToRedis(NamedTuple):
     """Messages to Redis from a commit of another thread, for one round trip."""
 
     messages: Sequence[Settle | Announce]
@@ -204,7 +204,7 @@ class Lost(NamedTuple):
 RowMessage = Guard | Ended | Progressed | Lost
 """Messages that lead to writes into rows."""
 
-LoopMessage = Tell | Woken | Returned | Stop | Ended | Progressed | Lost
+LoopMessage = SendToRedis | Woken | Returned | Stop | Ended | Progressed | Lost
 
 
 class StuckSlots:

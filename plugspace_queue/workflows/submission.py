@@ -17,7 +17,7 @@ from plugspace_queue.domain.ids import new_id
 from plugspace_queue.domain.kinds import WorkflowKind, kinds
 from plugspace_queue.domain.steps import Step, ancestors
 from plugspace_queue.errors import InvalidState, NotFound
-from plugspace_queue.limits.policies import Tenant
+from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
 from plugspace_queue.models import IdempotencyKey, Task, Workflow, task_queries
 from plugspace_queue.publishing import projections
@@ -97,7 +97,7 @@ def _require_types(kind: WorkflowKind[Any]) -> None:
             refuse("kind", f"{kind.name} has a step of the type {step.type}, which is not declared")
 
 
-def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:
+def _stored(plan: WorkflowPlan, tenant: OrganizationPlan, now: datetime) -> WorkflowHandle:
     request = plan.request
     workflow = Workflow(
         id=new_id(),
@@ -121,7 +121,9 @@ def _stored(plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle
     return idempotency.run_once(row, _replayed, store).subject
 
 
-def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime) -> WorkflowHandle:
+def _store(
+    workflow: Workflow, plan: WorkflowPlan, tenant: OrganizationPlan, now: datetime
+) -> WorkflowHandle:
     tasks = build_steps(workflow, plan, tenant, now)
     submission.store(tasks, {tenant.organization_id: tenant}, now, workflow=workflow)
     task_queries.link(_links(plan.steps, tasks))
@@ -130,7 +132,7 @@ def _store(workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
 
 
 def build_steps(
-    workflow: Workflow, plan: WorkflowPlan, tenant: Tenant, now: datetime
+    workflow: Workflow, plan: WorkflowPlan, tenant: OrganizationPlan, now: datetime
 ) -> list[Task]:
     """The unsaved rows of all steps; those that wait for no other may run."""
     request = plan.request

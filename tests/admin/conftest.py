@@ -18,7 +18,7 @@ from plugspace_queue.services import queue_stats
 def fresh_reads() -> None:
     policies.clear_cache()
     queue_stats.clear_cache()
-    queues.forget()
+    queues.clear_cache()
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ def log(said: str, who: str = "ann", *, model: type = QueueSettings, row: str = 
 
 
 def test_an_audit_without_entries_says_what_will_be_there(root: Client):
-    assert "Nobody steered anything yet" in rows_of(root, AUDIT)
-    assert "Nobody did such a thing" in rows_of(root, f"{AUDIT}?who=ann")
+    assert "There are no entries yet" in rows_of(root, AUDIT)
+    assert "No entry matches" in rows_of(root, f"{AUDIT}?who=ann")
 
 
 def test_entries_of_our_rows_only_the_newest_first(root: Client):

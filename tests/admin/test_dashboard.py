@@ -52,7 +52,7 @@ def test_a_card_says_what_waits_by_priority_what_runs_and_who_waits_longest():
         ("enterprise", "big"),
         ("starter", "small"),
     ]
-    assert card.note == "No worker: start manage.py rqworker code."
+    assert card.note == "No worker is running: start manage.py rqworker code."
 
 
 @pytest.mark.django_db(transaction=True)
@@ -73,7 +73,7 @@ def test_the_dashboard_costs_the_same_however_much_waits(root: Client):
     for number in range(2):
         for place in range(4):
             submit(f"org-{number}-{place}", "free")
-        queues.forget()
+        queues.clear_cache()
         with CaptureQueriesContext(connection) as asked:
             rows_of(root, LIVE)
         costs.append(len(asked))
@@ -113,7 +113,7 @@ def test_without_redis_the_dashboard_says_so_and_still_opens(root: Client, cut_o
     page = rows_of(root, DASHBOARD)
 
     assert "Redis does not answer" in page
-    assert "the rest is not known" in page
+    assert "the other figures are unknown" in page
 
 
 def press(client: Client, order: str, /, **told: object) -> int:

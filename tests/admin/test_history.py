@@ -24,7 +24,7 @@ def trace_of(*rows: Model) -> list[tuple[str, str, str]]:
 
 def test_what_operators_did_to_tasks_is_in_their_history(operator: Client):
     waiting, other, ended = make_task(), make_task(), make_task(state=State.COMPLETE)
-    done = "Cancelled or told to stop."
+    done = "Cancelled, or asked to stop."
 
     act(operator, "cancel_chosen", waiting, other, ended)
     assert sorted(trace_of(waiting, other, ended)) == sorted(
@@ -32,9 +32,9 @@ def test_what_operators_did_to_tasks_is_in_their_history(operator: Client):
     )
     operator.post(reverse("admin:plugspace_queue_task_retry", args=[waiting.pk]))
 
-    assert [what for _, _, what in trace_of(waiting)] == [done, "Goes again."]
+    assert [what for _, _, what in trace_of(waiting)] == [done, "Queued for retry."]
     history = reverse("admin:plugspace_queue_task_history", args=[waiting.pk])
-    assert "Goes again." in rows_of(operator, history)
+    assert "Queued for retry." in rows_of(operator, history)
 
 
 def test_many_tasks_are_noted_together(operator: Client):
@@ -64,4 +64,4 @@ def test_what_operators_did_to_workflows_queues_and_organizations_is_noted(root:
 
     address = reverse("admin:plugspace_queue_workflow_changelist")
     root.post(address, {"action": "cancel_chosen", "_selected_action": [str(workflow.pk)]})
-    assert trace_of(workflow) == [("admin", str(workflow.pk), "Cancelled or told to stop.")]
+    assert trace_of(workflow) == [("admin", str(workflow.pk), "Cancelled, or asked to stop.")]

@@ -20,7 +20,7 @@ def test_a_user_is_searched_in_one_organization_only(root: Client, term: str):
     page = rows_of(root, f"{TASKS}?q={term}")
 
     assert str(task.pk) not in page
-    assert ("Say where" in page) == (term == "user:u-1")
+    assert ("Add the organization" in page) == (term == "user:u-1")
 
 
 def test_an_idempotency_key_is_searched_in_one_organization_only(root: Client):
@@ -36,6 +36,6 @@ def test_an_idempotency_key_is_searched_in_one_organization_only(root: Client):
     within = rows_of(root, f"{address}?q=day 1 org:acme")
 
     assert not asked
-    assert "Say where" in alone
+    assert "Add the organization" in alone
     assert "field-key" not in alone
     assert within.count('class="field-organization_id"') == 1

@@ -15,12 +15,12 @@ from tests.factories import make_organization, make_task
 
 pytestmark = pytest.mark.django_db
 
-PARTLY = "part by part"
+PARTLY = "as no index finds this"
 
 
 @pytest.fixture(autouse=True)
 def short_walks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changelists, "MOST_WALKED", 3)
+    monkeypatch.setattr(changelists.KeysetChangeList, "scan_limit", 3)
 
 
 def pages_of(client: Client, query: str) -> list[str]:

@@ -53,9 +53,9 @@ def test_a_task_in_line_is_told_its_place_the_gates_and_the_workers(root: Client
 
     page = live(root, second)
 
-    assert "All gates are open; 1 task of its organization and 0 other lines are before it" in page
+    assert "All gates are open; 1 task of its organization and 0 other lanes are before it" in page
     assert page.count("psq-open") == 5
-    assert "1 task of its organization, 0 other lines of its priority, 0 of a higher one" in page
+    assert "1 task of its organization, 0 other lanes of its priority, 0 of a higher one" in page
     assert "1 alive with 5 slots" in page
 
 
@@ -66,7 +66,7 @@ def test_a_pause_is_the_first_thing_that_is_said_until_it_is_lifted(root: Client
     page = live(root, task)
     assert "The queue architect is paused." in page
     assert page.count("psq-shut") == 1
-    assert "when somebody resumes it" in page
+    assert "when the queue is resumed" in page
 
     queue_manager.resume("ARCHITECT")
     assert "is paused" not in live(root, task)
@@ -80,11 +80,11 @@ def test_a_full_queue_shows_who_holds_its_slots(root: Client):
 
     page = live(root, waiting)
 
-    assert "The queue architect runs 1 tasks of 1 at most." in page
+    assert "The queue architect runs 1 of at most 1 tasks." in page
     assert "<td>1</td><td>1</td><td>when a task ends</td>" in page
     assert f"<code>{running.pk}</code>" in page
     assert "1 in use of 1 over all workers" in page
-    assert "Its slot is held by w1" in live(root, running)
+    assert "w1 holds its slot" in live(root, running)
 
 
 def test_a_limiter_says_when_it_opens(root: Client):
@@ -97,8 +97,8 @@ def test_a_limiter_says_when_it_opens(root: Client):
 
     page = live(root, waiting)
 
-    assert "had 1 starts of 1 in this window" in page
-    assert "Looked at again in " in page
+    assert "had 1 of 1 starts in this window" in page
+    assert "Next check in " in page
 
 
 def test_a_blocked_task_names_what_it_waits_for(root: Client):
@@ -137,7 +137,7 @@ def test_a_failed_task_tells_of_workers_that_died_under_it(root: Client):
     error = {"code": "WORKER_LOST", "message": "m"}
     task = failed(error=error, attempt_count=3, recovery_count=3)
 
-    assert "3 workers died under it" in live(root, task)
+    assert "3 workers crashed while running it" in live(root, task)
 
 
 def test_secrets_in_the_words_of_an_error_are_not_shown(root: Client):
@@ -176,4 +176,4 @@ def test_a_task_that_waits_for_its_time_says_until_when(root: Client):
     later = timezone.now() + timedelta(minutes=5)
     task = make_task(state=State.SCHEDULED, wake_at=later)
 
-    assert "It is not to start before" in live(root, task)
+    assert "It does not start before" in live(root, task)

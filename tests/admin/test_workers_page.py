@@ -13,7 +13,7 @@ from rq.command import PUBSUB_CHANNEL_TEMPLATE
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import scripts, task_store
 from plugspace_queue.broker.connection import client
-from plugspace_queue.dashboards import crews
+from plugspace_queue.dashboards import workers
 from plugspace_queue.domain.enums import State
 from plugspace_queue.models import Task
 from plugspace_queue.rq.worker import Worker
@@ -31,7 +31,7 @@ def worker(redis: Redis) -> Worker:
     """A worker as it is after its birth; nobody turns its loop."""
     made = Worker(["code", "export"], name=NAME, connection=redis)
     made.register_birth()
-    crews.forget()
+    workers.clear_cache()
     return made
 
 
@@ -40,7 +40,7 @@ def run_one() -> Task:
     queue_manager.set_queue("CODE", {"concurrency": None})
     task = queue_manager.add_task(**arguments(type="CODE"))
     scripts.run(client("code"), [task_store.acquire("code", worker=NAME, want=1, lease_ms=10_000)])
-    crews.forget()
+    workers.clear_cache()
     return task
 
 
@@ -67,13 +67,13 @@ def test_a_silent_worker_is_shown_as_silent_and_not_counted_on(
     redis.hset(worker.key, "last_heartbeat", "2020-01-01T00:00:00.000000Z")
 
     assert "psq-silent" in rows_of(root, f"{WORKERS}live/")
-    assert not crews.seen()[0].is_alive
+    assert not workers.all_workers()[0].is_alive
 
 
 def test_one_that_signed_off_is_gone(root: Client, worker: Worker):
     worker.register_death()
 
-    assert NAME not in [crew.name for crew in crews.seen()]
+    assert NAME not in [worker.name for worker in workers.all_workers()]
 
 
 def test_an_operator_shuts_a_worker_down_for_a_reason(
@@ -92,7 +92,7 @@ def test_an_operator_shuts_a_worker_down_for_a_reason(
     message: Any = heard.get_message(timeout=2)
     assert json.loads(message["data"])["command"] == "shutdown"
     entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.change_message) == (NAME, "Told to shut down: a leak")
+    assert (entry.object_id, entry.change_message) == (NAME, "Asked to shut down: a leak")
 
 
 def test_an_operator_cancels_what_a_worker_runs(operator: Client, worker: Worker):
@@ -121,5 +121,5 @@ def test_what_is_not_there_cannot_be_stopped(operator: Client, query: str):
 
 
 def test_without_redis_nobody_knows_who_works(root: Client, cut_off: None):
-    crews.forget()
-    assert "nobody knows who works" in rows_of(root, WORKERS)
+    workers.clear_cache()
+    assert "so the workers are unknown" in rows_of(root, WORKERS)

@@ -81,7 +81,7 @@ def test_a_workflow_whose_tasks_are_gone_says_so(root: Client):
     workflow_id = start()
     Task.objects.filter(workflow=workflow_id).delete()
 
-    assert "not kept any more" in rows_of(root, f"{WORKFLOWS}{workflow_id}/change/")
+    assert "Its tasks were pruned" in rows_of(root, f"{WORKFLOWS}{workflow_id}/change/")
     assert root.get(f"{WORKFLOWS}{uuid.uuid4()}/live/").status_code == 404
 
 

@@ -22,6 +22,7 @@ from tests.factories import arguments, make_organization
 pytestmark = pytest.mark.django_db
 
 TASK = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "A bakery"}}
+GRANT = {"type": "CODE", "amount": 1, "reason": "why"}
 WORKFLOW = {"projectId": "site", "input": {"prompt": "A bakery"}}
 
 ROLES = (
@@ -47,6 +48,8 @@ OPERATE = (401, 403, 403, 200, 403, 403, 200, 403, 403, 200, 200)
 FOREIGN_OPERATE = (401, 403, 403, 404, 403, 403, 404, 403, 403, 200, 200)
 STAFF = (401, 403, 403, 403, 403, 403, 403, 403, 403, 200, 200)
 ADMINISTER = (401, 403, 403, 403, 403, 403, 403, 403, 403, 403, 200)
+GRANTS = (401, 403, 403, 403, 403, 403, 403, 404, 403, 403, 201)
+OVERRIDES = (401, 403, 403, 403, 403, 403, 403, 404, 403, 201, 201)
 PUBLIC = (200,) * len(ROLES)
 FIGURES = (401, 403, 403, 403, 403, 403, 403, 403, 200, 200, 200)
 
@@ -78,6 +81,12 @@ TABLE: tuple[Row, ...] = (
     ("PATCH", "organizations/{organization}/", {"name": "New"}, ADMINISTER, ADMINISTER),
     ("GET", "organizations/{organization}/usage/", None, READ, FOREIGN),
     ("GET", "organizations/{organization}/events/", None, READ, FOREIGN),
+    ("GET", "organizations/{organization}/grants/", None, FIGURES, FIGURES),
+    ("POST", "organizations/{organization}/grants/", GRANT, GRANTS, GRANTS),
+    ("DELETE", "organizations/{organization}/grants/{grant}/", None, ADMINISTER, ADMINISTER),
+    ("GET", "queues/code/overrides/", None, FIGURES, None),
+    ("POST", "queues/code/overrides/", {"concurrency": 9, "reason": "why"}, OVERRIDES, None),
+    ("DELETE", "queues/code/overrides/{limit}/", None, STAFF, None),
     ("GET", "exports/{export}/", None, READ, FOREIGN),
     ("GET", "schema/", None, PUBLIC, None),
     ("GET", "docs/", None, PUBLIC, None),
@@ -141,6 +150,8 @@ def names_of(organization_id: str) -> dict[str, str]:
         "workflow": str(flows[0]),
         "over": str(flows[1]),
         "organization": organization_id,
+        "grant": str(queue_manager.grant(organization_id, "CODE", 1, reason="launch").pk),
+        "limit": str(queue_manager.override_queue("CODE", concurrency=9, reason="launch")[0].pk),
         "export": export,
     }
 

@@ -53,10 +53,10 @@ def nothing_listens(settings, tmp_path) -> None:
 
 def test_queues_of_one_server_share_a_client_for_each_purpose(redis: Redis) -> None:
     assert client("code") is client("design") is client()
-    assert client(purpose="pump") is not client()
-    assert [client(purpose=p).purpose for p in ("front", "pump", "block")] == [
+    assert client(purpose="worker") is not client()
+    assert [client(purpose=p).purpose for p in ("front", "worker", "block")] == [
         "front",
-        "pump",
+        "worker",
         "block",
     ]
     assert client().ping()
@@ -97,7 +97,7 @@ def test_sentinels_give_a_client_that_asks_again_after_each_break(settings) -> N
         scripts.run(made, [task_store.counts(QUEUE)])
     took(time.monotonic() - began, 1, "a call to Sentinels that are not there")
     with pytest.raises(ConnectionError):
-        scripts.run(client(purpose="pump"), [task_store.counts(QUEUE)])
+        scripts.run(client(purpose="worker"), [task_store.counts(QUEUE)])
 
 
 def test_an_interrupted_read_under_sentinel_gives_its_connection_up(redis: Redis) -> None:
@@ -193,7 +193,7 @@ def test_the_breaker_closes_by_itself_after_a_second(redis: Redis) -> None:
 def test_the_pump_sees_what_redis_says(nothing_listens: None) -> None:
     for _ in range(2):
         with pytest.raises(ConnectionError):
-            scripts.run(client(purpose="pump"), [task_store.counts(QUEUE)])
+            scripts.run(client(purpose="worker"), [task_store.counts(QUEUE)])
 
 
 def test_a_demoted_primary_is_unavailable_at_the_front_door(line: Line) -> None:

@@ -16,7 +16,7 @@ from tests.broker.tools import QUEUE, Line
 @pytest.fixture
 def kept(line: Line) -> Iterator[Wire]:
     connection.forget_clients()
-    made = Wire(client(purpose="pump"))
+    made = Wire(client(purpose="worker"))
     yield made
     made.close()
     connection.forget_clients()

@@ -60,7 +60,7 @@ class Scene:
             for queue in CREWS[crew.name]:
                 call = presence.heartbeat(queue, worker=crew.name, slots=8)
                 routing.ask(call, queue)
-        queues.forget()
+        queues.clear_cache()
 
     def _workers(self) -> None:
         for name, names in CREWS.items():

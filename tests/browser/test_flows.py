@@ -48,7 +48,7 @@ class Provider:
 @pytest.fixture
 def acme(transactional_db: None, redis: Redis) -> Organization:
     policies.clear_cache()
-    queues.forget()
+    queues.clear_cache()
     return make_organization()
 
 
@@ -113,14 +113,14 @@ def test_a_failure_is_watched_understood_and_retried_in_bulk(
     page.locator(f"input.action-select[value='{first}']").check()
     page.get_by_label("Action:").select_option("retry_chosen")
     page.get_by_role("button", name="Go").click()
-    page.wait_for_selector(".messagelist >> text=1 of 1 go again")
+    page.wait_for_selector(".messagelist >> text=1 of 1 queued for retry")
 
     # The rest by the filter, counted first.
     page.get_by_role("link", name="Retry all found").click()
     assert "2 tasks can be retried" in page.locator("#content-main").inner_text()
     page.get_by_label("Reason").fill("the key is renewed")
     page.get_by_role("button", name="Retry 2 tasks").click()
-    page.wait_for_selector(".messagelist >> text=2 of 2 go again: the key is renewed")
+    page.wait_for_selector(".messagelist >> text=2 of 2 queued for retry: the key is renewed")
 
     page.goto(task_page(others[0]))
     page.wait_for_selector("#psq-now .psq-complete", timeout=SOON)
@@ -145,7 +145,7 @@ def test_a_pause_is_read_on_the_task_and_ends_before_ones_eyes(
     assert "The queue code is paused." in why.inner_text()
     row = why.locator("tr", has_text="pause of the queue")
     assert row.locator(".psq-shut").count() == 1
-    assert "when somebody resumes it" in row.inner_text()
+    assert "when the queue is resumed" in row.inner_text()
 
     operator.locator("#pause_reason").fill("the model is back")
     operator.get_by_role("button", name="Resume CODE").click()

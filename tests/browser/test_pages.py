@@ -77,12 +77,12 @@ def test_a_page_that_nobody_sees_or_that_is_held_asks_for_nothing(scene: Scene, 
     page.evaluate("window.psqHidden = false")
     with page.expect_response("**/live/"):
         page.clock.run_for(2_100)
-    page.get_by_role("button", name="Hold still").click()
+    page.get_by_role("button", name="Pause updates").click()
     asked.clear()
     page.clock.run_for(60_000)
     assert asked == []
     with page.expect_response("**/live/"):
-        page.get_by_role("button", name="Hold still").click()
+        page.get_by_role("button", name="Pause updates").click()
 
 
 def test_an_operator_steers_with_the_keyboard_alone(scene: Scene, opened: Open):

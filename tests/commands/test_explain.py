@@ -48,7 +48,7 @@ def test_a_blocked_task_tells_what_it_waits_for():
 
     lines = run("queue_explain", str(task.pk)).splitlines()
 
-    assert f"waits for: CODE {parent.pk} (waiting)" in lines
+    assert f"depends on: CODE {parent.pk} (waiting)" in lines
     assert not any(line.startswith("gate") for line in lines)
 
 

@@ -12,7 +12,16 @@ from django.utils import timezone
 
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
-from plugspace_queue.models import Attempt, Dependency, Task, UsageEntry, Workflow
+from plugspace_queue.management.commands import queue_prune
+from plugspace_queue.models import (
+    Attempt,
+    Dependency,
+    FailureGroup,
+    FailureMinute,
+    Task,
+    UsageEntry,
+    Workflow,
+)
 from tests.factories import make_organization, make_task
 
 pytestmark = pytest.mark.django_db
@@ -59,6 +68,8 @@ def test_each_state_has_its_own_retention():
         "cancelled tasks": 1,
         "expired tasks": 1,
         "workflows": 0,
+        "failure minutes": 0,
+        "failure groups": 0,
     }
     assert [task.state for task in Task.objects.all()] == [State.FAILED]
 
@@ -152,3 +163,37 @@ def test_retention_is_a_setting_and_a_state_without_one_is_kept():
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(CommandError):
         prune("--batch", "0")
+
+
+def make_group(fingerprint: str, seen) -> FailureGroup:
+    group = FailureGroup.objects.create(
+        type="CODE", code="TIMEOUT", fingerprint=fingerprint, first_seen=OLD, last_seen=seen
+    )
+    FailureMinute.objects.create(group=group, organization=make_organization(), minute=seen, n=1)
+    return group
+
+
+def test_failure_groups_go_with_their_tasks_and_their_minutes_earlier():
+    now = timezone.now()
+    make_group("gone", OLD)
+    month_old = make_group("month", now - timedelta(days=30))
+    fresh = make_group("fresh", now)
+
+    told = prune()
+
+    assert (told["failure minutes"], told["failure groups"]) == (2, 1)
+    assert set(FailureGroup.objects.all()) == {month_old, fresh}
+    assert [row.group for row in FailureMinute.objects.all()] == [fresh]
+
+
+def test_of_too_many_failure_groups_those_seen_last_are_kept(monkeypatch):
+    monkeypatch.setattr(queue_prune, "MOST_GROUPS", 2)
+    now = timezone.now()
+    for age in range(4):
+        make_group(str(age), now - timedelta(minutes=age))
+
+    with override_settings(PLUGSPACE_QUEUE={"RETENTION": {}}):
+        told = prune("--batch", "1")
+
+    assert told["failure groups"] == 2
+    assert sorted(FailureGroup.objects.values_list("fingerprint", flat=True)) == ["0", "1"]

@@ -10,7 +10,7 @@ from redis import Redis
 
 from plugspace_queue import embedded_redis, queue_manager
 from plugspace_queue.broker import server
-from plugspace_queue.management.commands.queue_redis_cli import told
+from plugspace_queue.management.commands.queue_redis_cli import formatted
 from tests.factories import arguments, make_organization
 from tests.support import child_environment, wait_until
 
@@ -81,7 +81,7 @@ def test_a_password_is_handed_over_in_the_environment_only(settings):
 def test_answers_look_like_those_of_redis_cli():
     answer = [b"a", [1, None], {b"k": b'v"'}, []]
 
-    assert list(told(answer)) == [
+    assert list(formatted(answer)) == [
         '1) "a"',
         "2) 1) (integer) 1",
         "   2) (nil)",

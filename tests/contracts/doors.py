@@ -30,6 +30,8 @@ class Rows(NamedTuple):
     flow: Any
     key: Any
     member: Any
+    grant: Any
+    limit: Any
 
 
 LISTS = (
@@ -77,10 +79,13 @@ def looks(rows: Rows) -> list[Door]:
         Door("view", "queues/", method="GET"),
         Door("view", "organizations/acme/", method="GET"),
         Door("view", "organizations/acme/usage/", method="GET"),
+        Door("view_fleet", "organizations/acme/grants/", method="GET"),
+        Door("view_fleet", "queues/code/overrides/", method="GET"),
         *(Door("view_fleet", ours(f"{model}_changelist"), method="GET") for model in LISTS),
         Door("view_fleet", ours("task_change", rows.task.pk), method="GET"),
-        Door("view_fleet", rq("home"), method="GET"),
+        # RQ's overview is open to all staff: it shows them the queues that are not ours.
         Door("view_fleet", rq("jobs", index), method="GET"),
+        Door("view_fleet", rq("queue_details", index), method="GET"),
         Door("view_fleet", "/metrics", method="GET"),
     ]
 
@@ -123,6 +128,8 @@ def steers(rows: Rows) -> list[Door]:
         chosen("organization", "pause_chosen", "acme"),
         chosen("queuesettings", "pause_chosen", "CODE"),
         Door("limit", "queues/code/", {"globalConcurrency": 7}, "PATCH"),
+        Door("limit", "queues/code/overrides/", {"concurrency": 9, "reason": "why"}),
+        Door("limit", f"queues/code/overrides/{rows.limit.pk}/", method="DELETE"),
         Door("limit", ours("dashboard_limits", "code"), {"concurrency": 2, "reason": "why"}),
         Door("press_rq", rq("stop_job", index, rows.task.pk)),
         Door("press_rq", rq("clear", index)),
@@ -144,6 +151,8 @@ def organizations(rows: Rows) -> list[Door]:
         Door("set_organization", "organizations/acme/", {"tier": "enterprise"}, "PATCH"),
         Door("set_organization", "organizations/acme/", {"isSuspended": True}, "PATCH"),
         Door("set_organization", ours("organization_change", "acme"), {"name": "A", **NO_MEMBERS}),
+        Door("grant", "organizations/acme/grants/", {"type": "CODE", "amount": 1, "reason": "why"}),
+        Door("grant", f"organizations/acme/grants/{rows.grant.pk}/", method="DELETE"),
         Door("set_organization", ours("organization_add"), {"id": "new", **NO_MEMBERS}),
     ]
 

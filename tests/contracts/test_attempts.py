@@ -279,9 +279,9 @@ def test_handed_back_at_the_end_of_its_worker(processors, run, compare):
 def test_reaped_after_its_worker_was_killed(processors, run, compare):
     processors("ARCHITECT", lambda context: None)
     run.name(task=(task := submit(input={"prompt": "busy-once"})))
-    queue_config.mend(timezone.now())
+    queue_config.repair(timezone.now())
     call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
-    (grant,) = scripts.run(client("architect", purpose="pump"), [call])
+    (grant,) = scripts.run(client("architect", purpose="worker"), [call])
     Task.objects.filter(pk=task.pk).update(
         state="processing",
         fence=grant.leases[0].fence,

@@ -59,6 +59,7 @@ MAY: dict[str, set[str]] = {
     # On the page of a queue and in its PATCH limits stand beside policies.
     "set_policy": ADMINS & OPERATORS,
     "set_organization": ADMINS,
+    "grant": ADMINS,
     "set_members": ADMINS,
     "set_tiers": ADMINS,
     "set_keys": ADMINS,
@@ -77,6 +78,8 @@ def doors(django_user_model: Any) -> list[Door]:
         ended=ended,
         flow=queue_manager.add_workflow("site", "ann", "acme", {"prompt": "x"}).workflow_id,
         key=ApiKey.issue(acme, ["read"])[0],
+        grant=queue_manager.grant("acme", "CODE", 1, reason="launch"),
+        limit=queue_manager.override_queue("CODE", concurrency=9, reason="launch")[0],
         member=Membership.objects.create(
             organization=acme, user=django_user_model.objects.create_user("kim")
         ),

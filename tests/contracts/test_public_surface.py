@@ -19,11 +19,18 @@ VERBS = [
     "pause",
     "resume",
     "set_priority",
+    "sync_organizations",
+    "create_key",
+    "revoke_key",
+    "revoke_keys",
+    "set_member",
+    "remove_member",
     "set_organization",
     "change_organization",
     "set_queue",
     "cancel_workflow",
     "retry_workflow",
+    "wait_workflow",
     "register_worker",
     "on",
     "close",
@@ -32,12 +39,15 @@ VERBS = [
 
 def test_the_package_exports_its_names_and_no_more():
     assert sorted(plugspace_queue.__all__) == [
+        "Context",
+        "From",
         "Limiter",
         "TaskType",
         "errors",
         "processor",
         "queue_manager",
         "task_type",
+        "workflow_kind",
     ]
     assert callable(processor)
     assert [kind.value for kind in TaskType][:2] == ["ARCHITECT", "DESIGN"]
@@ -48,6 +58,9 @@ def test_the_manager_has_every_documented_verb_and_its_awaitable_twin():
         assert inspect.getdoc(getattr(queue_manager, verb)), verb
         if verb not in ("register_worker", "on"):
             assert inspect.iscoroutinefunction(getattr(queue_manager, f"a{verb}")), verb
+    # `await` is a keyword.
+    assert inspect.getdoc(queue_manager.wait)
+    assert inspect.iscoroutinefunction(queue_manager.await_result)
 
 
 def test_codes_of_errors_are_stable():
@@ -60,6 +73,7 @@ def test_codes_of_errors_are_stable():
         "AUTHENTICATION_ERROR": 401,
         "PERMISSION_DENIED": 403,
         "ORGANIZATION_SUSPENDED": 403,
+        "TENANT_CALLABLE_FAILED": 500,
         "NOT_FOUND": 404,
         "ORGANIZATION_UNKNOWN": 404,
         "QUOTA_EXCEEDED": 402,
@@ -68,6 +82,8 @@ def test_codes_of_errors_are_stable():
         "PAYLOAD_TOO_LARGE": 413,
         "REQUEST_RATE_LIMITED": 429,
         "UNAVAILABLE": 503,
+        "TASK_FAILED": 500,
+        "WAIT_TIMEOUT": 500,
         "INVALID_TRANSITION": 500,
         "PROCESSOR_CONFLICT": 500,
         "INVALID_PROCESSOR": 500,

@@ -31,7 +31,7 @@ def jump(monkeypatch):
     monkeypatch.setattr(timezone, "now", now)
     yield lambda by: off.__setitem__(0, by)
     off[0] = timedelta()
-    clock.hear(time.time_ns() // 1000)
+    clock.set_server_time(time.time_ns() // 1000)
 
 
 @override_settings(PLUGSPACE_QUEUE=QUICK)
@@ -50,7 +50,7 @@ def test_a_jump_ends_nothing_before_its_time_and_holds_nothing_up(
 
     processors("ARCHITECT", architect, concurrency=1)
     made = crew("architect")
-    wait_until(lambda: clock._clock._heard)
+    wait_until(lambda: clock._clock._server)
     first = submit(input={"prompt": "first"})
     wait_until(lambda: fresh(first).state == "processing")
     waiting = submit(ttl=120)
@@ -83,7 +83,7 @@ def test_the_retry_of_a_child_process_is_due_though_the_clock_of_its_worker_jump
 ):
     processors("ANALYZE", lambda context: None, isolation="process")
     made = crew("analyze")
-    wait_until(lambda: clock._clock._heard)
+    wait_until(lambda: clock._clock._server)
     jump(by)
     jumped_at = made.leases.ticked_at
     wait_until(lambda: made.leases.ticked_at > jumped_at + 1)

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
-from plugspace_queue.db import insert
-from plugspace_queue.models import MonthlyUsage, Organization
+from plugspace_queue.db import reservations
+from plugspace_queue.models import MonthlyUsage, Organization, Override
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 
@@ -40,12 +41,17 @@ def test_counters_are_locked_in_the_order_of_python_whatever_the_databases_is(in
     in_english.execute(
         f"CREATE TABLE {organization} (id varchar, is_suspended bool, tier_id varchar)"
     )
+    in_english.execute(
+        f"CREATE TABLE {Override._meta.db_table} (id bigint, organization_id varchar, type varchar,"
+        " key varchar, value bigint, starts_at timestamptz, ends_at timestamptz)"
+    )
     ids = sorted(["a", "B", "a-b", "ab", "_", "a_c"])
     for id_ in ids:
         in_english.execute(f"INSERT INTO {organization} VALUES (%s, false, 'free')", [id_])
     types = ("varchar", "varchar", "varchar", "bigint", "bigint", "varchar")
     asked = [value for id_ in ids for value in (id_, "CODE", "2026-01", 1, -1, "free")]
 
-    in_english.execute(f"{insert._asked(len(ids), types)} {insert._take(True)}", asked)
+    take = reservations._take(collate=reservations._BY_BYTES)
+    in_english.execute(f"{reservations._asked(len(ids), types)} {take}", [*asked, timezone.now()])
 
     assert [row[0] for row in in_english.fetchall()] == ids

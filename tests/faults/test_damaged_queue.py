@@ -298,7 +298,7 @@ def damaged(processors, crew, redis, until_final):
     assert until_final(submit("CODE")).result == "done"
     wait_until(lambda: redis.exists(keys.trouble("architect")))
     metrics_page.clear_cache()
-    board.forget()
+    board.clear_cache()
     return held
 
 

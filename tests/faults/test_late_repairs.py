@@ -9,7 +9,7 @@ from redis import Redis
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.reconcile.compare import compare_again, compare_all
 from plugspace_queue.maintenance.reconcile.findings import Finding
 from plugspace_queue.maintenance.reconcile.repair import repair
@@ -30,7 +30,7 @@ def strange() -> list[Finding]:
 @pytest.fixture
 def line(redis: Redis) -> Line:
     """The queue of CODE with one task that waits."""
-    mend(timezone.now())
+    queue_config.repair(timezone.now())
     submit("CODE")
     return Line(redis)
 

@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from plugspace_queue import errors, queue_manager
+from plugspace_queue import TaskType, errors, queue_manager
 from plugspace_queue.models import MonthlyUsage, Task, TierPolicy
 from plugspace_queue.schemas.requests import TaskRequest
 from tests.factories import arguments, make_organization
@@ -41,7 +41,7 @@ def test_a_request_that_was_given_to_a_bulk_with_a_key_is_left_as_it_was():
 def test_a_quota_that_no_database_can_compare_is_refused_and_stops_no_submit(quota):
     make_organization(tier="free")
     tier = TierPolicy.objects.get(pk="free")
-    tier.quotas = dict.fromkeys(tier.quotas, quota)
+    tier.quotas = dict.fromkeys(map(str, TaskType), quota)
     with pytest.raises(ValidationError):
         tier.full_clean()
     tier.save()
@@ -55,7 +55,7 @@ def test_a_quota_that_no_database_can_compare_is_refused_and_stops_no_submit(quo
 def test_the_largest_quota_is_a_quota():
     make_organization(tier="free")
     tier = TierPolicy.objects.get(pk="free")
-    tier.quotas = dict.fromkeys(tier.quotas, LARGEST)
+    tier.quotas = dict.fromkeys(map(str, TaskType), LARGEST)
 
     tier.full_clean()
     tier.save()

@@ -53,7 +53,7 @@ def test_an_id_that_no_row_knows_is_dropped_and_the_others_run(
 @override_settings(PLUGSPACE_QUEUE=SOON)
 def test_an_id_that_can_be_no_tasks_is_left_by_a_dead_worker(processors, crew, redis, until_final):
     processors("ARCHITECT", lambda context: {})
-    queue_config.mend(timezone.now())
+    queue_config.repair(timezone.now())
     take = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
     scripts.run(client(), [task_store.submit("architect", [entry("no-id-at-all")]), take])
     assert redis.hexists(keys.own("architect"), "no-id-at-all")
@@ -160,7 +160,7 @@ def test_a_settle_with_a_wrong_token_or_a_second_one_changes_nothing(
     task = submit()
     until_running(task)
     (held,) = made.table.all()
-    pump = client(purpose="pump")
+    pump = client(purpose="worker")
     right = hand_back(held)
     wrong = right._replace(fence=right.fence - 1)
 

@@ -17,7 +17,7 @@ def test_a_new_primary_that_another_connection_heard_of_gets_the_next_call(
 ) -> None:
     # As of a pump that never rests.
     monkeypatch.setattr(kept_connection, "IDLE", 60.0)
-    pump = client(purpose="pump")
+    pump = client(purpose="worker")
     kept, counts = Wire(pump), task_store.counts("code")
     old = sentinel_trio.primary()
     kept.run_each([counts])

@@ -12,7 +12,7 @@ from redis import Redis
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.enums import State
-from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.maintenance.queue_config import repair
 from plugspace_queue.models import Dependency, MonthlyUsage, QueueSettings, Task, Workflow
 from tests.broker.tools import Line
 from tests.factories import arguments
@@ -36,7 +36,7 @@ class Scene:
         Workflow.objects.all().delete()
         MonthlyUsage.objects.all().delete()
         QueueSettings.objects.update(completed=0, failed=0)
-        mend(timezone.now())
+        repair(timezone.now())
         queue_manager.set_organization("acme", tier="enterprise")
         queue_manager.set_organization("bolt", tier="professional")
         self.running = self._start(self.add())

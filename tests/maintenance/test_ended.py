@@ -12,7 +12,7 @@ from plugspace_queue.broker.connection import cut_off
 from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def acme():
     make_organization()
-    mend(timezone.now())
+    queue_config.repair(timezone.now())
 
 
 def look(since=None):

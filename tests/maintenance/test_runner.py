@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from plugspace_queue import errors, metrics, queue_manager
 from plugspace_queue.broker import keys, task_store
-from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.maintenance.queue_config import repair
 from plugspace_queue.maintenance.reconcile.runner import ReconcileRunner
 from plugspace_queue.maintenance.relay import relay
 from plugspace_queue.models import Task
@@ -141,7 +141,7 @@ def test_a_busy_healthy_site_gives_nothing_to_repair(
     caplog,
 ):
     settings.PLUGSPACE_QUEUE = {"LEASE": 1.0, "BACKOFF_DELAY": 0.1, "MAX_RETRIES": 1}
-    mend(timezone.now())
+    repair(timezone.now())
 
     def code(context):
         if context.attempt == 1 and int(context.task_id[-1], 16) % 3 == 0:

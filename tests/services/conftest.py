@@ -9,7 +9,7 @@ from redis import Redis
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.limits import policies
-from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.maintenance.queue_config import repair
 from plugspace_queue.services import queue_stats
 from tests.factories import make_organization
 
@@ -51,6 +51,6 @@ def others(settings: Any, transactional_db: None) -> Iterator[Redis]:
         for name, config in settings.RQ_QUEUES.items()
     }
     make_organization()
-    mend(timezone.now())
+    repair(timezone.now())
     with Redis(unix_socket_path=embedded_redis.socket_path(), db=5) as server:
         yield server

@@ -28,9 +28,9 @@ TASKS, CALLERS, STARTED = 400, 8, 40
 def start_some(redis: Any) -> None:
     """As a worker that died does: the rows run, and their leases have run out."""
     now = timezone.now()
-    queue_config.mend(now)
+    queue_config.repair(now)
     take = task_store.acquire("architect", worker="dead", want=STARTED, lease_ms=1)
-    (grant,) = scripts.run(client(purpose="pump"), [take])
+    (grant,) = scripts.run(client(purpose="worker"), [take])
     for lease in grant.leases:
         rows = Task.objects.filter(pk=lease.task_id)
         rows.update(fence=lease.fence, started_at=now, attempt_count=1, deadline=None)

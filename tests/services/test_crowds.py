@@ -6,7 +6,7 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import scripts, task_store
 from plugspace_queue.broker.connection import client
-from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.maintenance.queue_config import repair
 from tests.factories import arguments, make_organization
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.mark.parametrize("others", [1, 3])
 def test_a_single_task_is_served_within_one_round_behind_a_flood_from_a_hundred_users(others):
-    mend(timezone.now())
+    repair(timezone.now())
     flooding = [f"big{number}" for number in range(others)]
     for organization_id in [*flooding, "small"]:
         make_organization(organization_id)
@@ -34,5 +34,5 @@ def test_a_single_task_is_served_within_one_round_behind_a_flood_from_a_hundred_
 def started(number):
     """The ids of the next tasks, one at a time."""
     call = task_store.acquire("architect", worker="w", want=1, lease_ms=60_000)
-    grants = [scripts.run(client("architect", purpose="pump"), [call])[0] for _ in range(number)]
+    grants = [scripts.run(client("architect", purpose="worker"), [call])[0] for _ in range(number)]
     return [lease.task_id for grant in grants for lease in grant.leases]

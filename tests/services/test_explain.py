@@ -86,7 +86,7 @@ def test_a_task_behind_open_gates_waits_its_turn(worker):
     assert set(verdicts(seen).values()) == {"open"}
     assert seen.position is not None
     assert (seen.position.tasks_ahead, seen.position.organizations_ahead) == (2, 0)
-    assert "2 tasks of its organization and 0 other lines" in seen.sentence
+    assert "2 tasks of its organization and 0 other lanes" in seen.sentence
     assert seen.workers is not None and (seen.workers.serving, seen.workers.slots) == (1, 5)
     assert seen.expires_at == last.deadline
     assert seen.looked_at_again_at is None
@@ -112,7 +112,7 @@ def test_a_full_queue_names_who_holds_the_slots(worker):
     seen = told(add())
 
     assert (seen.reason, seen.looked_at_again_at) == (Reason.QUEUE_CONCURRENCY, None)
-    assert seen.sentence == "The queue architect runs 2 tasks of 2 at most."
+    assert seen.sentence == "The queue architect runs 2 of at most 2 tasks."
     assert seen.slots is not None
     assert (seen.slots.used, seen.slots.limit, seen.slots.others) == (2, 2, 0)
     assert [holder.task_id for holder in seen.slots.holders] == [str(t.pk) for t in running]
@@ -238,7 +238,7 @@ def test_a_running_task_tells_its_lease(worker, redis):
     assert seen.lease is not None and seen.lease.worker == "w1"
     assert seen.lease.lease_until is not None and seen.lease.lease_until > timezone.now()
     redis.zadd("plugspace:architect:lease", {str(task.pk): 1})
-    assert "not been heard of" in told(task).sentence
+    assert "not renewed the lease" in told(task).sentence
     redis.flushall()
     assert "Its worker is gone" in told(task).sentence
 

@@ -124,7 +124,7 @@ def test_an_organization_is_not_kept_waiting_by_the_count_of_another(
 def test_who_waits_too_long_is_told_to_come_again(
     gate: Gate, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(organization_stats, "PATIENCE", 0.01)
+    monkeypatch.setattr(organization_stats, "LONGEST_WAIT", 0.01)
 
     counting = first(threads, gate)
     with pytest.raises(Unavailable):

@@ -7,7 +7,7 @@ from django.utils import timezone
 from plugspace_queue.broker import keys
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.maintenance.queue_config import mend
+from plugspace_queue.maintenance.queue_config import repair
 from plugspace_queue.maintenance.relay import RowCursor, relay
 from tests.factories import make_task
 
@@ -40,7 +40,7 @@ def test_the_gates_of_other_queues_are_mended(architect_away):
     for _ in TaskType:
         architect_away.hdel(keys.meta("code"), "limiter")
         with pytest.raises(Unavailable):
-            mend(timezone.now())
+            repair(timezone.now())
         assert architect_away.hexists(keys.meta("code"), "limiter")
 
 

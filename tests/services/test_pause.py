@@ -11,7 +11,7 @@ from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker import keys
 from plugspace_queue.limits import policies
 from plugspace_queue.models import Organization, QueueSettings, Task, TierPolicy
-from plugspace_queue.services.queues import stand_still
+from plugspace_queue.services.queues import extend_deadlines
 from tests.factories import arguments, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,7 +78,7 @@ def test_a_task_accepted_during_the_pause_has_its_whole_ttl_afterwards():
     now = timezone.now()
     task = make_task(ttl=3600, deadline=now + 0.5 * HOUR)
 
-    stand_still(Task.objects.all(), now - HOUR, now)
+    extend_deadlines(Task.objects.all(), now - HOUR, now)
 
     task.refresh_from_db()
     assert task.deadline == now + HOUR
@@ -89,7 +89,7 @@ def test_a_task_for_later_and_a_started_one_are_not_touched():
     later = make_task(ttl=60, deadline=now + HOUR)
     started = make_task(ttl=60, deadline=None)
 
-    stand_still(Task.objects.all(), now - HOUR, now)
+    extend_deadlines(Task.objects.all(), now - HOUR, now)
 
     later.refresh_from_db()
     started.refresh_from_db()

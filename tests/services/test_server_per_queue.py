@@ -8,7 +8,7 @@ from redis import Redis
 
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
-from plugspace_queue.dashboards.progress import progress_of
+from plugspace_queue.dashboards.timelines import progress_of
 from plugspace_queue.models import Task
 from plugspace_queue.publishing import tasks as publishing
 from tests.factories import arguments

@@ -32,6 +32,12 @@ TEXTS: dict[str, list[Maker]] = {
     "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]": [many("2026-"), many("2026-01-01")],
     "^2[0-9]{3}-(0[1-9]|1[0-2])$": [many("2026-01"), many("2")],
     r"^[\s\S]*$": [many("\n"), many("a")],
+    r"[^A-Za-z0-9_]": [many("-"), many("a")],
+    r"[a-z][a-z0-9]*(-[a-z0-9]+)*": [many("a"), many("a-", after="!"), many("a", after="!")],
+    "[A-Za-z][A-Za-z0-9_-]*": [many("a"), many("a-", after="!")],
+    "[a-z][A-Za-z0-9]*": [many("a"), many("a", after="!")],
+    r"[A-Z][A-Z0-9_]{0,31}\Z": [many("A"), many("A_", after="!")],
+    r'''\bqueues?="([^"]*)"''': [many('queue="'), many("a", 'queue="'), many('queues="a,')],
     # The server's messages and our scripts
     "(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ": [many("caused error: BUSY")],
     r"^--@include (\S+)\n": [many("a", "--@include "), many("--@include a"), many("--@include \n")],

@@ -113,7 +113,7 @@ class _Tree:
             yield self._found(given.get("regex") or call.args[0], call, {"find"})
         elif "pattern" in given:
             yield self._found(given["pattern"], call, {"pydantic"})
-        elif name == "path" and call.args and "<" in ast.unparse(call.args[0]):
+        elif name in ("path", "address") and call.args and "<" in ast.unparse(call.args[0]):
             yield self._found(call.args[0], call, {"route"})
         for lookup, value in given.items():
             if lookup.endswith(("__regex", "__iregex")):

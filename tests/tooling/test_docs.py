@@ -117,6 +117,7 @@ def test_the_page_of_the_api_tells_every_code_of_a_problem_and_no_other():
     of_python = {errors.InvalidTransition, errors.ProcessorConflict, errors.InvalidProcessor}
     of_python |= {errors.InvalidTaskType, errors.TaskTypeConflict, errors.CatalogFrozen}
     of_python |= {errors.InvalidKind, errors.KindConflict}
+    of_python |= {errors.TaskFailed, errors.WaitTimeout}
 
     # Those of HTTP alone stand in a module of their own.
     assert issubclass(exceptions.LengthRequired, QueueError)

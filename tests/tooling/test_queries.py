@@ -10,10 +10,10 @@ USE = re.compile(r"\.objects\b")
 MOST = 79
 """Uses outside models. The number only falls; 40 is the aim."""
 
-DONE = ("admin", "api", "management/demo", "rq", "testing", "workflows")
+DONE = ("admin", "api", "dashboards", "management/demo", "rq", "testing", "workflows")
 """Rooms that have none, and get none."""
 
-OF_DJANGO = {"audit_log.py": 1, "dashboards/audit.py": 2, "management/commands/queue_roles.py": 2}
+OF_DJANGO = {"audit_log.py": 1, "admin/audit.py": 2, "management/commands/queue_roles.py": 2}
 """Tables of Django's own apps, which no module of ours speaks for."""
 
 
@@ -33,7 +33,7 @@ def test_queries_outside_models_become_fewer():
 
 
 def test_rooms_whose_queries_moved_to_models_get_none_of_their_own():
-    assert not [name for name in uses() if name.startswith(DONE)]
+    assert not [name for name in uses() if name.startswith(DONE) and name not in OF_DJANGO]
 
 
 def test_tables_of_other_apps_are_asked_where_they_are_shown():

@@ -55,7 +55,7 @@ def result_of(execution: Execution) -> AttemptResult:
     start(slots, execution)
 
     def has_ended() -> bool:
-        slots.look()
+        slots.check()
         return bool(ended)
 
     wait_until(has_ended, 60)

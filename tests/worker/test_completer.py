@@ -49,7 +49,7 @@ class Writing:
         self.inbox: queue.SimpleQueue[LoopMessage] = queue.SimpleQueue()
         self.told: list[Any] = []
         self.completer = Completer(
-            "w1", dispatch=dispatch, sink=Silent(), tell=self.told.extend, inbox=self.inbox
+            "w1", dispatch=dispatch, sink=Silent(), send=self.told.extend, inbox=self.inbox
         )
         self.completer.follow_up.start()
 
@@ -323,6 +323,21 @@ def test_a_lease_whose_task_does_not_start_is_settled_before_slow_receivers_run(
             wait_until(lambda: [one.task_id for one in recorder.settled()] == [useless.task_id])
         finally:
             gate.set()
+
+
+def test_a_receiver_that_exits_does_not_end_the_follow_up(recorder):
+    heard = []
+
+    def exits(task: Task, **_: Any) -> None:
+        heard.append(str(task.pk))
+        raise SystemExit(3)
+
+    with listening(EventName.STARTED, exits):
+        first, second = lease_of(submit()), lease_of(submit())
+        recorder.put(Guard([first]))
+        wait_until(lambda: heard == [first.task_id])
+        recorder.put(Guard([second]))
+        wait_until(lambda: heard == [first.task_id, second.task_id])
 
 
 def test_progress_that_was_reported_before_the_start_is_announced_stays_in_the_copy(recorder):

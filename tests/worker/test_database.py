@@ -229,7 +229,7 @@ def test_a_worker_that_stops_writes_what_waited_aside(processors, crew, until_ru
     with meanwhile(request):
         wait_until(inside.is_set)
         gate.set()
-        wait_until(lambda: made.completer.backlog.patience() is not None)
+        wait_until(lambda: made.completer.backlog.wait_seconds() is not None)
         made.stop()
         out.set()
 

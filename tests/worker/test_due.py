@@ -12,7 +12,7 @@ LONG = 60.0
 
 def told(due: DelayedPromoter, line: Line) -> None:
     """What the next tick says."""
-    due.hear(line.queue, line.tick().due_ms)
+    due.set(line.queue, line.tick().due_ms)
 
 
 def delay(line: Line, count: int, ms: int) -> None:
@@ -65,7 +65,7 @@ def test_nothing_delayed_is_nothing_to_wake_for(redis: Redis) -> None:
 def test_many_times_in_a_row_are_one_look_at_a_time(redis: Redis) -> None:
     due = DelayedPromoter(redis)
 
-    due.hear("code", 1)
+    due.set("code", 1)
 
     assert SPACING / 2 < due.within(LONG) <= SPACING
 
@@ -74,8 +74,8 @@ def test_many_times_in_a_row_are_one_look_at_a_time(redis: Redis) -> None:
 def test_while_redis_is_away_nothing_is_asked_again_until_a_tick_tells() -> None:
     with Redis(unix_socket_path="/nowhere/redis.sock") as away:
         due = DelayedPromoter(away)
-        due.hear("code", 1)
-        due.hear("design", 1)
+        due.set("code", 1)
+        due.set("design", 1)
         wait_until(lambda: not due.within(LONG))
 
         due.promote_due()

@@ -33,7 +33,7 @@ def test_it_asks_for_nothing_when_nothing_is_in_line_or_no_slot_is_free():
 @pytest.mark.usefixtures("acme")
 def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(processors):
     processors("ARCHITECT", lambda context: {}, concurrency=150)
-    queue_config.mend(timezone.now())
+    queue_config.repair(timezone.now())
     fetcher = make_crew("architect").fetcher
     run, asked = fetcher._connection.run_each, []
     fetcher._connection.run_each = lambda calls: asked.append(len(calls)) or run(calls)
@@ -83,7 +83,7 @@ def test_a_queue_without_tasks_keeps_none_of_max_jobs_from_the_other(processors,
 def fetcher(processors):
     """One that takes nothing and has nothing to send but what a test gives it."""
     processors("ARCHITECT", lambda context: {})
-    queue_config.mend(timezone.now())
+    queue_config.repair(timezone.now())
     fetcher = make_crew("architect").fetcher
     fetcher.is_stopping = True
     return fetcher
@@ -97,7 +97,7 @@ def progress(task_id, number):
 def sent_by(fetcher, redis):
     """The events that each round trip has told, until nothing is left to send."""
     told = []
-    while fetcher.patience() == 0.0:
+    while fetcher.wait_seconds() == 0.0:
         before = redis.xlen(keys.events())
         fetcher.exchange()
         told.append([one[b"event"].decode() for _, one in redis.xrange(keys.events())][before:])
@@ -114,8 +114,8 @@ def test_while_redis_is_away_only_the_newest_progress_of_each_task_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr(fetcher._connection, "run_each", refuse)
         for number in range(50):
-            fetcher.tell([Announce("architect", [progress("a", number), progress("b", number)])])
-            fetcher.tell([Announce("architect", [Note("c", event=str(number))])])
+            fetcher.send([Announce("architect", [progress("a", number), progress("b", number)])])
+            fetcher.send([Announce("architect", [Note("c", event=str(number))])])
             fetcher._paused_until = 0.0
             assert fetcher.exchange() == []
 
@@ -129,7 +129,7 @@ def test_while_redis_is_away_only_the_newest_progress_of_each_task_is_kept(
 @pytest.mark.usefixtures("acme")
 def test_one_round_trip_tells_so_many_notes_at_most_and_in_their_order(fetcher, redis):
     numbers = [str(number) for number in range(2 * MOST_ENTRIES + 1)]
-    fetcher.tell([Announce("architect", [Note("a", event=one) for one in numbers])])
+    fetcher.send([Announce("architect", [Note("a", event=one) for one in numbers])])
 
     told = sent_by(fetcher, redis)
 
@@ -152,12 +152,12 @@ def test_a_worker_with_nothing_to_send_sleeps_after_an_error_of_redis(processors
 
     def waits_long() -> bool:
         fetcher.exchange()
-        return fetcher.patience() == LONGEST_WAIT
+        return fetcher.wait_seconds() == LONGEST_WAIT
 
     wait_until(waits_long)
     # A burst still knows how long it could do nothing.
-    assert fetcher.stands_for() > 0
+    assert fetcher.outage_seconds() > 0
     monkeypatch.undo()
     fetcher.is_stopping = False
     fetcher.exchange()
-    assert fetcher.stands_for() == 0
+    assert fetcher.outage_seconds() == 0

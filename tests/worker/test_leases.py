@@ -153,7 +153,7 @@ def test_the_older_run_is_told_when_its_own_worker_is_granted_the_task_again(
 def reap_as(worker):
     """What another worker's tick takes from those whose leases ran out."""
     call = task_store.tick("architect", worker=worker, held={}, lease_ms=1000, reap=True)
-    (answer,) = scripts.run(client("architect", purpose="pump"), [call])
+    (answer,) = scripts.run(client("architect", purpose="worker"), [call])
     return answer.reaped
 
 
@@ -262,9 +262,9 @@ def past_its_first_lease(crew, processors):
 def held_by_a_dead_worker(lease_ms):
     """A task that a worker took and has not begun."""
     task = submit()
-    queue_config.mend(timezone.now())
+    queue_config.repair(timezone.now())
     call = task_store.acquire("architect", worker="dead", want=1, lease_ms=lease_ms)
-    scripts.run(client("architect", purpose="pump"), [call])
+    scripts.run(client("architect", purpose="worker"), [call])
     return task
 
 
@@ -295,9 +295,9 @@ def test_the_event_of_an_ending_comes_though_its_worker_died_before_it_told_redi
 
 def end_without_telling(task, **fields):
     """Commit an ending as a worker does that is killed before it settles the lease."""
-    queue_config.mend(timezone.now())
+    queue_config.repair(timezone.now())
     call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
-    (grant,) = scripts.run(client("architect", purpose="pump"), [call])
+    (grant,) = scripts.run(client("architect", purpose="worker"), [call])
     (lease,) = grant.leases
     now = timezone.now()
     Task.objects.filter(pk=task.pk).update(

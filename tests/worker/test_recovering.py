@@ -112,9 +112,9 @@ def test_a_receiver_that_lingers_over_a_lost_attempt_holds_up_no_task(
 def started_by_a_dead_worker():
     """A task that runs by its row, and whose lease has run out."""
     task, now = submit(), timezone.now()
-    queue_config.mend(now)
+    queue_config.repair(now)
     call = task_store.acquire("architect", worker="dead", want=1, lease_ms=1)
-    (grant,) = scripts.run(client("architect", purpose="pump"), [call])
+    (grant,) = scripts.run(client("architect", purpose="worker"), [call])
     (lease,) = grant.leases
     rows = Task.objects.filter(pk=task.pk)
     rows.update(fence=lease.fence, started_at=now, attempt_count=1, worker_name="dead")

@@ -8,7 +8,8 @@ ARGV[6]  limiter         starts per window; 0 = no limit
 ARGV[7]  window          ms
 ARGV[8]  organization    most running tasks of one organization; 0 = no limit
 ARGV[9]  weighted        1 or 0
-ARGV[10] version         whole number, rising with every change of the row
+ARGV[10] version         whole number, rising with every change of the limits
+ARGV[11] overridden      JSON: until when a gate's limit is overridden (ms); "" for none
 
 Returns  1, or 0 when a newer version is stored
 ]]
@@ -62,7 +63,7 @@ if new_weighted ~= weighted then change_policy() end
 redis.call(
     "HSET", meta_key, "paused", ARGV[4], "concurrency", ARGV[5], "limiter", ARGV[6],
     "limiter_ms", ARGV[7], "org_cap", ARGV[8], "weighted", ARGV[9],
-    "version", version
+    "version", version, "overridden", ARGV[11]
 )
 if ARGV[6] == "0" then redis.call("DEL", limiter_key) end
 

@@ -11,7 +11,7 @@ Costs at most LPOS over MOST_IN_LANE ids, MOST_RUNNING running tasks and MOST_WO
 everything else is O(log n) in the number of waiting tasks.
 
 Returns  JSON: now, place, due, answer (acquire's status of the queue), opens_in (ms), gates in
-         order, running, concurrency, lease (of the task itself), holders, position (nil unless it
+         order, overridden (as configure got it), running, concurrency, lease (of the task itself), holders, position (nil unless it
          is in a lane), workers.
 ]]
 --@include _queue.lua
@@ -127,7 +127,8 @@ local due = redis.call("ZSCORE", delayed_key, id)
 return cjson.encode({
     now = now, place = place, due = due and math.floor(tonumber(due) * 1000 + 0.5),
     answer = shut and shut.answer or "ok", opens_in = shut and opens_in(shut) or 0,
-    gates = verdicts(), running = redis.call("LLEN", active_key), concurrency = concurrency,
+    gates = verdicts(), overridden = redis.call("HGET", meta_key, "overridden") or "",
+    running = redis.call("LLEN", active_key), concurrency = concurrency,
     lease = owner and holder(id, owner, redis.call("ZSCORE", lease_key, id)) or nil,
     holders = holders(), position = indexed and position(lane) or nil, workers = workers()
 })

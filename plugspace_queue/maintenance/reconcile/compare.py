@@ -93,15 +93,15 @@ def compare_all(
     compared.
     """
     kinds, errors = kinds or list(TaskType), routing.PerServerErrors()
-    with errors.at_one():
+    with errors.collect():
         for found in copies.compare_ended(ended_since, now, kinds, errors):
             yield Comparison(found)
-    with errors.at_one():
+    with errors.collect():
         yield from map(Comparison, copies.compare_all_organizations(now))
     for kind in kinds:
-        with errors.at_one():
+        with errors.collect():
             yield from _compare_in_full(kind, errors)
-    errors.tell()
+    errors.raise_if_any()
 
 
 def compare_again(
@@ -114,7 +114,7 @@ def compare_again(
         keys_of[finding.kind.scope, finding.queue].add(finding.key)
     still = set[Finding]()
     for (scope, queue), names in keys_of.items():
-        with errors.at_one():
+        with errors.collect():
             still.update(_compare_scope(scope, queue, sorted(names), now))
     return [finding for finding in findings if finding in still]
 
@@ -145,7 +145,7 @@ def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterato
         return
     for rows in RowCursor(OPEN, kind).turn(SLICE):
         compared = compare_tasks(kind, [str(row.pk) for row in rows])
-        with errors.at_one():
+        with errors.collect():
             compared.findings += copies.missing_workflows(compared.workflow_ids)
         yield compared
     yield from _compare_strangers(kind)

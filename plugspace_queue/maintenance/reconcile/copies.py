@@ -58,10 +58,10 @@ class EndedRow(NamedTuple):
     completed_at: datetime
 
 
-def compare_settings(kind: TaskType) -> Iterator[Finding]:
+def compare_settings(kind: TaskType, now: datetime | None = None) -> Iterator[Finding]:
     """Limits, pauses and lifetime counts of a queue against the rows. Raises Unavailable."""
     queue, connection = kind.queue_name, client(kind.queue_name)
-    wanted = (str(arg) for arg in projections.gates_of(kind).args[-len(audit.GATES) :])
+    wanted = (str(arg) for arg in projections.gates_of(kind, now).args[-len(audit.GATES) :])
     differing = [
         f"{name} {found or 'missing'} instead of {want}"
         for name, found, want in zip(
@@ -227,9 +227,9 @@ def compare_ended(
 def _compare_copies(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -> list[Finding]:
     findings: list[Finding] = []
     for kind in TaskType:
-        with errors.at_one():
+        with errors.collect():
             findings += _compare_snapshots(kind, rows)
-    with errors.at_one():
+    with errors.collect():
         findings += compare_workflows({row.workflow_id for row in rows if row.workflow_id})
     return findings
 

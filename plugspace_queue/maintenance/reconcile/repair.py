@@ -42,12 +42,12 @@ def repair(findings: Iterable[Finding], now: datetime) -> int:
     errors, done = routing.PerServerErrors(), 0
     for (queue, run), some in groups.items():
         # A queue that cannot be repaired now does not prevent the repair of others.
-        with errors.at_one():
+        with errors.collect():
             run(queue, some, now)
             for code, count in Counter(finding.code for finding in some).items():
                 metrics.count(metrics.REPAIRED, code, by=count)
             done += len(some)
-    errors.tell()
+    errors.raise_if_any()
     return done
 
 
@@ -130,10 +130,10 @@ def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     # Usage is kept elsewhere than the snapshots of the same queue.
     errors = routing.PerServerErrors()
     for code, names in names_of.items():
-        with errors.at_one():
+        with errors.collect():
             for part in _parts(sorted(names)):
                 _WRITE[code](part, now)
-    errors.tell()
+    errors.raise_if_any()
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

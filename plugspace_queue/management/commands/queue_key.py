@@ -3,18 +3,22 @@
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.enums import Scope
-from plugspace_queue.models import ApiKey, tenancy_queries
+from plugspace_queue.errors import OrganizationUnknown, QueueError
+from plugspace_queue.management.base import QueueCommand
+from plugspace_queue.manager import queue_manager
+from plugspace_queue.services.credentials import DEFAULT_SCOPES
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """The key alone goes to standard output, so that a script can take it."""
 
-    help = "Issue an API key of an organization and print it once."
+    summary = gettext_lazy("Issue an API key of an organization and print it once.")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("organization", metavar="ORGANIZATION")
@@ -22,23 +26,26 @@ class Command(BaseCommand):
             "--scope",
             action="append",
             choices=[scope.value for scope in Scope],
-            help="what the key may do; may be repeated (default: read and submit)",
+            help=_("what the key may do; may be repeated (default: read and submit)"),
         )
-        parser.add_argument("--name", default="", help="a name to know it by")
-        parser.add_argument("--days", type=float, metavar="N", help="valid for N days only")
+        parser.add_argument("--name", default="", help=_("a name that identifies the key"))
+        parser.add_argument("--days", type=float, metavar="N", help=_("valid for N days only"))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        organization = tenancy_queries.organization_or_none(options["organization"])
-        if organization is None:
-            raise CommandError(f"There is no organization {options['organization']!r}.")
-        scopes = list(dict.fromkeys(options["scope"] or [Scope.READ.value, Scope.SUBMIT.value]))
         days = options["days"]
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         try:
-            row, secret = ApiKey.issue(
-                organization, scopes, name=options["name"], expires_at=expires_at
+            row, secret = queue_manager.create_key(
+                options["organization"],
+                scopes=options["scope"] or DEFAULT_SCOPES,
+                name=options["name"],
+                expires_at=expires_at,
             )
-        except ValidationError as error:
-            raise CommandError("; ".join(error.messages)) from error
-        self.stderr.write(f"{row} ({', '.join(scopes)}); it is shown only this once:")
+        except OrganizationUnknown as error:
+            text = _("There is no organization %(id)r.")
+            raise CommandError(text % {"id": options["organization"]}) from error
+        except QueueError as error:
+            raise CommandError(str(error)) from error
+        text = _("%(key)s (%(scopes)s); it is shown only this once:")
+        self.stderr.write(text % {"key": row, "scopes": ", ".join(row.scopes)})
         self.stdout.write(secret)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.errors import QueueError
+from plugspace_queue.management.base import QueueCommand
 from plugspace_queue.manager import queue_manager
 
 
@@ -16,18 +18,15 @@ def add_target(parser: CommandParser) -> None:
     target.add_argument("--organization", metavar="ID")
 
 
-class Command(BaseCommand):
-    """Running tasks run on; waiting ones keep their place, and their ttl stands still."""
+class Command(QueueCommand):
+    """Running tasks continue; waiting ones keep their place, and their ttl is suspended."""
 
-    help = "Pause a queue (TYPE) or an organization."
+    summary = gettext_lazy("Pause a queue (TYPE) or an organization.")
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_target(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         kind, organization_id = options["type"], options["organization"]
-        try:
-            queue_manager.pause(kind and TaskType(kind), organization_id=organization_id)
-        except QueueError as error:
-            raise CommandError(error.message) from error
-        self.stdout.write(f"{kind or organization_id} is paused.")
+        queue_manager.pause(kind and TaskType(kind), organization_id=organization_id)
+        self.stdout.write(_("%(name)s is paused.") % {"name": kind or organization_id})

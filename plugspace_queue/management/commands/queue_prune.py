@@ -5,35 +5,51 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.enums import State
-from plugspace_queue.models import task_queries
+from plugspace_queue.management.base import QueueCommand
+from plugspace_queue.models import failure_queries, task_queries
 
 MILLISECONDS_SHIFT = 80
 
+KEPT_MINUTES = timedelta(days=14)
+"""How long failures can be looked at by time."""
 
-class Command(BaseCommand):
+MOST_GROUPS = 10_000
+"""Failure groups that are kept, those seen last."""
+
+
+class Command(QueueCommand):
     """In batches, each in a transaction of its own; a workflow goes as a whole or not at all."""
 
-    help = "Delete final tasks and workflows that are older than RETENTION says."
+    summary = gettext_lazy(
+        "Delete tasks, workflows and failure groups that are older than the RETENTION of their"
+        " state."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only count")
+        parser.add_argument("--dry-run", action="store_true", help=_("only count"))
         parser.add_argument("--batch", type=int, default=500, metavar="ROWS")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch"] < 1:
-            raise CommandError("--batch must be 1 or more.")
-        cutoffs = _cutoffs(timezone.now())
-        word = "would go" if options["dry_run"] else "deleted"
-        for name, rows in _prunable(cutoffs):
-            count = rows.count() if options["dry_run"] else _delete(rows, options["batch"])
-            self.stdout.write(f"{name}: {count} {word}")
+            raise CommandError(_("--batch must be 1 or more."))
+        now, is_dry = timezone.now(), options["dry_run"]
+        text = (
+            _("%(name)s: %(count)d would be deleted")
+            if is_dry
+            else _("%(name)s: %(count)d deleted")
+        )
+        for name, rows in _prunable(_cutoffs(now), now):
+            count = rows.count() if is_dry else _delete(rows, options["batch"])
+            self.stdout.write(text % {"name": name, "count": count})
 
 
 def _cutoffs(now: datetime) -> dict[State, datetime]:
@@ -42,14 +58,20 @@ def _cutoffs(now: datetime) -> dict[State, datetime]:
     return {State(state): now - timedelta(seconds=kept) for state, kept in retention.items()}
 
 
-def _prunable(cutoffs: Mapping[State, datetime]) -> Iterator[tuple[str, QuerySet[Any]]]:
+def _prunable(
+    cutoffs: Mapping[State, datetime], now: datetime
+) -> Iterator[tuple[str, QuerySet[Any]]]:
     for state, cutoff in cutoffs.items():
-        yield f"{state} tasks", task_queries.prunable_tasks(state, cutoff)
+        yield _("%(state)s tasks") % {"state": state}, task_queries.prunable_tasks(state, cutoff)
     if cutoffs:
         born_before = _lowest_id(max(cutoffs.values()))
-        yield "workflows", task_queries.prunable_workflows(cutoffs.items(), born_before)
+        yield _("workflows"), task_queries.prunable_workflows(cutoffs.items(), born_before)
     else:
-        yield "workflows", task_queries.workflows_by_id([])
+        yield _("workflows"), task_queries.workflows_by_id([])
+    yield _("failure minutes"), failure_queries.prunable_minutes(now - KEPT_MINUTES)
+    # As long as their tasks.
+    not_seen_since = cutoffs.get(State.FAILED)
+    yield _("failure groups"), failure_queries.prunable_groups(not_seen_since, MOST_GROUPS)
 
 
 def _lowest_id(moment: datetime) -> uuid.UUID:

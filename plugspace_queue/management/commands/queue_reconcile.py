@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue import metrics
 from plugspace_queue.broker.routing import PerServerErrors
@@ -18,6 +20,7 @@ from plugspace_queue.maintenance.reconcile.compare import TaskPlace, compare_all
 from plugspace_queue.maintenance.reconcile.findings import Finding
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import confirm
+from plugspace_queue.management.base import QueueCommand
 from plugspace_queue.management.report import findings_table, places_table, plain
 
 ROUNDS = 3
@@ -26,20 +29,20 @@ ROUNDS = 3
 Places = Counter[tuple[str, TaskPlace]]
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """A finding counts when a second comparison, one lease after the first, finds the same."""
 
-    help = (
+    summary = gettext_lazy(
         "Compare rows with Redis: print the place of every open task, and what differs."
         " Exits with 1 when something does."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         mode = parser.add_mutually_exclusive_group()
-        mode.add_argument("--check", action="store_true", help="only compare (the default)")
-        mode.add_argument("--fix", action="store_true", help="repair what two comparisons found")
-        parser.add_argument("--queue", metavar="TYPE", help="only this queue, e.g. CODE")
-        parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+        mode.add_argument("--check", action="store_true", help=_("only compare (the default)"))
+        mode.add_argument("--fix", action="store_true", help=_("repair what two comparisons found"))
+        parser.add_argument("--queue", metavar="TYPE", help=_("only this queue, e.g. CODE"))
+        parser.add_argument("--json", action="store_true", help=_("print JSON, for scripts"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         # A queue whose server is away, or whose data is damaged, keeps no other from the report.
@@ -48,7 +51,7 @@ class Command(BaseCommand):
         # This process ends now: nobody else adds what it counted.
         metrics.flush()
         try:
-            self._errors.tell()
+            self._errors.raise_if_any()
         except Unavailable as error:
             if places or findings or repaired:
                 self._write(places, findings, repaired, as_json=options["json"], is_whole=False)
@@ -63,7 +66,7 @@ class Command(BaseCommand):
     ) -> tuple[Places, list[Finding], list[Finding]]:
         """Where tasks are, what is wrong still, what was repaired."""
         repaired: list[Finding] = []
-        for _ in range(ROUNDS if fix else 0):
+        for _round in range(ROUNDS if fix else 0):
             places, found = self._compare(kinds)
             at_once = [finding for finding in found if finding.kind.at_once]
             self._repair(at_once)
@@ -80,11 +83,12 @@ class Command(BaseCommand):
         self._errors = PerServerErrors()
         places: Places = Counter()
         found: list[Finding] = []
-        with self._errors.at_one():
+        with self._errors.collect():
             for comparison in compare_all(timezone.now(), kinds):
                 places += comparison.places
                 found += comparison.findings
-                self._progress(f"compared {places.total()} tasks, found {len(found)}")
+                text = _("compared %(tasks)d tasks, found %(found)d")
+                self._progress(text % {"tasks": places.total(), "found": len(found)})
         self._progress("")
         return places, found
 
@@ -92,11 +96,12 @@ class Command(BaseCommand):
         return confirm(findings, timezone.now(), self._wait, self._errors)
 
     def _repair(self, findings: Sequence[Finding]) -> None:
-        with self._errors.at_one():
+        with self._errors.collect():
             repair(findings, timezone.now())
 
     def _wait(self, seconds: float) -> None:
-        self._progress(f"comparing again in {seconds:g} s, when what is under way has ended")
+        text = _("comparing again in %(seconds)g s, when running operations have ended")
+        self._progress(text % {"seconds": seconds})
         time.sleep(seconds)
         self._progress("")
 
@@ -119,11 +124,11 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(plain(places, findings, repaired)))
             return
         self.stdout.write(places_table(places))
-        for title, some in (("repaired", repaired), ("found", findings)):
+        for title, some in ((_("repaired"), repaired), (_("found"), findings)):
             if some:
                 self.stdout.write(f"\n{title}:\n{findings_table(some)}")
         if not findings and is_whole:
-            self.stdout.write("\nEvery task is in exactly one place.")
+            self.stdout.write("\n" + _("Every task is in exactly one place."))
 
 
 def _kinds(name: str | None) -> tuple[TaskType, ...]:
@@ -132,4 +137,5 @@ def _kinds(name: str | None) -> tuple[TaskType, ...]:
     try:
         return (TaskType(name.upper()),)
     except ValueError:
-        raise CommandError(f"--queue is one of {', '.join(TaskType)}.") from None
+        text = _("--queue is one of %(types)s.") % {"types": ", ".join(TaskType)}
+        raise CommandError(text) from None

@@ -9,26 +9,34 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.catalog import queue_names
-from plugspace_queue.errors import Unavailable
+from plugspace_queue.management.base import QueueCommand
 
 BINARIES = ("redis-cli", "valkey-cli")
 GOODBYE = {"quit", "exit"}
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """With words after it: one command, its answer, done. Without: a prompt."""
 
-    help = "Open redis-cli (or a small substitute) on the queues' database, or run one command."
+    summary = gettext_lazy(
+        "Open redis-cli (or a small substitute) on the queues' database, or run one command."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queue", default=queue_names()[0], choices=queue_names())
-        parser.add_argument("--builtin", action="store_true", help="do not look for redis-cli")
+        parser.add_argument(
+            "--builtin",
+            action="store_true",
+            help=_("use the substitute, even if redis-cli is there"),
+        )
         parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,10 +44,7 @@ class Command(BaseCommand):
         if [word.lower() for word in words] == ["shutdown"] and _is_embedded(name):
             embedded_redis.stop()
             return
-        try:
-            self._run(name, words, wants_builtin=options["builtin"])
-        except Unavailable as error:
-            raise CommandError(error.message) from error
+        self._run(name, words, wants_builtin=options["builtin"])
 
     def _run(self, name: str, words: list[str], *, wants_builtin: bool) -> None:
         # The embedded server is started by the first question that finds it missing.
@@ -71,14 +76,14 @@ class Command(BaseCommand):
                 self._answer(name, words)
 
     def _answer(self, name: str, words: list[str]) -> None:
-        for line in told(server.command(name, words)):
+        for line in formatted(server.command(name, words)):
             self.stdout.write(line)
 
 
-def told(value: Any, indent: str = "") -> Iterator[str]:
+def formatted(value: Any, indent: str = "") -> Iterator[str]:
     """An answer in the manner of redis-cli.
 
-    >>> list(told([b"a", 1, None]))
+    >>> list(formatted([b"a", 1, None]))
     ['1) "a"', '2) (integer) 1', '3) (nil)']
     """
     if isinstance(value, dict):
@@ -90,7 +95,7 @@ def told(value: Any, indent: str = "") -> Iterator[str]:
         yield f"{indent}(empty array)"
     for number, part in enumerate(value, start=1):
         mark = f"{number}) "
-        first, *rest = told(part)
+        first, *rest = formatted(part)
         yield f"{indent}{mark}{first}"
         yield from (" " * len(indent + mark) + line for line in rest)
 

@@ -4,25 +4,24 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from plugspace_queue.errors import QueueError
+from plugspace_queue.management.base import QueueCommand
 from plugspace_queue.manager import queue_manager
 
 
-class Command(BaseCommand):
+class Command(QueueCommand):
     """completed and failed are lifetime counts."""
 
-    help = "Print the figures of the six queues."
+    summary = gettext_lazy("Print the figures of the six queues.")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
+        parser.add_argument("--json", action="store_true", help=_("print JSON, for scripts"))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            rows = [asdict(row) for row in queue_manager.get_queue_stats()]
-        except QueueError as error:
-            raise CommandError(error.message) from error
+        rows = [asdict(row) for row in queue_manager.get_queue_stats()]
         if options["json"]:
             self.stdout.write(json.dumps(rows))
             return

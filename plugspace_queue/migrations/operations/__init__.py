@@ -10,10 +10,12 @@ from plugspace_queue.migrations.operations.online_indexes import (
     RemoveForeignKeyIndexOnline,
     RemoveIndexOnline,
 )
+from plugspace_queue.migrations.operations.online_tables import CreateModelOnce
 
 __all__ = [
     "AddColumnOnline",
     "AddIndexOnline",
+    "CreateModelOnce",
     "LengthenTextOnline",
     "RemoveConstraintOnline",
     "RemoveForeignKeyIndexOnline",

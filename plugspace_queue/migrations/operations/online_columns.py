@@ -15,7 +15,7 @@ from plugspace_queue.migrations.operations import online_ddl
 
 
 class AddColumnOnline(AddField):
-    """Add a column with a `db_default`, unless an interrupted run has added it."""
+    """Add a column with a constant `db_default`, unless an interrupted run has added it."""
 
     def database_forwards(
         self,
@@ -24,16 +24,21 @@ class AddColumnOnline(AddField):
         from_state: Any,
         to_state: Any,
     ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            older = from_state.apps.get_model(app_label, self.model_name)
+            online_ddl.add_column(schema_editor, older, model._meta.get_field(self.name))
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: Any,
+        to_state: Any,
+    ) -> None:
         model = from_state.apps.get_model(app_label, self.model_name)
-        if online_ddl.has_column(schema_editor, model, self.name):
-            return
-        online_ddl.retry_while_locked(
-            schema_editor,
-            f"{self.model_name}.{self.name}",
-            lambda: super(AddColumnOnline, self).database_forwards(
-                app_label, schema_editor, from_state, to_state
-            ),
-        )
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            online_ddl.drop_column(schema_editor, model, model._meta.get_field(self.name))
 
 
 class LengthenTextOnline(AlterField):

@@ -85,14 +85,36 @@ def _alter_type(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any
     retry_while_locked(editor, f"{table}.{column}", lambda: editor.execute(sql))
 
 
-def has_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> bool:
-    """Whether the table of a model has this column already."""
-    if editor.collect_sql:
-        return False
-    with editor.connection.cursor() as cursor:
-        table = model._meta.db_table
-        found = editor.connection.introspection.get_table_description(cursor, table)
-    return any(one.name == column for one in found)
+def add_column(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
+    """Add a column that has a constant default in the database, unless it is there."""
+    # Of the base class: SQLite's own would write the table anew.
+    add = BaseDatabaseSchemaEditor.add_field
+    _change_column(editor, model, field, is_wanted=True, change=lambda: add(editor, model, field))
+
+
+def drop_column(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> None:
+    """Drop a column if it is there."""
+    drop = editor.remove_field
+    _change_column(editor, model, field, is_wanted=False, change=lambda: drop(model, field))
+
+
+def _change_column(
+    editor: BaseDatabaseSchemaEditor,
+    model: type[Model],
+    field: Any,
+    *,
+    is_wanted: bool,
+    change: Callable[[], None],
+) -> None:
+    def step() -> None:
+        if editor.collect_sql or _has_column(editor, model, field) != is_wanted:
+            change()
+
+    if _is_postgres(editor) and not editor.collect_sql:
+        # Others wait behind a statement that waits for the table: each try waits briefly.
+        retry_while_locked(editor, f"column {field.column}", step)
+    else:
+        step()
 
 
 def names_on_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> list[str]:
@@ -180,3 +202,10 @@ def _constraints(editor: BaseDatabaseSchemaEditor, model: type[Model]) -> dict[s
             cursor, model._meta.db_table
         )
     return found
+
+
+def _has_column(editor: BaseDatabaseSchemaEditor, model: type[Model], field: Any) -> bool:
+    introspection = editor.connection.introspection
+    with editor.connection.cursor() as cursor:
+        found = introspection.get_table_description(cursor, model._meta.db_table)
+    return field.column in {column.name for column in found}

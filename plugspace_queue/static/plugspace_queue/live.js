@@ -5,30 +5,32 @@
   if (!region) return;
   const status = document.querySelector("[data-psq-status]");
   const toggle = document.querySelector("[data-psq-toggle]");
-  let isStill = false;
+  let isPaused = false;
 
-  function say(words, isGood) {
-    if (!status || status.textContent === words) return;
-    status.textContent = words;
+  // The texts are attributes of the page, in its language.
+  function show(name, isGood) {
+    const text = status && status.dataset[name];
+    if (!text || status.textContent === text) return;
+    status.textContent = text;
     status.classList.toggle("psq-off", !isGood);
   }
 
   function isOver() {
     if (!region.querySelector("[data-psq-over]")) return false;
-    say("Ended", true);
+    show("ended", true);
     if (toggle) toggle.hidden = true;
     return true;
   }
 
   function tick() {
-    if (isStill || document.hidden || isOver()) return;
+    if (isPaused || document.hidden || isOver()) return;
     window.htmx.trigger(region, "psq:tick");
   }
 
   region.addEventListener("htmx:before:response", (event) => {
     const response = event.detail.ctx.response;
     if (response.headers.get("X-Psq-Fragment")) {
-      say("Live", true);
+      show("live", true);
       return;
     }
     // Not our fragment: never put it on the page.
@@ -36,17 +38,17 @@
     if (response.raw.redirected) {
       window.location.reload(); // signed out: the page itself leads to the login and back
     } else {
-      say("Not live: the server answered " + response.status + ", asking again", false);
+      show("refused", false);
     }
   });
-  region.addEventListener("htmx:error", () => say("Not live: no answer, asking again", false));
+  region.addEventListener("htmx:error", () => show("silent", false));
 
   if (toggle) {
     toggle.hidden = false;
     toggle.addEventListener("click", () => {
-      isStill = !isStill;
-      toggle.setAttribute("aria-pressed", String(isStill));
-      say(isStill ? "Held still" : "Live", !isStill);
+      isPaused = !isPaused;
+      toggle.setAttribute("aria-pressed", String(isPaused));
+      show(isPaused ? "paused" : "live", !isPaused);
       tick();
     });
   }

@@ -113,7 +113,7 @@ def _drop(connection: BaseDatabaseWrapper) -> None:
     del connections[connection.alias]
 
 
-PATIENCE = 3.0
+EXIT_WAIT = 3.0
 """Seconds that threads started by processors get after the main thread has ended."""
 
 
@@ -130,7 +130,7 @@ def exit_despite_threads(exit_code: int) -> None:
 
 def _end(exit_code: int) -> None:
     _main().join()
-    threading.Event().wait(PATIENCE)
+    threading.Event().wait(EXIT_WAIT)
     logging.shutdown()
     sys.stderr.flush()
     os._exit(exit_code)

@@ -42,7 +42,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ChildMessage:
     """A message from the child: usage, log line or progress, and at the end the result."""
 
     tokens: int = 0
@@ -55,12 +55,12 @@ class Report:
     """Seconds until the result's `wake_at`, as the parent's clock may differ."""
 
 
-READY = Report()
+READY = ChildMessage()
 """The child's first message: its code is loaded, and the attempt's timeout starts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class StopRequest:
     """A message from the parent while the attempt runs: why to stop, and whether now."""
 
     reason: StopReason
@@ -74,24 +74,24 @@ class ReportingExecution(Execution):
     cancel: Callable[[], object] | None = None
     """Cancels the coroutine; set once it runs."""
 
-    def hear(self, word: Word) -> None:
+    def apply(self, request: StopRequest) -> None:
         """Apply the parent's request to stop."""
-        if not word.must_stop:
+        if not request.must_stop:
             self.stop_from = math.inf
-        elif word.reason is StopReason.SHUTDOWN:
+        elif request.reason is StopReason.SHUTDOWN:
             self.stop_from = 0.0
-        self.ask_to_stop(word.reason)
+        self.ask_to_stop(request.reason)
         if self.must_stop and not self.is_cancelled and self.cancel is not None:
             self.is_cancelled = True
             self.cancel()
 
     def add_log(self, message: str) -> None:
-        self.connection.send(Report(line=str(message)[:LONGEST_LINE]))
+        self.connection.send(ChildMessage(line=str(message)[:LONGEST_LINE]))
 
     def add_usage(self, tokens: int, cost: Decimal) -> None:
         # Validated here, so that the processor gets the ValueError as it does in a thread.
         super().add_usage(tokens, cost)
-        self.connection.send(Report(tokens=tokens, cost=cost))
+        self.connection.send(ChildMessage(tokens=tokens, cost=cost))
 
 
 class ReportingSink:
@@ -101,7 +101,7 @@ class ReportingSink:
         self._connection = connection
 
     def progress(self, execution: Execution) -> None:
-        self._connection.send(Report(percent=execution.percent, stage=execution.stage))
+        self._connection.send(ChildMessage(percent=execution.percent, stage=execution.stage))
 
 
 def main(connection: Connection, order: Order) -> None:
@@ -114,7 +114,7 @@ def main(connection: Connection, order: Order) -> None:
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _await_word(connection)
+    _await_begin(connection)
     execution = ReportingExecution(
         order.row,
         timeout=order.timeout,
@@ -125,14 +125,14 @@ def main(connection: Connection, order: Order) -> None:
     threading.Thread(target=_listen, args=(connection, execution), daemon=True).start()
     result = _run(execution)
     base.end_if_forked(owner)
-    connection.send(Report(result=result, wait=_wait(result)))
+    connection.send(ChildMessage(result=result, wait=_wait(result)))
 
 
 def _wait(result: AttemptResult) -> float | None:
     return (result.wake_at - clock.now()).total_seconds() if result.wake_at else None
 
 
-def _await_word(connection: Connection) -> None:
+def _await_begin(connection: Connection) -> None:
     """Wait for BEGIN; end if the parent handed the task back while this process started."""
     try:
         connection.send(READY)
@@ -164,6 +164,6 @@ def _listen(connection: Connection, execution: ReportingExecution) -> None:
     """Receive the parent's messages; exit when the parent is gone, as nothing could be recorded."""
     try:
         while True:
-            execution.hear(connection.recv())
+            execution.apply(connection.recv())
     except (EOFError, OSError):
         os._exit(1)

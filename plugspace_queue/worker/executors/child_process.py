@@ -140,7 +140,7 @@ class ChildProcess:
             if self.is_unwanted:
                 return False
             if connection in ready:
-                return _hear_ready(connection)
+                return _receive_ready(connection)
             if ready:
                 raise _Ended(DIED)
             if time.monotonic() > deadline:
@@ -154,7 +154,7 @@ class ChildProcess:
         self._process = self._connection = None
 
 
-def _hear_ready(connection: Connection) -> bool:
+def _receive_ready(connection: Connection) -> bool:
     try:
         connection.recv()
     except (EOFError, OSError) as error:

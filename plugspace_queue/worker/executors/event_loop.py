@@ -31,10 +31,10 @@ logger = logging.getLogger("plugspace_queue.worker")
 BEAT = 0.2
 """Seconds between two beats of the loop."""
 
-PATIENCE = 0.5
+BLOCKED_AFTER = 0.5
 """Seconds without a beat after which the loop counts as blocked."""
 
-LONGEST_LOOK = 1.0
+LONGEST_CHECK = 1.0
 """Most seconds that one check adds to the time a loop counts as blocked: if the whole process was
 suspended or got no CPU, that is not the loop's fault."""
 
@@ -57,10 +57,10 @@ class EventLoop:
         self._owners: weakref.WeakKeyDictionary[asyncio.Future[Any], Execution]
         self._owners = weakref.WeakKeyDictionary()
         self._runs: dict[Execution, HeldLease] = {}
-        self._unheard: set[Execution] = set()
+        self._undelivered: set[Execution] = set()
         self._is_stopping = False
-        self._turned_at = self._looked_at = self._seen_turn = time.monotonic()
-        self._stood = 0.0
+        self._turned_at = self._checked_at = self._seen_turn = time.monotonic()
+        self._blocked_for = 0.0
         self._blocker: Execution | None = None
         self._next_beat: asyncio.TimerHandle | None = None
         self.thread = threading.Thread(target=self._serve, name="plugspace-loop", daemon=True)
@@ -78,8 +78,8 @@ class EventLoop:
     def interrupt(self, execution: Execution) -> None:
         if execution not in self._runs:
             return
-        self._unheard.add(execution)
-        self._soon(self._heard, execution)
+        self._undelivered.add(execution)
+        self._soon(self._delivered, execution)
         self._soon(self._cancel, execution)
 
     def is_held_up(self, execution: Execution) -> bool:
@@ -88,7 +88,7 @@ class EventLoop:
         Called at each beat. The blocking attempt is recorded, so that the lost time is not counted
         against the others' timeouts.
         """
-        if execution not in self._runs or time.monotonic() - self._turned_at < PATIENCE:
+        if execution not in self._runs or time.monotonic() - self._turned_at < BLOCKED_AFTER:
             return False
         self._blocker = self.current()
         return self._blocker not in (None, execution)
@@ -98,15 +98,15 @@ class EventLoop:
         task = asyncio.current_task(self._loop)
         return self._owners.get(task) if task is not None else None
 
-    def look(self) -> float:
+    def check(self) -> float:
         """Seconds for which the loop has been blocked, as measured by calls of this method."""
         now, turned_at = time.monotonic(), self._turned_at
         if turned_at != self._seen_turn:
-            self._seen_turn, self._stood = turned_at, 0.0
+            self._seen_turn, self._blocked_for = turned_at, 0.0
         else:
-            self._stood += min(now - self._looked_at, LONGEST_LOOK)
-        self._looked_at = now
-        return self._stood
+            self._blocked_for += min(now - self._checked_at, LONGEST_CHECK)
+        self._checked_at = now
+        return self._blocked_for
 
     def executions(self) -> list[tuple[HeldLease, Execution]]:
         """The attempts whose calls have not returned."""
@@ -118,7 +118,7 @@ class EventLoop:
         Only if this attempt is running now, as the exception hits whatever runs in the thread.
         """
         if (
-            execution in self._unheard
+            execution in self._undelivered
             and self.current() is execution
             and self.thread.ident is not None
         ):
@@ -210,15 +210,15 @@ class EventLoop:
         """Called however the task ended, even if it was cancelled before its first line."""
         self._tasks.pop(execution, None)
         self._runs.pop(execution, None)
-        self._unheard.discard(execution)
+        self._undelivered.discard(execution)
         try:
             result = task.result()
         except BaseException as error:
             result = result_of_error(execution, error, entry, clock.now())
         self._ended(held, result)
 
-    def _heard(self, execution: Execution) -> None:
-        self._unheard.discard(execution)
+    def _delivered(self, execution: Execution) -> None:
+        self._undelivered.discard(execution)
 
     def _cancel(self, execution: Execution) -> None:
         task = self._tasks.get(execution)
@@ -251,10 +251,10 @@ class EventLoopExecutor:
                 self._loop = EventLoop(self._ended)
             self._loop.start(held, execution, entry)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Abandon a loop that was blocked for nearly one lease; called at each beat."""
         with self._lock:
-            if self._loop is not None and self._loop.look() >= _longest_stand():
+            if self._loop is not None and self._loop.check() >= _longest_block():
                 self._leave(self._loop)
                 self._loop = None
         for loop, blocker in list(self._blocked.items()):
@@ -314,7 +314,7 @@ class EventLoopExecutor:
             self._blocked.pop(loop, None)
 
 
-def _longest_stand() -> float:
+def _longest_block() -> float:
     """Seconds until a blocked loop is abandoned: its attempts must settle within their leases."""
     lease = get_settings().lease
     return max(lease - 2, lease / 2)

@@ -25,14 +25,14 @@ from pathlib import Path
 
 import plugspace_queue
 from plugspace_queue.worker.executors import preload
-from plugspace_queue.worker.executors.preload import Instructions, Report
+from plugspace_queue.worker.executors.preload import ForkserverReport, Instructions
 
 logger = logging.getLogger("plugspace_queue.worker")
 
 LOADING = 60.0
 """Seconds that the forkserver may take to load; after that, children start without loaded code."""
 
-LOOK = 0.1
+POLL = 0.1
 """Seconds between two checks whether it is still alive while it loads."""
 
 ENDED = "it ended while it loaded"
@@ -101,14 +101,14 @@ class Forkserver:
             if not _is_in_use(self._pid):
                 raise Gone("multiprocessing started another one, which has loaded nothing")
 
-    def look(self, patience: float) -> None:
-        """Kill it when a fork request has not been answered for `patience` seconds (any thread).
+    def check(self, limit: float) -> None:
+        """Kill it when a fork request has not been answered for `limit` seconds (any thread).
 
         This ends the wait of the thread that made the request.
         """
-        if time.monotonic() - self._asked_at > patience:
+        if time.monotonic() - self._asked_at > limit:
             self._asked_at = math.inf
-            logger.error("the forkserver has not answered for %g s; another is started", patience)
+            logger.error("the forkserver has not answered for %g s; another is started", limit)
             _kill(self._pid)
 
     def _make_ready(self) -> None:
@@ -184,13 +184,13 @@ class ReportPipe:
         os.mkfifo(self.path, 0o600)
         self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
 
-    def read(self, seconds: float, *, is_alive: Callable[[], bool]) -> Report | None:
+    def read(self, seconds: float, *, is_alive: Callable[[], bool]) -> ForkserverReport | None:
         """The report, or one that says why it is missing; None if a live process sends none."""
         deadline, received, lives = time.monotonic() + seconds, b"", True
         while lives and (left := deadline - time.monotonic()) > 0:
             # Checked before reading, so that what it wrote before it ended is still read.
             lives = is_alive()
-            if select.select([self._file], [], [], min(left, LOOK) if lives else 0)[0]:
+            if select.select([self._file], [], [], min(left, POLL) if lives else 0)[0]:
                 part = os.read(self._file, 65536)
                 received, lives = received + part, bool(part)
         return _parsed(received, f"it did not load within {seconds:g} s" if lives else ENDED)
@@ -200,14 +200,14 @@ class ReportPipe:
         self._folder.cleanup()
 
 
-def _parsed(received: bytes, otherwise: str) -> Report | None:
+def _parsed(received: bytes, otherwise: str) -> ForkserverReport | None:
     pid, _, report = received.partition(b"\n")
     if not pid:
-        return Report(pid=0, error=ENDED) if otherwise == ENDED else None
+        return ForkserverReport(pid=0, error=ENDED) if otherwise == ENDED else None
     try:
-        return Report(**json.loads(report))
+        return ForkserverReport(**json.loads(report))
     except (ValueError, TypeError):
-        return Report(pid=int(pid), error=otherwise)
+        return ForkserverReport(pid=int(pid), error=otherwise)
 
 
 def _open_pipe() -> ReportPipe | None:
@@ -280,4 +280,4 @@ _forkserver = Forkserver()
 start = _forkserver.start
 ensure_ready = _forkserver.ensure_ready
 fork = _forkserver.fork
-look = _forkserver.look
+check = _forkserver.check

@@ -56,10 +56,10 @@ class ExecutorPool:
         is_held_up = self._event_loop.is_held_up(execution)
         return not is_held_up and time.monotonic() - execution.started > execution.timeout
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Called at each beat to detect event loops and forkservers that hang."""
-        self._event_loop.look()
-        self._children.look()
+        self._event_loop.check()
+        self._children.check()
 
     def cancel(self, execution: Execution) -> None:
         """Cancel a coroutine; threads and children check for a stop by themselves."""

@@ -35,7 +35,7 @@ class Instructions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ForkserverReport:
     """The forkserver's report to the worker."""
 
     pid: int
@@ -59,9 +59,9 @@ def main(instructions: Instructions) -> None:
     _set_environment(instructions)
     # Opened before anything is loaded, so that the worker notices if this process ends meanwhile.
     pipe = _open(instructions.pipe)
-    _tell(pipe, f"{os.getpid()}\n")
-    report = _load() if instructions.loads else Report(pid=os.getpid())
-    _tell(pipe, json.dumps(asdict(report)))
+    _write(pipe, f"{os.getpid()}\n")
+    report = _load() if instructions.loads else ForkserverReport(pid=os.getpid())
+    _write(pipe, json.dumps(asdict(report)))
     if report.trouble:
         # The worker starts another forkserver, which loads nothing.
         os._exit(0)
@@ -84,7 +84,7 @@ def _open(path: str) -> int | None:
             os.rmdir(os.path.dirname(path))
 
 
-def _tell(pipe: int | None, text: str) -> None:
+def _write(pipe: int | None, text: str) -> None:
     if pipe is not None:
         with contextlib.suppress(OSError):
             os.write(pipe, text.encode())
@@ -97,18 +97,18 @@ def _set_environment(instructions: Instructions) -> None:
         os.environ["PYTHONPATH"] = instructions.python_path
 
 
-def _load() -> Report:
+def _load() -> ForkserverReport:
     try:
         import_module("django").setup()
         import_module("plugspace_queue.worker.executors.child")
         import_module("plugspace_queue.processing.registry").load_processors()
         _close_connections()
     except BaseException:
-        return Report(pid=os.getpid(), error=traceback.format_exc()[-LONGEST:])
+        return ForkserverReport(pid=os.getpid(), error=traceback.format_exc()[-LONGEST:])
     # Frozen objects are skipped by the garbage collector, which in a child would copy their pages.
     gc.collect()
     gc.freeze()
-    return Report(pid=os.getpid(), threads=_threads())
+    return ForkserverReport(pid=os.getpid(), threads=_threads())
 
 
 def _close_connections() -> None:

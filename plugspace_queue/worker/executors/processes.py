@@ -55,9 +55,9 @@ class ProcessExecutor:
         arguments = (held, execution, process, entry.isolation == "process")
         threading.Thread(target=self._watch, args=arguments, name=name, daemon=True).start()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Called at each beat to detect a forkserver that hangs."""
-        forkserver.look(child_process.START_UP)
+        forkserver.check(child_process.START_UP)
 
     def interrupt(self, execution: Execution) -> None:
         if process := self._children.get(execution):
@@ -133,28 +133,28 @@ def _listen(connection: Connection, sentinel: int, execution: Execution) -> Atte
 
     Its death is detected by the sentinel, as processes that it forked keep the connection open.
     """
-    sent: child.Word | None = None
+    sent: child.StopRequest | None = None
     with contextlib.suppress(EOFError, OSError):
         connection.send(child.BEGIN)
         while True:
-            if (word := _word(execution)) != sent:
-                sent = word
-                connection.send(word)
+            if (request := _request(execution)) != sent:
+                sent = request
+                connection.send(request)
             ready = wait([connection, sentinel], POLL)
             if connection in ready:
-                report: child.Report = connection.recv()
-                _take_in(execution, report)
-                if report.result is not None:
-                    result = _by_our_clock(report.result, report.wait or 0.0)
+                message: child.ChildMessage = connection.recv()
+                _take_in(execution, message)
+                if message.result is not None:
+                    result = _by_our_clock(message.result, message.wait or 0.0)
                     return execute.unless_cancelled(execution, result)
             elif ready:
                 return None
     return None
 
 
-def _word(execution: Execution) -> child.Word | None:
+def _request(execution: Execution) -> child.StopRequest | None:
     reason = execution.stop_reason
-    return child.Word(reason, execution.must_stop) if reason else None
+    return child.StopRequest(reason, execution.must_stop) if reason else None
 
 
 def _by_our_clock(result: AttemptResult, wait: float) -> AttemptResult:
@@ -165,13 +165,13 @@ def _by_our_clock(result: AttemptResult, wait: float) -> AttemptResult:
     return result._replace(wake_at=clock.now() + bounded)
 
 
-def _take_in(execution: Execution, report: child.Report) -> None:
-    if report.tokens or report.cost:
-        execution.add_usage(report.tokens, report.cost)
-    if report.line is not None:
-        execution.add_log(report.line)
-    if report.percent is not None:
-        execution.add_progress(report.percent, report.stage)
+def _take_in(execution: Execution, message: child.ChildMessage) -> None:
+    if message.tokens or message.cost:
+        execution.add_usage(message.tokens, message.cost)
+    if message.line is not None:
+        execution.add_log(message.line)
+    if message.percent is not None:
+        execution.add_progress(message.percent, message.stage)
 
 
 def after_death(execution: Execution, exit_code: int | None) -> AttemptResult:
