@@ -29,6 +29,7 @@ class PlugspaceQueueConfig(AppConfig):
         kinds.freeze()
         fill_queues(catalog.queue_names())
         import_module("plugspace_queue.checks")
+        import_module("plugspace_queue.broker.checks")
         import_module("plugspace_queue.processing.checks")
         import_module("plugspace_queue.rq.checks")
         import_module("plugspace_queue.workflows.checks")

@@ -9,18 +9,15 @@ from asgiref.sync import iscoroutinefunction
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 from pydantic import TypeAdapter, ValidationError
 
-from plugspace_queue import embedded_redis
-from plugspace_queue.broker import server, server_settings
 from plugspace_queue.conf import QUEUE_CLASSES, SETTING, AppSettings, unchecked
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.domain.rq_classes import OURS
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.errors import Unavailable
 
 Apps = Sequence[AppConfig] | None
 SHORTEST_LEASE = 3
@@ -54,10 +51,6 @@ NOT_NEGATIVE = (
     "wait_threads",
 )
 HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
-SENTINEL_HELPER = (
-    'plugspace_queue.conf.rq_settings(sentinels="host:port,host:port/service") gives entries '
-    "that work."
-)
 TENANT_HELPER = "A dotted path of (request) -> plugspace_queue.conf.Tenant | None, no coroutine."
 NEEDED = ("rest_framework", "django_rq")
 
@@ -238,76 +231,6 @@ def _is_or_extends(given: Any, wanted: str) -> bool:
 
 
 @checks.register("plugspace_queue")
-def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Entries of RQ_QUEUES that name Sentinels name them right, and with our connection class."""
-    given = getattr(settings, "RQ_QUEUES", {})
-    ours = {name: given[name] for name in queue_names() if name in given}
-    wrong: list[CheckMessage] = [
-        Error(f"RQ_QUEUES[{name!r}]: {fault}.", hint=SENTINEL_HELPER, id="psq.E012")
-        for name, config in ours.items()
-        for fault in server_settings.sentinel_faults(config)
-    ]
-    return wrong + [
-        Warning(
-            f"RQ_QUEUES[{name!r}] uses redis-py's own connections to Sentinel: its workers hang "
-            "when they are stopped, and may knock at the old primary after a failover.",
-            hint=SENTINEL_HELPER,
-            id="psq.W004",
-        )
-        for name, config in ours.items()
-        if not server_settings.survives_failover(config)
-    ]
-
-
-@checks.register("plugspace_queue")
-def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Entries of RQ_QUEUES that name the embedded server find a program to start."""
-    given, path = getattr(settings, "RQ_QUEUES", {}), embedded_redis.socket_path()
-    if any(given.get(name, {}).get("UNIX_SOCKET_PATH") == path for name in queue_names()):
-        try:
-            embedded_redis.server_binary()
-        except RuntimeError as error:
-            return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E023")]
-    return []
-
-
-@checks.register("plugspace_queue")
-def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """No cache shares a database with the queues: clearing it would be FLUSHDB."""
-    given = getattr(settings, "RQ_QUEUES", {})
-    found: list[CheckMessage] = []
-    ours: dict[str, server_settings.Database | None] = {}
-    for name in (name for name in queue_names() if name in given):
-        try:
-            ours[name] = server_settings.database_of_queue(given[name])
-        except ValueError as error:
-            found.append(_unreadable(f"RQ_QUEUES[{name!r}]", error))
-    for alias, config in settings.CACHES.items():
-        try:
-            places = server_settings.databases_of_cache(config)
-        except ValueError as error:
-            found.append(_unreadable(f"CACHES[{alias!r}]", error))
-            continue
-        shared = [name for name, place in ours.items() if place is None or place in places]
-        if shared and places:
-            found.append(_shared_database(alias, shared))
-    return found
-
-
-def _unreadable(place: str, error: ValueError) -> CheckMessage:
-    return Error(f"The address in {place} cannot be read: {error}", id="psq.E011")
-
-
-def _shared_database(alias: str, queues: list[str]) -> CheckMessage:
-    return Error(
-        f"CACHES[{alias!r}] uses the Redis database of the queues ({', '.join(queues)}): "
-        "cache.clear() would empty them.",
-        hint="Give the cache another database number, e.g. redis://host:6379/1.",
-        id="psq.E006",
-    )
-
-
-@checks.register("plugspace_queue")
 def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """PostgreSQL or SQLite."""
     engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
@@ -315,36 +238,3 @@ def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
         hint = "PostgreSQL in production, SQLite in development."
         return [Error(f"{engine} is not supported.", hint=hint, id="psq.E008")]
     return []
-
-
-@checks.register("plugspace_queue", deploy=True)
-def server_keeps_what_it_is_given(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Asks the queues' servers (with `check --deploy`): no cluster, no eviction."""
-    given = getattr(settings, "RQ_QUEUES", {})
-    try:
-        one_each = {
-            server_settings.database_of_queue(given[n]): n for n in queue_names() if n in given
-        }
-    except ValueError:
-        # psq.E011 tells it.
-        return []
-    return [message for name in one_each.values() for message in _of_server(name)]
-
-
-def _of_server(name: str) -> Iterator[CheckMessage]:
-    try:
-        facts = server.facts(name)
-    except Unavailable as error:
-        cause = error.__cause__ or error
-        yield Warning(f"The server of {name!r} does not answer: {cause}", id="psq.W003")
-        return
-    if facts.get("cluster_enabled"):
-        hint = "One primary with replicas, with or without Sentinel."
-        yield Error(f"The server of {name!r} is a Redis Cluster.", hint=hint, id="psq.E007")
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        yield Warning(
-            f"The server of {name!r} evicts keys when its memory is full ({policy}).",
-            hint="Set maxmemory-policy to noeviction: evicted queue data is lost order.",
-            id="psq.W001",
-        )

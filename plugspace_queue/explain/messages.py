@@ -121,7 +121,7 @@ SENTENCES: dict[Reason, str | Promise | Callable[[Observation], str]] = {
         "It is not in line yet: every %(interval)s, workers check for such rows and publish them."
     ),
     Reason.UNCONFIGURED: gettext_lazy(
-        "Redis lost the limits of this queue; nothing starts until a worker has written them again."
+        "Redis has no limits of this queue; nothing starts until a worker has written them."
     ),
     Reason.QUEUE_PAUSED: gettext_lazy("The queue %(queue)s is paused."),
     Reason.ORGANIZATION_PAUSED: gettext_lazy("Its organization is paused."),

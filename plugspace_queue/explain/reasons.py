@@ -115,9 +115,6 @@ CHECKS: dict[Reason, Check] = {
     Reason.BACKOFF: _backs_off,
     Reason.SCHEDULED: _is_scheduled,
     Reason.UNPUBLISHED: lambda observed: observed.is_startable and observed.is_at("absent"),
-    Reason.UNCONFIGURED: lambda observed: (
-        observed.view is not None and observed.view.answer == "unconfigured"
-    ),
     Reason.QUEUE_PAUSED: _shut(Reason.QUEUE_PAUSED),
     Reason.ORGANIZATION_PAUSED: _shut(Reason.ORGANIZATION_PAUSED),
     Reason.WORKERS_SUSPENDED: lambda observed: (
@@ -125,6 +122,9 @@ CHECKS: dict[Reason, Check] = {
     ),
     Reason.NO_PROCESSOR: _has_no_processor,
     Reason.NO_WORKER: lambda observed: observed.is_unserved and not _has_idle_workers(observed),
+    Reason.UNCONFIGURED: lambda observed: (
+        observed.view is not None and observed.view.answer == "unconfigured"
+    ),
     Reason.QUEUE_CONCURRENCY: _shut(Reason.QUEUE_CONCURRENCY),
     Reason.QUEUE_LIMITER: _shut(Reason.QUEUE_LIMITER),
     Reason.ORGANIZATION_CONCURRENCY: _shut(Reason.ORGANIZATION_CONCURRENCY),

@@ -13,7 +13,7 @@ from django.urls import include, path
 from redis import Redis
 
 from plugspace_queue import conf
-from plugspace_queue.checks import server_keeps_what_it_is_given
+from plugspace_queue.broker.checks import server_keeps_what_it_is_given
 from tests.support import child_environment
 
 # Django's own checks ask SQLite whether it knows JSON.

@@ -6,7 +6,7 @@ import pytest
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from plugspace_queue.checks import server_keeps_what_it_is_given
+from plugspace_queue.broker.checks import server_keeps_what_it_is_given
 from plugspace_queue.conf import parse_sentinels, rq_settings
 
 # Django's own checks ask SQLite whether it knows JSON.

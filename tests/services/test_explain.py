@@ -213,14 +213,17 @@ def test_a_row_that_redis_does_not_know_is_unpublished(worker, redis_away):
     assert told(task).reason == Reason.UNPUBLISHED
 
 
-def test_a_server_that_lost_its_data_has_no_limits_to_tell(redis):
+def test_a_server_without_data_has_no_limits_until_a_worker_writes_them(redis):
     task = add()
     redis.flushall()
     publishing.publish([task])
 
     seen = told(task)
+    assert (seen.reason, seen.also) == (Reason.NO_WORKER, [Reason.UNCONFIGURED])
 
-    assert seen.reason == Reason.UNCONFIGURED
+    attend(slots=1)
+    seen = told(task)
+    assert (seen.reason, seen.also) == (Reason.UNCONFIGURED, [])
     assert seen.looked_at_again_at is not None
 
 

@@ -1,14 +1,10 @@
 """The documentation is held to the code: its examples run, its links and names exist."""
 
 import ast
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,59 +14,23 @@ from django.utils.crypto import get_random_string
 
 from plugspace_queue import errors, exports, queue_manager
 from plugspace_queue.api import exceptions
+from plugspace_queue.conf import fill_queues
+from plugspace_queue.domain import catalog, kinds
 from plugspace_queue.errors import QueueError
 from plugspace_queue.models import ApiKey, Organization
 from plugspace_queue.processing import registry
 from scripts import docs
 from tests.factories import arguments
 from tests.support import child_environment
+from tests.tooling import walkthrough
+from tests.tooling.pages import PAGES, ROOT, Block, blocks, blocks_of, named, prose
+from tests.tooling.walkthrough import PROGRAMS
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
-)
-MARKS = {"run", "by-hand", "picture"}
-FENCE = re.compile(r"^ *```(\w*) ?(.*?)\n(.*?)^ *```$", re.M | re.S)
+MARKS = {"run", "by-hand", "picture", *walkthrough.MARKS}
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
 NAMED = re.compile(r"`([\w/]+\.(?:py|lua|md|toml|sh))(?::([\w.]+))?`")
 OF_HOSTS = {"processors.py", "task_types.py"}
 ADDRESS = "http://127.0.0.1:8000"
-PROGRAMS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: language, mark, text, and where it stands."""
-
-    page: Path
-    language: str
-    mark: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{named(self.page)}: {self.text.strip().splitlines()[0][:60]}"
-
-
-def blocks(*languages: str, mark: str | None = None) -> list[Block]:
-    return [
-        block
-        for page in PAGES
-        for block in _blocks(page)
-        if block.language in languages and mark in (None, block.mark)
-    ]
-
-
-def _blocks(page: Path) -> Iterator[Block]:
-    for language, mark, text in FENCE.findall(page.read_text(encoding="utf-8")):
-        yield Block(page, language, mark, text)
-
-
-def named(page: Path) -> str:
-    return page.relative_to(ROOT).as_posix()
-
-
-def prose(page: Path) -> str:
-    return FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 def test_pages_made_from_code_are_up_to_date():
@@ -97,13 +57,17 @@ def test_python_that_is_only_shown_compiles(block: Block):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("page", sorted({b.page for b in blocks("python", mark="run")}), ids=named)
-def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, monkeypatch):
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, monkeypatch, settings):
     # What a page registers ends with it.
     monkeypatch.setattr(registry, "_processors", dict(registry._processors))
     names: dict[str, object] = {"__name__": "docs"}
-    for block in _blocks(page):
-        if (block.language, block.mark) == ("python", "run"):
-            exec(compile(block.text, str(page), "exec"), names)
+    settings.RQ_QUEUES = dict(settings.RQ_QUEUES)
+    with catalog.open_for_declarations(), kinds.open_for_declarations():
+        for block in blocks_of(page):
+            if (block.language, block.mark) == ("python", "run"):
+                exec(compile(block.text, str(page), "exec"), names)
+                # As when Django starts.
+                fill_queues(catalog.queue_names())
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed here")
