@@ -24,7 +24,6 @@ from plugspace_queue.errors import (
     OutdatedInput,
     TaskCancelled,
     TaskTimeout,
-    ValidationFailed,
     WorkerStopping,
 )
 from plugspace_queue.processing import outcome
@@ -91,7 +90,8 @@ def upgraded(task_type: str, data: dict[str, Any], error: ValidationError) -> An
     if upgrade is None:
         raise OutdatedInput(_summary(error)) from error
     try:
-        return kind.input.validate(kind.input.as_data(upgrade(data)), context=ACCEPTED)
+        shape = input_shape(task_type)
+        return shape.validate(shape.as_data(upgrade(data)), context=ACCEPTED)
     except ValidationError as still:
         raise OutdatedInput(_summary(still)) from still
     except Exception as failure:
@@ -111,13 +111,13 @@ def made_input(row: StartedTask, input: dict[str, Any], results: Results) -> dic
     kind = kinds().get(results.kind)
     step = kind and kind.step_named(row.step_name)
     if not step or step.input_from is None:
-        raise ValidationFailed(
+        raise OutdatedInput(
             f"The kind {results.kind} has no input_from for its step {row.step_name} any more:"
             " declare it until its workflows have ended."
         )
     made = step.input_from(input, dict(results))
     if not isinstance(made, Mapping):
-        raise ValidationFailed(f"input_from of the step {row.step_name} returns no mapping.")
+        raise OutdatedInput(f"input_from of the step {row.step_name} returns no mapping.")
     return dict(made)
 
 
