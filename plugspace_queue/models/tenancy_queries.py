@@ -222,3 +222,13 @@ def keep_minutes(rows: Iterable[QueueMinute], oldest: datetime) -> None:
     # Two workers may store the same minute; the first row stays.
     QueueMinute.objects.bulk_create(list(rows), ignore_conflicts=True)
     QueueMinute.objects.filter(minute__lt=oldest).delete()
+
+
+def add_override(**columns: Any) -> Override:
+    """Store an override or a grant."""
+    return Override.objects.create(**columns)
+
+
+def override_or_none(override_id: int) -> Override | None:
+    """An override or grant by its id."""
+    return Override.objects.filter(pk=override_id).first()

@@ -121,6 +121,16 @@ def made_input(row: StartedTask, input: dict[str, Any], results: Results) -> dic
     return dict(made)
 
 
+def _valid(plain: Any, text: str, output: TypeAdapter[Any]) -> Any:
+    try:
+        return output.validate_json(text)
+    except ValidationError as error:
+        # Pydantic's JSON parser refuses what is nested deeper than its limit; a schema may not.
+        if error.errors(include_url=False)[0]["type"] != "json_invalid":
+            raise
+        return output.validate_python(plain)
+
+
 def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
     """The result as strict JSON, valid for the output schema; raises InvalidResult."""
     try:
@@ -129,7 +139,7 @@ def checked_result(returned: Any, output: TypeAdapter[Any]) -> Any:
         # Checked before the schema, which would convert a set to a list and NaN to null.
         text = json.dumps(plain, allow_nan=False)
         # As JSON, where strict models take the texts of times, enumerations and ids.
-        valid = output.validate_json(text)
+        valid = _valid(plain, text, output)
         dumped = output.dump_python(valid, mode="json", by_alias=True)
     except ValidationError as error:
         raise InvalidResult(_summary(error)) from error

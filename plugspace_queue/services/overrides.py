@@ -97,7 +97,7 @@ def override_queue(task_type: object, limits: Mapping[str, Any], given: Terms) -
     values = [_limit(OverrideKey(name), value) for name, value in wanted.items()]
     with transaction.atomic(using=alias()):
         rows = [
-            Override.objects.create(type=kind.value, **columns, **given._asdict())
+            tenancy_queries.add_override(type=kind.value, **columns, **given._asdict())
             for columns in values
         ]
         projections.write_queue_on_commit(kind)
@@ -121,7 +121,7 @@ def override_of(override_id: object) -> Override:
     """The override; raises NotFound."""
     found = None
     if type(override_id) is int and 0 < override_id < LARGEST_QUOTA:
-        found = Override.objects.filter(pk=override_id).first()
+        found = tenancy_queries.override_or_none(override_id)
     if found is None:
         raise NotFound(f"No override {str(override_id)[:64]!r} here.")
     return found
@@ -182,7 +182,7 @@ def _of_organization(
 ) -> Override:
     kind = arguments.task_type(task_type)
     row = organization_of(organization_id)
-    return Override.objects.create(
+    return tenancy_queries.add_override(
         organization=row, type=kind.value, key=key, value=value, **given._asdict()
     )
 

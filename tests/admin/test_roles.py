@@ -50,6 +50,7 @@ LIVE = {"live": ("viewer", "viewer")}
 PAGE = {"changelist": ("viewer", "viewer")}
 LOOK = ("viewer", "operator")
 PRESS = (NOBODY, "operator")
+STAFF = ("", "")
 
 TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "apikey": CATALOG,
@@ -70,16 +71,18 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "worker": PAGE | LIVE | {"stop": ("operator", "operator")},
     "workflow": RECORD | LIVE,
     "rq": {
-        **dict.fromkeys(("dashboard_changelist", "home", "jobs", "queue_details"), LOOK),
+        # Open to all staff, as RQ's own: they show each queue by its own rule.
+        **dict.fromkeys(("dashboard_changelist", "home"), STAFF),
+        **dict.fromkeys(("jobs", "queue_details"), LOOK),
         **dict.fromkeys(("finished_jobs", "failed_jobs", "scheduled_jobs"), LOOK),
         **dict.fromkeys(("started_jobs", "deferred_jobs", "workers"), LOOK),
         **dict.fromkeys(("job_detail", "clear", "requeue_all", "delete_failed_jobs"), LOOK),
         **dict.fromkeys(("delete_job", "requeue_job", "enqueue_job"), LOOK),
         **dict.fromkeys(("confirm_action", "actions"), LOOK),
         "stop_job": PRESS,
-        "home_json": ("viewer", "viewer"),
+        "home_json": STAFF,
         # RQ's own, which is there when that package is.
-        **({"metrics": ("viewer", "viewer")} if find_spec("prometheus_client") else {}),
+        **({"metrics": STAFF} if find_spec("prometheus_client") else {}),
     },
 }
 # Of what no test makes: a result, a worker, a scheduler; test_rq_pages.py has their guard.

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from redis import Redis
 
 from plugspace_queue import Limiter, TaskType, errors, queue_manager, testing
+from plugspace_queue.dashboards import queues
 from plugspace_queue.maintenance import statistics
 from plugspace_queue.models import ApiKey, Task, TierPolicy
 from plugspace_queue.services import organization_stats
@@ -151,6 +152,7 @@ def test_operators_see_and_steer_it(transcribe: TaskType, admin_client: Client):
 
     queue_manager.pause("TRANSCRIBE")
     told = queue_manager.explain(task.pk)
+    queues.clear_cache()
     board = admin_client.get("/admin/plugspace_queue/dashboard/").content.decode()
     listed = admin_client.get("/admin/plugspace_queue/task/?type__exact=TRANSCRIBE")
     tier = admin_client.get("/admin/plugspace_queue/tierpolicy/free/change/").content.decode()

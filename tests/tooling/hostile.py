@@ -7,6 +7,7 @@ from re import _constants as c  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
+from plugspace_queue.domain import fingerprint
 from tests.growth import Maker, many
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,31 @@ TEXTS: dict[str, list[Maker]] = {
     "[a-z][A-Za-z0-9]*": [many("a"), many("a", after="!")],
     r"[A-Z][A-Z0-9_]{0,31}\Z": [many("A"), many("A_", after="!")],
     r'''\bqueues?="([^"]*)"''': [many('queue="'), many("a", 'queue="'), many('queues="a,')],
+    # What differs between failures of one cause; too long to be read twice.
+    fingerprint._VARIABLE.pattern: [
+        *(many(one) for one in ("a", "1", "'", '"', "/", "-", "\\", "~/")),
+        *(
+            many(one)
+            for one in ("a-", "a.", "a@", "a/", "'a ", '"a', "/a", "a://", "0x", "1.", "1 m")
+        ),
+        many("a", "'", "\n"),
+        many("a", " '", "'a"),
+        many("a.", "a@"),
+        many("a-", "a@a."),
+        many("abcdabcd-"),
+        many("abcd-", "abcdabcd-"),
+        many("2026-01-01T10:00:"),
+        many("2026-01-01 "),
+        many("10:00:0"),
+        many("/a", " "),
+        many("a", " /"),
+        many("abcdefa "),
+        many("abcdefg1 "),
+        many("_abcdefg"),
+        many("1", "a"),
+        many("1.", "-"),
+        many("404 m"),
+    ],
     # The server's messages and our scripts
     "(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ": [many("caused error: BUSY")],
     r"^--@include (\S+)\n": [many("a", "--@include "), many("--@include a"), many("--@include \n")],

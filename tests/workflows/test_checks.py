@@ -16,7 +16,9 @@ pytestmark = pytest.mark.usefixtures("declaring")
 
 
 def found() -> list[tuple[str | None, str]]:
-    return [(one.id, one.msg) for one in run_checks(tags=["plugspace_queue"])]
+    # Of kinds: types of a test need no quota for each tier (psq.W010).
+    found = run_checks(tags=["plugspace_queue"])
+    return [(one.id, one.msg) for one in found if one.id != "psq.W010"]
 
 
 @pytest.fixture
