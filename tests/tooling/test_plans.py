@@ -94,6 +94,9 @@ MIDDLE = "org-7"
 def spread(filled: None) -> None:
     users = [f"user-{n}" for n in range(6)]
     task_queries.tasks_matching(user_id__in=users).update(organization=MIDDLE)
+    failed = task_queries.tasks_matching(state=State.FAILED)
+    failed.update(error_code="VALIDATION_ERROR")
+    failed.filter(user_id=users[0]).update(error_code="TIMEOUT")
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {Task._meta.db_table}")
 
@@ -126,12 +129,19 @@ NEEDED: dict[str, list[Callable[[], QuerySet[Any, Any]]]] = {
     # The relay and the reconciler walk rows by state and type; lists of failed ones by type.
     "psq_task_not_complete": [
         lambda: task_queries.rows_of_range(State.PROCESSING, TaskType.CODE, None)[:1000],
-        lambda: task_queries.processing_of(TaskType.CODE)[:1000],
         lambda: task_queries.tasks_matching(type="CODE").in_state(State.FAILED).newest_first()[:21],
     ],
     # The oldest of the open ones lie behind all that ended.
     "psq_task_open": [
         lambda: task_queries.tasks_matching().with_status(Status.PENDING).oldest_first()[:21]
+    ],
+    # Failed tasks of one type and code: lists, and retries of what failed for one reason.
+    "psq_task_failed": [
+        lambda: (
+            task_queries.tasks_matching(type="CODE", error_code="TIMEOUT")
+            .in_state(State.FAILED)
+            .newest_first()[:21]
+        )
     ],
     "psq_task_deadline": [
         lambda: task_queries.expired(
