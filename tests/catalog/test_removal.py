@@ -73,6 +73,7 @@ def test_what_is_declared_or_can_be_no_type_is_refused(name: str, redis: Redis):
         pruned(name)
 
 
+@pytest.mark.slow
 def test_a_type_that_comes_back_is_published_again(
     gone: list[Task], declare: Declare, redis: Redis
 ):

@@ -70,6 +70,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, monkeypatch, s
                 fill_queues(catalog.queue_names())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed here")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("block", blocks("sh", mark="run"), ids=str)
