@@ -39,6 +39,14 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Any:
     assert waits._threads == 0
 
 
+def asked_apart(caller: ApiClient, task: Task) -> Any:
+    """A request in a thread of its own, which closes its connection as a server's would."""
+    try:
+        return caller.ask(f"tasks/{task.pk}/", wait=30)
+    finally:
+        connections.close_all()
+
+
 def _alive(kind: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if type(thread).__name__ == kind]
 
@@ -75,7 +83,7 @@ def test_under_wsgi_a_request_waits_until_the_task_has_ended(acme: ApiClient):
     task = one_task()
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(acme.ask, f"tasks/{task.pk}/", wait=30)
+        waiting = pool.submit(asked_apart, acme, task)
         wait_until(lambda: _alive("EndReader"), 10)
         assert not waiting.done()
         cancel(task)
@@ -123,7 +131,7 @@ def test_under_wsgi_few_threads_wait_and_further_requests_are_answered_at_once(a
     task = one_task()
 
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(acme.ask, f"tasks/{task.pk}/", wait=30) for _ in range(2)]
+        waiting = [pool.submit(asked_apart, acme, task) for _ in range(2)]
         wait_until(lambda: waits._threads == 2, 10)
         answer = acme.ask(f"tasks/{task.pk}/", wait=30)
         assert (answer.status_code, answer.json()["state"]) == (200, "waiting")
@@ -257,7 +265,7 @@ def test_under_wsgi_a_membership_that_is_gone_ends_the_wait(
     task, member = one_task(), member_of("acme")
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(member.ask, f"tasks/{task.pk}/", wait=30)
+        waiting = pool.submit(asked_apart, member, task)
         wait_until(lambda: waits._threads == 1, 10)
         Membership.objects.all().delete()
         answer = waiting.result(patient(20))
@@ -289,7 +297,7 @@ def test_a_wait_holds_no_transaction_open_whatever_the_project_says(acme: ApiCli
     settings["ATOMIC_REQUESTS"] = True
     try:
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(acme.ask, f"tasks/{task.pk}/", wait=30)
+            waiting = pool.submit(asked_apart, acme, task)
             wait_until(lambda: waits._threads == 1, 10)
             cancel(task)
             assert waiting.result(patient(20)).json()["state"] == "cancelled"

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.conf import SEED_TYPES
 from tests.chaos import journal
 from tests.chaos.clocks import SETTLES_IN
 
@@ -99,7 +99,7 @@ class Fleet:
     def _start(self, name: str) -> Worker:
         with (self._logs / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "manage.py", "rqworker", *queue_names()],
+                [sys.executable, "manage.py", "rqworker", *(name.lower() for name in SEED_TYPES)],
                 cwd=ROOT,
                 env=os.environ | self._environment | {journal.WORKER: name},
                 stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from redis import Redis
 
 from plugspace_queue.broker import keys
 from plugspace_queue.broker.connection import client
-from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.conf import SEED_TYPES
 from plugspace_queue.models import Task
 
 LOOKED_AT = 500
@@ -17,7 +17,12 @@ LOOKED_AT = 500
 def in_redis() -> dict[str, Any]:
     """Places of waiting and running tasks that are not empty: key to size."""
     connection = client()
-    return {key: size for name in queue_names() for key, size in _places(connection, name) if size}
+    return {
+        key: size
+        for name in map(str.lower, SEED_TYPES)
+        for key, size in _places(connection, name)
+        if size
+    }
 
 
 def _places(connection: Redis, name: str) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 
 from plugspace_queue import queue_manager
-from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.conf import SEED_TYPES
 from plugspace_queue.errors import QueueError, Unavailable
 from tests.chaos.calls import ACCEPTED, LEAK, REFUSED, UNCLEAR, Book, Call
 from tests.factories import INPUTS
@@ -25,7 +25,7 @@ ORGANIZATIONS = {
     "delta": "starter",
     "elm": "free",
 }
-TYPES = [kind.value for kind in TaskType]
+TYPES = list(SEED_TYPES)
 WEIGHTS = [5, 5, 1, 4, 1, 5]
 """CODE starts a process each time, DEPLOY has a limit of starts."""
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plugspace_queue import errors, queue_manager
+from plugspace_queue.domain.task_types import TaskType, quota_of
 from plugspace_queue.domain.tiers import TIERS, UNLIMITED
 from plugspace_queue.limits import allowances, policies
 from plugspace_queue.models import MonthlyUsage, Override, Task, UsageEntry
@@ -64,7 +65,7 @@ class Model:
 
     @property
     def quota(self) -> int:
-        base = int(TIERS[self.tier].quotas[TYPE])  # type: ignore[index]
+        base = quota_of(TaskType(TYPE), self.tier, {}, TIERS[self.tier].default_quota)
         for row in self.rows:
             if row.key == "quota" and row.is_in_force:
                 base = row.value

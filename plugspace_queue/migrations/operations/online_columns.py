@@ -69,7 +69,7 @@ class LengthenTextOnline(AlterField):
 
 
 class RemoveConstraintOnline(RemoveConstraint):
-    """Drop a CHECK while others write."""
+    """Drop a CHECK while others write, unless an interrupted run has dropped it."""
 
     def database_forwards(
         self,
@@ -78,6 +78,9 @@ class RemoveConstraintOnline(RemoveConstraint):
         from_state: Any,
         to_state: Any,
     ) -> None:
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if not online_ddl.has_constraint(schema_editor, model, self.name):
+            return
         online_ddl.retry_while_locked(
             schema_editor,
             self.name,

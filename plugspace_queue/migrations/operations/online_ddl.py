@@ -117,6 +117,11 @@ def _change_column(
         step()
 
 
+def has_constraint(editor: BaseDatabaseSchemaEditor, model: type[Model], name: str) -> bool:
+    """Whether a table has this constraint or index; True for a run that only prints SQL."""
+    return editor.collect_sql or name in _constraints(editor, model)
+
+
 def names_on_column(editor: BaseDatabaseSchemaEditor, model: type[Model], column: str) -> list[str]:
     """The indexes that have this column alone and that the model does not declare by name."""
     declared = {index.name for index in model._meta.indexes}

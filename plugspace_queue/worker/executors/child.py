@@ -114,6 +114,8 @@ def main(connection: Connection, order: Order) -> None:
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Before the attempt's time begins, as loading the code of the host may take long.
+    load_processors()
     _await_begin(connection)
     execution = ReportingExecution(
         order.row,
@@ -142,7 +144,6 @@ def _await_begin(connection: Connection) -> None:
 
 
 def _run(execution: ReportingExecution) -> AttemptResult:
-    load_processors()
     entry = processor_of(execution.row.type)
     if entry is None:
         raise LookupError(f"No processor for {execution.row.type} in the child process.")
