@@ -20,7 +20,7 @@ from tests.migrations.test_online_indexes import (
 )
 from tests.support import wait_until
 
-OLDER = ("plugspace_queue", "0005")
+OLDER = ("plugspace_queue", "0007_declared_workflow_kinds")
 ADDED = {"tier", "error_code", "fingerprint"}
 NAMES = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_name LIKE %s"
@@ -103,7 +103,7 @@ class TestOnPostgres:
                 "ALTER TABLE plugspace_queue_task"
                 " ADD COLUMN IF NOT EXISTS tier varchar(32) DEFAULT '' NOT NULL"
             )
-            site.migrate()
+            site.migrate("plugspace_queue", "0008_failures")
             assert is_new(postgres)
             postgres.execute("DELETE FROM django_migrations WHERE name = '0008_failures'")
             postgres.execute("DROP TABLE plugspace_queue_failureminute")
