@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
-import pydantic
-from django.utils.version import get_version_tuple
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,11 +24,6 @@ ACCEPTED = {"is_accepted": True}
 lowered later does not make it invalid."""
 
 
-DEFERRED = get_version_tuple(pydantic.VERSION) >= (2, 14)
-"""Whether a model is built at its first use instead of its import, which is most of the cost of
-importing it. Earlier releases of pydantic do not lock that first use against other threads."""
-
-
 class WireModel(BaseModel):
     """Base of all models on the wire.
 
@@ -46,7 +39,6 @@ class WireModel(BaseModel):
         strict=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
-        defer_build=DEFERRED,
     )
 
     absent_is_null: ClassVar[bool] = True

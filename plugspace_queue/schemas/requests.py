@@ -38,7 +38,7 @@ from plugspace_queue.domain.task_types import DECLARED, of_row
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
-from plugspace_queue.schemas.base import DEFERRED, STORABLE
+from plugspace_queue.schemas.base import STORABLE
 from plugspace_queue.schemas.refusals import arguments_refused, entries, input_refused, refuse
 
 LONGEST_ID = 128
@@ -157,7 +157,6 @@ class Request(BaseModel):
         strict=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
-        defer_build=DEFERRED,
     )
 
     @classmethod

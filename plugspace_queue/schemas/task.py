@@ -13,7 +13,6 @@ from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.domain.lifecycle import STATUSES
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.schemas.base import DEFERRED
 
 if TYPE_CHECKING:
     from plugspace_queue.models import Task
@@ -31,7 +30,7 @@ ALWAYS = 256
 class _Outgoing(BaseModel):
     """Base of what we send: camelCase names, and no look at what our own rows hold."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=DEFERRED)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
     def to_wire(self) -> dict[str, Any]:
         """Strict JSON data: camelCase keys, absent instead of null."""
