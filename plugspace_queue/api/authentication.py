@@ -172,7 +172,7 @@ class MemberAuthentication(SessionAuthentication):
 
 
 class TenantAuthentication(MemberAuthentication):
-    """Whoever the project's own callable says it is: TENANT_OF_REQUEST."""
+    """The tenant that the project's own callable names (the setting TENANT_OF_REQUEST)."""
 
     def authenticate(self, request: Request) -> tuple[Any, Caller] | None:
         sent: Any = request._request

@@ -96,7 +96,7 @@ def _tenants(holders: Collection[StreamHolder]) -> set[StreamHolder]:
         answers = list(pool.map(_is_still_tenant, asked))
     silent = [answer for answer in answers if isinstance(answer, Exception)]
     if silent:
-        # These streams stay open: all clients would come again at once and be told the same.
+        # These streams stay open: all clients would reconnect at once and get the same answer.
         cause = silent[0].__cause__ or silent[0]
         logger.error(
             "%s failed for %d open streams: %s", tenants.PLACE, len(silent), cause, exc_info=cause

@@ -33,7 +33,7 @@ def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return wrong + [
         Warning(
             f"RQ_QUEUES[{name!r}] uses redis-py's own connections to Sentinel: its workers hang "
-            "when they are stopped, and may knock at the old primary after a failover.",
+            "when they are stopped, and may reconnect to the old primary after a failover.",
             hint=SENTINEL_HELPER,
             id="psq.W004",
         )

@@ -48,8 +48,8 @@ def _planned(type: str, *fields: str) -> Callable[[Json, Collection[str]], Json]
     def takes(given: Json, steps: Collection[str]) -> Json:
         is_made = "ARCHITECT" in steps or "DESIGN" in steps
         if not is_made and not any(field in given for field in fields):
-            told = f"is needed by the {type} step (or: {' or '.join(fields)})"
-            refuse(f"input.{fields[0]}", told)
+            message = f"is needed by the {type} step (or: {' or '.join(fields)})"
+            refuse(f"input.{fields[0]}", message)
         return given
 
     return takes

@@ -278,3 +278,31 @@ def test_a_refund_that_a_dying_worker_left_is_made_later(changed: Any):
     assert expiry.refund_owed(timezone.now()) == 1
 
     assert "refunds" not in snapshot(Task.objects.get(pk=task.pk))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_typed_submit_returns_a_handle_whose_wait_gives_the_output(transcribe: TaskType):
+    make_organization()
+    with testing.processors({"TRANSCRIBE": right}):
+        handle = transcribe.submit(Audio(url="a.mp3"), organization="acme", project="p", user="u")
+        testing.run_pending()
+
+    result = handle.wait(timeout=5)
+
+    assert (type(result), result.text) == (Transcript, "a.mp3")
+    assert handle.id == handle.task.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_handle_raises_the_code_of_a_task_that_failed(transcribe: TaskType):
+    make_organization()
+    with testing.processors({"TRANSCRIBE": lambda context: 1 / 0}):
+        handle = transcribe.submit(
+            Audio(url="a.mp3"), organization="acme", project="p", user="u", max_retries=0
+        )
+        testing.run_pending()
+
+    with pytest.raises(errors.TaskFailed) as raised:
+        handle.wait(timeout=5)
+
+    assert raised.value.code == Task.objects.get(pk=handle.id).error_code
