@@ -49,7 +49,7 @@ def alike(cases: Iterable[Any], quick: int) -> list[Any]:
 
 
 def wake_readers(redis: Redis) -> None:
-    """Readers of events that nobody listens to end at once; without this they block for a second."""
+    """Readers of events that nobody listens to end at once; else they block for a second."""
     redis.xadd(keys.events(), {"event": "null"})
 
 
