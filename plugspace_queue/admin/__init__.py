@@ -13,6 +13,7 @@ from plugspace_queue.admin import (
     workers,
     workflows,
 )
+from plugspace_queue.admin.sites import join_named_site
 
 __all__ = [
     "api_keys",
@@ -27,3 +28,5 @@ __all__ = [
     "workers",
     "workflows",
 ]
+
+join_named_site()
