@@ -143,7 +143,7 @@ def test_a_task_waits_until_there_is_a_worker_and_says_so(shop: Shop):
         + """
 handle = submit("Faust")
 page = queue_manager.get_organization_tasks(str(company.pk), {"status": "pending", "type": "SCAN"})
-tell([handle.task_id, queue_manager.explain(handle.task_id).sentence, [row.pk for row in page]])
+tell([handle.id, queue_manager.explain(handle.id).sentence, [row.pk for row in page]])
 """
     )
 
@@ -299,9 +299,9 @@ def test_sigterm_lets_it_finish_and_ends_cleanly(shop: Shop, worker: Any, gate: 
         + f"""
 from threading import Event
 handle = submit("Faust II", {str(gate)!r})
-while queue_manager.get_task(handle.task_id).state != "processing":
+while queue_manager.get_task(handle.id).state != "processing":
     Event().wait(0.05)
-tell(handle.task_id)
+tell(handle.id)
 """
     )
 
