@@ -1,4 +1,4 @@
-"""Policies in force for organizations and queues: rows override code, settings and seed in turn.
+"""Policies in force for organizations and queues: a row overrides code, settings and declaration.
 
 Overrides in force come before a queue's row.
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections, router
+from django.utils.translation import gettext as _
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.recordset import prepared_cursor
@@ -151,8 +152,11 @@ def read_tenant(organization_id: object) -> OrganizationPlan:
 def unknown(organization_id: object) -> OrganizationUnknown:
     """The error for an organization that does not exist."""
     return OrganizationUnknown(
-        f"No organization {str(organization_id)[:64]!r}; create it with"
-        " queue_manager.set_organization(id, tier=...)."
+        _(
+            "No organization %(organization_id)r; create it with"
+            " queue_manager.set_organization(id, tier=...)."
+        )
+        % {"organization_id": str(organization_id)[:64]}
     )
 
 

@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState, NotFound
@@ -78,14 +80,18 @@ def store_links(tasks: Sequence[Task], asked: Sequence[TaskRequest], parents: Pa
 def _parent(task_id: uuid.UUID, new: TaskRequest, parents: Parents) -> Task:
     found = parents.get(task_id)
     if found is None or found.organization_id != new.organization_id:
-        raise NotFound(f"No task {task_id} in this organization.", task_id=str(task_id))
+        raise NotFound(
+            _("No task %(task_id)s in this organization.") % {"task_id": task_id},
+            task_id=str(task_id),
+        )
     return found
 
 
 def _require_hopeful(parent: Task) -> None:
     if parent.state in lifecycle.FINAL and parent.state != State.COMPLETE:
         raise InvalidState(
-            f"Task {parent.pk} is {parent.state}; nothing can wait for it.",
+            _("Task %(parent)s is %(state)s; nothing can wait for it.")
+            % {"parent": parent.pk, "state": parent.state},
             task_id=str(parent.pk),
             state=str(parent.state),
         )
@@ -201,7 +207,8 @@ def _require_iterations(context: dict[str, Any], is_iteration: bool) -> None:
     count, maximum = context["iterationCount"], context["maxIterations"]
     if is_iteration and count > maximum:
         raise InvalidState(
-            f"Iteration {count} is above the maximum of {maximum}.",
+            _("Iteration %(count)s is above the maximum of %(maximum)s.")
+            % {"count": count, "maximum": maximum},
             reason="MAX_ITERATIONS",
             iteration_count=count,
             max_iterations=maximum,

@@ -3,6 +3,9 @@
 import uuid
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from plugspace_queue.domain.enums import Status
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import NotFound
@@ -13,26 +16,29 @@ from plugspace_queue.services import arguments
 MOST_PER_PAGE = 1000
 FURTHEST_OFFSET = 10_000
 
+NO_TASK = gettext_noop("No task %(id)r here.")
+NO_WORKFLOW = gettext_noop("No workflow %(id)r here.")
+
 
 def task_of(task_id: object, organization_id: str | None = None) -> Task:
     """The task, of any organization if None is given. Raises NotFound."""
     rows = Task.objects.of_organization(organization_id)
     if organization_id is not None:
         rows = rows.public()
-    found = rows.filter(pk=_id(task_id, "task")).first()
+    found = rows.filter(pk=_id(task_id, NO_TASK)).first()
     if found is None:
-        raise _not_found("task", task_id)
+        raise _not_found(NO_TASK, task_id)
     return found
 
 
 def workflow_of(workflow_id: object, organization_id: str | None = None) -> Workflow:
     """The workflow with its steps, of any organization if None is given. Raises NotFound."""
-    rows = Workflow.objects.prefetch_related("tasks").filter(pk=_id(workflow_id, "workflow"))
+    rows = Workflow.objects.prefetch_related("tasks").filter(pk=_id(workflow_id, NO_WORKFLOW))
     if organization_id is not None:
         rows = rows.filter(organization_id=organization_id)
     found = rows.first()
     if found is None:
-        raise _not_found("workflow", workflow_id)
+        raise _not_found(NO_WORKFLOW, workflow_id)
     return found
 
 
@@ -50,15 +56,15 @@ def tasks_of(
     return list(rows.order_by("-pk")[start : start + size])
 
 
-def _id(value: Any, what: str) -> uuid.UUID:
+def _id(value: Any, message: str) -> uuid.UUID:
     found = value.pk if isinstance(value, Task | Workflow) else parse_id(value)
     if found is None:
-        raise _not_found(what, value)
+        raise _not_found(message, value)
     return found
 
 
-def _not_found(what: str, value: object) -> NotFound:
-    return NotFound(f"No {what} {str(value)[:64]!r} here.")
+def _not_found(message: str, value: object) -> NotFound:
+    return NotFound(_(message) % {"id": str(value)[:64]})
 
 
 def organization_of(organization_id: object) -> Organization:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.errors import ValidationRefused
@@ -47,7 +48,7 @@ def change_organization(organization_id: object, changes: Mapping[str, Any]) -> 
     Raises OrganizationUnknown, ValidationRefused.
     """
     for field in set(changes) - CHANGEABLE:
-        refuse(str(field), "is not known")
+        refuse(str(field), _("is not known"))
     with transaction.atomic(using=alias()):
         row = organization_of(organization_id)
         columns = _columns(changes, _known_tiers())
@@ -109,7 +110,7 @@ def _with_index(index: int, given: object, tiers: set[str]) -> tuple[str, dict[s
     try:
         row = dict(given) if isinstance(given, Mapping) else {"id": given}
         for field in set(row) - {"id", *CHANGEABLE}:
-            refuse(str(field), "is not known")
+            refuse(str(field), _("is not known"))
         organization_id = row.pop("id", None)
         if type(organization_id) is int or isinstance(organization_id, uuid.UUID):
             organization_id = str(organization_id)
@@ -145,7 +146,7 @@ def _synced(wanted: Mapping[str, dict[str, Any]]) -> SyncResult:
 def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
     try:
         for field in set(given) - FIELDS:
-            refuse(str(field), "is not known")
+            refuse(str(field), _("is not known"))
         _require_id(given.get("id"))
         fields = _changes(given.get("tier"), given.get("name") or "", tiers)
         return Organization(id=given["id"], **fields)
@@ -156,9 +157,9 @@ def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
 
 def _require_id(organization_id: object) -> None:
     if not is_organization_id(organization_id):
-        refuse("id", "must be 1 to 64 letters, digits, - or _")
+        refuse("id", _("must be 1 to 64 letters, digits, - or _"))
     if organization_id == SYSTEM:
-        refuse("id", f"{SYSTEM} is reserved for work without a tenant")
+        refuse("id", _("%(system)s is reserved for work without a tenant") % {"system": SYSTEM})
 
 
 def _columns(changes: Mapping[str, Any], tiers: set[str]) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def _changes(tier: object, name: object, tiers: set[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if tier is not None:
         if tier != "" and str(tier) not in tiers:
-            refuse("tier", f"must be one of {', '.join(sorted(tiers))}")
+            refuse("tier", _("must be one of %(names)s") % {"names": ", ".join(sorted(tiers))})
         changes["tier_id"] = str(tier) or None
     if name:
         changes["name"] = arguments.name("name", name, LONGEST_NAME)

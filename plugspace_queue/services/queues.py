@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
@@ -46,7 +47,7 @@ def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for field, value in changes.items():
         if field not in _FIELDS:
-            refuse(str(field), "is not known")
+            refuse(str(field), _("is not known"))
         columns |= _FIELDS[field](field, value)
     return columns
 
@@ -68,7 +69,7 @@ def _limiter(field: str, value: object) -> dict[str, Any]:
     if value is None:
         return {"limiter_max": None, "limiter_duration": None}
     if not isinstance(value, Mapping) or set(value) != {"max", "duration"}:
-        refuse(field, "must hold max and duration")
+        refuse(field, _("must hold max and duration"))
     return {
         "limiter_max": arguments.whole(f"{field}.max", value["max"], 1, MOST),
         "limiter_duration": _seconds(f"{field}.duration", value["duration"]),
@@ -110,7 +111,7 @@ def resume(task_type: object = None, organization_id: str | None = None) -> None
 
 def _set_pause(task_type: object, organization_id: str | None, *, is_paused: bool) -> None:
     if (task_type is None) == (organization_id is None):
-        refuse("type", "give a task type or an organization, one of them")
+        refuse("type", _("give a task type or an organization, one of them"))
     with transaction.atomic(using=alias()):
         if organization_id is None:
             _pause_queue(arguments.task_type(task_type), is_paused)
@@ -192,7 +193,7 @@ def set_priority(task_id: object, priority: object, organization_id: str | None 
     task = lookup.task_of(task_id, organization_id)
     rows = Task.objects.filter(pk=task.pk, state__in=OPEN_VALUES)
     if not rows.update(priority=band):
-        raise InvalidState(f"Task {task.pk} has ended.", task_id=str(task.pk))
+        raise InvalidState(_("Task %(task)s has ended.") % {"task": task.pk}, task_id=str(task.pk))
     task.refresh_from_db()
     if task.state != State.BLOCKED and find(task.type) is not None:
         transaction.on_commit(lambda: _move_in_line(task), robust=True)
