@@ -24,7 +24,13 @@ from plugspace_queue.domain.task_types import TaskType, of_row, quota_of
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
 from plugspace_queue.limits import overrides, registrations
-from plugspace_queue.models import Organization, Override, QueueSettings, TierPolicy
+from plugspace_queue.models import (
+    Organization,
+    Override,
+    QueueSettings,
+    TierPolicy,
+    tenancy_queries,
+)
 from plugspace_queue.models.organization import ORGANIZATION_ID
 
 Number = TypeVar("Number", int, float)
@@ -134,7 +140,7 @@ def read_tenant(organization_id: object) -> OrganizationPlan:
     cleared = _cleared
     row = _looked_up(organization_id) if is_organization_id(organization_id) else None
     if row is None and organization_id == SYSTEM:
-        Organization.objects.get_or_create(pk=SYSTEM, defaults={"name": "Work without a tenant"})
+        tenancy_queries.organization_of_the_system("Work without a tenant")
         row = _looked_up(SYSTEM)
     if row is None:
         raise unknown(organization_id)

@@ -25,7 +25,7 @@ from plugspace_queue.domain.tiers import LARGEST_QUOTA
 from plugspace_queue.errors import QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import OrganizationPlan
-from plugspace_queue.models import MonthlyUsage, Task, UsageEntry, tenancy_queries
+from plugspace_queue.models import MonthlyUsage, Task, UsageEntry, task_queries, tenancy_queries
 from plugspace_queue.models.tenancy_queries import Standing
 
 _TABLE = MonthlyUsage._meta.db_table
@@ -261,7 +261,7 @@ def _account_of(task: Task) -> Account:
 
 
 def _mark_refunded(account: Account, tasks: Sequence[Task], now: datetime) -> int:
-    rows = Task.objects.filter(pk__in=[task.pk for task in tasks])
+    rows = task_queries.tasks_by_id(task.pk for task in tasks)
     return rows.filter(charged_month=account.month, refunded_at__isnull=True).update(
         refunded_at=now
     )

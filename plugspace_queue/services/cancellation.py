@@ -14,7 +14,7 @@ from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.errors import InvalidState, Unavailable
-from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models import Task, Workflow, task_queries
 from plugspace_queue.services import lookup, termination
 
 CODE = "CANCELLED"
@@ -105,8 +105,13 @@ def _place_after_withdrawal(task: Task) -> Literal["nowhere", "elsewhere"]:
 
 def _mark(task: Task) -> bool:
     """Mark the row as to be cancelled, which prevents a start; False when its state forbids it."""
-    rows = Task.objects.filter(pk=task.pk, state__in=lifecycle.STARTABLE | {State.PROCESSING})
-    return rows.update(cancel_requested_at=timezone.now()) == 1
+    rows = task_queries.task_by_id(task.pk)
+    return (
+        rows.in_state(*lifecycle.STARTABLE, State.PROCESSING).update(
+            cancel_requested_at=timezone.now()
+        )
+        == 1
+    )
 
 
 def _withdrawn(task: Task) -> Place | None:

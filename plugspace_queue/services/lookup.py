@@ -10,7 +10,7 @@ from plugspace_queue.domain.enums import Status
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import NotFound
 from plugspace_queue.limits.policies import is_organization_id, unknown
-from plugspace_queue.models import Organization, Task, Workflow
+from plugspace_queue.models import Organization, Task, Workflow, task_queries, tenancy_queries
 from plugspace_queue.services import arguments
 
 MOST_PER_PAGE = 1000
@@ -22,7 +22,7 @@ NO_WORKFLOW = gettext_noop("No workflow %(id)r here.")
 
 def task_of(task_id: object, organization_id: str | None = None) -> Task:
     """The task, of any organization if None is given. Raises NotFound."""
-    rows = Task.objects.of_organization(organization_id)
+    rows = task_queries.tasks_of_organization(organization_id)
     if organization_id is not None:
         rows = rows.public()
     found = rows.filter(pk=_id(task_id, NO_TASK)).first()
@@ -33,7 +33,7 @@ def task_of(task_id: object, organization_id: str | None = None) -> Task:
 
 def workflow_of(workflow_id: object, organization_id: str | None = None) -> Workflow:
     """The workflow with its steps, of any organization if None is given. Raises NotFound."""
-    rows = Workflow.objects.prefetch_related("tasks").filter(pk=_id(workflow_id, NO_WORKFLOW))
+    rows = task_queries.workflow_with_steps(_id(workflow_id, NO_WORKFLOW))
     if organization_id is not None:
         rows = rows.filter(organization_id=organization_id)
     found = rows.first()
@@ -46,7 +46,7 @@ def tasks_of(
     organization_id: str, *, status: object, task_type: object, limit: object, offset: object
 ) -> list[Task]:
     """One page of an organization's tasks, the newest first. Raises ValidationRefused."""
-    rows = Task.objects.of_organization(organization_id).public()
+    rows = task_queries.tasks_of_organization(organization_id).public()
     if status is not None:
         rows = rows.with_status(arguments.word("status", status, Status))
     if task_type is not None:
@@ -71,7 +71,7 @@ def organization_of(organization_id: object) -> Organization:
     """The organization with its tier; raises OrganizationUnknown."""
     found = None
     if is_organization_id(organization_id):
-        found = Organization.objects.select_related("tier").filter(pk=organization_id).first()
+        found = tenancy_queries.organization_with_tier(str(organization_id))
     if found is None:
         raise unknown(organization_id)
     return found

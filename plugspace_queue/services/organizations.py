@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.limits.policies import is_organization_id
-from plugspace_queue.models import Organization, TierPolicy
+from plugspace_queue.models import Organization, tenancy_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.services import arguments
@@ -34,11 +34,7 @@ def set_organization(
     _require_id(organization_id)
     changes = _changes(tier, name, _known_tiers())
     with transaction.atomic(using=alias()):
-        row, is_new = Organization.objects.get_or_create(pk=organization_id, defaults=changes)
-        if changes and not is_new:
-            for field, value in changes.items():
-                setattr(row, field, value)
-            row.save(update_fields=list(changes))
+        tenancy_queries.keep_organization(organization_id, changes)
     return organization_of(organization_id)
 
 
@@ -70,13 +66,7 @@ def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
         row.pk: row for row in (_row(index, given, tiers) for index, given in enumerate(rows))
     }
     with transaction.atomic(using=alias()):
-        Organization.objects.bulk_create(
-            wanted.values(),
-            batch_size=BATCH,
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["tier", "name"],
-        )
+        tenancy_queries.keep_organizations(wanted.values())
         projections.write_tiers_on_commit(wanted.values())
     return len(wanted)
 
@@ -125,19 +115,16 @@ def _synced(wanted: Mapping[str, dict[str, Any]]) -> SyncResult:
     ids = list(wanted)
     missing: list[Organization] = []
     differing: list[Organization] = []
-    for start in range(0, len(ids), BATCH):
-        known = Organization.objects.in_bulk(ids[start : start + BATCH])
-        for organization_id in ids[start : start + BATCH]:
-            columns, row = wanted[organization_id], known.get(organization_id)
-            if row is None:
-                missing.append(Organization(id=organization_id, **columns))
-            elif any(getattr(row, column) != value for column, value in columns.items()):
-                for column, value in columns.items():
-                    setattr(row, column, value)
-                differing.append(row)
-    # Somebody else may make one of them at the same time: then it is there.
-    Organization.objects.bulk_create(missing, batch_size=BATCH, ignore_conflicts=True)
-    Organization.objects.bulk_update(differing, ["tier", "name", "is_suspended"], batch_size=BATCH)
+    known = tenancy_queries.known_organizations(ids)
+    for organization_id, columns in wanted.items():
+        row = known.get(organization_id)
+        if row is None:
+            missing.append(Organization(id=organization_id, **columns))
+        elif any(getattr(row, column) != value for column, value in columns.items()):
+            for column, value in columns.items():
+                setattr(row, column, value)
+            differing.append(row)
+    tenancy_queries.write_organizations(missing, differing)
     projections.write_tiers_on_commit([*missing, *differing])
     unchanged = len(ids) - len(missing) - len(differing)
     return SyncResult(len(missing), len(differing), unchanged)
@@ -187,4 +174,4 @@ def _changes(tier: object, name: object, tiers: set[str]) -> dict[str, Any]:
 
 
 def _known_tiers() -> set[str]:
-    return set(TierPolicy.objects.values_list("slug", flat=True))
+    return tenancy_queries.tier_slugs()

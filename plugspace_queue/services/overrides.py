@@ -144,9 +144,9 @@ def list_overrides(
         refuse("type", _("give a task type or an organization, one of them"))
     rows: OverrideQuerySet
     if organization_id is None:
-        rows = Override.objects.of_queue(arguments.task_type(task_type).value)
+        rows = tenancy_queries.overrides_of_queue(arguments.task_type(task_type).value)
     else:
-        rows = Override.objects.of_organization(organization_of(organization_id).pk)
+        rows = tenancy_queries.overrides_of_organization(organization_of(organization_id).pk)
     if not has_ended:
         rows = rows.not_over(clock.now())
     return list(rows.newest_first()[:MOST_LISTED])

@@ -20,8 +20,7 @@ from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.limits import overrides, policies
 from plugspace_queue.limits.policies import QueuePolicy
-from plugspace_queue.models import Organization, QueueSettings, Task
-from plugspace_queue.models.querysets import OPEN_VALUES
+from plugspace_queue.models import Organization, QueueSettings, Task, task_queries, tenancy_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.refusals import refuse
@@ -34,8 +33,7 @@ def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
     kind = arguments.task_type(task_type)
     columns = _columns(changes)
     with transaction.atomic(using=alias()):
-        QueueSettings.objects.get_or_create(type=kind.value)
-        row = QueueSettings.objects.select_for_update(no_key=True).get(type=kind.value)
+        row = tenancy_queries.locked_queue_row(kind.value, no_key=True)
         for column, value in columns.items():
             setattr(row, column, value)
         if columns:
@@ -120,8 +118,7 @@ def _set_pause(task_type: object, organization_id: str | None, *, is_paused: boo
 
 
 def _pause_queue(kind: TaskType, is_paused: bool) -> None:
-    QueueSettings.objects.get_or_create(type=kind.value)
-    row = QueueSettings.objects.select_for_update().get(type=kind.value)
+    row = tenancy_queries.locked_queue_row(kind.value)
     if row.is_paused == is_paused:
         return
     if not is_paused:
@@ -130,8 +127,7 @@ def _pause_queue(kind: TaskType, is_paused: bool) -> None:
 
 
 def _pause_organization(organization_id: str, is_paused: bool) -> None:
-    rows = Organization.objects.select_for_update(no_key=True)
-    row = rows.get(pk=organization_id)
+    row = tenancy_queries.locked_organization(organization_id)
     if row.is_paused == is_paused:
         return
     if not is_paused:
@@ -148,23 +144,21 @@ def _save_pause(row: Any, is_paused: bool) -> None:
 
 def _extend_deadlines_of_queue(row: QueueSettings, now: datetime) -> None:
     """Extend deadlines; the time in an organization's own pause is added when that ends."""
-    waiting = Task.objects.filter(type=row.type)
-    paused = Organization.objects.filter(is_paused=True, paused_at__isnull=False)
+    held, paused = task_queries.deadlines_of_type(row.type), tenancy_queries.paused_organizations()
     since = row.paused_at or now
-    extend_deadlines(waiting.exclude(organization__in=paused), since, now)
+    extend_deadlines(held.exclude(organization__in=paused), since, now)
     for organization_id, until in paused.values_list("pk", "paused_at"):
         if until:
-            extend_deadlines(waiting.filter(organization=organization_id), since, until)
+            extend_deadlines(held.filter(organization=organization_id), since, until)
 
 
 def _extend_deadlines_of_organization(row: Organization, now: datetime) -> None:
-    waiting = Task.objects.filter(organization=row.pk)
-    paused = QueueSettings.objects.filter(is_paused=True, paused_at__isnull=False)
+    held, paused = task_queries.deadlines_of_organization(row.pk), tenancy_queries.paused_queues()
     since = row.paused_at or now
-    extend_deadlines(waiting.exclude(type__in=paused.values("type")), since, now)
+    extend_deadlines(held.exclude(type__in=paused.values("type")), since, now)
     for kind, until in paused.values_list("type", "paused_at"):
         if until:
-            extend_deadlines(waiting.filter(type=kind), since, until)
+            extend_deadlines(held.filter(type=kind), since, until)
 
 
 def extend_deadlines(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
@@ -191,8 +185,7 @@ def set_priority(task_id: object, priority: object, organization_id: str | None 
     """
     band = arguments.whole("priority", priority, 0, LOWEST_PRIORITY)
     task = lookup.task_of(task_id, organization_id)
-    rows = Task.objects.filter(pk=task.pk, state__in=OPEN_VALUES)
-    if not rows.update(priority=band):
+    if not task_queries.task_by_id(task.pk).open().update(priority=band):
         raise InvalidState(_("Task %(task)s has ended.") % {"task": task.pk}, task_id=str(task.pk))
     task.refresh_from_db()
     if task.state != State.BLOCKED and find(task.type) is not None:

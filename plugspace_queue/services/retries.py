@@ -152,8 +152,8 @@ def _open_again(
         counters = []
         for task in tasks:
             quota.note_free_run(task, now, terms.reason)
-    again = Task.objects.filter(pk__in=[task.pk for task in tasks])
-    publishing.publish_new_on_commit(list(again.order_by("pk")), counters, are_new=False)
+    again = list(task_queries.tasks_in_order(task.pk for task in tasks))
+    publishing.publish_new_on_commit(again, counters, are_new=False)
 
 
 def _charge(
@@ -169,7 +169,7 @@ def _charge(
 
 def _move(task: Task, open_deps: int, month: str, now: datetime) -> None:
     target = State.BLOCKED if open_deps else State.WAITING
-    moved = Task.objects.move(
+    moved = task_queries.move_task(
         task.pk,
         State(task.state),
         target,

@@ -174,9 +174,9 @@ def build_steps(
     ]
 
 
-def _links(steps: Sequence[Step], tasks: Sequence[Task]) -> Iterator[tuple[Task, Task]]:
+def _links(steps: Sequence[Step], tasks: Sequence[Task]) -> Iterator[tuple[uuid.UUID, uuid.UUID]]:
     """Each step with each one that it waits for."""
-    by_name = {step.name: task for step, task in zip(steps, tasks, strict=True)}
+    by_name = {step.name: task.pk for step, task in zip(steps, tasks, strict=True)}
     return ((by_name[step.name], by_name[name]) for step in steps for name in step.parents)
 
 

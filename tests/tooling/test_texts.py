@@ -170,7 +170,7 @@ def test_refusals_of_the_api_are_in_the_language_of_the_request(acme: Any):
     blank = acme.send("tasks/", NEW | {"input": {"prompt": " "}}).json()
     late = acme.send("tasks/", NEW | {"runAt": "tomorrow"}).json()
 
-    assert export["detail"] == "«No such address; every address of the API ends with a slash.»"
+    assert export["detail"] == "«No such task, workflow or export in this organization.»"
     assert (missing["code"], missing["detail"][:9]) == ("NOT_FOUND", "«No task ")
     assert blank["errors"][0]["msg"] == "Value error, «must not be blank»"
     assert late["errors"][0]["msg"] == "«must be a time with a zone (ISO 8601)»"
