@@ -103,7 +103,7 @@ def draw(tasks: Sequence[Task], parents: Parents) -> Graph:
 
 
 def _columns(ids: Sequence[uuid.UUID], parents: Parents) -> dict[uuid.UUID, int]:
-    """The length of the longest way to each step; a ring, which nobody makes, ends at once."""
+    """The length of the longest path to each step; a cycle, which no workflow has, ends at once."""
     found: dict[uuid.UUID, int] = {}
 
     def column(task_id: uuid.UUID, seen: frozenset[uuid.UUID]) -> int:

@@ -17,6 +17,7 @@ import plugspace_queue
 from plugspace_queue.domain.handles import TaskHandle
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.steps import InputFrom, OnFailure, Step, Takes, step
+from plugspace_queue.errors import translated as _
 
 if TYPE_CHECKING:
     from plugspace_queue.processing.context import Context
@@ -125,7 +126,10 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
         """The declared type of this name; raises ValueError when there is none."""
         found = DECLARED.get(str(name))
         if found is None:
-            raise ValueError(f"There is no task type {name!r}: it is one of {', '.join(DECLARED)}.")
+            raise ValueError(
+                _("There is no task type %(name)r: it is one of %(names)s.")
+                % {"name": name, "names": ", ".join(DECLARED)}
+            )
         return found
 
     def __repr__(self) -> str:

@@ -35,6 +35,11 @@ def tasks_by_id(task_ids: Ids) -> TaskQuerySet:
     return Task.objects.with_ids(task_ids)
 
 
+def tasks_in_order(task_ids: Ids) -> TaskQuerySet:
+    """The same, in the order of their ids."""
+    return tasks_by_id(task_ids).oldest_first()
+
+
 def task_by_id(task_id: uuid.UUID | str) -> TaskQuerySet:
     """This task, or nothing."""
     return Task.objects.filter(pk=task_id)
@@ -48,6 +53,27 @@ def tasks_of_organization(organization_id: str | None) -> TaskQuerySet:
 def tasks_matching(**columns: Any) -> TaskQuerySet:
     """Tasks with these values in these columns, as a list's filters name them."""
     return Task.objects.filter(**columns)
+
+
+def published_of(organization_id: str) -> TaskQuerySet:
+    """Tasks of an organization that are, or were, in line; the newest first."""
+    return tasks_of_organization(organization_id).once_in_line().newest_first()
+
+
+def deadlines_of_type(task_type: str) -> TaskQuerySet:
+    """Tasks of a type that have to start by some time."""
+    return Task.objects.filter(type=task_type, deadline__isnull=False)
+
+
+def deadlines_of_organization(organization_id: str) -> TaskQuerySet:
+    """The same of an organization."""
+    return Task.objects.filter(organization=organization_id, deadline__isnull=False)
+
+
+def ended_by(until: datetime, state: State, task_types: Collection[str]) -> TaskQuerySet:
+    """Tasks of one final state and of these types that ended by `until`, the oldest end first."""
+    rows = Task.objects.filter(state=state, type__in=task_types, completed_at__lte=until)
+    return rows.order_by("completed_at", "pk")
 
 
 def steps_of(workflow_ids: Iterable[uuid.UUID]) -> TaskQuerySet:
@@ -205,16 +231,20 @@ def workflows_by_id(workflow_ids: Ids) -> QuerySet[Workflow]:
     return Workflow.objects.filter(pk__in=list(workflow_ids))
 
 
+def workflow_with_steps(workflow_id: uuid.UUID) -> QuerySet[Workflow]:
+    """This workflow, or nothing; its steps are read with it."""
+    return Workflow.objects.prefetch_related("tasks").filter(pk=workflow_id)
+
+
 def workflows_matching(**columns: Any) -> QuerySet[Workflow]:
     """Workflows with these values in these columns, as a list's filters name them."""
     return Workflow.objects.filter(**columns)
 
 
-def link(pairs: Iterable[tuple[Task, Task]]) -> None:
-    """Make the first one of each pair of new tasks wait for the second one."""
-    Dependency.objects.bulk_create(
-        [Dependency(task=after, parent=before) for after, before in pairs]
-    )
+def link(pairs: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Make the first one of each pair of tasks wait for the second one."""
+    links = [Dependency(task_id=after, parent_id=before) for after, before in pairs]
+    Dependency.objects.bulk_create(links)
 
 
 def links_with_names() -> QuerySet[Dependency]:

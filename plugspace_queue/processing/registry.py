@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from asgiref.sync import iscoroutinefunction
 from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_noop
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
@@ -21,10 +22,18 @@ from plugspace_queue.domain.fields import Outputs
 from plugspace_queue.domain.shapes import is_model
 from plugspace_queue.domain.task_types import TaskType, of_row
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
+from plugspace_queue.errors import translated as _
 from plugspace_queue.limits import registrations
 from plugspace_queue.processing.context import Context
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+RETURNS = gettext_noop(
+    "it returns %(hint)s by its hint, and the output of the task type is %(declared)s."
+)
+TAKES = gettext_noop(
+    "it takes %(hint)s by its hint, and the input of the task type is %(declared)s."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +117,11 @@ def register(
         return known
     if known is not None and not replace:
         raise ProcessorConflict(
-            f"{kind} has the processor {name_of(known.function)} already;"
-            " pass replace=True to take its place."
+            _(
+                "%(kind)s has the processor %(function)s already; pass replace=True to take"
+                " its place."
+            )
+            % {"kind": kind, "function": name_of(known.function)}
         )
     require_valid(kind, function, options)
     _require_hints(kind, function, has_own_output=output is not None)
@@ -202,7 +214,9 @@ class Refusal:
 
     def __call__(self, option: str, reason: str) -> NoReturn:
         raise InvalidProcessor(
-            f"Processor {self._subject}: {reason}", option=option, type=self._type
+            _("Processor %(subject)s: %(reason)s") % {"subject": self._subject, "reason": reason},
+            option=option,
+            type=self._type,
         )
 
 
@@ -212,7 +226,8 @@ def known_type(task_type: TaskType | str) -> TaskType:
         return TaskType(task_type)
     except ValueError:
         raise InvalidProcessor(
-            f"There is no task type {task_type!r}: it is one of {', '.join(TaskType)}.",
+            _("There is no task type %(task_type)r: it is one of %(names)s.")
+            % {"task_type": task_type, "names": ", ".join(TaskType)},
             option="type",
         ) from None
 
@@ -231,7 +246,11 @@ def adapter_of(task_type: TaskType, function: object, output: Any) -> TypeAdapte
         return TypeAdapter(output)
     except (PydanticUserError, TypeError) as error:
         refuse = Refusal(task_type, function)
-        refuse("output", f"output is a type that pydantic can validate, not {output!r}: {error}")
+        refuse(
+            "output",
+            _("output is a type that pydantic can validate, not %(output)r: %(error)s")
+            % {"output": output, "error": error},
+        )
 
 
 def name_of(function: object) -> str:
@@ -264,11 +283,11 @@ def _require_hints(kind: TaskType, function: Callable[..., Any], *, has_own_outp
     refuse, hints = Refusal(kind, function), _hints_of(function)
     returned = hints.pop("return", Any)
     if not has_own_output and _disagrees(returned, kind.output.type):
-        refuse("output", _words("returns", returned, "output", kind.output.type))
+        refuse("output", _named(RETURNS, returned, kind.output.type))
     for hint in hints.values():
         taken = get_args(hint)[0] if get_origin(hint) is Context else Any
         if _disagrees(taken, kind.input.type):
-            refuse("input", _words("takes", taken, "input", kind.input.type))
+            refuse("input", _named(TAKES, taken, kind.input.type))
 
 
 def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -292,17 +311,16 @@ def _is_a_model(hint: Any) -> bool:
     return is_model(hint) or (inspect.isclass(hint) and is_dataclass(hint))
 
 
-def _words(verb: str, hint: Any, side: str, declared: Any) -> str:
-    told = f"it {verb} {hint.__qualname__} by its hint"
-    return f"{told}, and the {side} of the task type is {declared.__qualname__}."
+def _named(message: str, hint: Any, declared: Any) -> str:
+    return _(message) % {"hint": hint.__qualname__, "declared": declared.__qualname__}
 
 
 def _require_processor(function: object, refuse: Refusal) -> None:
     if not callable(function):
-        refuse("function", f"{function!r} cannot be called.")
+        refuse("function", _("%(function)r cannot be called.") % {"function": function})
     inner = _unwrapped(function)
     if _yields(inner) or _yields(_call_of(inner)):
-        refuse("function", "it yields; a processor returns its result.")
+        refuse("function", _("it yields; a processor returns its result."))
     _require_one_argument(function, refuse)
 
 
@@ -319,12 +337,19 @@ def _require_one_argument(function: Callable[..., Any], refuse: Refusal) -> None
     try:
         signature.bind(None)
     except TypeError as error:
-        refuse("function", f"it is called with one argument, the context: {error}.")
+        refuse(
+            "function",
+            _("it is called with one argument, the context: %(error)s.") % {"error": error},
+        )
 
 
 def _require_limiter(value: Any, refuse: Refusal) -> None:
     if value is None:
         return
     if not isinstance(value, Mapping) or set(value) != {"max", "duration"}:
-        refuse("limiter", f"limiter holds max and duration, and nothing else, not {value!r}.")
+        refuse(
+            "limiter",
+            _("limiter holds max and duration, and nothing else, not %(value)r.")
+            % {"value": value},
+        )
     task_options.require_limiter("limiter", value["max"], value["duration"], refuse)

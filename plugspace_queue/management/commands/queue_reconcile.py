@@ -48,7 +48,7 @@ class Command(QueueCommand):
         # A queue whose server is away, or whose data is damaged, keeps no other from the report.
         self._errors = PerServerErrors()
         places, findings, repaired = self._reconcile(_kinds(options["queue"]), fix=options["fix"])
-        # This process ends now: nobody else adds what it counted.
+        # This process ends now: what it counted must be added before.
         metrics.flush()
         try:
             self._errors.raise_if_any()
