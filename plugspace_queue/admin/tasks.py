@@ -33,13 +33,13 @@ from plugspace_queue.dashboards.timelines import progress_of, timeline
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models import Task, dependency_queries, task_queries
 from plugspace_queue.templatetags.psq import badge
 
 USER, ERROR = "user:", "error:"
 LARGE = ("input", "context", "result", "progress")
 LONGEST_REASON = 200
-LINKS = task_queries.links_with_names()
+LINKS = dependency_queries.links_with_names()
 
 
 class PriorityFilter(admin.SimpleListFilter):

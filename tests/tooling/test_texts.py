@@ -50,7 +50,9 @@ DESCRIBING = {"api.examples", "api.openapi"}
 
 STILL_READ = {"broker.checks", "broker.connection", "broker.server_settings"} | {
     "processing.checks",
+    "processing.functions",
     "processing.registry",
+    "maintenance.reconcile.findings",
 }
 
 ENGLISH = {
