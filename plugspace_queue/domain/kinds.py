@@ -22,6 +22,7 @@ from plugspace_queue.domain import catalog
 from plugspace_queue.domain import steps as graphs
 from plugspace_queue.domain.shapes import Shape, shape_of
 from plugspace_queue.domain.steps import LONGEST_NAME, Json, KindRefusal, Step
+from plugspace_queue.domain.text import one_of
 from plugspace_queue.errors import CatalogFrozen, KindConflict
 from plugspace_queue.errors import translated as _
 
@@ -245,9 +246,7 @@ class KindName(KindOfRow):
         if isinstance(value, str) and value in _kinds:
             # Converts a member of an enumeration to text.
             return _kinds[value].name
-        *names, last = [repr(name) for name in _kinds] or ["none"]
-        listed = f"{', '.join(names)} or {last}" if names else last
-        raise PydanticKnownError("enum", {"expected": listed})
+        raise PydanticKnownError("enum", {"expected": one_of(_kinds)})
 
 
 def freeze() -> None:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState, NotFound
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models import Task, dependency_queries, task_queries
 from plugspace_queue.schemas.requests import CallerContext, TaskRequest, canonical
 
 DEFAULT_MAX_ITERATIONS = 10
@@ -68,7 +68,7 @@ def store_links(tasks: Sequence[Task], asked: Sequence[TaskRequest], parents: Pa
     ]
     if not links:
         return
-    task_queries.link(links)
+    dependency_queries.link(links)
     children: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
     for child_id, parent_id in links:
         children[parent_id].append(child_id)

@@ -18,7 +18,7 @@ from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission
-from plugspace_queue.models import Dependency, Task, Workflow, task_queries
+from plugspace_queue.models import Dependency, Task, Workflow, dependency_queries, task_queries
 from plugspace_queue.models.workflow import is_missed
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
@@ -119,7 +119,7 @@ def _to_run_again(steps: Sequence[Task]) -> list[Task]:
     if not any(map(is_missed, ended)):
         return ended
     children: dict[UUID, list[UUID]] = defaultdict(list)
-    for child, parent in task_queries.links_among([step.pk for step in steps]):
+    for child, parent in dependency_queries.links_among([step.pk for step in steps]):
         children[parent].append(child)
     chosen: set[UUID] = set()
     # Backwards, as each step comes after those that it waits for.
@@ -144,8 +144,8 @@ def _open_again(
     for task in tasks:
         if is_missed(task):
             # What would have gone on without it, and still waits for others, waits for it again.
-            waiting = task_queries.step_children(task) - {other.pk for other in tasks}
-            task_queries.increment_open_deps(waiting)
+            waiting = dependency_queries.step_children(task) - {other.pk for other in tasks}
+            dependency_queries.increment_open_deps(waiting)
     if terms.charge:
         counters = _charge(tasks, terms, tenant, now)
     else:
@@ -190,7 +190,7 @@ def _open_parents(
 ) -> dict[UUID, int]:
     """How many parents each task waits for; InvalidState when one will never complete."""
     reopened = reopened or set()
-    links = task_queries.links_to(task_ids)
+    links = dependency_queries.links_to(task_ids)
     parents = _locked({link.parent_id for link in links if not _is_passed(link, link.parent)})
     open_links = [
         link

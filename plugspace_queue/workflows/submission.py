@@ -20,7 +20,7 @@ from plugspace_queue.domain.steps import Step, ancestors
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
-from plugspace_queue.models import IdempotencyKey, Task, Workflow, task_queries
+from plugspace_queue.models import IdempotencyKey, Task, Workflow, dependency_queries, task_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.workflow_requests import WorkflowRequest
@@ -131,7 +131,7 @@ def _store(
 ) -> WorkflowHandle:
     tasks = build_steps(workflow, plan, tenant, now)
     submission.store(tasks, {tenant.organization_id: tenant}, now, workflow=workflow)
-    task_queries.link(_links(plan.steps, tasks))
+    dependency_queries.link(_links(plan.steps, tasks))
     projections.write_workflow_on_commit(workflow.pk)
     return WorkflowHandle(workflow_id=workflow.pk, task_ids=[task.pk for task in tasks])
 

@@ -51,7 +51,9 @@ DESCRIBING = {"api.components", "api.examples", "api.openapi"}
 
 STILL_READ = {"broker.checks", "broker.connection", "broker.server_settings"} | {
     "processing.checks",
+    "processing.functions",
     "processing.registry",
+    "maintenance.reconcile.findings",
 }
 
 ENGLISH = {
