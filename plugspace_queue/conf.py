@@ -18,7 +18,16 @@ from plugspace_queue.domain.rq_classes import OURS, with_our_classes
 from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.domain.tenant import Tenant
 
-__all__ = ["AppSettings", "Tenant", "connection_config", "get_settings", "rq_settings"]
+__all__ = [
+    "SENTINEL_CONNECTION",
+    "AppSettings",
+    "Tenant",
+    "connection_config",
+    "embedded_redis",
+    "get_settings",
+    "parse_sentinels",
+    "rq_settings",
+]
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -133,6 +142,13 @@ class AppSettings:
     """Dotted path of a callable that tells of a Django request which organization sends it:
     `(request) -> plugspace_queue.conf.Tenant | None`. The API asks it after API keys and before
     sessions of members (docs/howto/tenants.md)."""
+
+    catch_all: bool = False
+    """Answer every unknown address below `api/v1/` with a problem; otherwise the project's other
+    URLs have it, and its own 404."""
+
+    in_host_schema: bool = False
+    """Show our paths in the OpenAPI document of the project too; they have one of their own."""
 
     metrics_token: str = ""
     """Bearer token that opens `/metrics` to a scraper; staff see it without one."""

@@ -203,9 +203,13 @@ def is_spoiled(error: Exception) -> bool:
     return is_damage and not _is_of_server(error)
 
 
-def is_of_damage(error: Unavailable) -> bool:
-    """Whether damaged data of one queue caused this error."""
-    return isinstance(error.__cause__, ResponseError) and is_spoiled(error.__cause__)
+def unless_spoiled(outcome: Any) -> Any:
+    """An answer; None in place of an error of damaged data. Raises any other error."""
+    if not isinstance(outcome, Exception):
+        return outcome
+    if not is_spoiled(outcome):
+        raise outcome
+    return None
 
 
 _cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)

@@ -14,7 +14,12 @@ from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.domain.spans import span
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.explain.service import explain
-from plugspace_queue.models import Task, dependency_queries
+from plugspace_queue.models import (
+    FailureGroup,
+    Task,
+    dependency_queries,
+    failure_queries,
+)
 from plugspace_queue.schemas.explanation import Explanation, Gate
 
 OUTAGE = gettext_lazy(
@@ -89,6 +94,8 @@ class FailureExplanation:
     runs: str
     causes: Sequence[Task]
     """Tasks it waited for that did not complete."""
+    group: FailureGroup | None
+    """Where it was counted with others of its cause."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +180,7 @@ def _failure(task: Task) -> FailureExplanation | None:
         help=str(HELPS.get(str(error.get("code", "")), "")),
         runs=_runs(task),
         causes=_causes(task),
+        group=failure_queries.group_of(task),
     )
 
 

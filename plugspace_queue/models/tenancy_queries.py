@@ -235,11 +235,10 @@ def types_with_overrides() -> set[str]:
     return set(Override.objects.of_queues().order_by().values_list("type", flat=True).distinct())
 
 
-def last_end_of_override(task_type: str, now: datetime) -> datetime | None:
-    """When the last override of a queue's limits ended; None when none has."""
-    ended = Override.objects.of_queue(task_type).over(now)
-    moment: datetime | None = ended.aggregate(at=Max("ends_at"))["at"]
-    return moment
+def last_ends_of_overrides(task_types: Collection[str], now: datetime) -> dict[str, datetime]:
+    """When the last override of each of these queues' limits ended; without those of none."""
+    ended = Override.objects.of_queues().filter(type__in=task_types).over(now).order_by()
+    return dict(ended.values_list("type").annotate(Max("ends_at")))
 
 
 def queue_row(task_type: str) -> QueueSettings:
@@ -266,9 +265,12 @@ def paused_queues() -> QuerySet[QueueSettings]:
     return QueueSettings.objects.filter(is_paused=True, paused_at__isnull=False)
 
 
-def queue_rows() -> dict[str, QueueSettings]:
-    """What operators set for each queue, by type."""
-    return {row.type: row for row in QueueSettings.objects.all()}
+def queue_rows(task_types: Collection[str] | None = None) -> dict[str, QueueSettings]:
+    """What operators set for these queues, or for all, by type."""
+    rows = QueueSettings.objects.all()
+    if task_types is not None:
+        rows = rows.filter(type__in=task_types)
+    return {row.type: row for row in rows}
 
 
 def paused_types() -> QuerySet[QueueSettings, str]:

@@ -1,6 +1,7 @@
 """Looks up tasks, workflows and organizations; those of other organizations are not found."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -11,10 +12,12 @@ from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.errors import NotFound
 from plugspace_queue.limits.policies import is_organization_id, unknown
 from plugspace_queue.models import Organization, Task, Workflow, task_queries, tenancy_queries
+from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.services import arguments
 
 MOST_PER_PAGE = 1000
 FURTHEST_OFFSET = 10_000
+DEFAULTS = {"type": None, "limit": 20, "offset": 0}
 
 NO_TASK = gettext_noop("No task %(id)r here.")
 NO_WORKFLOW = gettext_noop("No workflow %(id)r here.")
@@ -42,15 +45,33 @@ def workflow_of(workflow_id: object, organization_id: str | None = None) -> Work
     return found
 
 
+def page_options(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `tasks_of`, which may stand in a mapping in the place of the status.
+
+    Raises ValidationRefused for a name that is no option, and for one that is given twice.
+    """
+    given = asked["status"]
+    if not isinstance(given, Mapping):
+        return dict(asked)
+    for name in given:
+        if name not in asked:
+            refuse(
+                str(name), _("is not known; options are %(names)s") % {"names": ", ".join(asked)}
+            )
+        if name != "status" and asked[name] != DEFAULTS[name]:
+            refuse(name, _("is given twice"))
+    return {**asked, "status": None, **given}
+
+
 def tasks_of(
-    organization_id: str, *, status: object, task_type: object, limit: object, offset: object
+    organization_id: str, *, status: object, type: object, limit: object, offset: object
 ) -> list[Task]:
     """One page of an organization's tasks, the newest first. Raises ValidationRefused."""
     rows = task_queries.tasks_of_organization(organization_id).public()
     if status is not None:
         rows = rows.with_status(arguments.word("status", status, Status))
-    if task_type is not None:
-        rows = rows.filter(type=arguments.task_type(task_type))
+    if type is not None:
+        rows = rows.filter(type=arguments.task_type(type))
     start = arguments.whole("offset", offset, 0, FURTHEST_OFFSET)
     size = arguments.whole("limit", limit, 1, MOST_PER_PAGE)
     return list(rows.order_by("-pk")[start : start + size])

@@ -14,7 +14,6 @@ from django.db import connections
 from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import lanes, routing
-from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
@@ -62,8 +61,10 @@ class OwnStats:
 
 def own_stats(organization_id: str, kinds: list[TaskType]) -> list[OwnStats]:
     """A row per queue. Raises Unavailable."""
-    counts = _recent(organization_id)
-    return [_row(kind, organization_id, counts) for kind in kinds]
+    counts, own = _recent(organization_id), dict[str, lanes.Own | None]()
+    for server, queues in routing.by_server(kind.queue_name for kind in kinds).items():
+        own |= lanes.of_organization(server, queues, organization_id)
+    return [_row(kind, own[kind.queue_name], counts) for kind in kinds]
 
 
 def clear_cache() -> None:
@@ -73,10 +74,8 @@ def clear_cache() -> None:
         _running.clear()
 
 
-def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
-    in_line, active = routing.unless_damaged(
-        lambda: lanes.of_organization(client(kind.queue_name), kind.queue_name, organization_id)
-    ) or (None, None)
+def _row(kind: TaskType, own: lanes.Own | None, counts: Counts) -> OwnStats:
+    in_line, active = own or (None, None)
     waiting = _figure(counts, kind, State.WAITING)
     return OwnStats(
         type=kind,

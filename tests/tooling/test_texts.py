@@ -16,6 +16,7 @@ from django.utils.translation import trans_real
 from pydantic import ValidationError
 
 from plugspace_queue import errors, queue_manager
+from plugspace_queue.api import base
 from plugspace_queue.checks import settings_are_known
 from plugspace_queue.domain.catalog import task_type
 from plugspace_queue.models import TierPolicy
@@ -45,7 +46,7 @@ NOT_FOR_USERS = {
 ALSO_NOT = {"engine", "events", "maintenance", "processing", "publishing", "testing", "worker"}
 """They run, log and write attempts: what they say is stored or is for programmers."""
 
-DESCRIBING = {"api.examples", "api.openapi"}
+DESCRIBING = {"api.components", "api.examples", "api.openapi"}
 """The OpenAPI document, one for all languages."""
 
 STILL_READ = {"broker.checks", "broker.connection", "broker.server_settings"} | {
@@ -59,7 +60,6 @@ ENGLISH = {
     # Written to rows: errors and reasons of tasks, the ledger, the audit, names of groups.
     "admin.actions": {"by {} in the admin"},
     "admin.organizations": {"; also changed: {}"},
-    "api.base": {"{}, over the API"},
     "api.submits": {"over the API by {}"},
     "api.tasks": {"cancelled or told to stop", "queued for retry"},
     "api.workflows": {"cancelled or told to stop", "queued for retry"},
@@ -92,6 +92,7 @@ ENGLISH = {
         *{"Content Too Large", "URI Too Long", "Range Not Satisfiable", "Unprocessable Content"}
     },
     # Parts of the OpenAPI document.
+    "api.base": {base.DESCRIPTION, "{}, over the API"},
     "api.events": {"One event of the stream; `data` is an EventShape as JSON."},
     "domain.kinds": {"The recipes of workflows."},
     # Pydantic's words, as beside ours in the same list of errors.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from plugspace_queue.broker import audit, routing
 from plugspace_queue.broker.audit import Holds, RedisTaskState
-from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.connection import Client, client
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import parse_id
@@ -79,6 +79,12 @@ class Comparison:
     workflow_ids: set[uuid.UUID] = field(default_factory=set)
     """Workflows of the open tasks that were read."""
 
+    def add(self, other: "Comparison") -> None:
+        """Add what another comparison found."""
+        self.findings += other.findings
+        self.places += other.places
+        self.workflow_ids |= other.workflow_ids
+
 
 def compare_all(
     now: datetime,
@@ -98,9 +104,7 @@ def compare_all(
             yield Comparison(found)
     with errors.collect():
         yield from map(Comparison, copies.compare_all_organizations(now))
-    for kind in kinds:
-        with errors.collect():
-            yield from _compare_in_full(kind, errors)
+    yield from _compare_in_full(kinds, errors)
     errors.raise_if_any()
 
 
@@ -115,12 +119,16 @@ def compare_again(
     still = set[Finding]()
     for (scope, queue), names in keys_of.items():
         with errors.collect():
-            still.update(_compare_scope(scope, queue, sorted(names), now))
+            still.update(_compare_scope(scope, queue, sorted(names), now, errors))
     return [finding for finding in findings if finding in still]
 
 
 def _compare_scope(
-    scope: FindingScope, queue: str, names: Sequence[str], now: datetime
+    scope: FindingScope,
+    queue: str,
+    names: Sequence[str],
+    now: datetime,
+    errors: routing.PerServerErrors,
 ) -> Iterable[Finding]:
     match scope:
         case FindingScope.TASK:
@@ -128,31 +136,61 @@ def _compare_scope(
         case FindingScope.LANE:
             return _compare_lanes(TaskType(queue), names)
         case FindingScope.QUEUE:
-            return _compare_queue(TaskType(queue))
+            sound, found = _of_right_types([TaskType(queue)], errors)
+            return [*found, *_compare_structures(sound, errors)]
         case FindingScope.ORGANIZATION:
             return copies.compare_organizations(names, now)
         case FindingScope.WORKFLOW:
             ids = [uuid.UUID(name) for name in names]
             return copies.compare_workflows(ids) + copies.missing_workflows(ids)
         case FindingScope.ENDED:
-            return copies.compare_snapshots_of(names)
+            return copies.compare_snapshots_of(names, errors)
 
 
-def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterator[Comparison]:
-    if of_wrong_type := _keys_of_wrong_type(kind):
-        # Scripts fail on the other structures as long as these keys exist.
-        yield Comparison(of_wrong_type)
-        return
-    for rows in RowCursor(OPEN, kind).turn(SLICE):
-        compared = compare_tasks(kind, [str(row.pk) for row in rows])
+def _compare_in_full(
+    kinds: Sequence[TaskType], errors: routing.PerServerErrors
+) -> Iterator[Comparison]:
+    """Compare queues: those that hold nothing take no round trip of their own."""
+    sound, findings = _of_right_types(kinds, errors)
+    yield Comparison(findings)
+    yield from _compare_rows(kinds, sound, errors)
+    for kind in _with_tasks(sound, errors):
         with errors.collect():
-            compared.findings += copies.missing_workflows(compared.workflow_ids)
-        yield compared
-    yield from _compare_strangers(kind)
-    queue = kind.queue_name
-    for lanes in audit.lanes_in_order(client(queue), queue):
-        yield Comparison(list(_compare_lanes(kind, lanes)))
-    yield Comparison(_compare_queue(kind))
+            yield from _compare_strangers(kind)
+            for lanes in audit.lanes_in_order(client(kind.queue_name), kind.queue_name):
+                yield Comparison(list(_compare_lanes(kind, lanes)))
+    yield Comparison(_compare_structures(sound, errors))
+
+
+def _compare_rows(
+    kinds: Sequence[TaskType], sound: Collection[TaskType], errors: routing.PerServerErrors
+) -> Iterator[Comparison]:
+    """Compare all open rows of the sound queues."""
+    is_of_all = len(kinds) == len(TaskType)
+    for cursor in [RowCursor(OPEN)] if is_of_all else [RowCursor(OPEN, kind) for kind in kinds]:
+        for rows in cursor.turn(SLICE):
+            ids: dict[str, list[str]] = defaultdict(list)
+            for row in rows:
+                ids[row.type].append(str(row.pk))
+            compared = Comparison()
+            for kind in (kind for kind in sound if kind in ids):
+                with errors.collect():
+                    compared.add(compare_tasks(kind, ids[kind]))
+            with errors.collect():
+                compared.findings += copies.missing_workflows(compared.workflow_ids)
+            yield compared
+
+
+def _with_tasks(kinds: Sequence[TaskType], errors: routing.PerServerErrors) -> Iterator[TaskType]:
+    for server, of_server in _by_server(kinds):
+        with errors.collect():
+            held = audit.with_tasks(server, [kind.queue_name for kind in of_server])
+            yield from (kind for kind in of_server if kind.queue_name in held)
+
+
+def _by_server(kinds: Iterable[TaskType]) -> Iterator[tuple[Client, list[TaskType]]]:
+    for server, queues in routing.by_server(kind.queue_name for kind in kinds).items():
+        yield server, [TaskType(queue.upper()) for queue in queues]
 
 
 def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
@@ -293,28 +331,53 @@ def _states(kind: TaskType, ids: Sequence[str]) -> Iterator[RedisTaskState]:
         yield from routing.ask(audit.audit(kind.queue_name, part), kind.queue_name)
 
 
-def _keys_of_wrong_type(kind: TaskType) -> list[Finding]:
-    return [
-        Finding("key_strange", kind.value, key, detail=f"{found} instead of {wanted}")
-        for key, found, wanted in audit.keys_of_wrong_type(client(kind.queue_name), kind.queue_name)
+def _of_right_types(
+    kinds: Sequence[TaskType], errors: routing.PerServerErrors
+) -> tuple[list[TaskType], list[Finding]]:
+    """The queues whose keys are of the right types, and findings about the keys of others.
+
+    Scripts fail on the other structures of a queue as long as a key is of a wrong type.
+    """
+    sound: list[TaskType] = []
+    found: list[Finding] = []
+    for server, of_server in _by_server(kinds):
+        with errors.collect():
+            wrong = audit.keys_of_wrong_type(server, [kind.queue_name for kind in of_server])
+            queues = {one.queue for one in wrong}
+            sound += [kind for kind in of_server if kind.queue_name not in queues]
+            found += [
+                Finding(
+                    "key_strange",
+                    one.queue.upper(),
+                    one.name,
+                    detail=f"{one.has} instead of {one.wanted}",
+                )
+                for one in wrong
+            ]
+    return sound, found
+
+
+def _compare_structures(
+    kinds: Sequence[TaskType], errors: routing.PerServerErrors
+) -> list[Finding]:
+    """All structures except the lanes, and the settings."""
+    calls = {kind.queue_name: audit.audit_queue(kind.queue_name) for kind in kinds}
+    answers = routing.ask_each(calls, errors)
+    found = [
+        _of_structure(kind, code, text)
+        for kind in kinds
+        for code, text in answers.get(kind.queue_name, ())
     ]
+    for server, of_server in _by_server(kind for kind in kinds if kind.queue_name in answers):
+        with errors.collect():
+            found += copies.compare_settings(server, of_server)
+    return found
 
 
-def _compare_queue(kind: TaskType) -> list[Finding]:
-    """All structures except the lanes, and the settings. Raises Unavailable."""
-    return _keys_of_wrong_type(kind) or [
-        *_compare_structures(kind),
-        *copies.compare_settings(kind),
-    ]
-
-
-def _compare_structures(kind: TaskType) -> Iterator[Finding]:
-    queue = kind.queue_name
-    for code, found in routing.ask(audit.audit_queue(queue), queue):
-        if code in ("wait_differs", "fence_strange"):
-            yield Finding(code, kind.value, queue, detail=found)
-        else:
-            yield Finding(code, kind.value, found)
+def _of_structure(kind: TaskType, code: str, text: str) -> Finding:
+    if code in ("wait_differs", "fence_strange"):
+        return Finding(code, kind.value, kind.queue_name, detail=text)
+    return Finding(code, kind.value, text)
 
 
 def _compare_lanes(kind: TaskType, lanes: Sequence[str]) -> Iterator[Finding]:

@@ -7,24 +7,33 @@ copies of recently ended tasks are compared too; missing ones are not written ag
 
 import json
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any, NamedTuple
 
 from django.db.models import Q, QuerySet
 from pydantic import ValidationError
 
 from plugspace_queue.broker import audit, keys, routing, server_epochs, task_store
-from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.connection import Client, client
+from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
-from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.domain.task_types import DECLARED, TaskType, queue_of
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.quota import Account, Counter
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.reconcile.findings import Finding
-from plugspace_queue.models import MonthlyUsage, Task, task_queries, tenancy_queries
+from plugspace_queue.models import (
+    MonthlyUsage,
+    QueueSettings,
+    Task,
+    task_queries,
+    tenancy_queries,
+)
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import AgentTask
@@ -58,34 +67,48 @@ class EndedRow(NamedTuple):
     completed_at: datetime
 
 
-def compare_settings(kind: TaskType, now: datetime | None = None) -> Iterator[Finding]:
-    """Limits, pauses and lifetime counts of a queue against the rows. Raises Unavailable."""
-    queue, connection = kind.queue_name, client(kind.queue_name)
-    wanted = (str(arg) for arg in projections.gates_of(kind, now).args[-len(audit.GATES) :])
-    differing = [
-        f"{name} {found or 'missing'} instead of {want}"
-        for name, found, want in zip(
-            audit.GATES, audit.gates(connection, queue), wanted, strict=True
-        )
-        if found != want
-    ]
-    if differing:
-        yield Finding("gates_differ", kind.value, queue, detail=", ".join(differing))
-    held = server_epochs.paused_organizations(connection)
-    for organization_id in sorted(held ^ queue_config.paused_by_rows()):
+def compare_settings(
+    server: Client, kinds: Sequence[TaskType], now: datetime | None = None
+) -> Iterator[Finding]:
+    """Limits, pauses and lifetime counts of queues of a server against the rows.
+
+    Raises Unavailable.
+    """
+    gates = projections.all_gates(kinds, now)
+    found = audit.gates(server, [kind.queue_name for kind in kinds])
+    for kind, held in zip(kinds, found, strict=True):
+        wanted = map(str, gates[kind].args[-len(audit.GATES) :])
+        if text := _differences(held, wanted):
+            yield Finding("gates_differ", kind.value, kind.queue_name, detail=text)
+    paused = server_epochs.paused_organizations(server)
+    differing = sorted(paused ^ queue_config.paused_by_rows())
+    for kind, organization_id in product(kinds, differing):
         yield Finding("pauses_differ", kind.value, organization_id)
-    completed, failed = _counts_owed(kind)
-    if completed or failed:
-        detail = f"completed {completed:+}, failed {failed:+}"
-        yield Finding("lifetime_differs", kind.value, queue, detail=detail)
+    for kind, (completed, failed) in _counts_owed(server, kinds).items():
+        if completed or failed:
+            detail = f"completed {completed:+}, failed {failed:+}"
+            yield Finding("lifetime_differs", kind.value, kind.queue_name, detail=detail)
 
 
-def _counts_owed(kind: TaskType) -> tuple[int, int]:
-    """The difference of the lifetime counts; (0, 0) if running tasks may explain it."""
-    row = tenancy_queries.queue_row(kind.value)
-    completed, failed, running = audit.lifetime(client(kind.queue_name), kind.queue_name)
-    owed = row.completed - completed, row.failed - failed
-    return owed if max(map(abs, owed)) > running else (0, 0)
+def _differences(held: Iterable[str], wanted: Iterable[str]) -> str:
+    rows = zip(audit.GATES, held, wanted, strict=True)
+    return ", ".join(
+        f"{name} {found or 'missing'} instead of {want}"
+        for name, found, want in rows
+        if found != want
+    )
+
+
+def _counts_owed(server: Client, kinds: Sequence[TaskType]) -> dict[TaskType, tuple[int, int]]:
+    """The differences of the lifetime counts; (0, 0) if running tasks may explain one."""
+    rows = tenancy_queries.queue_rows(kinds)
+    found = audit.lifetimes(server, [kind.queue_name for kind in kinds])
+    owed: dict[TaskType, tuple[int, int]] = {}
+    for kind, (completed, failed, running) in zip(kinds, found, strict=True):
+        row = rows.get(kind) or QueueSettings()
+        pair = row.completed - completed, row.failed - failed
+        owed[kind] = pair if max(map(abs, pair)) > running else (0, 0)
+    return owed
 
 
 def write_settings(kind: TaskType) -> None:
@@ -97,7 +120,8 @@ def write_settings(kind: TaskType) -> None:
 
 def write_lifetime(kind: TaskType) -> None:
     """Write lifetime counts of a queue from the rows. Raises Unavailable."""
-    audit.add_lifetime(client(kind.queue_name), kind.queue_name, *_counts_owed(kind))
+    server = client(kind.queue_name)
+    audit.add_lifetime(server, kind.queue_name, *_counts_owed(server, [kind])[kind])
 
 
 def compare_all_organizations(now: datetime) -> Iterator[list[Finding]]:
@@ -184,7 +208,7 @@ def garbled(kind: TaskType, tasks: Sequence[tuple[uuid.UUID, str]]) -> Iterator[
     A snapshot that was deleted meanwhile counts too; it is written again.
     """
     organization_of = dict(tasks)
-    for pk, text in _copies(keys.task, kind.queue_name, organization_of):
+    for pk, text in _copies(keys.task, client(kind.queue_name), organization_of):
         if not _is_snapshot(text, str(pk), kind, organization_of[pk]):
             yield pk
 
@@ -219,36 +243,49 @@ def compare_ended(
 
 
 def _compare_copies(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -> list[Finding]:
-    findings: list[Finding] = []
-    for kind in TaskType:
-        with errors.collect():
-            findings += _compare_snapshots(kind, rows)
+    findings = _compare_snapshots(rows, errors)
     with errors.collect():
         findings += compare_workflows({row.workflow_id for row in rows if row.workflow_id})
     return findings
 
 
-def compare_snapshots_of(task_ids: Collection[str]) -> list[Finding]:
-    """Compare the snapshots of those tasks that have ended. Raises Unavailable."""
-    rows = _ended_rows(task_queries.tasks_by_id(task_ids).filter(state__in=UNSETTLED))
-    return [finding for kind in TaskType for finding in _compare_snapshots(kind, rows)]
+def compare_snapshots_of(
+    task_ids: Collection[str], errors: routing.PerServerErrors
+) -> list[Finding]:
+    """Compare the snapshots of those tasks that have ended."""
+    rows = task_queries.tasks_by_id(task_ids).filter(state__in=UNSETTLED)
+    return _compare_snapshots(_ended_rows(rows), errors)
 
 
 def _ended_rows(rows: QuerySet[Task]) -> list[EndedRow]:
     return [EndedRow(*values) for values in rows.values_list(*EndedRow._fields)]
 
 
-def _compare_snapshots(kind: TaskType, rows: Sequence[EndedRow]) -> Iterator[Finding]:
-    states = {row.pk: row.state for row in rows if row.type == kind and row.state in UNSETTLED}
-    for pk, text in _copies(keys.task, kind.queue_name, states):
-        copy = _object(text)
-        if text is not None and (copy.get("id"), copy.get("state")) != (str(pk), states[pk]):
-            yield Finding("snapshot_differs", kind.value, str(pk))
+def _compare_snapshots(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -> list[Finding]:
+    by_queue: dict[str, list[EndedRow]] = defaultdict(list)
+    for row in rows:
+        if row.state in UNSETTLED and row.type in DECLARED:
+            by_queue[queue_of(row.type)].append(row)
+    found: list[Finding] = []
+    for server, queues in routing.by_server(by_queue).items():
+        some = {row.pk: row for queue in queues for row in by_queue[queue]}
+        with errors.collect():
+            found += [
+                Finding("snapshot_differs", some[pk].type, str(pk))
+                for pk, text in _copies(keys.task, server, some)
+                if text is not None and not _says(text, some[pk])
+            ]
+    return found
+
+
+def _says(text: str, row: EndedRow) -> bool:
+    copy = _object(text)
+    return (copy.get("id"), copy.get("state")) == (str(row.pk), row.state)
 
 
 def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
     """Find workflows whose copy has a wrong state of a step. Raises Unavailable."""
-    copies = _copies(keys.workflow, None, workflow_ids)
+    copies = _copies(keys.workflow, client(), workflow_ids)
     copied = {pk: _steps(_object(text)) for pk, text in copies if text is not None}
     states = task_queries.steps_of(copied).order_by()
     wrong = {
@@ -283,21 +320,23 @@ def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
     """
     tasks = list(task_queries.tasks_by_id(task_ids).open())
     publishing.publish([task for task in tasks if task.state != State.PROCESSING])
-    for kind in TaskType:
-        running = [t for t in tasks if t.state == State.PROCESSING and t.type == kind]
-        if running:
-            notes = [publishing.note_of(task) for task in running]
-            routing.ask(task_store.announce(kind.queue_name, notes), kind.queue_name)
+    notes: dict[str, list[Note]] = defaultdict(list)
+    for task in tasks:
+        if task.state == State.PROCESSING and task.type in DECLARED:
+            notes[queue_of(task.type)].append(publishing.note_of(task))
+    routing.ask_everywhere(
+        {queue: [task_store.announce(queue, of_queue)] for queue, of_queue in notes.items()}
+    )
 
 
 def _copies(
-    key: Callable[[str], str], queue: str | None, ids: Collection[uuid.UUID]
+    key: Callable[[str], str], server: Client, ids: Collection[uuid.UUID]
 ) -> Iterator[tuple[uuid.UUID, str | None]]:
-    """The strings of these ids on a queue's server (None: the home queue's); None for missing."""
+    """The strings of these ids on a server; None for missing ones."""
     wanted = list(ids)
     for start in range(0, len(wanted), MOST_COPIES):
         part = wanted[start : start + MOST_COPIES]
-        texts = audit.texts(client(queue), [key(str(pk)) for pk in part])
+        texts = audit.texts(server, [key(str(pk)) for pk in part])
         yield from zip(part, texts, strict=True)
 
 

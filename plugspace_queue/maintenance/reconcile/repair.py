@@ -58,7 +58,7 @@ def _rebuild(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     deleted = set[str]()
     if "key_strange" in codes:
         # Another may have repaired it since it was found: then it holds what runs and waits.
-        strange = {key for key, *_ in audit.keys_of_wrong_type(client(name), name)}
+        strange = {wrong.name for wrong in audit.keys_of_wrong_type(client(name), [name])}
         deleted = strange & {one.key for one in findings if one.code == "key_strange"}
         audit.delete(client(name), sorted(deleted))
         queue_config.write(kind)
