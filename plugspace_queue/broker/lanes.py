@@ -105,7 +105,7 @@ def lines_of(connection: Redis, queues: Sequence[str], most: int = MOST) -> dict
         for queue, row in zip(queues, rows, strict=True)
     }
     return {
-        queue: Line(*(Holding(total, parts) for total, parts in pairs))
+        queue: Line(*(Holding(total, parts or Counter()) for total, parts in pairs))
         for queue, pairs in found.items()
         if not any(value is None for pair in pairs for value in pair)
     }
