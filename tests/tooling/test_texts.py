@@ -53,12 +53,12 @@ STILL_READ = {"broker.checks", "broker.connection", "broker.server_settings"} | 
     "processing.checks",
     "processing.functions",
     "processing.registry",
-    "maintenance.reconcile.findings",
 }
 
 ENGLISH = {
     # Written to rows: errors and reasons of tasks, the ledger, the audit, names of groups.
     "admin.actions": {"by {} in the admin"},
+    "admin.failures": {"{} tasks that failed {} queued for retry"},
     "admin.organizations": {"; also changed: {}"},
     "api.submits": {"over the API by {}"},
     "api.tasks": {"cancelled or told to stop", "queued for retry"},
@@ -111,6 +111,7 @@ ENGLISH = {
     },
     "api.authentication": {'Bearer realm="plugspace"'},
     "api.sse": {"event: end\ndata: {}\n\n"},
+    "dashboards.failure_charts": {"M{}.1 {}v-{}h.8v{}z", "%m-%d %H:%M"},
     "dashboards.graphs": {"M{} {}C{} {} {} {} {} {}", "M{} {}l-9 -5v10z"},
     "domain.fingerprint": {"Traceback (most recent call last):"},
     "management.commands.queue_redis_cli": {"{}(empty array)", "(error) no"},
