@@ -18,7 +18,7 @@ from pydantic.errors import PydanticUserError
 from plugspace_queue.conf import in_force
 from plugspace_queue.domain import task_options
 from plugspace_queue.domain.fields import Outputs
-from plugspace_queue.domain.shapes import is_model
+from plugspace_queue.domain.shapes import built_adapter, is_model
 from plugspace_queue.domain.task_types import TaskType, of_row
 from plugspace_queue.errors import InvalidProcessor, ProcessorConflict
 from plugspace_queue.limits import registrations
@@ -228,7 +228,7 @@ def require_valid(task_type: TaskType, function: object, options: Mapping[str, A
 def adapter_of(task_type: TaskType, function: object, output: Any) -> TypeAdapter[Any]:
     """The adapter that validates the results."""
     try:
-        return TypeAdapter(output)
+        return built_adapter(output)
     except (PydanticUserError, TypeError) as error:
         refuse = Refusal(task_type, function)
         refuse("output", f"output is a type that pydantic can validate, not {output!r}: {error}")
