@@ -17,6 +17,8 @@ from typing import Any
 
 from django.core.signals import request_finished
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from plugspace_queue.broker import counters as store
 from plugspace_queue.broker.connection import client
@@ -127,7 +129,9 @@ def add(counts: Mapping[str, int]) -> None:
         _counts.update(counts)
 
 
-DATABASE_AWAY = "The database does not answer at the moment; nothing was stored, try again soon."
+DATABASE_AWAY = gettext_noop(
+    "The database does not answer at the moment; nothing was stored, try again soon."
+)
 
 
 class RefusalsCounted:
@@ -142,7 +146,7 @@ class RefusalsCounted:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OperationalError | InterfaceError):
             count(REFUSED, Unavailable.code)
-            raise Unavailable(DATABASE_AWAY) from error
+            raise Unavailable(_(DATABASE_AWAY)) from error
         if isinstance(error, QueueError):
             count(REFUSED, error.code)
 

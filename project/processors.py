@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.utils import timezone
 
-from plugspace_queue import exports, processor
+from plugspace_queue import Context, exports, processor
 from plugspace_queue.errors import ValidationFailed
-from plugspace_queue.processing.context import Context
 from plugspace_queue.schemas.analysis import AnalysisOutput
 from plugspace_queue.schemas.architecture import ArchitectureOutput
 from plugspace_queue.schemas.base import WireModel

@@ -16,6 +16,8 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 from django.conf import settings
 from django.core.signals import setting_changed
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django_rq.connection_utils import get_redis_connection
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -52,7 +54,9 @@ GONE = (ConnectionError, TimeoutError, ReadOnlyError)
 REFUSALS = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ")
 
 # Errors of damaged data on a healthy server: a key of a wrong type, or a value a script cannot use.
-DAMAGED = "The data of this queue in Redis is damaged; nothing was lost, workers repair it."
+DAMAGED = gettext_noop(
+    "The data of this queue in Redis is damaged; nothing was lost, workers repair it."
+)
 DAMAGE = re.compile(
     r"(^|caused error: )WRONGTYPE |on @user_script|is not an integer|is not a valid float"
 )
@@ -178,7 +182,7 @@ class UnavailableGuard:
 def _passing(error: ResponseError) -> Unavailable | None:
     """Unavailable for an error that will pass or be repaired; None for any other error."""
     if is_spoiled(error):
-        return Unavailable(DAMAGED)
+        return Unavailable(_(DAMAGED))
     return Unavailable() if _is_of_server(error) else None
 
 

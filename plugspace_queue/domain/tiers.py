@@ -1,4 +1,4 @@
-"""The seed's four plans; the quotas of a type are in its declaration."""
+"""The four tiers of a new database; the quotas of a type are in its declaration."""
 
 from dataclasses import dataclass
 

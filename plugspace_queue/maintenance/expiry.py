@@ -19,7 +19,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import DECLARED, queue_of
 from plugspace_queue.limits import quota
 from plugspace_queue.maintenance.relay import RowCursor
-from plugspace_queue.models import Task, task_queries, tenancy_queries
+from plugspace_queue.models import Task, dependency_queries, task_queries, tenancy_queries
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 
@@ -80,16 +80,16 @@ def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
 
 def hanging_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of the tasks that are blocked although all their parents completed."""
-    return task_queries.blocked_with_complete_parents(task_ids)[:BATCH]
+    return dependency_queries.blocked_with_complete_parents(task_ids)[:BATCH]
 
 
 def orphaned_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of the tasks that are blocked although a parent will not complete."""
-    return task_queries.blocked_with_failed_parents(task_ids)[:BATCH]
+    return dependency_queries.blocked_with_failed_parents(task_ids)[:BATCH]
 
 
 def _failed_parents(task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    return list(task_queries.failed_parents_of(task_ids)[:BATCH])
+    return list(dependency_queries.failed_parents_of(task_ids)[:BATCH])
 
 
 def refund_owed(now: datetime) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 import pydantic.main
+from django.utils.translation import gettext_lazy
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -114,7 +115,7 @@ def require_storable(value: object) -> None:
     """Raise ValueError when a string inside cannot be stored (PostgreSQL refuses both kinds)."""
     for text in _strings(value):
         if find_unstorable(text):
-            raise ValueError("text must not contain U+0000 or lone surrogates")
+            raise ValueError(gettext_lazy("text must not contain U+0000 or lone surrogates"))
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -133,7 +134,7 @@ def _strings(value: object) -> Iterator[str]:
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise ValueError("must not be blank")
+        raise ValueError(gettext_lazy("must not be blank"))
     return text
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
 from django.db import connections
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import lanes, routing
 from plugspace_queue.domain.enums import State
@@ -89,7 +90,7 @@ def _row(kind: TaskType, own: lanes.Own | None, counts: Counts) -> OwnStats:
 
 def _figure(counts: Counts, kind: TaskType, *states: State) -> int | None:
     """The number of rows of a type; None when a state's rows, of all types, exceed the limit."""
-    totals = [sum(n for (state, _), n in counts.items() if state == each) for each in states]
+    totals = [sum(n for (state, _type), n in counts.items() if state == each) for each in states]
     if max(totals) > MOST:
         return None
     return sum(counts[state, kind] for state in states)
@@ -114,7 +115,7 @@ def _awaited(running: "Future[Counts]") -> Counts:
     try:
         return running.result(LONGEST_WAIT)
     except (TimeoutError, CancelledError) as error:
-        raise Unavailable("The tasks could not be counted in time; try again soon.") from error
+        raise Unavailable(_("The tasks could not be counted in time; try again soon.")) from error
 
 
 def _count_for_all(organization_id: str, mine: "Future[Counts]") -> Counts:

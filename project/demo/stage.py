@@ -8,8 +8,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from plugspace_queue import embedded_redis
-from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue import TaskType
+from plugspace_queue.conf import embedded_redis
 from project.demo import ground, web
 from project.demo.children import Children
 from project.demo.interrupts import Interrupts
@@ -45,8 +45,9 @@ class Stage:
             descriptor = opened.fileno()
             arguments = (web.__name__, asgi_path(), str(descriptor))
             self.children.start("web", *arguments, pass_fds=[descriptor])
+            queues = [task_type.queue_name for task_type in TaskType]
             for number in range(1, workers + 1):
-                self.children.start(f"worker-{number}", "django", "rqworker", *queue_names())
+                self.children.start(f"worker-{number}", "django", "rqworker", *queues)
 
 
 def asgi_path() -> str:

@@ -32,11 +32,13 @@ class Rows(NamedTuple):
     member: Any
     grant: Any
     limit: Any
+    group: Any
+    """Of failures."""
 
 
 LISTS = (
-    *("apikey", "attempt", "audit", "dashboard", "idempotencykey", "membership"),
-    *("monthlyusage", "organization", "queuesettings", "task", "tierpolicy"),
+    *("apikey", "attempt", "audit", "dashboard", "failuregroup", "idempotencykey"),
+    *("membership", "monthlyusage", "organization", "queuesettings", "task", "tierpolicy"),
     *("usageentry", "worker", "workflow"),
 )
 NEW_TASK = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "x"}}
@@ -115,6 +117,7 @@ def retries(rows: Rows) -> list[Door]:
         Door("retry", f"tasks/{rows.ended.pk}/retry/"),
         Door("retry", ours("task_retry", rows.ended.pk)),
         Door("retry", ours("task_all", "retry"), method="GET"),
+        Door("retry", ours("failuregroup_retry", rows.group.pk), {"reason": "why", "asked_at": 0}),
         chosen("task", "retry_chosen", rows.ended.pk),
     ]
 
@@ -131,6 +134,7 @@ def steers(rows: Rows) -> list[Door]:
         Door("limit", "queues/code/overrides/", {"concurrency": 9, "reason": "why"}),
         Door("limit", f"queues/code/overrides/{rows.limit.pk}/", method="DELETE"),
         Door("limit", ours("dashboard_limits", "code"), {"concurrency": 2, "reason": "why"}),
+        Door("triage", ours("failuregroup_decide", rows.group.pk), {"verb": "mute", "note": "why"}),
         Door("press_rq", rq("stop_job", index, rows.task.pk)),
         Door("press_rq", rq("clear", index)),
     ]

@@ -21,7 +21,7 @@ from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import GROUPS, Verb
 from plugspace_queue.models import ApiKey, Membership, QueueSettings
 from tests.contracts.doors import Door, Rows, all_doors
-from tests.factories import arguments, make_organization
+from tests.factories import arguments, fail_tasks, make_organization
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +55,7 @@ MAY: dict[str, set[str]] = {
     "pause": OPERATORS,
     "limit": OPERATORS,
     "stop_worker": OPERATORS,
+    "triage": OPERATORS,
     "press_rq": OPERATORS,
     # On the page of a queue and in its PATCH limits stand beside policies.
     "set_policy": ADMINS & OPERATORS,
@@ -83,6 +84,7 @@ def doors(django_user_model: Any) -> list[Door]:
         member=Membership.objects.create(
             organization=acme, user=django_user_model.objects.create_user("kim")
         ),
+        group=fail_tasks(1).group,
     )
     return all_doors(rows)
 

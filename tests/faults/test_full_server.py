@@ -72,7 +72,7 @@ def test_a_full_disk_is_an_outage_of_writes_and_ends_with_it(
     fill_disk(server_on_disk)
     late, gone = submit(), submit()
     queue_manager.cancel(gone.pk)
-    assert queue_manager.get_queue_stats("ARCHITECT")[0].active == 1
+    assert queue_manager.get_queue_stats("ARCHITECT").active == 1
     # For longer than a lease, with the attempt's end in the middle of it.
     silent_since = made.leases.ticked_at
     wait_until(lambda: made.leases.beaten_at > silent_since + SOON["LEASE"] + 0.5, 10)

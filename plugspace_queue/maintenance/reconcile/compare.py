@@ -23,7 +23,7 @@ from plugspace_queue.maintenance import expiry
 from plugspace_queue.maintenance.reconcile import copies
 from plugspace_queue.maintenance.reconcile.findings import Finding, FindingScope
 from plugspace_queue.maintenance.relay import RowCursor
-from plugspace_queue.models import Task
+from plugspace_queue.models import task_queries
 
 SLICE = 1000
 """Rows of one comparison."""
@@ -321,7 +321,7 @@ def _compare_strangers(kind: TaskType) -> Iterator[Comparison]:
 
 def _rows(ids: Collection[str]) -> dict[str, TaskRow]:
     known = [pk for pk in map(parse_id, ids) if pk is not None]
-    found = Task.objects.filter(pk__in=known).order_by().values_list(*TaskRow._fields)
+    found = task_queries.tasks_by_id(known).order_by().values_list(*TaskRow._fields)
     return {str(values[0]): TaskRow(*values) for values in found}
 
 

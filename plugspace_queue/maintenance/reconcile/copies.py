@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import Any, NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from pydantic import ValidationError
 
 from plugspace_queue.broker import audit, keys, routing, server_epochs, task_store
@@ -27,7 +27,13 @@ from plugspace_queue.limits import quota
 from plugspace_queue.limits.quota import Account, Counter
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.reconcile.findings import Finding
-from plugspace_queue.models import MonthlyUsage, Organization, QueueSettings, Task, tenancy_queries
+from plugspace_queue.models import (
+    MonthlyUsage,
+    QueueSettings,
+    Task,
+    task_queries,
+    tenancy_queries,
+)
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import AgentTask
@@ -121,22 +127,18 @@ def write_lifetime(kind: TaskType) -> None:
 def compare_all_organizations(now: datetime) -> Iterator[list[Finding]]:
     """Compare the copies of all organizations, in slices. Raises Unavailable."""
     after = ""
-    rows = Organization.objects.order_by("pk").values_list("pk", flat=True)
-    while ids := list(rows.filter(pk__gt=after)[:MOST_ORGANIZATIONS]):
+    while ids := list(tenancy_queries.organization_ids_after(after)[:MOST_ORGANIZATIONS]):
         yield compare_organizations(ids, now)
         after = ids[-1]
 
 
 def compare_organizations(organization_ids: Collection[str], now: datetime) -> list[Finding]:
     """Compare tiers, usage and lists of newest tasks. Raises Unavailable."""
-    organizations = Organization.objects.filter(pk__in=organization_ids).order_by("pk")
+    organizations = tenancy_queries.organizations_by_id(organization_ids)
     tiers: Sequence[tuple[str, str | None]] = list(organizations.values_list("pk", "tier_id"))
     found = audit.texts(client(), [keys.organization_tier(pk) for pk, _ in tiers])
-    tasks = Task.objects.filter(organization=OuterRef("pk")).exclude(state=State.BLOCKED)
-    named = {
-        keys.organization_tasks(pk): pk
-        for pk in organizations.filter(Exists(tasks)).values_list("pk", flat=True)
-    }
+    with_tasks = tenancy_queries.organizations_with_tasks(organization_ids)
+    named = {keys.organization_tasks(pk): pk for pk in with_tasks.values_list("pk", flat=True)}
     return [
         *(
             Finding("tier_differs", "", pk, detail=f"{text} instead of {slug}")
@@ -164,8 +166,7 @@ def _wrong_usage(
 ) -> list[tuple[MonthlyUsage, str | None]]:
     """Months, of those kept in Redis, whose copy differs, and the copy's value."""
     since = quota.month_of(now - timedelta(seconds=task_store.USAGE_TTL))
-    rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=since)
-    months = list(rows.order_by("organization_id", "type", "month"))
+    months = tenancy_queries.usage_after(organization_ids, since)
     found = audit.texts(client(), [keys.usage(*_account_of(row)) for row in months])
     pairs = zip(months, found, strict=True)
     return [(row, text) for row, text in pairs if text != str(row.used)]
@@ -177,7 +178,7 @@ def _account_of(row: MonthlyUsage) -> Account:
 
 def write_tiers(organization_ids: Collection[str], now: datetime) -> None:
     """Write `plugspace:org:{id}:tier` from the rows."""
-    projections.write_tiers_on_commit(Organization.objects.filter(pk__in=organization_ids))
+    projections.write_tiers_on_commit(tenancy_queries.organizations_by_id(organization_ids))
 
 
 def write_usage(organization_ids: Collection[str], now: datetime) -> None:
@@ -192,8 +193,7 @@ def write_usage(organization_ids: Collection[str], now: datetime) -> None:
 def write_newest(organization_ids: Collection[str], now: datetime) -> None:
     """Write `plugspace:org:{id}:tasks`: the newest tasks that were published."""
     for organization_id in organization_ids:
-        rows = Task.objects.filter(organization=organization_id).exclude(state=State.BLOCKED)
-        newest = rows.order_by("-pk").values_list("pk", "queued_at")
+        newest = task_queries.published_of(organization_id).values_list("pk", "queued_at")
         made = {
             str(pk): int(queued_at.timestamp() * 1000)
             for pk, queued_at in newest[: get_settings().org_tasks_maxlen]
@@ -230,11 +230,11 @@ def compare_ended(
     """Compare the copies of all tasks that ended since `since`, in slices. Raises Unavailable."""
     begin = (since or until - LATELY) - OVERLAP
     for state in sorted(lifecycle.FINAL):
-        rows = Task.objects.filter(state=state, type__in=kinds, completed_at__lte=until)
+        rows = task_queries.ended_by(until, state, kinds)
         if state not in UNSETTLED:
             rows = rows.filter(workflow__isnull=False)
         after = Q(completed_at__gte=begin)
-        while found := _ended_rows(rows.filter(after).order_by("completed_at", "pk")[:SLICE]):
+        while found := _ended_rows(rows.filter(after)[:SLICE]):
             yield _compare_copies(found, errors)
             last = found[-1]
             after = Q(completed_at__gt=last.completed_at) | Q(
@@ -253,7 +253,7 @@ def compare_snapshots_of(
     task_ids: Collection[str], errors: routing.PerServerErrors
 ) -> list[Finding]:
     """Compare the snapshots of those tasks that have ended."""
-    rows = Task.objects.filter(pk__in=task_ids, state__in=UNSETTLED)
+    rows = task_queries.tasks_by_id(task_ids).filter(state__in=UNSETTLED)
     return _compare_snapshots(_ended_rows(rows), errors)
 
 
@@ -287,7 +287,7 @@ def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
     """Find workflows whose copy has a wrong state of a step. Raises Unavailable."""
     copies = _copies(keys.workflow, client(), workflow_ids)
     copied = {pk: _steps(_object(text)) for pk, text in copies if text is not None}
-    states = Task.objects.filter(workflow__in=copied).order_by()
+    states = task_queries.steps_of(copied).order_by()
     wrong = {
         workflow
         for workflow, pk, state in states.values_list("workflow_id", "pk", "state")
@@ -310,9 +310,7 @@ def write_workflows(workflow_ids: Collection[str], now: datetime) -> None:
 
 def write_ended(task_ids: Collection[str], now: datetime) -> None:
     """Write `plugspace:task:{id}` of ended tasks from the rows."""
-    publishing.refresh_snapshots(
-        Task.objects.filter(pk__in=task_ids, state__in=sorted(lifecycle.FINAL))
-    )
+    publishing.refresh_snapshots(task_queries.tasks_by_id(task_ids).final())
 
 
 def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
@@ -320,7 +318,7 @@ def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
 
     That of a running task is written only while it runs, as its end writes the final one.
     """
-    tasks = list(Task.objects.filter(pk__in=task_ids).open())
+    tasks = list(task_queries.tasks_by_id(task_ids).open())
     publishing.publish([task for task in tasks if task.state != State.PROCESSING])
     notes: dict[str, list[Note]] = defaultdict(list)
     for task in tasks:

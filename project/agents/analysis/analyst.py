@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urldefrag, urljoin, urlsplit
 
-from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import TaskError, ValidationFailed
 from plugspace_queue.schemas.analysis import AnalysisOutput, Issue, PageReport
 from plugspace_queue.schemas.inputs import AnalyzeInput, AnalyzeOptions
 from project.agents.analysis import reports, styles, technologies
 from project.agents.analysis.document import Document
 from project.agents.analysis.fetch import Answer, fetch
+from project.agents.analysis.text import clean
 
 MAX_PAGES = 20
 MAX_SHEETS = 6

@@ -15,7 +15,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from plugspace_queue.domain.enums import Tier
 from project.demo import ground, report, story, web
 from project.demo.board import board_for
 from project.demo.children import ChildDied
@@ -25,7 +24,7 @@ from project.demo.stage import Stage
 
 POLL = 0.1
 INTERRUPTED = 130
-ORGANIZATION = ground.ORGANIZATIONS[Tier.ENTERPRISE]
+ORGANIZATION = ground.HOME
 
 
 class Command(BaseCommand):
