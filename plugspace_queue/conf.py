@@ -53,7 +53,7 @@ class AppSettings:
     """Largest share added to a backoff by chance, 0 to 1."""
 
     retry_unknown_errors: bool = False
-    """Retry exceptions nobody classified (`INTERNAL_ERROR`)."""
+    """Retry exceptions that are not classified (`INTERNAL_ERROR`)."""
 
     max_deferrals: int = 20
     """Waits for a provider's 429 that burn no retry."""
@@ -84,7 +84,7 @@ class AppSettings:
     1; others go on waiting, and one that only finds the memory of Redis full begins to free it."""
 
     rate_limit: Mapping[str, float] = field(default_factory=lambda: {"max": 100, "duration": 60.0})
-    """Requests per window (seconds) that tiers are born with; from then on their rows count."""
+    """Requests per window (seconds) of new tiers; afterwards their rows count."""
 
     max_prompt: int = 20_000
     """Longest prompt, in characters."""
@@ -174,7 +174,7 @@ class AppSettings:
     """Error codes whose tasks are refunded."""
 
     catalogs: tuple[str, ...] = ("plugspace_queue.catalogs.plugspace",)
-    """Modules that declare task types and come with no app, in order; () leaves the seed's out."""
+    """Modules that declare task types and come with no app, in order; () leaves out ours."""
 
     home_queue: str = ""
     """The queue whose Redis server has the keys of no queue (organizations, usage, workflows,
@@ -213,7 +213,7 @@ def get_settings() -> AppSettings:
 
 
 def unchecked(name: str) -> Any:
-    """A setting while Django starts: what is wrong with others is told by the checks later."""
+    """A setting while Django starts: the checks report later what is wrong with others."""
     values = getattr(django_settings, SETTING, {})
     given = values.get(name) if isinstance(values, Mapping) else None
     return getattr(AppSettings(), name.lower()) if given is None else given

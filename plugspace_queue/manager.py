@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, overload
 
 from asgiref.sync import sync_to_async
+from django.utils.translation import gettext as _
 from pydantic import BaseModel, ValidationError
 
 from plugspace_queue.domain import json_text
@@ -605,7 +606,8 @@ def _output(task: Task) -> Any:
         return registry.output_of(task.type).validate_json(json_text.encode(result))
     except ValidationError as error:
         raise TaskFailed(
-            f"The result of task {task.pk} does not fit the output of {task.type} as it is now.",
+            _("The result of task %(task)s does not fit the output of %(type)s as it is now.")
+            % {"task": task.pk, "type": task.type},
             code=InvalidResult.code,
             task=task,
         ) from error

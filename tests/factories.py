@@ -1,13 +1,17 @@
 """Plain functions that make organizations and tasks for the tests of all rooms."""
 
 from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
-from plugspace_queue.models import Dependency, Organization, Task
+from plugspace_queue.domain.fingerprint import fingerprint as fingerprint_of
+from plugspace_queue.models import Dependency, FailureGroup, Organization, Task
+from plugspace_queue.services.failure_counts import FailedTask, FailureCounts
 
 INPUTS: dict[str, dict[str, Any]] = {
     "ARCHITECT": {"prompt": "Create a SaaS dashboard"},
@@ -67,6 +71,64 @@ def make_task(
             **fields,
         }
     )
+
+
+@dataclass
+class Failed:
+    """Tasks that failed by one cause, and their group as it is now."""
+
+    tasks: list[Task]
+    key: tuple[str, str, str]
+
+    @property
+    def group(self) -> FailureGroup:
+        task_type, code, fingerprint = self.key
+        return FailureGroup.objects.get(type=task_type, code=code, fingerprint=fingerprint)
+
+    def decide(self, state: str, **columns: Any) -> None:
+        """As an operator a minute later."""
+        group = self.group
+        values = {"state": state, "changed_at": group.last_seen + timedelta(minutes=1), **columns}
+        FailureGroup.objects.filter(pk=group.pk).update(**values)
+
+
+def fail_tasks(
+    count: int,
+    *,
+    type: str = "CODE",
+    code: str = "INTERNAL_ERROR",
+    organization: str = "acme",
+    at: datetime | None = None,
+    class_name: str = "KeyError",
+    message: str = "'palette'",
+    stack: str = "",
+    fingerprint: str | None = None,
+    state: State = State.FAILED,
+) -> Failed:
+    """Stored tasks that failed by one cause, counted as a worker counts them."""
+    at = at or timezone.now()
+    if fingerprint is None:
+        fingerprint = fingerprint_of(type, class_name, message, stack)
+    tasks = [
+        make_task(
+            type=type,
+            organization=make_organization(organization),
+            state=state,
+            completed_at=at,
+            error={"message": message, "code": code, "retryable": False, "stack": stack},
+            error_code=code,
+            fingerprint=fingerprint,
+            attempt_count=1,
+        )
+        for _ in range(count)
+    ]
+    counts = FailureCounts()
+    counts.note(
+        FailedTask(task.pk, type, organization, at, code, fingerprint, message, class_name, stack)
+        for task in tasks
+    )
+    counts.flush()
+    return Failed(tasks, (type, code, fingerprint))
 
 
 def completed_parents(*task_ids: Any) -> Counter[Any]:

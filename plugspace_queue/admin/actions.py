@@ -35,10 +35,10 @@ def run_action(
     call: Callable[[Any], object],
     done: str | Promise,
     reason: str = "",
-) -> None:
-    """Call it for each of at most MOST rows; a row that refuses does not stop the others.
+) -> int:
+    """Call it for each of at most MOST rows; return for how many it was done.
 
-    `done` says what was done, as "paused".
+    A row that refuses does not stop the others. `done` says what was done, as "paused".
     """
     changed: list[Any] = []
     refusals = []
@@ -69,6 +69,7 @@ def run_action(
             " filters and run the action again."
         )
         messages.warning(request, said % {"most": MOST, "left": left})
+    return len(changed)
 
 
 def note(request: HttpRequest, rows: list[Any], done: str | Promise, reason: str) -> None:

@@ -38,11 +38,11 @@ class ApiKeyForm(forms.ModelForm):
     scopes = forms.MultipleChoiceField(choices=SCOPES, widget=forms.CheckboxSelectMultiple)
 
     def clean_expires_at(self) -> Any:
-        """A key that would be dead from the start is a slip."""
+        """A new end must be in the future."""
         moment = self.cleaned_data["expires_at"]
         is_changed = moment != self.instance.expires_at
         if moment is not None and is_changed and moment <= timezone.now():
-            raise forms.ValidationError("It must be in the future; revoke a key to end it now.")
+            raise forms.ValidationError(_("It must be in the future; revoke a key to end it now."))
         return moment
 
     class Meta:

@@ -150,13 +150,9 @@ class RecordAdmin(PageAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Only the filters of the list: any other lookup would read every row."""
-        known = {_parameter(entry) for entry in self.list_filter}
-        return lookup.partition("__")[0] in known
-
-
-def _parameter(entry: Any) -> Any:
-    """The parameter of a filter: a field, a field with its filter, or a filter of its own."""
-    return entry[0] if isinstance(entry, tuple) else getattr(entry, "parameter_name", entry)
+        own = {getattr(entry, "parameter_name", None) for entry in self.list_filter}
+        fields = {entry[0] if isinstance(entry, tuple) else entry for entry in self.list_filter}
+        return lookup in own or lookup.partition("__")[0] in fields
 
 
 class TypeFilter(admin.ChoicesFieldListFilter):
@@ -205,22 +201,31 @@ class LivePageAdmin(PageAdmin):
         address = reverse(f"admin:{self.url_name('live')}", args=[row.pk] if row else [])
         return {**self._live(request, row), "live_url": address}
 
+    def live_part(
+        self, request: HttpRequest, template: str, context: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What `live/part.html` shows of a template of ours and its context."""
+        return {
+            **context,
+            "live_template": f"{TEMPLATES}/{template}",
+            "may": allowed_verbs(request),
+        }
+
+    def render_part(self, request: HttpRequest, part: dict[str, Any]) -> HttpResponse:
+        """A live part alone, as the browser fetches it again."""
+        response = TemplateResponse(request, f"{TEMPLATES}/live/part.html", part)
+        response.headers[FRAGMENT] = "1"
+        return response
+
     def live_view(self, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
         """The live part alone."""
         row = self.get_object(request, object_id) if object_id else None
         if object_id and row is None:
             raise Http404(_("There is no such %(name)s.") % {"name": self.opts.verbose_name})
-        template = f"{TEMPLATES}/live/part.html"
-        response = TemplateResponse(request, template, self._live(request, row))
-        response.headers[FRAGMENT] = "1"
-        return response
+        return self.render_part(request, self._live(request, row))
 
     def _live(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        return {
-            **self.live_context(request, row),
-            "live_template": f"{TEMPLATES}/{self.live_template}",
-            "may": allowed_verbs(request),
-        }
+        return self.live_part(request, self.live_template, self.live_context(request, row))
 
 
 def allowed_verbs(request: HttpRequest) -> dict[str, bool]:

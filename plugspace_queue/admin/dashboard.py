@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue.admin.actions import PAUSED, RESUMED, note
 from plugspace_queue.admin.base import LivePageAdmin, SinglePageAdmin
 from plugspace_queue.admin.forms import LimitsForm, PauseForm
-from plugspace_queue.dashboards import queues
+from plugspace_queue.dashboards import failure_groups, queues
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import QueueError
@@ -48,7 +48,8 @@ class DashboardAdmin(LivePageAdmin, SinglePageAdmin):
 
     def live_context(self, request: HttpRequest, row: None) -> dict[str, Any]:
         board = queues.board()
-        return {"board": board, "outage": "" if board.is_live else OUTAGE}
+        outage = "" if board.is_live else OUTAGE
+        return {"board": board, "alert": failure_groups.alert(), "outage": outage}
 
     def series_view(self, request: HttpRequest) -> HttpResponse:
         """The last hour as numbers."""

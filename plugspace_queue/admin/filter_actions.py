@@ -42,12 +42,10 @@ class TaskAction:
     """The column with the moment at which a task came into these states."""
     done: Any
 
-    def run(
-        self, request: HttpRequest, rows: QuerySet[Task] | list[Task], reason: str = ""
-    ) -> None:
-        """Run it for these tasks, through the manager."""
+    def run(self, request: HttpRequest, rows: QuerySet[Task] | list[Task], reason: str = "") -> int:
+        """Run it for these tasks, through the manager; return for how many it was done."""
         call = _retry if self.needs is Verb.RETRY else _cancel
-        run_action(request, rows, lambda task: call(request, task), self.done, reason)
+        return run_action(request, rows, lambda task: call(request, task), self.done, reason)
 
 
 TASK_ACTIONS: Mapping[str, TaskAction] = {
@@ -70,6 +68,11 @@ class CountedForm(ReasonForm):
         """When they were counted; now for a form that does not say it."""
         asked_at = getattr(self, "cleaned_data", {}).get("asked_at")
         return timezone.now() if asked_at is None else EPOCH + timedelta(microseconds=asked_at)
+
+    @staticmethod
+    def text_of(moment: datetime) -> str:
+        """The moment for the hidden field, as text: a number would be shown with separators."""
+        return str((moment - EPOCH) // timedelta(microseconds=1))
 
 
 class FilterActionsAdmin(PageAdmin):
@@ -117,8 +120,7 @@ class FilterActionsAdmin(PageAdmin):
             titles[verb],
             verb=verb,
             form=form,
-            # As text: a number would be shown with separators.
-            asked_at=str((form.moment() - EPOCH) // timedelta(microseconds=1)),
+            asked_at=form.text_of(form.moment()),
             count=count,
             is_more=is_more,
             most=actions.MOST,

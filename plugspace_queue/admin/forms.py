@@ -46,7 +46,7 @@ class PauseForm(ReasonForm):
 
 
 class LimitsForm(ReasonForm):
-    """Limits of a queue; an empty field is as the code or the seed says."""
+    """Limits of a queue; an empty field leaves it to the code or the declaration of the type."""
 
     limiter_max = _number(gettext_lazy("Starts"), gettext_lazy("In one window, over all workers."))
     limiter_duration = window_field(

@@ -31,15 +31,18 @@ from plugspace_queue.admin.records import find_in_organization, split_term
 from plugspace_queue.dashboards.explanations import explanation_of
 from plugspace_queue.dashboards.timelines import progress_of, timeline
 from plugspace_queue.domain.enums import State
+from plugspace_queue.domain.fingerprint import LONGEST_CODE
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models import Task, dependency_queries, failure_queries, task_queries
 from plugspace_queue.templatetags.psq import badge
 
 USER, ERROR = "user:", "error:"
 LARGE = ("input", "context", "result", "progress")
 LONGEST_REASON = 200
-LINKS = task_queries.links_with_names()
+MOST_CODES = 500
+"""Failure groups whose codes the filter offers."""
+LINKS = dependency_queries.links_with_names()
 
 
 class PriorityFilter(admin.SimpleListFilter):
@@ -61,6 +64,26 @@ class PriorityFilter(admin.SimpleListFilter):
         return queryset.filter(priority=value)
 
 
+class ErrorCodeFilter(admin.SimpleListFilter):
+    """The codes with which tasks failed lately."""
+
+    title = gettext_lazy("error code")
+    parameter_name = "error_code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        known = failure_queries.known_types_and_codes(MOST_CODES)[1]
+        wanted = request.GET.get(self.parameter_name)
+        return [(code, code) for code in sorted({*known, *filter(None, [wanted])})]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        value = self.value()
+        if not value:
+            return queryset
+        if len(value) > LONGEST_CODE or "\0" in value:
+            raise IncorrectLookupParameters
+        return queryset.filter(error_code=value)
+
+
 @admin.register(Task)
 class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
     """Every task, the newest first; cancel and retry go through the manager."""
@@ -69,7 +92,7 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
         *("id", "type", "shown_state", "organization_id"),
         *("queued", "took", "project_id", "priority"),
     )
-    list_filter = ("state", BY_TYPE, PriorityFilter)
+    list_filter = ("state", BY_TYPE, PriorityFilter, ErrorCodeFilter)
     search_fields = ("id",)
     search_help_text = gettext_lazy(
         "Id of a task or workflow, project, organization; or user:ID org:ID; or error:CODE."
@@ -161,8 +184,9 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
     def rows_to_scan(self, request: HttpRequest) -> QuerySet[Task] | None:
         """The organization's tasks for a user, failed ones for an error.
 
-        For a priority those that the other filters find; for complete tasks of one type all, as no
-        index holds complete tasks by type.
+        For a priority and a code those that the other filters find, as only codes of failed tasks
+        of one type have an index; for complete tasks of one type all, as no index holds complete
+        tasks by type.
         """
         term = request.GET.get("q", "").strip()
         if term.startswith(USER):
@@ -173,6 +197,9 @@ class TaskAdmin(FilterActionsAdmin, LivePageAdmin, RecordAdmin):
             return task_queries.tasks_matching(**asked).in_state(State.FAILED)
         if term:
             return None
+        if request.GET.get("error_code"):
+            has_index = asked.get("state__exact") == State.FAILED and "type__exact" in asked
+            return None if has_index else task_queries.tasks_matching(**asked)
         if asked.get("state__exact") == State.COMPLETE and "type__exact" in asked:
             return task_queries.tasks_matching()
         return task_queries.tasks_matching(**asked) if request.GET.get("priority") else None

@@ -39,6 +39,8 @@ class Verb(StrEnum):
     LIMIT = "limit"
     """Change slots, caps and limiter of a queue."""
     STOP_WORKER = "stop_worker"
+    TRIAGE = "triage"
+    """Mute, resolve and reopen a group of failures."""
     PRESS_RQ = "press_rq"
     """Press a button on RQ's pages."""
     SET_POLICY = "set_policy"
@@ -77,6 +79,7 @@ TABLE: Mapping[Verb, Rule] = {
     Verb.PAUSE: Rule(OPERATE),
     Verb.LIMIT: Rule(OPERATE),
     Verb.STOP_WORKER: Rule(OPERATE),
+    Verb.TRIAGE: Rule(OPERATE),
     Verb.PRESS_RQ: Rule(OPERATE),
     Verb.SET_POLICY: Rule(ADMINISTER),
     Verb.SET_ORGANIZATION: Rule(ADMINISTER),

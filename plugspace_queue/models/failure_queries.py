@@ -69,10 +69,21 @@ def by_organization(minutes: Minutes) -> QuerySet[Any, Any]:
     return counted.order_by("-failures", "organization_id")
 
 
-def by_type(minutes: Minutes) -> QuerySet[Any, Any]:
-    """Failures of each type, most first, and the minute of the first one."""
-    counted = minutes.values("group__type").annotate(failures=Sum("n"), first=Min("minute"))
-    return counted.order_by("-failures", "group__type")
+def by_half(minutes: Minutes, since: datetime) -> list[dict[str, Any]]:
+    """Failures of each group from a moment on and `before` it, most since then first."""
+    is_since = Q(minute__gte=since)
+    counted = minutes.values("group_id", "group__type").annotate(
+        failures=Coalesce(Sum("n", filter=is_since), 0),
+        before=Coalesce(Sum("n", filter=~is_since), 0),
+        since=Min("minute", filter=is_since),
+    )
+    found: QuerySet[Any, Any] = counted.order_by("-failures", "-group_id")
+    return list(found)
+
+
+def total(minutes: Minutes) -> int:
+    """All failures of these minutes."""
+    return int(minutes.aggregate(failures=Sum("n"))["failures"] or 0)
 
 
 def organization_count(minutes: Minutes) -> int:
@@ -88,34 +99,46 @@ def by_time(minutes: Minutes, unit: str, *also: str) -> QuerySet[Any, Any]:
     return found.order_by("at")
 
 
-def codes(most: int) -> list[str]:
-    """The codes of the groups that were seen last, in order of the alphabet."""
-    newest = FailureGroup.objects.order_by("-last_seen").values_list("code", flat=True)
-    return sorted(set(newest[:most]))
+def known_types_and_codes(most: int) -> tuple[list[str], list[str]]:
+    """Types and codes of the groups that were seen last, each in order of the alphabet."""
+    newest = FailureGroup.objects.order_by("-last_seen").values_list("type", "code")[:most]
+    types, codes = set[str](), set[str]()
+    for task_type, code in newest:
+        types.add(task_type)
+        codes.add(code)
+    return sorted(types), sorted(codes)
 
 
-def tasks_of(group: FailureGroup, start: datetime, end: datetime) -> TaskQuerySet:
-    """Tasks of a group that failed in this time and did not run again since, the newest first."""
-    ended = Task.objects.filter(
-        state__in=[State.FAILED, State.EXPIRED], completed_at__gte=start, completed_at__lt=end
+def tasks_of(
+    group: FailureGroup, organization_id: str, start: datetime, end: datetime
+) -> TaskQuerySet:
+    """Tasks of a group that failed in this time and did not run again since, the newest first.
+
+    Of one organization unless that is empty.
+    """
+    rows = _failed_within(start, end).filter(
+        type=group.type, error_code=group.code, fingerprint=group.fingerprint
     )
-    of_group = ended.filter(type=group.type, error_code=group.code, fingerprint=group.fingerprint)
-    return of_group.order_by("-completed_at")
+    return rows.of_organization(organization_id or None)
 
 
-def newest_tasks_of(group: FailureGroup, start: datetime, end: datetime, most: int) -> list[Task]:
+def newest_tasks_of(
+    group: FailureGroup, organization_id: str, start: datetime, end: datetime, most: int
+) -> list[Task]:
     """Some of them with their messages (`words`), and without large columns.
 
     At most MOST_WALKED failed tasks of all groups are looked through.
     """
-    ended = Task.objects.filter(
-        state__in=[State.FAILED, State.EXPIRED], completed_at__gte=start, completed_at__lt=end
-    )
-    newest = ended.order_by("-completed_at").values("pk")[:MOST_WALKED]
-    rows = tasks_of(group, start, end).filter(pk__in=newest)
+    newest = _failed_within(start, end).values("pk")[:MOST_WALKED]
+    rows = tasks_of(group, organization_id, start, end).filter(pk__in=newest)
     words = Coalesce(KT("error__detail"), KT("error__message"))
     names = ("id", "organization_id", "project_id", "state", "completed_at", "attempt_count")
     return list(rows.annotate(words=words).only(*names)[:most])
+
+
+def _failed_within(start: datetime, end: datetime) -> TaskQuerySet:
+    rows = Task.objects.in_state(State.FAILED, State.EXPIRED)
+    return rows.filter(completed_at__gte=start, completed_at__lt=end).order_by("-completed_at")
 
 
 def prunable_minutes(before: datetime) -> QuerySet[FailureMinute]:

@@ -4,7 +4,6 @@ However many tasks fail, a process touches the row of their group once a second.
 killed loses the counts of its last second; the rows of the tasks are the truth.
 """
 
-import logging
 import os
 import threading
 import time
@@ -21,8 +20,6 @@ from plugspace_queue.db.failure_counts import FailureSlot, GroupKey, SeenGroup
 from plugspace_queue.db.transactions import lock_timeout
 from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.models import FailureGroup
-
-logger = logging.getLogger("plugspace_queue.failures")
 
 INTERVAL = 1.0
 """Seconds between two additions of one process."""

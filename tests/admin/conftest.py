@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from plugspace_queue.broker import connection
-from plugspace_queue.dashboards import queues
+from plugspace_queue.dashboards import failure_groups, queues
 from plugspace_queue.limits import policies
 from plugspace_queue.services import queue_stats
 
@@ -19,6 +19,7 @@ def fresh_reads() -> None:
     policies.clear_cache()
     queue_stats.clear_cache()
     queues.clear_cache()
+    failure_groups.clear_cache()
 
 
 @pytest.fixture

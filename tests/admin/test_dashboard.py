@@ -13,7 +13,7 @@ from django.utils import timezone
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import queue_state, scripts, task_store
 from plugspace_queue.broker.connection import client
-from plugspace_queue.dashboards import queues
+from plugspace_queue.dashboards import failure_groups, queues
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueMinute, QueueSettings
 from tests.admin.test_records import rows_of
@@ -74,6 +74,7 @@ def test_the_dashboard_costs_the_same_however_much_waits(root: Client):
         for place in range(4):
             submit(f"org-{number}-{place}", "free")
         queues.clear_cache()
+        failure_groups.clear_cache()
         with CaptureQueriesContext(connection) as asked:
             rows_of(root, LIVE)
         costs.append(len(asked))

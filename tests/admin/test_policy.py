@@ -42,7 +42,7 @@ def test_static_files_may_come_from_where_the_project_keeps_them(root: Client):
 
 def test_a_page_has_no_script_style_or_handler_within(root: Client):
     task = make_task()
-    for name in ("dashboard", "worker", "audit"):
+    for name in ("dashboard", "worker", "audit", "failuregroup"):
         page = root.get(reverse(f"admin:plugspace_queue_{name}_changelist")).content.decode()
         assert "<style" not in page
         assert " style=" not in page

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 TASKS = "/admin/plugspace_queue/task/"
 RECORDS = ("task", "attempt", "workflow", "monthlyusage", "usageentry", "idempotencykey")
-PAGES = ("dashboard", "worker", "audit")
+PAGES = ("dashboard", "worker", "audit", "failuregroup")
 EDITABLE = ("tierpolicy", "queuesettings", "organization", "membership", "apikey")
 
 

@@ -28,7 +28,7 @@ from plugspace_queue.models import (
     UsageEntry,
     Workflow,
 )
-from tests.factories import arguments, make_organization, make_task
+from tests.factories import arguments, fail_tasks, make_organization, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,6 +60,10 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     | LIVE
     | {"series": ("viewer", "viewer"), "queue": ("viewer", "viewer")}
     | {"pause": PRESS, "limits": PRESS},
+    "failuregroup": PAGE
+    | LIVE
+    | {"change": ("viewer", "viewer"), "group_live": ("viewer", "viewer")}
+    | {"retry": PRESS, "decide": PRESS},
     "idempotencykey": RECORD,
     "membership": CATALOG,
     "monthlyusage": RECORD,
@@ -122,6 +126,7 @@ def rows(django_user_model: Any) -> dict[str, Any]:
         "idempotencykey": IdempotencyKey.objects.create(organization=acme, key="k", task=task),
         "monthlyusage": MonthlyUsage.objects.first(),
         "usageentry": UsageEntry.objects.first(),
+        "failuregroup": fail_tasks(1).group,
     }
 
 

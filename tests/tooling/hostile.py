@@ -281,6 +281,7 @@ TEXTS: dict[str, list[Maker]] = {
 #: What a converter of Django's routes takes, to what is hostile to it.
 CONVERTERS: dict[str, list[Maker]] = {
     "uuid": [many("0"), many("01234567-0123-0123-0123-")],
+    "int": [many("1"), many("1", after="x")],
     "slug": [many("a"), many("a-", after="!")],
     "str": [many("a"), many("a/")],
     "path": [many("a"), many("/"), many("a/", after="\n")],

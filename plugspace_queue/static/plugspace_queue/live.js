@@ -23,7 +23,7 @@
   }
 
   function tick() {
-    if (isPaused || document.hidden || isOver()) return;
+    if (isPaused || document.hidden || region.dataset.psqBusy || isOver()) return;
     window.htmx.trigger(region, "psq:tick");
   }
 
