@@ -8,10 +8,9 @@ from django.contrib.admin import AdminSite, site
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 
 from plugspace_queue.conf import SETTING, unchecked
-
-HINT = 'A dotted path of an AdminSite, as "shop.admin.site".'
 
 
 def join_named_site() -> None:
@@ -42,5 +41,9 @@ def admin_site_is_found(
     named = _named_site()
     if named is None or isinstance(named, AdminSite):
         return []
-    fault = f"cannot be imported: {named}" if isinstance(named, ImportError) else f"is {named!r}"
-    return [Error(f"{SETTING}['ADMIN_SITE'] {fault}", hint=HINT, id="psq.E024")]
+    message = _("%(place)s is no admin site, but %(found)r.")
+    if isinstance(named, ImportError):
+        message = _("%(place)s cannot be imported: %(found)s")
+    told = message % {"place": f"{SETTING}['ADMIN_SITE']", "found": named}
+    hint = _('A dotted path of an AdminSite, as "shop.admin.site".')
+    return [Error(told, hint=hint, id="psq.E024")]
