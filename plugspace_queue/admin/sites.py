@@ -8,10 +8,11 @@ from django.contrib.admin import AdminSite, site
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 
 from plugspace_queue.conf import SETTING, unchecked
 
-HINT = 'A dotted path of an AdminSite, as "shop.admin.site".'
+NAME = f"{SETTING}['ADMIN_SITE']"
 
 
 def join_named_site() -> None:
@@ -42,5 +43,9 @@ def admin_site_is_found(
     named = _named_site()
     if named is None or isinstance(named, AdminSite):
         return []
-    fault = f"cannot be imported: {named}" if isinstance(named, ImportError) else f"is {named!r}"
-    return [Error(f"{SETTING}['ADMIN_SITE'] {fault}", hint=HINT, id="psq.E024")]
+    if isinstance(named, ImportError):
+        text = _("%(name)s cannot be imported: %(error)s") % {"name": NAME, "error": named}
+    else:
+        text = _("%(name)s is %(found)r") % {"name": NAME, "found": named}
+    hint = _('A dotted path of an AdminSite, as "shop.admin.site".')
+    return [Error(text, hint=hint, id="psq.E024")]

@@ -47,6 +47,8 @@ COMMANDS = "management.commands."
 
 SMALL_MODULES = {
     "api.health",
+    # The one admin site that a host names, beside the pages themselves.
+    "admin.sites",
     # What a typed submit returns: users read it alone.
     "domain.handles",
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},
