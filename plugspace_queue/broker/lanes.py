@@ -100,15 +100,17 @@ def lines_of(connection: Redis, queues: Sequence[str], most: int = MOST) -> dict
             pipe.llen(keys.active(queue))
         totals = list(map(unless_spoiled, pipe.execute(raise_on_error=False)))
     rows = zip(*[iter(totals)] * len(Line._fields), strict=True)
-    found = {
-        queue: list(zip(row, (waiting[queue], delayed[queue], running[queue]), strict=True))
-        for queue, row in zip(queues, rows, strict=True)
-    }
-    return {
-        queue: Line(*(Holding(total, parts or Counter()) for total, parts in pairs))
-        for queue, pairs in found.items()
-        if not any(value is None for pair in pairs for value in pair)
-    }
+    found: dict[str, Line] = {}
+    for queue, row in zip(queues, rows, strict=True):
+        pairs = zip(row, (waiting[queue], delayed[queue], running[queue]), strict=True)
+        holdings = [
+            Holding(total, parts)
+            for total, parts in pairs
+            if total is not None and parts is not None
+        ]
+        if len(holdings) == len(Line._fields):
+            found[queue] = Line(*holdings)
+    return found
 
 
 def lines(queue: str, place: str, cursor: int) -> Call[tuple[int, dict[str, int]]]:

@@ -14,12 +14,7 @@ from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.domain.spans import span
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.explain.service import explain
-from plugspace_queue.models import (
-    FailureGroup,
-    Task,
-    dependency_queries,
-    failure_queries,
-)
+from plugspace_queue.models import FailureGroup, Task, dependency_queries, failure_queries
 from plugspace_queue.schemas.explanation import Explanation, Gate
 
 OUTAGE = gettext_lazy(

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from plugspace_queue.domain import task_options
-from plugspace_queue.domain.shapes import is_model
+from plugspace_queue.domain.shapes import built_adapter, is_model
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import InvalidProcessor
 from plugspace_queue.errors import translated as _
@@ -64,7 +64,7 @@ def require_valid(task_type: TaskType, function: object, options: Mapping[str, A
 def adapter_of(task_type: TaskType, function: object, output: Any) -> TypeAdapter[Any]:
     """The adapter that validates the results."""
     try:
-        return TypeAdapter(output)
+        return built_adapter(output)
     except (PydanticUserError, TypeError) as error:
         refuse = Refusal(task_type, function)
         refuse(

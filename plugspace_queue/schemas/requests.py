@@ -39,7 +39,7 @@ from plugspace_queue.domain.task_types import DECLARED, of_row
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
-from plugspace_queue.schemas.base import STORABLE
+from plugspace_queue.schemas.base import STORABLE, DeferredModel
 from plugspace_queue.schemas.refusals import arguments_refused, entries, input_refused, refuse
 
 LONGEST_ID = 128
@@ -148,7 +148,7 @@ _ANY_OBJECT = {
 }
 
 
-class Request(BaseModel):
+class Request(DeferredModel):
     """Base of what callers send: nothing unknown, and no value is taken for another type."""
 
     model_config = ConfigDict(
@@ -197,7 +197,7 @@ class CallerContext(Request):
         }
 
 
-NO_CONTEXT = CallerContext.of({})
+NO_CONTEXT = CallerContext.model_construct()
 Context = Annotated[CallerContext | None, BeforeValidator(_mapping), WithJsonSchema(_ANY_OBJECT)]
 
 

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.utils.translation import gettext as _
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from plugspace_queue import audit_log
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.enums import OverrideKey
+from plugspace_queue.domain.shapes import shape_of
 from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.tiers import LARGEST_QUOTA, UNLIMITED
@@ -42,8 +43,6 @@ LIMITS = (
     "organization_concurrency",
 )
 """The values of a queue that may be overridden."""
-
-_MOMENT: TypeAdapter[datetime] = TypeAdapter(NearMoment)
 
 
 class Terms(NamedTuple):
@@ -208,6 +207,7 @@ def _limit(key: OverrideKey, value: Any) -> dict[str, Any]:
 
 def _moment(field: str, value: object) -> datetime:
     try:
-        return _MOMENT.validate_python(value)
+        found: datetime = shape_of(NearMoment).adapter.validate_python(value)
     except ValidationError as error:
         refuse(field, error.errors(include_url=False)[0]["msg"])
+    return found

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
-from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic_core import PydanticOmit
 
 from plugspace_queue.domain.fields import core_of
-from plugspace_queue.domain.shapes import is_model
+from plugspace_queue.domain.shapes import built_adapter, is_model
 
 Schema = Mapping[str, Any]
 
@@ -30,8 +29,8 @@ def misfit(output: Any, annotation: Any, *, is_closed: bool) -> str | None:
     if wanted is Any or output is Any or _extends(output, wanted):
         return None
     try:
-        made = TypeAdapter(output).json_schema(mode="serialization")
-        taken = TypeAdapter(wanted).json_schema(mode="validation")
+        made = built_adapter(output).json_schema(mode="serialization")
+        taken = built_adapter(wanted).json_schema(mode="validation")
     except (PydanticUserError, PydanticInvalidForJsonSchema, PydanticOmit):
         return None
     return next(_Comparison(made, taken, is_closed).faults(made, taken, "it", 0), None)
