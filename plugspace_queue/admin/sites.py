@@ -9,10 +9,11 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from plugspace_queue.conf import SETTING, unchecked
 
-NAME = f"{SETTING}['ADMIN_SITE']"
+HINT = gettext_noop('A dotted path of an AdminSite, as "shop.admin.site".')
 
 
 def join_named_site() -> None:
@@ -43,9 +44,10 @@ def admin_site_is_found(
     named = _named_site()
     if named is None or isinstance(named, AdminSite):
         return []
-    if isinstance(named, ImportError):
-        text = _("%(name)s cannot be imported: %(error)s") % {"name": NAME, "error": named}
-    else:
-        text = _("%(name)s is %(found)r") % {"name": NAME, "found": named}
-    hint = _('A dotted path of an AdminSite, as "shop.admin.site".')
-    return [Error(text, hint=hint, id="psq.E024")]
+    message = (
+        _("%(setting)s['ADMIN_SITE'] cannot be imported: %(found)s")
+        if isinstance(named, ImportError)
+        else _("%(setting)s['ADMIN_SITE'] is %(found)r")
+    )
+    given = {"setting": SETTING, "found": named}
+    return [Error(message % given, hint=_(HINT), id="psq.E024")]

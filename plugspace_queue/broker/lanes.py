@@ -70,20 +70,20 @@ def of_organization(
         for queue in queues:
             for band in BANDS:
                 pipe.llen(keys.lane(queue, band, organization_id))
-            pipe.hget(keys.running(queue), organization_id)
-        replies = pipe.execute(raise_on_error=False)
+            # A list, so that no count differs from damaged data.
+            pipe.hmget(keys.running(queue), [organization_id])
+        replies = list(map(unless_spoiled, pipe.execute(raise_on_error=False)))
     size = len(BANDS) + 1
     return {queue: _own(replies[size * at : size * (at + 1)]) for at, queue in enumerate(queues)}
 
 
 def _own(replies: Sequence[Any]) -> Own | None:
-    # A count that is missing is 0, one that cannot be read is not.
-    if any([unless_spoiled(reply) is None for reply in replies if isinstance(reply, Exception)]):
-        return None
-    *lengths, running = replies
+    *lengths, counts = replies
     try:
+        # None in place of a reply is as damaged as a count that is no number.
+        (running,) = counts
         return Own(sum(lengths), int(running or 0))
-    except ValueError:
+    except (TypeError, ValueError):
         return None
 
 

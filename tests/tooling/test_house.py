@@ -47,7 +47,7 @@ COMMANDS = "management.commands."
 
 SMALL_MODULES = {
     "api.health",
-    # The one admin site that a host names, beside the pages themselves.
+    # `apps` has it imported when models are ready.
     "admin.sites",
     # What a typed submit returns: users read it alone.
     "domain.handles",
