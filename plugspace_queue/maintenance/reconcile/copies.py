@@ -8,15 +8,14 @@ copies of recently ended tasks are compared too; missing ones are not written ag
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import product
 from typing import Any, NamedTuple
 
 from django.db.models import Q, QuerySet
 from pydantic import ValidationError
 
-from plugspace_queue.broker import audit, keys, routing, server_epochs, task_store
+from plugspace_queue.broker import audit, keys, routing, task_store
 from plugspace_queue.broker.connection import Client, client
 from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
@@ -25,11 +24,9 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import DECLARED, TaskType, queue_of
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.quota import Account, Counter
-from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.reconcile.findings import Finding
 from plugspace_queue.models import (
     MonthlyUsage,
-    QueueSettings,
     Task,
     task_queries,
     tenancy_queries,
@@ -65,63 +62,6 @@ class EndedRow(NamedTuple):
     state: str
     workflow_id: uuid.UUID | None
     completed_at: datetime
-
-
-def compare_settings(
-    server: Client, kinds: Sequence[TaskType], now: datetime | None = None
-) -> Iterator[Finding]:
-    """Limits, pauses and lifetime counts of queues of a server against the rows.
-
-    Raises Unavailable.
-    """
-    gates = projections.all_gates(kinds, now)
-    found = audit.gates(server, [kind.queue_name for kind in kinds])
-    for kind, held in zip(kinds, found, strict=True):
-        wanted = map(str, gates[kind].args[-len(audit.GATES) :])
-        if text := _differences(held, wanted):
-            yield Finding("gates_differ", kind.value, kind.queue_name, detail=text)
-    paused = server_epochs.paused_organizations(server)
-    differing = sorted(paused ^ queue_config.paused_by_rows())
-    for kind, organization_id in product(kinds, differing):
-        yield Finding("pauses_differ", kind.value, organization_id)
-    for kind, (completed, failed) in _counts_owed(server, kinds).items():
-        if completed or failed:
-            detail = f"completed {completed:+}, failed {failed:+}"
-            yield Finding("lifetime_differs", kind.value, kind.queue_name, detail=detail)
-
-
-def _differences(held: Iterable[str], wanted: Iterable[str]) -> str:
-    rows = zip(audit.GATES, held, wanted, strict=True)
-    return ", ".join(
-        f"{name} {found or 'missing'} instead of {want}"
-        for name, found, want in rows
-        if found != want
-    )
-
-
-def _counts_owed(server: Client, kinds: Sequence[TaskType]) -> dict[TaskType, tuple[int, int]]:
-    """The differences of the lifetime counts; (0, 0) if running tasks may explain one."""
-    rows = tenancy_queries.queue_rows(kinds)
-    found = audit.lifetimes(server, [kind.queue_name for kind in kinds])
-    owed: dict[TaskType, tuple[int, int]] = {}
-    for kind, (completed, failed, running) in zip(kinds, found, strict=True):
-        row = rows.get(kind) or QueueSettings()
-        pair = row.completed - completed, row.failed - failed
-        owed[kind] = pair if max(map(abs, pair)) > running else (0, 0)
-    return owed
-
-
-def write_settings(kind: TaskType) -> None:
-    """Write limits and pauses of a queue from the rows. Raises Unavailable."""
-    # A stored version above the row's would prevent the write.
-    audit.delete_fields(client(kind.queue_name), kind.queue_name, "version")
-    queue_config.write(kind)
-
-
-def write_lifetime(kind: TaskType) -> None:
-    """Write lifetime counts of a queue from the rows. Raises Unavailable."""
-    server = client(kind.queue_name)
-    audit.add_lifetime(server, kind.queue_name, *_counts_owed(server, [kind])[kind])
 
 
 def compare_all_organizations(now: datetime) -> Iterator[list[Finding]]:
