@@ -43,6 +43,7 @@ LISTS = (
 )
 NEW_TASK = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "x"}}
 NEW_WORKFLOW = {"projectId": "site", "input": {"prompt": "x"}}
+GRANT = {"type": "CODE", "amount": 1, "reason": "why"}
 NO_MEMBERS = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
 TIER = {"slug": "odd", "priority": 3, "request_limit": 5, "request_window": 60} | dict.fromkeys(
     ("architect", "design", "code", "analyze", "deploy", "export"), 1
@@ -88,6 +89,8 @@ def looks(rows: Rows) -> list[Door]:
         # RQ's overview is open to all staff: it shows them the queues that are not ours.
         Door("view_fleet", rq("jobs", index), method="GET"),
         Door("view_fleet", rq("queue_details", index), method="GET"),
+        Door("view_fleet", ours("dashboard_slots"), method="GET"),
+        Door("view_fleet", ours("organization_shares"), method="GET"),
         Door("view_fleet", "/metrics", method="GET"),
     ]
 
@@ -134,6 +137,7 @@ def steers(rows: Rows) -> list[Door]:
         Door("limit", "queues/code/overrides/", {"concurrency": 9, "reason": "why"}),
         Door("limit", f"queues/code/overrides/{rows.limit.pk}/", method="DELETE"),
         Door("limit", ours("dashboard_limits", "code"), {"concurrency": 2, "reason": "why"}),
+        Door("limit", ours("dashboard_end", "code", rows.limit.pk), {"reason": "why"}),
         Door("triage", ours("failuregroup_decide", rows.group.pk), {"verb": "mute", "note": "why"}),
         Door("press_rq", rq("stop_job", index, rows.task.pk)),
         Door("press_rq", rq("clear", index)),
@@ -157,6 +161,9 @@ def organizations(rows: Rows) -> list[Door]:
         Door("set_organization", ours("organization_change", "acme"), {"name": "A", **NO_MEMBERS}),
         Door("grant", "organizations/acme/grants/", {"type": "CODE", "amount": 1, "reason": "why"}),
         Door("grant", f"organizations/acme/grants/{rows.grant.pk}/", method="DELETE"),
+        Door("grant", ours("organization_grant", "acme"), GRANT),
+        Door("grant", ours("organization_end", "acme", rows.grant.pk), {"reason": "why"}),
+        Door("set_organization", ours("organization_tier", "acme"), {"tier": "", "reason": "why"}),
         Door("set_organization", ours("organization_add"), {"id": "new", **NO_MEMBERS}),
     ]
 
