@@ -1,7 +1,7 @@
 """A multi-tenant task queue for Django: rows are the truth, RQ and Redis do the work.
 
-`queue_manager` and `processor` load on first use, so that the package may stand in INSTALLED_APPS
-before any model exists.
+`queue_manager`, `processor` and `Context` load on first use, so that the package may stand in
+INSTALLED_APPS before any model exists.
 """
 
 from importlib import import_module

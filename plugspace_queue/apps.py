@@ -5,6 +5,7 @@ from importlib import import_module
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.conf import fill_queues, unchecked
 from plugspace_queue.domain import catalog, kinds
@@ -14,7 +15,7 @@ class PlugspaceQueueConfig(AppConfig):
     """The queue as a reusable app."""
 
     name = "plugspace_queue"
-    verbose_name = "Plugspace queue"
+    verbose_name = gettext_lazy("Plugspace queue")
     default_auto_field = "django.db.models.BigAutoField"
 
     def import_models(self) -> None:

@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from pydantic import TypeAdapter, ValidationError
 
 from plugspace_queue.conf import QUEUE_CLASSES, SETTING, AppSettings, unchecked
@@ -50,8 +52,12 @@ NOT_NEGATIVE = (
     "streams_reserved",
     "wait_threads",
 )
-HELPER = "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
-TENANT_HELPER = "A dotted path of (request) -> plugspace_queue.conf.Tenant | None, no coroutine."
+HELPER = gettext_noop(
+    "RQ_QUEUES, RQ = plugspace_queue.conf.rq_settings(url=…) gives entries that work."
+)
+TENANT_HELPER = gettext_noop(
+    "A dotted path of (request) -> plugspace_queue.conf.Tenant | None, no coroutine."
+)
 NEEDED = ("rest_framework", "django_rq")
 
 
@@ -60,7 +66,7 @@ def settings_are_known(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Keys and types of PLUGSPACE_QUEUE."""
     values = getattr(settings, SETTING, {})
     if not isinstance(values, Mapping):
-        return [Error(f"{SETTING} must be a dict.", id="psq.E002")]
+        return [Error(_("%(setting)s must be a dict.") % {"setting": SETTING}, id="psq.E002")]
     hints = get_type_hints(AppSettings)
     found: list[CheckMessage] = []
     for name, value in values.items():
@@ -72,8 +78,16 @@ def settings_are_known(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 def _unknown(name: str) -> CheckMessage:
     known = [field.name.upper() for field in fields(AppSettings)]
     near = difflib.get_close_matches(name.upper(), known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else "docs/settings.md lists all keys."
-    return Error(f"{SETTING} has no key {name!r}.", hint=hint, id="psq.E001")
+    hint = (
+        _("Did you mean %(near)s?") % {"near": near[0]}
+        if near
+        else _("docs/settings.md lists all keys.")
+    )
+    return Error(
+        _("%(setting)s has no key %(name)r.") % {"setting": SETTING, "name": name},
+        hint=hint,
+        id="psq.E001",
+    )
 
 
 def _mistyped(name: str, value: Any, hint: Any) -> list[CheckMessage]:
@@ -81,16 +95,25 @@ def _mistyped(name: str, value: Any, hint: Any) -> list[CheckMessage]:
         TypeAdapter(hint).validate_python(value, strict=get_origin(hint) is not tuple)
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"]
-        return [Error(f"{SETTING}[{name!r}]: {message}, not {value!r}.", id="psq.E002")]
+        return [
+            Error(
+                _("%(setting)s[%(name)r]: %(message)s, not %(value)r.")
+                % {"setting": SETTING, "name": name, "message": message, "value": value},
+                id="psq.E002",
+            )
+        ]
     return []
 
 
 def _ranges(conf: AppSettings) -> Iterator[CheckMessage]:
     if not conf.lease >= SHORTEST_LEASE:
         yield Error(
-            f"{SETTING}['LEASE'] is {conf.lease}: a lease shorter than {SHORTEST_LEASE} s is lost "
-            "in one slow moment.",
-            hint="10 is the default.",
+            _(
+                "%(setting)s['LEASE'] is %(lease)s: a lease shorter than %(shortest)s s is"
+                " lost in one slow moment."
+            )
+            % {"setting": SETTING, "lease": conf.lease, "shortest": SHORTEST_LEASE},
+            hint=_("10 is the default."),
             id="psq.E003",
         )
     if isinstance(conf.concurrency, Mapping):
@@ -112,21 +135,32 @@ def _out_of_range(conf: AppSettings) -> Iterator[CheckMessage]:
         "retention": min(conf.retention.values(), default=0)
     }
     # Written so that NaN is out of every range.
-    wrong = {name: "more than 0" for name, value in positive.items() if not value > 0}
-    wrong |= {name: "0 or more" for name, value in rest.items() if not value >= 0}
+    wrong = {name: _("more than 0") for name, value in positive.items() if not value > 0}
+    wrong |= {name: _("0 or more") for name, value in rest.items() if not value >= 0}
     if not conf.key_prefix:
-        wrong["key_prefix"] = "a word"
+        wrong["key_prefix"] = _("a word")
     for name, wanted in wrong.items():
         yield Error(
-            f"{SETTING}[{name.upper()!r}] is {getattr(conf, name)!r}: it must be {wanted}.",
+            _("%(setting)s[%(name)r] is %(value)r: it must be %(wanted)s.")
+            % {
+                "setting": SETTING,
+                "name": name.upper(),
+                "value": getattr(conf, name),
+                "wanted": wanted,
+            },
             id="psq.E010",
         )
 
 
 def _strangers(name: str, given: Mapping[str, Any], known: set[str]) -> Iterator[CheckMessage]:
     for key in sorted(set(given) - known):
-        hint = f"It knows {', '.join(sorted(known))}."
-        yield Error(f"{SETTING}[{name!r}] has no key {key!r}.", hint=hint, id="psq.E001")
+        hint = _("It knows %(names)s.") % {"names": ", ".join(sorted(known))}
+        yield Error(
+            _("%(setting)s[%(name)r] has no key %(key)r.")
+            % {"setting": SETTING, "name": name, "key": key},
+            hint=hint,
+            id="psq.E001",
+        )
 
 
 @checks.register("plugspace_queue")
@@ -135,21 +169,28 @@ def tenant_callable_is_found(app_configs: Apps, **kwargs: Any) -> list[CheckMess
     if not (path := unchecked("TENANT_OF_REQUEST")) or not isinstance(path, str):
         return []
     place = f"{SETTING}['TENANT_OF_REQUEST']"
-    message = f"{place} is {path!r}, which is no function that returns a Tenant or None."
+    message = _("%(place)s is %(path)r, which is no function that returns a Tenant or None.") % {
+        "place": place,
+        "path": path,
+    }
     try:
         found = import_string(path)
         if callable(found) and not iscoroutinefunction(found):
             return []
     except ImportError as error:
-        message = f"{place} cannot be imported: {error}"
-    return [Error(message, hint=TENANT_HELPER, id="psq.E022")]
+        message = _("%(place)s cannot be imported: %(error)s") % {"place": place, "error": error}
+    return [Error(message, hint=_(TENANT_HELPER), id="psq.E022")]
 
 
 @checks.register("plugspace_queue")
 def apps_are_installed(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """The apps that ours stands on."""
     return [
-        Error(f"{name} is not installed.", hint=f"INSTALLED_APPS += ['{name}'].", id="psq.E009")
+        Error(
+            _("%(name)s is not installed.") % {"name": name},
+            hint=_("INSTALLED_APPS += ['%(name)s'].") % {"name": name},
+            id="psq.E009",
+        )
         for name in NEEDED
         if not apps.is_installed(name)
     ]
@@ -163,7 +204,13 @@ def queues_are_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     for name in queue_names():
         config = given.get(name)
         if config is None:
-            found.append(Error(f"RQ_QUEUES has no {name!r}.", hint=_line(name), id="psq.E004"))
+            found.append(
+                Error(
+                    _("RQ_QUEUES has no %(name)r.") % {"name": name},
+                    hint=_line(name),
+                    id="psq.E004",
+                )
+            )
             continue
         found += _wrong_classes(
             f"RQ_QUEUES[{name!r}]", config, QUEUE_CLASSES, "psq.E004", hint=_hint(name, config)
@@ -176,8 +223,11 @@ def _line(name: str) -> str:
     given = getattr(settings, "RQ_QUEUES", {})
     ours = next((other for other in queue_names() if other in given), None)
     if ours is None:
-        return HELPER
-    return f'Add RQ_QUEUES["{name}"] = {{**RQ_QUEUES["{ours}"]}} to the settings.'
+        return _(HELPER)
+    return _('Add RQ_QUEUES["%(name)s"] = {**RQ_QUEUES["%(ours)s"]} to the settings.') % {
+        "name": name,
+        "ours": ours,
+    }
 
 
 @checks.register("plugspace_queue")
@@ -186,18 +236,21 @@ def home_queue_is_ours(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     home = unchecked("HOME_QUEUE")
     if not home or home in queue_names():
         return []
-    hint = f"Choose one of {', '.join(queue_names())}."
-    message = f"{SETTING}['HOME_QUEUE'] is {home!r}, which is no queue of a task type."
+    hint = _("Choose one of %(names)s.") % {"names": ", ".join(queue_names())}
+    message = _("%(setting)s['HOME_QUEUE'] is %(home)r, which is no queue of a task type.") % {
+        "setting": SETTING,
+        "home": home,
+    }
     return [Error(message, hint=hint, id="psq.E013")]
 
 
 def _hint(name: str, config: Mapping[str, Any]) -> str:
     if "QUEUE_CLASS" in config:
-        return HELPER
-    return (
-        f"A queue of the host has the name of the task type {name.upper()}: give one of them"
-        f" another name. If it is the type's own, {HELPER}"
-    )
+        return _(HELPER)
+    return _(
+        "A queue of the host has the name of the task type %(type)s: give one of"
+        " them another name. If it is the type's own, %(helper)s"
+    ) % {"type": name.upper(), "helper": _(HELPER)}
 
 
 def _wrong_classes(
@@ -211,8 +264,9 @@ def _wrong_classes(
     names = [name for name in wanted if name.endswith("_CLASS") or name == "SERIALIZER"]
     return [
         Error(
-            f"{place}[{name!r}] is {given.get(name)!r}, not {wanted[name]!r} or a subclass.",
-            hint=hint or HELPER,
+            _("%(place)s[%(name)r] is %(value)r, not %(wanted)r or a subclass.")
+            % {"place": place, "name": name, "value": given.get(name), "wanted": wanted[name]},
+            hint=hint or _(HELPER),
             id=check_id,
         )
         for name in names
@@ -235,6 +289,8 @@ def databases_are_supported(app_configs: Apps, **kwargs: Any) -> list[CheckMessa
     """PostgreSQL or SQLite."""
     engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
     if engine and not engine.rsplit(".", 1)[-1].startswith(("postgresql", "sqlite3", "postgis")):
-        hint = "PostgreSQL in production, SQLite in development."
-        return [Error(f"{engine} is not supported.", hint=hint, id="psq.E008")]
+        hint = _("PostgreSQL in production, SQLite in development.")
+        return [
+            Error(_("%(engine)s is not supported.") % {"engine": engine}, hint=hint, id="psq.E008")
+        ]
     return []

@@ -18,7 +18,16 @@ from plugspace_queue.domain.rq_classes import OURS, with_our_classes
 from plugspace_queue.domain.task_types import of_row
 from plugspace_queue.domain.tenant import Tenant
 
-__all__ = ["AppSettings", "Tenant", "connection_config", "get_settings", "rq_settings"]
+__all__ = [
+    "SENTINEL_CONNECTION",
+    "AppSettings",
+    "Tenant",
+    "connection_config",
+    "embedded_redis",
+    "get_settings",
+    "parse_sentinels",
+    "rq_settings",
+]
 
 SETTING = "PLUGSPACE_QUEUE"
 SENTINEL_CONNECTION = "plugspace_queue.broker.connection.SafeSentinelConnection"
@@ -44,7 +53,7 @@ class AppSettings:
     """Largest share added to a backoff by chance, 0 to 1."""
 
     retry_unknown_errors: bool = False
-    """Retry exceptions nobody classified (`INTERNAL_ERROR`)."""
+    """Retry exceptions that are not classified (`INTERNAL_ERROR`)."""
 
     max_deferrals: int = 20
     """Waits for a provider's 429 that burn no retry."""
@@ -75,7 +84,7 @@ class AppSettings:
     1; others go on waiting, and one that only finds the memory of Redis full begins to free it."""
 
     rate_limit: Mapping[str, float] = field(default_factory=lambda: {"max": 100, "duration": 60.0})
-    """Requests per window (seconds) that tiers are born with; from then on their rows count."""
+    """Requests per window (seconds) of new tiers; afterwards their rows count."""
 
     max_prompt: int = 20_000
     """Longest prompt, in characters."""
@@ -134,6 +143,17 @@ class AppSettings:
     `(request) -> plugspace_queue.conf.Tenant | None`. The API asks it after API keys and before
     sessions of members (docs/howto/tenants.md)."""
 
+    catch_all: bool = False
+    """Answer every unknown address below `api/v1/` with a problem; otherwise the project's other
+    URLs have it, and its own 404."""
+
+    in_host_schema: bool = False
+    """Show our paths in the OpenAPI document of the project too; they have one of their own."""
+
+    admin_site: str | None = None
+    """Dotted path of an admin site of the project's own (an `AdminSite`): our pages are registered
+    there too, and not only at Django's default site."""
+
     metrics_token: str = ""
     """Bearer token that opens `/metrics` to a scraper; staff see it without one."""
 
@@ -154,7 +174,7 @@ class AppSettings:
     """Error codes whose tasks are refunded."""
 
     catalogs: tuple[str, ...] = ("plugspace_queue.catalogs.plugspace",)
-    """Modules that declare task types and come with no app, in order; () leaves the seed's out."""
+    """Modules that declare task types and come with no app, in order; () leaves out ours."""
 
     home_queue: str = ""
     """The queue whose Redis server has the keys of no queue (organizations, usage, workflows,
@@ -193,7 +213,7 @@ def get_settings() -> AppSettings:
 
 
 def unchecked(name: str) -> Any:
-    """A setting while Django starts: what is wrong with others is told by the checks later."""
+    """A setting while Django starts: the checks report later what is wrong with others."""
     values = getattr(django_settings, SETTING, {})
     given = values.get(name) if isinstance(values, Mapping) else None
     return getattr(AppSettings(), name.lower()) if given is None else given

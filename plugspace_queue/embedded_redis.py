@@ -1,7 +1,8 @@
 """Starts, finds and stops the project's own Valkey, so that development needs no installed server.
 
 One server per project directory and user, on a Unix socket only, with its data on disk. It outlives
-the process that started it; whoever misses it calls `ensure_running`. It must not know redis-py.
+the process that started it; a process that finds none calls
+`ensure_running`. It must not know redis-py.
 
 PLUGSPACE_EMBEDDED_DIR puts socket and data elsewhere, PSQ_EMBEDDED_SERVER names another binary,
 PSQ_EMBEDDED_ARGS adds arguments to its command line.
@@ -50,10 +51,10 @@ def is_running(base_dir: Path | None = None) -> bool:
 
 
 def guard(base_dir: Path | None = None) -> None:
-    """Raise RuntimeError when somebody else made the socket's place, or the socket in it.
+    """Raise RuntimeError when another user made the socket's folder, or the socket in it.
 
-    Their server would be spoken to as if it were ours: the place lies where all users may write.
-    A folder of ours is closed to others first, so that nothing changes after the look.
+    All users may write to the parent folder, so another user's server could answer as if it were
+    ours. A folder of ours is made private first, so that nothing changes after the check.
     """
     path = Path(socket_path(base_dir))
     if os.path.lexists(path.parent):
@@ -65,7 +66,7 @@ def guard(base_dir: Path | None = None) -> None:
 def ensure_running(timeout: float = 10, *, base_dir: Path | None = None) -> None:
     """Start the server unless it answers; any number of processes may call it at once.
 
-    Raises RuntimeError when it cannot be started here or somebody else made its place, TimeoutError
+    Raises RuntimeError when it cannot be started here or another user made its folder, TimeoutError
     when it did not answer within `timeout` seconds.
     """
     if is_running(base_dir):
@@ -188,7 +189,7 @@ def _try_lock(file: int) -> bool:
 
 @contextmanager
 def _owner_lock(base_dir: Path | None) -> Iterator[int]:
-    """The file whose lock a living server holds: it is born with it and frees it by its death."""
+    """The file that the server keeps locked while it runs; the system unlocks it when it ends."""
     file = os.open(data_dir(base_dir) / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield file
@@ -246,7 +247,7 @@ def _answers(base_dir: Path | None) -> bool:
 
 
 def _has_lost_its_socket(base_dir: Path | None) -> bool:
-    """Whether a cleaner of temporary files took the socket away from under a living server."""
+    """Whether the socket of a running server was removed, as by a cleaner of temporary files."""
     path = socket_path(base_dir)
     recorded = (data_dir(base_dir) / "socket").read_text()
     if recorded != path:

@@ -1,10 +1,22 @@
 """Every error of the package: one root, a stable code each; the docstring is the default message.
 
-Two families: what the front door refuses (`QueueError`, with an HTTP status), and how an attempt
-failed (`TaskError`, with its retry class). A processor raises the second kind.
+Two families: what the queue refuses (`QueueError`, with an HTTP status), and how an attempt failed
+(`TaskError`, with its retry class). A processor raises the second kind. Messages of the first are
+in the language of the caller, those of the second are stored, and so in English.
 """
 
 from typing import Any, ClassVar
+
+from django.apps import apps
+from django.utils.translation import gettext
+
+
+def translated(text: str) -> str:
+    """The text in the language in force; as it is until Django has started.
+
+    Types, kinds and processors are declared, and refused, before translations can be loaded.
+    """
+    return gettext(text) if apps.ready else text
 
 
 class QueueError(Exception):
@@ -14,7 +26,7 @@ class QueueError(Exception):
     http_status: ClassVar[int] = 500
 
     def __init__(self, message: str = "", **details: Any) -> None:
-        super().__init__(message or (self.__doc__ or "").strip())
+        super().__init__(str(message) or translated((self.__doc__ or "").strip()))
         self.details = {name: value for name, value in details.items() if value is not None}
 
     @property
@@ -77,7 +89,7 @@ class QuotaExceeded(QueueError):
     code = "QUOTA_EXCEEDED"
     http_status = 402
     organization_id: str = ""
-    """Whose quota; the caller's own, so that it is not told."""
+    """Whose quota; not in the response, as it is the caller's own."""
 
 
 class InvalidState(QueueError):

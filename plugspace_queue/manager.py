@@ -6,9 +6,10 @@ Holds no state; every method only delegates, and says in its docstring what it r
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 from asgiref.sync import sync_to_async
+from django.utils.translation import gettext as _
 from pydantic import BaseModel, ValidationError
 
 from plugspace_queue.domain import json_text
@@ -174,32 +175,40 @@ class QueueManager:
     def get_organization_tasks(
         self,
         organization_id: str,
-        status: Status | str | None = None,
+        status: Status | str | Mapping[str, Any] | None = None,
         type: TaskType | str | None = None,
         limit: int = 20,
         offset: int = 0,
     ) -> list[Task]:
         """A page of an organization's tasks, the newest first; `limit` to 1000, `offset` to 10,000.
 
-        Raises ValidationRefused.
+        All four may be given as one mapping in the place of `status`:
+        `get_organization_tasks("acme", {"status": "processing", "type": "CODE"})`. Raises
+        ValidationRefused.
         """
+        asked = {"status": status, "type": type, "limit": limit, "offset": offset}
         with database_needed():
-            return lookup.tasks_of(
-                organization_id, status=status, task_type=type, limit=limit, offset=offset
-            )
+            return lookup.tasks_of(organization_id, **lookup.page_options(asked))
+
+    @overload
+    def get_queue_stats(self, type: None = None, *, max_age: float = 0.0) -> list[QueueStats]: ...
+
+    @overload
+    def get_queue_stats(self, type: TaskType | str, *, max_age: float = 0.0) -> QueueStats: ...
 
     def get_queue_stats(
         self, type: TaskType | str | None = None, *, max_age: float = 0.0
-    ) -> list[QueueStats]:
-        """How each queue stands, or the one of a type. Raises Unavailable without Redis.
+    ) -> list[QueueStats] | QueueStats:
+        """How the queues stand, a row for each; of a type its one row.
 
-        `active` is None for a queue whose data in Redis is damaged.
-
-        Counts what waits, or takes this process's last count when that is at most `max_age`
-        seconds old.
+        A row has `type`, `waiting`, `active`, `completed`, `failed` and `delayed`. `active` is
+        None for a queue whose data in Redis is damaged. Counts what waits, or takes this
+        process's last count when that is at most `max_age` seconds old. Raises ValidationRefused,
+        and Unavailable without Redis.
         """
         with database_needed():
-            return queue_stats.queue_stats(type, max_age=max_age)
+            rows = queue_stats.queue_stats(type, max_age=max_age)
+        return rows if type is None else rows[0]
 
     def explain(self, id: Id, organization_id: str | None = None) -> Explanation:
         """Why the task is where it is: gates, slots, place in line, when it is looked at again.
@@ -597,7 +606,8 @@ def _output(task: Task) -> Any:
         return registry.output_of(task.type).validate_json(json_text.encode(result))
     except ValidationError as error:
         raise TaskFailed(
-            f"The result of task {task.pk} does not fit the output of {task.type} as it is now.",
+            _("The result of task %(task)s does not fit the output of %(type)s as it is now.")
+            % {"task": task.pk, "type": task.type},
             code=InvalidResult.code,
             task=task,
         ) from error

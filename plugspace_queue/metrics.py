@@ -17,6 +17,8 @@ from typing import Any
 
 from django.core.signals import request_finished
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from plugspace_queue.broker import counters as store
 from plugspace_queue.broker.connection import client
@@ -100,15 +102,8 @@ def field(metric: Metric, *labels: str) -> str:
     return "|".join((metric.name, *labels))
 
 
-def observe(counts: Counts, metric: Metric, seconds: float, *labels: str) -> None:
-    """Add one observation of a histogram: to its bucket, and milliseconds to the sum."""
-    bound = BOUNDS[bisect_left(BUCKETS, seconds)]
-    counts[field(metric, *labels, bound)] += 1
-    counts[field(metric, *labels, "sum")] += max(round(seconds * 1000), 0)
-
-
 def observe_all(counts: Counts, metric: Metric, seconds: Sequence[float], *labels: str) -> None:
-    """The same for many observations with the same labels."""
+    """Add observations of a histogram: to their buckets, and milliseconds to the sum."""
     bounds = Counter([bisect_left(BUCKETS, one) for one in seconds])
     for at, number in bounds.items():
         counts[field(metric, *labels, BOUNDS[at])] += number
@@ -127,7 +122,9 @@ def add(counts: Mapping[str, int]) -> None:
         _counts.update(counts)
 
 
-DATABASE_AWAY = "The database does not answer at the moment; nothing was stored, try again soon."
+DATABASE_AWAY = gettext_noop(
+    "The database does not answer at the moment; nothing was stored, try again soon."
+)
 
 
 class RefusalsCounted:
@@ -142,7 +139,7 @@ class RefusalsCounted:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OperationalError | InterfaceError):
             count(REFUSED, Unavailable.code)
-            raise Unavailable(DATABASE_AWAY) from error
+            raise Unavailable(_(DATABASE_AWAY)) from error
         if isinstance(error, QueueError):
             count(REFUSED, error.code)
 

@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from django.utils.module_loading import import_string
 
-from plugspace_queue import embedded_redis
-from plugspace_queue.conf import SENTINEL_CONNECTION, parse_sentinels
+from plugspace_queue.conf import SENTINEL_CONNECTION, embedded_redis, parse_sentinels
 
 DATABASE = 1
 

@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.utils import timezone
 
-from plugspace_queue import exports, processor
+from plugspace_queue import Context, exports, processor
 from plugspace_queue.errors import ValidationFailed
-from plugspace_queue.processing.context import Context
 from plugspace_queue.schemas.analysis import AnalysisOutput
 from plugspace_queue.schemas.architecture import ArchitectureOutput
 from plugspace_queue.schemas.base import WireModel
@@ -60,7 +59,7 @@ def write_site(context: Context) -> CodeOutput:
         context.input,
         architecture=_result(context, "ARCHITECT", ArchitectureOutput),
         design=_result(context, "DESIGN", DesignOutput),
-        told=lambda percent, stage: _tell(context, percent, stage),
+        on_progress=lambda percent, stage: _tell(context, percent, stage),
     )
     context.log(written.summary)
     return _done(context, written)
@@ -76,7 +75,7 @@ def analyze_site(context: Context) -> AnalysisOutput:
     found = analyze(
         context.input,
         allow_private=_allows_private(),
-        told=lambda percent, stage: _tell(context, percent, stage),
+        on_progress=lambda percent, stage: _tell(context, percent, stage),
     )
     context.log(found.summary)
     return _done(context, found)

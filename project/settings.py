@@ -80,7 +80,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = os.environ.get("REDIS_URL") or None
 SENTINELS = os.environ.get("SENTINELS") or None
 
-PLUGSPACE_QUEUE = {"METRICS_TOKEN": os.environ.get("METRICS_TOKEN", "")}
+PLUGSPACE_QUEUE = {
+    "METRICS_TOKEN": os.environ.get("METRICS_TOKEN", ""),
+    # Nothing else of this project is below /api/v1/.
+    "CATCH_ALL": True,
+}
 RQ_QUEUES, RQ = rq_settings(url=REDIS_URL, sentinels=SENTINELS)
 # A stock queue of RQ beside ours, on the same connection. JSON too: whoever can write to Redis
 # would run code in whatever loads a pickle.

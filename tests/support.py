@@ -2,15 +2,26 @@
 
 import os
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+import pytest
 from django.conf import settings
+from redis import Redis
 
+from plugspace_queue.broker import keys
 from tests.patience import patient, took
 
-__all__ = ["child_environment", "database_url", "patient", "took", "wait_until"]
+__all__ = [
+    "alike",
+    "child_environment",
+    "database_url",
+    "patient",
+    "took",
+    "wait_until",
+    "wake_readers",
+]
 
 T = TypeVar("T")
 
@@ -28,6 +39,18 @@ def wait_until(condition: Callable[[], T], timeout: float = 5.0, message: str = 
             )
         time.sleep(0.005)  # noqa: TID251 -- the one place that may
     return value
+
+
+def alike(cases: Iterable[Any], quick: int) -> list[Any]:
+    """Parameters of one test, many of a kind: all but the first `quick` are marked `slow`."""
+    marks = pytest.mark.slow
+    values = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*v, marks=marks if i >= quick else ()) for i, v in enumerate(values)]
+
+
+def wake_readers(redis: Redis) -> None:
+    """Readers of events that nobody listens to end at once; else they block for a second."""
+    redis.xadd(keys.events(), {"event": "null"})
 
 
 def child_environment(**extra: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The Django admin: operators see every row and steer through the manager."""
+"""The Django admin: operators see every row, and change them through the manager."""
 
 from plugspace_queue.admin import (
     api_keys,
@@ -8,12 +8,16 @@ from plugspace_queue.admin import (
     organizations,
     queues,
     records,
-    rq,
     tasks,
     tiers,
     workers,
     workflows,
 )
+from plugspace_queue.admin.sites import join_named_site
+from plugspace_queue.rq import admin as rq_admin
+
+# RQ's own pages below the admin get our permissions, and the manager behind their buttons.
+rq_admin.install()
 
 __all__ = [
     "api_keys",
@@ -23,9 +27,10 @@ __all__ = [
     "organizations",
     "queues",
     "records",
-    "rq",
     "tasks",
     "tiers",
     "workers",
     "workflows",
 ]
+
+join_named_site()

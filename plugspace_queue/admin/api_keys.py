@@ -6,12 +6,14 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import PageAdmin
+from plugspace_queue.domain.addresses import address
 from plugspace_queue.domain.enums import Scope
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.manager import queue_manager
@@ -22,17 +24,25 @@ from plugspace_queue.templatetags.psq import badge
 SCOPES = [(scope.value, scope.value) for scope in Scope]
 
 
+def _address_of_tasks() -> str:
+    """Where the key can be used; empty when the API is served elsewhere."""
+    try:
+        return address("tasks")
+    except NoReverseMatch:
+        return ""
+
+
 class ApiKeyForm(forms.ModelForm):
     """Scopes as boxes to tick."""
 
     scopes = forms.MultipleChoiceField(choices=SCOPES, widget=forms.CheckboxSelectMultiple)
 
     def clean_expires_at(self) -> Any:
-        """A key that would be dead from the start is a slip."""
+        """A new end must be in the future."""
         moment = self.cleaned_data["expires_at"]
         is_changed = moment != self.instance.expires_at
         if moment is not None and is_changed and moment <= timezone.now():
-            raise forms.ValidationError("It must be in the future; revoke a key to end it now.")
+            raise forms.ValidationError(_("It must be in the future; revoke a key to end it now."))
         return moment
 
     class Meta:
@@ -75,7 +85,8 @@ class ApiKeyAdmin(PageAdmin):
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
         """The only page that ever shows the key; it is kept in no message and no cookie."""
-        response = self.render(request, "apikey/issued.html", _("A new API key"), key=obj)
+        shown = {"key": obj, "tasks": _address_of_tasks()}
+        response = self.render(request, "apikey/issued.html", _("A new API key"), **shown)
         response["Cache-Control"] = "no-store"
         return response
 

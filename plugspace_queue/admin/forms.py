@@ -79,7 +79,7 @@ class Difference(NamedTuple):
 class LimitsForm(ReasonForm):
     """Limits of a queue, always or until an end; fields begin with the values in force.
 
-    An empty field is the default of the code or the settings.
+    An empty field leaves it to the code or the declaration of the type.
     """
 
     limiter_max = _number(gettext_lazy("Starts"), gettext_lazy("In one window, over all workers."))

@@ -34,7 +34,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.fingerprint import LONGEST_CODE
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
-from plugspace_queue.models import Task, failure_queries, task_queries
+from plugspace_queue.models import Task, dependency_queries, failure_queries, task_queries
 from plugspace_queue.templatetags.psq import badge
 
 USER, ERROR = "user:", "error:"
@@ -42,7 +42,7 @@ LARGE = ("input", "context", "result", "progress")
 LONGEST_REASON = 200
 MOST_CODES = 500
 """Failure groups whose codes the filter offers."""
-LINKS = task_queries.links_with_names()
+LINKS = dependency_queries.links_with_names()
 
 
 class PriorityFilter(admin.SimpleListFilter):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from django.conf import settings
 from django.core.signals import got_request_exception
 from django.db.models import Model
+from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 from pydantic import BaseModel
@@ -34,7 +35,8 @@ from plugspace_queue.api.exceptions import InternalError, NotAcceptable, as_queu
 from plugspace_queue.api.parsers import LimitedJSONParser, require_length
 from plugspace_queue.api.permissions import HasVerb
 from plugspace_queue.api.requests import ReasonRequest
-from plugspace_queue.api.spectacular import AutoSchema
+from plugspace_queue.api.spectacular import AutoSchema, spectacular_settings
+from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import AuthenticationRefused, NotFound
 
@@ -43,10 +45,29 @@ logger = logging.getLogger("plugspace_queue.api")
 Body = TypeVar("Body", bound=BaseModel)
 
 
+DESCRIPTION = (
+    "Tasks and workflows of an organization. Authenticate with an API key "
+    "(`Authorization: Bearer psq_…`) or with a session; a member of several organizations "
+    "names one in the header `X-Organization`. Errors are RFC 9457 problem details "
+    "with a stable `code`."
+)
+"""Of the API's own OpenAPI document, which is known by it."""
+
+
+def is_own_document() -> bool:
+    """Whether the document that is being made is ours, and not the project's."""
+    return bool(spectacular_settings.DESCRIPTION == DESCRIPTION)
+
+
 class PageSchema(AutoSchema):
-    """REST framework would wrap the answers of `list` into an array; ours are pages already."""
+    """The schema of a view of ours: in our own document, and in the project's if it asks for it."""
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        is_shown = is_own_document() or get_settings().in_host_schema
+        return super().__get__(instance, owner) if is_shown else None
 
     def _is_list_view(self, serializer: Any = None) -> bool:
+        # REST framework would wrap the answers of `list` into an array; ours are pages already.
         return False
 
 
@@ -115,6 +136,12 @@ class ApiView(ProblemMixin, APIView):
     def required_verb(self) -> Verb:
         """What the caller must be allowed to do."""
         return Verb.VIEW
+
+    def place(self, name: str, *args: object) -> str:
+        """The path of one of our URLs, below the include through which this request came."""
+        match = self.request._request.resolver_match
+        assert match is not None
+        return reverse(f"{match.namespace}:{name}", args=args)
 
     max_body: ClassVar[int | None] = None
     """The largest body of this view, in bytes; None: MAX_INPUT and its envelope."""

@@ -5,26 +5,31 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.http import HttpResponse
+from django.urls import reverse
 from django.utils import translation
+from django.utils.encoding import escape_uri_path
 from pydantic import BaseModel
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
-from plugspace_queue.api import examples
-from plugspace_queue.api.base import Negotiation, PageSchema, ProblemMixin
+from plugspace_queue.api import components, examples
+from plugspace_queue.api.base import DESCRIPTION, Negotiation, PageSchema, ProblemMixin
 from plugspace_queue.api.examples import of_operation, of_problems, with_status
 from plugspace_queue.api.exceptions import CONTENT_TYPE
 from plugspace_queue.api.responses import Problem
 from plugspace_queue.api.spectacular import (
-    OpenApiAuthenticationExtension,
+    SPECTACULAR_DEFAULTS,
+    OpenApiJsonRenderer,
+    OpenApiJsonRenderer2,
     OpenApiParameter,
     OpenApiResponse,
+    OpenApiYamlRenderer,
+    OpenApiYamlRenderer2,
     SchemaGenerator,
-    SpectacularAPIView,
-    SpectacularSwaggerView,
-    build_bearer_security_scheme_object,
     extend_schema,
     patched_settings,
 )
@@ -34,21 +39,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS: dict[str, Any] = {
     "TITLE": "plugspace queue",
-    "DESCRIPTION": (
-        "Tasks and workflows of an organization. Authenticate with an API key "
-        "(`Authorization: Bearer psq_…`) or with a session; a member of several organizations "
-        "names one in the header `X-Organization`. Errors are RFC 9457 problem details "
-        "with a stable `code`."
-    ),
+    "DESCRIPTION": DESCRIPTION,
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "plugspace_queue.api.task_schemas.add_types",
+        # After all that makes components.
+        f"{components.__name__}.add_prefix",
     ],
 }
 
@@ -118,61 +118,44 @@ def _parameter(name: str, field: dict[str, Any], defs: dict[str, Any]) -> OpenAp
     return OpenApiParameter(name, kept, OpenApiParameter.QUERY, description=text)
 
 
-class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """`Authorization: Bearer psq_…`."""
-
-    target_class = "plugspace_queue.api.authentication.ApiKeyAuthentication"
-    name = "apiKey"
-
-    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return dict(build_bearer_security_scheme_object("Authorization", "Bearer"))
-
-
-class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Django's session cookie."""
-
-    target_class = "plugspace_queue.api.authentication.MemberAuthentication"
-    name = "session"
-
-    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
-
-
-class TenantScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """What the project's own callable takes; only the project knows what that is."""
-
-    target_class = "plugspace_queue.api.authentication.TenantAuthentication"
-    name = "project"
-
-    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        text = "The credentials that this site takes elsewhere."
-        return {"type": "http", "scheme": "bearer", "description": text}
+PROJECTS_OWN = ("SERVE_", "DEFAULT_GENERATOR_CLASS")
+"""Beginnings of settings that a document cannot have of its own."""
 
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """The OpenAPI document, generated once in a process: it is the same for every caller."""
-    with patched_settings(SETTINGS), translation.override(None):
+    """The OpenAPI document, generated once in a process: it is the same for every caller.
+
+    Made with drf-spectacular's defaults and our settings, whatever the project's are.
+    """
+    defaults = {k: v for k, v in SPECTACULAR_DEFAULTS.items() if not k.startswith(PROJECTS_OWN)}
+    with patched_settings({**defaults, **SETTINGS}), translation.override(None):
         untyped: Any = SchemaGenerator
         generator = untyped(urlconf=SchemaView.urlconf)
         made: dict[str, Any] = generator.get_schema(request=None, public=True)
     return made
 
 
-_texts: dict[str, str | bytes] = {}
+def document_below(prefix: str) -> dict[str, Any]:
+    """The document of a site that has our URLs below a prefix (`/queue`; "": at its root)."""
+    whole = document()
+    if not prefix:
+        return whole
+    head = {name: whole[name] for name in ("openapi", "info")}
+    return {**head, "servers": [{"url": prefix}], **whole}
 
 
-def _rendered(renderer: BaseRenderer) -> str | bytes:
+@functools.lru_cache(maxsize=16)
+def _rendered(renderer: Any, prefix: str) -> str | bytes:
     """The document in one media type, cached like the document."""
-    if renderer.media_type not in _texts:
-        _texts[renderer.media_type] = renderer.render(document(), renderer.media_type, {})
-    return _texts[renderer.media_type]
+    text: str | bytes = renderer().render(document_below(prefix), renderer.media_type, {})
+    return text
 
 
 def clear_cache() -> None:
     """Generate the document anew."""
     document.cache_clear()
-    _texts.clear()
+    _rendered.cache_clear()
 
 
 class _PublicPage(ProblemMixin):
@@ -180,7 +163,10 @@ class _PublicPage(ProblemMixin):
 
     authentication_classes: Any = []
     permission_classes: Any = []
+    throttle_classes: Any = []
+    versioning_class: Any = None
     content_negotiation_class: Any = Negotiation
+    schema: Any = None
 
     def handle_exception(self, exc: Exception) -> Any:
         response = super().handle_exception(exc)
@@ -188,17 +174,25 @@ class _PublicPage(ProblemMixin):
         return HttpResponse(text, status=response.status_code, content_type=response.content_type)
 
 
-class SchemaView(_PublicPage, SpectacularAPIView):
+class SchemaView(_PublicPage, APIView):
     """The document."""
 
     urlconf = "plugspace_queue.urls"
+    route = "api/v1/schema/"
+    renderer_classes = (
+        OpenApiYamlRenderer,
+        OpenApiYamlRenderer2,
+        OpenApiJsonRenderer,
+        OpenApiJsonRenderer2,
+    )
 
-    @operation(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        renderer: BaseRenderer = request.accepted_renderer
+        renderer: Any = request.accepted_renderer
         charset = f"; charset={renderer.charset}" if renderer.charset else ""
+        # With what a proxy or a WSGI server puts before all addresses of the project.
+        prefix = escape_uri_path(request.path.removesuffix(self.route).rstrip("/"))
         return HttpResponse(
-            _rendered(renderer),
+            _rendered(renderer.__class__, prefix),
             content_type=renderer.media_type + charset,
             headers={
                 "Content-Disposition": f'inline; filename="{SETTINGS["TITLE"]}.{renderer.format}"'
@@ -206,19 +200,18 @@ class SchemaView(_PublicPage, SpectacularAPIView):
         )
 
 
-class DocsView(_PublicPage, SpectacularSwaggerView):
+class DocsView(_PublicPage, APIView):
     """The page of the document; all its files come from this site, and nothing is inline."""
 
-    url_name = "plugspace_queue:schema"
-    title = SETTINGS["TITLE"]
-    template_name = "plugspace_queue/docs.html"
+    renderer_classes = (TemplateHTMLRenderer,)
 
-    @operation(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        untyped: Any = super()
-        response: Response = untyped.get(request, *args, **kwargs)
-        return response
-
-    def _dump(self, data: Any) -> str:
-        # Settings in the form of a script would be blocked by the page's policy.
-        return "{}" if isinstance(data, str) else json.dumps(data)
+        match = request._request.resolver_match
+        assert match is not None
+        told = {
+            "title": SETTINGS["TITLE"],
+            "schema_url": reverse(f"{match.namespace}:schema"),
+            "settings": json.dumps({"deepLinking": True}),
+            "csrf_header_name": settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-"),
+        }
+        return Response(told, template_name="plugspace_queue/docs.html")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext as _
 from pydantic.alias_generators import to_camel
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
@@ -35,7 +36,7 @@ class _StaffViewSet(ApiViewSet):
         return Verb.VIEW_FLEET if is_read else super().required_verb()
 
     def terms(self, body: GrantRequest | OverrideRequest) -> dict[str, Any]:
-        """From when until when, why, and by whom."""
+        """Start, end, reason and author."""
         author = self.request.user.get_username()
         return {**body.terms(), "author": author[:LONGEST_AUTHOR]}
 
@@ -151,7 +152,7 @@ def _own(
     """The override when it belongs to what the address names. Raises NotFound."""
     row = overrides.override_of(override_id)
     if row.organization_id != organization_id or task_type not in (None, row.type):
-        raise NotFound(f"No override '{override_id}' here.")
+        raise NotFound(_("No override '%(override_id)s' here.") % {"override_id": override_id})
     return row
 
 

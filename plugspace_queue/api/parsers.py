@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
 
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request, is_form_media_type
@@ -43,7 +44,9 @@ class LimitedJSONParser(BaseParser):
         try:
             return _loads(data)
         except (ValueError, RecursionError) as error:
-            raise ParseError(f"The body is not valid JSON: {error}") from error
+            raise ParseError(
+                _("The body is not valid JSON: %(error)s") % {"error": error}
+            ) from error
 
 
 def require_length(request: Request) -> None:
@@ -74,7 +77,7 @@ def _announced(request: Request) -> int:
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge("The body is larger than the limit.", limit=limit)
+    return PayloadTooLarge(_("The body is larger than the limit."), limit=limit)
 
 
 def _loads(data: bytes) -> Any:
@@ -89,11 +92,11 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # be what we read.
     found = dict(pairs)
     if len(found) < len(pairs):
-        counts = Counter(key for key, _ in pairs)
+        counts = Counter(key for key, _value in pairs)
         key = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"the key {key[:100]!r} stands twice in one object")
+        raise ValueError(_("the key %(key)r stands twice in one object") % {"key": key[:100]})
     return found
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(_("%(name)s is not JSON") % {"name": name})

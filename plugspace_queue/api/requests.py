@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+from django.utils.translation import gettext as _
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from plugspace_queue.api.pagination import PageQuery
@@ -106,7 +107,7 @@ class LimiterChange(WireModel):
 
 
 class QueueChange(Change):
-    """What staff change of a queue; null gives back what code and seed say."""
+    """What staff change of a queue; null leaves it to the code or the declaration."""
 
     concurrency: Slots = Field(None, description="Slots of one worker process.")
     global_concurrency: Slots = Field(None, description="Running tasks over all workers.")
@@ -143,7 +144,7 @@ class GrantRequest(_ForAWhile):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.amount is None) == (self.quota is None):
-            raise ValueError("give amount or quota, one of them")
+            raise ValueError(_("give amount or quota, one of them"))
         return self
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -40,7 +41,10 @@ def idempotency_key(request: Request) -> str | None:
     """The caller's key, or None. Raises ValidationRefused for an empty or too long one."""
     key = request.headers.get(HEADER)
     if key is not None and not (0 < len(key) <= LONGEST and key.isprintable()):
-        raise ValidationRefused(f"{HEADER} must be 1 to {LONGEST} printable characters.")
+        raise ValidationRefused(
+            _("%(header)s must be 1 to %(longest)s printable characters.")
+            % {"header": HEADER, "longest": LONGEST}
+        )
     return key
 
 

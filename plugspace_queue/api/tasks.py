@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.http import HttpResponse
-from django.urls import reverse
 from django.utils.http import content_disposition_header
 from rest_framework import status
 from rest_framework.decorators import action
@@ -77,7 +76,7 @@ class TaskViewSet(ApiViewSet):
         new = self.body(NewTask)
         asked = new.asked(**self.caller.names(), idempotency_key=idempotency_key(request))
         task, is_replay, window = queue_manager.submit_task(asked)
-        place = reverse("plugspace_queue:task", args=[task.pk])
+        place = self.place("task", task.pk)
         return stored(task_to_wire(task), window, is_replay=is_replay, place=place)
 
     @submit("addTasks", "Add tasks, all of them or none", NewTasks, TaskResults)

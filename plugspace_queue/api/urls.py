@@ -4,7 +4,8 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connections, transaction
-from django.urls import path, re_path
+from django.urls import ResolverMatch, URLPattern, path
+from django.urls.resolvers import RegexPattern
 from rest_framework.routers import DynamicRoute, Route, SimpleRouter
 from rest_framework.views import APIView
 
@@ -16,6 +17,7 @@ from plugspace_queue.api.overrides import GrantViewSet, OverrideViewSet
 from plugspace_queue.api.queues import QueueViewSet
 from plugspace_queue.api.tasks import ExportView, TaskViewSet
 from plugspace_queue.api.workflows import WorkflowViewSet
+from plugspace_queue.conf import get_settings
 from plugspace_queue.csp import guarded
 
 # The page needs the static files of these two; the document does not.
@@ -45,6 +47,13 @@ router.register("tasks", TaskViewSet, "task")
 router.register("workflows", WorkflowViewSet, "workflow")
 router.register("queues", QueueViewSet, "queue")
 router.register("organizations", OrganizationViewSet, "organization")
+
+
+class UnknownAddresses(URLPattern):
+    """The last address, which matches all: only with CATCH_ALL, as the project may have others."""
+
+    def resolve(self, path: str) -> ResolverMatch | None:
+        return super().resolve(path) if get_settings().catch_all else None
 
 
 def _outside_transactions(pattern: Any) -> Any:
@@ -91,5 +100,9 @@ urlpatterns = [
     path("schema/", document_view.as_view(), name="schema"),
     *([guarded(path("docs/", DocsView.as_view(), name="docs"))] if has_page else []),
     # A dot does not match a line break, which a URL may contain.
-    re_path(r"^[\s\S]*$", UnknownAddress.as_view(), name="nowhere"),
+    UnknownAddresses(
+        RegexPattern(r"^[\s\S]*$", name="nowhere", is_endpoint=True),
+        UnknownAddress.as_view(),
+        name="nowhere",
+    ),
 ]

@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import Prefetch
-from django.urls import reverse
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -70,7 +69,7 @@ class WorkflowViewSet(ApiViewSet):
             idempotency_key=idempotency_key(request),
         )
         started = WorkflowStarted(workflow_id=handle.workflow_id, task_ids=handle.task_ids)
-        place = reverse("plugspace_queue:workflow", args=[started.workflow_id])
+        place = self.place("workflow", started.workflow_id)
         return stored(started.to_wire(), handle.window, is_replay=handle.is_replay, place=place)
 
     @operation(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from redis import Redis
 from redis.exceptions import LockError
@@ -146,6 +146,18 @@ def rebuild(
     return _call("rebuild", queue, args, int)
 
 
+@guarded
+def with_tasks(connection: Redis, queues: Sequence[str]) -> list[str]:
+    """The queues of these that hold a task or a lane. Raises Unavailable."""
+    places = (keys.idx, keys.own, keys.queue, keys.parked)
+    with connection.pipeline(transaction=False) as pipe:
+        for queue in queues:
+            delayed = f"{RQ_KEY_PREFIX}:scheduled:{queue}"
+            pipe.exists(delayed, *(key(queue) for key in places))
+        found: list[int] = pipe.execute()
+    return [queue for queue, number in zip(queues, found, strict=True) if number]
+
+
 def known_ids(connection: Redis, queue: str) -> Iterator[list[str]]:
     """Pages of the ids that wait, run or are delayed in Redis. Raises Unavailable."""
     yield from _pages(connection, "HSCAN", keys.idx(queue))
@@ -212,19 +224,36 @@ def delete(connection: Redis, names: Sequence[str]) -> None:
         connection.delete(*names)
 
 
+class WrongKey(NamedTuple):
+    """A key that is of a wrong type, which no script can work on."""
+
+    queue: str
+    name: str
+    has: str
+    wanted: str
+
+
 @guarded
-def keys_of_wrong_type(connection: Redis, queue: str) -> list[tuple[str, str, str]]:
-    """Keys of the queue that are of a wrong type: name, type, the right one. Raises Unavailable."""
+def keys_of_wrong_type(connection: Redis, queues: Sequence[str]) -> list[WrongKey]:
+    """Keys of these queues of a server that are of a wrong type. Raises Unavailable."""
+    wanted = [(queue, name, kind) for queue in queues for name, kind in _types(queue).items()]
+    with connection.pipeline(transaction=False) as pipe:
+        for _, name, _ in wanted:
+            pipe.type(name)
+        found = [kind.decode() for kind in pipe.execute()]
+    pairs = zip(wanted, found, strict=True)
+    return [
+        WrongKey(queue, name, has, kind)
+        for (queue, name, kind), has in pairs
+        if has not in ("none", kind)
+    ]
+
+
+def _types(queue: str) -> dict[str, str]:
     wanted = {key(queue): kind for key, kind in QUEUE_KEYS.items()}
     wanted |= {keys.finished_tags(queue, band): "zset" for band in range(4)}
     wanted |= {f"{RQ_KEY_PREFIX}:{word}:{queue}": kind for word, kind in RQ_KEYS.items()}
-    wanted |= {key(): kind for key, kind in SHARED_KEYS.items()}
-    with connection.pipeline(transaction=False) as pipe:
-        for name in wanted:
-            pipe.type(name)
-        found = [kind.decode() for kind in pipe.execute()]
-    pairs = zip(wanted.items(), found, strict=True)
-    return [(name, has, kind) for (name, kind), has in pairs if has not in ("none", kind)]
+    return wanted | {key(): kind for key, kind in SHARED_KEYS.items()}
 
 
 @guarded
@@ -234,20 +263,30 @@ def delete_fields(connection: Redis, queue: str, *names: str) -> None:
 
 
 @guarded
-def gates(connection: Redis, queue: str) -> tuple[str, ...]:
-    """The settings in force, in the order of GATES; "" for one that is missing."""
-    found: Any = connection.hmget(keys.meta(queue), GATES)
-    return tuple("" if value is None else value.decode(errors="replace") for value in found)
+def gates(connection: Redis, queues: Sequence[str]) -> list[tuple[str, ...]]:
+    """The settings in force of each queue, in the order of GATES; "" for one that is missing."""
+    with connection.pipeline(transaction=False) as pipe:
+        for queue in queues:
+            pipe.hmget(keys.meta(queue), GATES)
+        found: list[Any] = pipe.execute()
+    return [
+        tuple("" if value is None else value.decode(errors="replace") for value in values)
+        for values in found
+    ]
 
 
 @guarded
-def lifetime(connection: Redis, queue: str) -> tuple[int, int, int]:
-    """The lifetime counts, and the number of running tasks. Raises Unavailable."""
+def lifetimes(connection: Redis, queues: Sequence[str]) -> list[tuple[int, int, int]]:
+    """The lifetime counts of each queue, and the number of running tasks. Raises Unavailable."""
     with connection.pipeline(transaction=True) as pipe:
-        pipe.hmget(keys.meta(queue), ("completed", "failed"))
-        pipe.hlen(keys.own(queue))
-        (completed, failed), running = pipe.execute()
-    return _number(completed), _number(failed), running
+        for queue in queues:
+            pipe.hmget(keys.meta(queue), ("completed", "failed"))
+            pipe.hlen(keys.own(queue))
+        found: list[Any] = pipe.execute()
+    return [
+        (_number(completed), _number(failed), running)
+        for (completed, failed), running in zip(found[::2], found[1::2], strict=True)
+    ]
 
 
 def _number(value: bytes | None) -> int:

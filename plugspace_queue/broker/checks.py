@@ -7,6 +7,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.broker import server, server_settings
@@ -14,9 +16,9 @@ from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.errors import Unavailable
 
 Apps = Sequence[AppConfig] | None
-SENTINEL_HELPER = (
-    'plugspace_queue.conf.rq_settings(sentinels="host:port,host:port/service") gives entries '
-    "that work."
+SENTINEL_HELPER = gettext_noop(
+    'plugspace_queue.conf.rq_settings(sentinels="host:port,host:port/service")'
+    " gives entries that work."
 )
 
 
@@ -26,15 +28,23 @@ def sentinels_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     given = getattr(settings, "RQ_QUEUES", {})
     ours = {name: given[name] for name in queue_names() if name in given}
     wrong: list[CheckMessage] = [
-        Error(f"RQ_QUEUES[{name!r}]: {fault}.", hint=SENTINEL_HELPER, id="psq.E012")
+        Error(
+            _("RQ_QUEUES[%(name)r]: %(fault)s.") % {"name": name, "fault": fault},
+            hint=_(SENTINEL_HELPER),
+            id="psq.E012",
+        )
         for name, config in ours.items()
         for fault in server_settings.sentinel_faults(config)
     ]
     return wrong + [
         Warning(
-            f"RQ_QUEUES[{name!r}] uses redis-py's own connections to Sentinel: its workers hang "
-            "when they are stopped, and may reconnect to the old primary after a failover.",
-            hint=SENTINEL_HELPER,
+            _(
+                "RQ_QUEUES[%(name)r] uses redis-py's own connections to Sentinel: its"
+                " workers hang when they are stopped, and may reconnect to the old primary"
+                " after a failover."
+            )
+            % {"name": name},
+            hint=_(SENTINEL_HELPER),
             id="psq.W004",
         )
         for name, config in ours.items()
@@ -50,7 +60,9 @@ def embedded_server_is_there(app_configs: Apps, **kwargs: Any) -> list[CheckMess
         try:
             embedded_redis.server_binary()
         except RuntimeError as error:
-            return [Error("RQ_QUEUES names the embedded server.", hint=str(error), id="psq.E023")]
+            return [
+                Error(_("RQ_QUEUES names the embedded server."), hint=str(error), id="psq.E023")
+            ]
     return []
 
 
@@ -78,14 +90,20 @@ def caches_stay_away(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _unreadable(place: str, error: ValueError) -> CheckMessage:
-    return Error(f"The address in {place} cannot be read: {error}", id="psq.E011")
+    return Error(
+        _("The address in %(place)s cannot be read: %(error)s") % {"place": place, "error": error},
+        id="psq.E011",
+    )
 
 
 def _shared_database(alias: str, queues: list[str]) -> CheckMessage:
     return Error(
-        f"CACHES[{alias!r}] uses the Redis database of the queues ({', '.join(queues)}): "
-        "cache.clear() would empty them.",
-        hint="Give the cache another database number, e.g. redis://host:6379/1.",
+        _(
+            "CACHES[%(alias)r] uses the Redis database of the queues (%(names)s):"
+            " cache.clear() would empty them."
+        )
+        % {"alias": alias, "names": ", ".join(queues)},
+        hint=_("Give the cache another database number, e.g. redis://host:6379/1."),
         id="psq.E006",
     )
 
@@ -109,15 +127,23 @@ def _of_server(name: str) -> Iterator[CheckMessage]:
         facts = server.facts(name)
     except Unavailable as error:
         cause = error.__cause__ or error
-        yield Warning(f"The server of {name!r} does not answer: {cause}", id="psq.W003")
+        yield Warning(
+            _("The server of %(name)r does not answer: %(cause)s") % {"name": name, "cause": cause},
+            id="psq.W003",
+        )
         return
     if facts.get("cluster_enabled"):
-        hint = "One primary with replicas, with or without Sentinel."
-        yield Error(f"The server of {name!r} is a Redis Cluster.", hint=hint, id="psq.E007")
+        hint = _("One primary with replicas, with or without Sentinel.")
+        yield Error(
+            _("The server of %(name)r is a Redis Cluster.") % {"name": name},
+            hint=hint,
+            id="psq.E007",
+        )
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield Warning(
-            f"The server of {name!r} evicts keys when its memory is full ({policy}).",
-            hint="Set maxmemory-policy to noeviction: evicted queue data is lost order.",
+            _("The server of %(name)r evicts keys when its memory is full (%(policy)s).")
+            % {"name": name, "policy": policy},
+            hint=_("Set maxmemory-policy to noeviction: evicted queue data is lost order."),
             id="psq.W001",
         )

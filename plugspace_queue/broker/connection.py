@@ -16,6 +16,8 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 from django.conf import settings
 from django.core.signals import setting_changed
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django_rq.connection_utils import get_redis_connection
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -52,7 +54,9 @@ GONE = (ConnectionError, TimeoutError, ReadOnlyError)
 REFUSALS = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED) ")
 
 # Errors of damaged data on a healthy server: a key of a wrong type, or a value a script cannot use.
-DAMAGED = "The data of this queue in Redis is damaged; nothing was lost, workers repair it."
+DAMAGED = gettext_noop(
+    "The data of this queue in Redis is damaged; nothing was lost, workers repair it."
+)
 DAMAGE = re.compile(
     r"(^|caused error: )WRONGTYPE |on @user_script|is not an integer|is not a valid float"
 )
@@ -178,7 +182,7 @@ class UnavailableGuard:
 def _passing(error: ResponseError) -> Unavailable | None:
     """Unavailable for an error that will pass or be repaired; None for any other error."""
     if is_spoiled(error):
-        return Unavailable(DAMAGED)
+        return Unavailable(_(DAMAGED))
     return Unavailable() if _is_of_server(error) else None
 
 
@@ -199,9 +203,13 @@ def is_spoiled(error: Exception) -> bool:
     return is_damage and not _is_of_server(error)
 
 
-def is_of_damage(error: Unavailable) -> bool:
-    """Whether damaged data of one queue caused this error."""
-    return isinstance(error.__cause__, ResponseError) and is_spoiled(error.__cause__)
+def unless_spoiled(outcome: Any) -> Any:
+    """An answer; None in place of an error of damaged data. Raises any other error."""
+    if not isinstance(outcome, Exception):
+        return outcome
+    if not is_spoiled(outcome):
+        raise outcome
+    return None
 
 
 _cut_off: ContextVar[bool] = ContextVar("cut_off", default=False)

@@ -5,9 +5,10 @@ import uuid
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 
 from plugspace_queue.domain import json_text
+from plugspace_queue.domain.addresses import address
 
 TEXT = "This result is not kept in Redis; the address has it."
 TASK = uuid.UUID(int=0)
@@ -27,7 +28,7 @@ def _note(urlconf: str) -> str:
 
 def _path(urlconf: str) -> str:
     try:
-        return reverse("plugspace_queue:task", urlconf, args=[TASK])
+        return address("task", TASK, urlconf=urlconf)
     except (NoReverseMatch, ImportError, ImproperlyConfigured):
         # A worker may run without the URL configuration of its project's site.
         return DEFAULT_PATH

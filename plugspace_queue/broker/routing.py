@@ -1,12 +1,16 @@
 """Sends calls to the servers of queues: `ask` raises Unavailable, `send` tolerates a loss."""
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from plugspace_queue.broker import scripts
-from plugspace_queue.broker.connection import Client, client, is_of_damage
+from plugspace_queue.broker.connection import (
+    Client,
+    UnavailableGuard,
+    client,
+    unless_spoiled,
+)
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.errors import Unavailable
 
@@ -39,19 +43,6 @@ def ask(call: Call[Answer], queue: str | None = None) -> Answer:
     return answer
 
 
-def unless_damaged(read: Callable[[], Answer]) -> Answer | None:
-    """The result of `read`; None when the queue's data is damaged.
-
-    Raises Unavailable when its server is unavailable.
-    """
-    try:
-        return read()
-    except Unavailable as error:
-        if not is_of_damage(error):
-            raise
-        return None
-
-
 def ask_all(calls: Iterable[Call[Answer]], queue: str | None = None) -> list[Answer]:
     """Run several scripts in one round trip and return their answers. Raises Unavailable."""
     calls = list(calls)
@@ -78,18 +69,64 @@ def ask_everywhere(
     return answers[len(extra) :]
 
 
-def ask_each(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer]:
-    """Run a script per queue, in one round trip per server; failed calls are left out."""
-    servers: dict[Client, dict[str, Call[Answer]]] = {}
-    for queue, call in calls.items():
-        servers.setdefault(client(queue), {})[queue] = call
+def ask_each(
+    calls: Mapping[str, Call[Answer]], errors: PerServerErrors | None = None
+) -> dict[str, Answer]:
+    """Run a script per queue, in one round trip per server; failed calls are left out.
+
+    `errors` collects why: Unavailable, for damaged data of a queue too.
+    """
     found: dict[str, Answer] = {}
-    for server, batch in servers.items():
-        with contextlib.suppress(Unavailable):
-            outcomes = scripts.run_each(server, list(batch.values()))
-            pairs = zip(batch, outcomes, strict=True)
-            found |= {queue: one for queue, one in pairs if not isinstance(one, Exception)}
+    errors = errors or PerServerErrors()
+    for server, queues in by_server(calls).items():
+        with errors.collect():
+            outcomes = scripts.run_each(server, [calls[queue] for queue in queues])
+            for queue, outcome in zip(queues, outcomes, strict=True):
+                with errors.collect(), UnavailableGuard(server):
+                    found[queue] = _answer(outcome)
     return found
+
+
+def send_each(calls: Mapping[str, Sequence[Call[Any]]], errors: PerServerErrors) -> None:
+    """Run scripts by queue, in one round trip per server; `errors` collects which failed, and why.
+
+    A queue whose data is damaged does not stop the others.
+    """
+    for server, queues in by_server(calls).items():
+        with errors.collect():
+            outcomes = iter(scripts.run_each(server, [one for q in queues for one in calls[q]]))
+            for queue in queues:
+                with errors.collect(), UnavailableGuard(server):
+                    # All were read before one is raised: they are one iterator.
+                    for outcome in [next(outcomes) for _ in calls[queue]]:
+                        _answer(outcome)
+
+
+def ask_undamaged(calls: Mapping[str, Call[Answer]]) -> dict[str, Answer | None]:
+    """Run a script per queue, in one round trip per server; None where the data is damaged.
+
+    Raises Unavailable when a server is unavailable.
+    """
+    found: dict[str, Answer | None] = {}
+    for server, queues in by_server(calls).items():
+        outcomes = scripts.run_each(server, [calls[queue] for queue in queues])
+        with UnavailableGuard(server):
+            found |= zip(queues, map(unless_spoiled, outcomes), strict=True)
+    return found
+
+
+def by_server(queues: Iterable[str]) -> dict[Client, list[str]]:
+    """The queues of each server, in their order."""
+    servers: dict[Client, list[str]] = {}
+    for queue in queues:
+        servers.setdefault(client(queue), []).append(queue)
+    return servers
+
+
+def _answer(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def send(calls: Iterable[Call[Any]], queue: str | None = None) -> bool:

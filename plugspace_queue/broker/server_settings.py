@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
 from redis.connection import parse_url
 
 from plugspace_queue.broker.connection import SafeSentinelConnection
@@ -54,9 +55,9 @@ def sentinel_faults(config: Mapping[str, Any]) -> Iterator[str]:
         return
     sentinels = config["SENTINELS"]
     if not (_is_list(sentinels) and sentinels and all(map(_is_address, sentinels))):
-        yield f"SENTINELS is {sentinels!r}, not a list of (host, port)"
+        yield _("SENTINELS is %(sentinels)r, not a list of (host, port)") % {"sentinels": sentinels}
     if not config.get("MASTER_NAME"):
-        yield "MASTER_NAME is missing: the service as the Sentinels monitor it"
+        yield _("MASTER_NAME is missing: the service as the Sentinels monitor it")
 
 
 def survives_failover(config: Mapping[str, Any]) -> bool:

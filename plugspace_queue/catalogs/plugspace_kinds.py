@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
+from django.utils.translation import gettext as _
+
 from plugspace_queue.domain.kinds import workflow_kind
 from plugspace_queue.domain.steps import From, Json, Step, step
 from plugspace_queue.schemas.architecture import ArchitectureOutput
@@ -48,8 +50,9 @@ def _planned(type: str, *fields: str) -> Callable[[Json, Collection[str]], Json]
     def takes(given: Json, steps: Collection[str]) -> Json:
         is_made = "ARCHITECT" in steps or "DESIGN" in steps
         if not is_made and not any(field in given for field in fields):
-            message = f"is needed by the {type} step (or: {' or '.join(fields)})"
-            refuse(f"input.{fields[0]}", message)
+            message = _("is needed by the %(type)s step (or: %(fields)s)")
+            named = {"type": type, "fields": " or ".join(fields)}
+            refuse(f"input.{fields[0]}", message % named)
         return given
 
     return takes
@@ -62,7 +65,7 @@ def _rebuild(given: Json, steps: Collection[str]) -> Json:
 
 def _require_design(given: Json, steps: Collection[str]) -> None:
     if "DESIGN" not in steps:
-        refuse("input.options.skipDesign", "leaves out the step that design-only is for")
+        refuse("input.options.skipDesign", _("leaves out the step that design-only is for"))
 
 
 def _design() -> Step:

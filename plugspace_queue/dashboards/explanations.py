@@ -14,7 +14,7 @@ from plugspace_queue.domain.redaction import redacted
 from plugspace_queue.domain.spans import span
 from plugspace_queue.errors import NotFound, Unavailable
 from plugspace_queue.explain.service import explain
-from plugspace_queue.models import FailureGroup, Task, failure_queries, task_queries
+from plugspace_queue.models import FailureGroup, Task, dependency_queries, failure_queries
 from plugspace_queue.schemas.explanation import Explanation, Gate
 
 OUTAGE = gettext_lazy(
@@ -202,5 +202,5 @@ def _causes(task: Task) -> list[Task]:
     """Only a task that never started was ended by another one."""
     if task.attempt_count or task.state != State.CANCELLED:
         return []
-    ended = task_queries.parents_not_complete(task)
+    ended = dependency_queries.parents_not_complete(task)
     return list(ended.only("id", "type", "state").order_by("pk")[:MOST_CAUSES])

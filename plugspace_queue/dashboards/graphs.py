@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from plugspace_queue.domain.spans import span
 from plugspace_queue.domain.text import shortened
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models import Task, dependency_queries, task_queries
 from plugspace_queue.models.workflow import is_missed
 
 COLUMNS = ("id", "type", "state", "step", "step_name", "may_fail", "duration", "workflow_id")
@@ -70,7 +70,7 @@ def graph_of(workflow_id: uuid.UUID) -> Graph:
     rows = task_queries.steps_of_one(workflow_id)
     tasks = list(rows.only(*COLUMNS))
     parents: dict[uuid.UUID, list[uuid.UUID]] = {task.pk: [] for task in tasks}
-    for child, parent in task_queries.links_in_workflow(workflow_id):
+    for child, parent in dependency_queries.links_in_workflow(workflow_id):
         if parent in parents:
             parents[child].append(parent)
     return draw(tasks, parents)
@@ -103,7 +103,7 @@ def draw(tasks: Sequence[Task], parents: Parents) -> Graph:
 
 
 def _columns(ids: Sequence[uuid.UUID], parents: Parents) -> dict[uuid.UUID, int]:
-    """The length of the longest way to each step; a ring, which nobody makes, ends at once."""
+    """The length of the longest path to each step; a cycle, which no workflow has, ends at once."""
     found: dict[uuid.UUID, int] = {}
 
     def column(task_id: uuid.UUID, seen: frozenset[uuid.UUID]) -> int:

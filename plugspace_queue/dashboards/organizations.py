@@ -14,8 +14,15 @@ from plugspace_queue.limits import policies
 from plugspace_queue.limits.allowances import Allowance, allowances
 from plugspace_queue.limits.policies import Plan, tier_of
 from plugspace_queue.limits.quota import end_of_month, month_of
-from plugspace_queue.models import Organization, Task, TierPolicy, task_queries, tenancy_queries
-from plugspace_queue.models.tenancy_queries import QuotaShare
+from plugspace_queue.models import (
+    Organization,
+    Task,
+    TierPolicy,
+    quota_queries,
+    task_queries,
+    tenancy_queries,
+)
+from plugspace_queue.models.quota_queries import QuotaShare
 
 RECENT = 10
 MOST_SHARES = 100
@@ -105,7 +112,7 @@ def shares_of_month(wanted: ShareFilter) -> SharesOfMonth:
     now = timezone.now()
     month = month_of(now)
     kinds = [TaskType(wanted.type)] if wanted.type else list(public_types())
-    found = tenancy_queries.quota_shares(month, now, _quotas(kinds), wanted.tier, wanted.least)
+    found = quota_queries.quota_shares(month, now, _quotas(kinds), wanted.tier, wanted.least)
     rows = [QuotaShare(*row) for row in found[: MOST_SHARES + 1]]
     return SharesOfMonth(
         month=month, rows=rows[:MOST_SHARES], is_cut=len(rows) > MOST_SHARES, at=now

@@ -62,7 +62,7 @@ class StartedTask(NamedTuple):
             **(values | {"state": State.PROCESSING} | changes),
         )
         task._state.adding, task._state.db = False, "default"
-        # No attempt needs it, so it was not read: whoever asks for it reads the row.
+        # No attempt needs it, so it was not read: a caller that asks for it reads the row.
         del task.__dict__["tier"]
         return task
 

@@ -25,6 +25,7 @@ from plugspace_queue.errors import (
     TaskTypeConflict,
     TaskTypeReserved,
 )
+from plugspace_queue.errors import translated as _
 
 _is_frozen = False
 
@@ -95,8 +96,11 @@ def _declare(name: str, told: Mapping[str, Any], *, replace: bool) -> TaskType[A
     known = DECLARED.get(name)
     if _is_frozen:
         raise CatalogFrozen(
-            f"{name} is declared too late: put task_type(…) into the task_types.py of an installed"
-            " app, which is imported when Django starts.",
+            _(
+                "%(name)s is declared too late: put task_type(…) into the task_types.py of"
+                " an installed app, which is imported when Django starts."
+            )
+            % {"name": name},
             type=name,
         )
     if known is None:
@@ -108,7 +112,8 @@ def _declare(name: str, told: Mapping[str, Any], *, replace: bool) -> TaskType[A
         task_types.describe(known, changed(before, **told))
     else:
         raise TaskTypeConflict(
-            f"{name} is declared already; pass replace=True to change it, or take another name.",
+            _("%(name)s is declared already; pass replace=True to change it, or take another name.")
+            % {"name": name},
             type=name,
         )
     _settle_inputs()
@@ -157,8 +162,10 @@ def first_queue() -> str:
     for name in DECLARED:
         return name.lower()
     raise InvalidTaskType(
-        "No task type is declared: put one into a task_types.py of an installed app, or leave"
-        " PLUGSPACE_QUEUE['CATALOGS'] as it is."
+        _(
+            "No task type is declared: put one into a task_types.py of an installed"
+            " app, or leave PLUGSPACE_QUEUE['CATALOGS'] as it is."
+        )
     )
 
 
@@ -208,25 +215,40 @@ def _seconds(duration: float | timedelta | None) -> Any:
 def _require_name(name: object) -> None:
     if not isinstance(name, str) or not NAME.match(name):
         raise InvalidTaskType(
-            f"{name!r} cannot be the name of a task type: 1 to 32 capital letters, digits and _,"
-            " a letter first.",
+            _(
+                "%(name)r cannot be the name of a task type: 1 to 32 capital letters,"
+                " digits and _, a letter first."
+            )
+            % {"name": name},
             option="name",
         )
     if name in RESERVED:
         raise TaskTypeReserved(
-            f"{name} is reserved: its queue would have a Redis key of plugspace_queue's own, or it"
-            " is a type of plugspace_queue's own. Take another name.",
+            _(
+                "%(name)s is reserved: its queue would have a Redis key of"
+                " plugspace_queue's own, or it is a type of plugspace_queue's own. Take"
+                " another name."
+            )
+            % {"name": name},
             type=name,
         )
 
 
 def _require_options(name: str, told: Mapping[str, Any]) -> None:
     def refuse(option: str, reason: str) -> NoReturn:
-        raise InvalidTaskType(f"Task type {name}: {reason}", option=option, type=name)
+        raise InvalidTaskType(
+            _("Task type %(name)s: %(reason)s") % {"name": name, "reason": reason},
+            option=option,
+            type=name,
+        )
 
     task_options.require_valid(told, refuse)
     limiter = told.get("limiter")
     if limiter is not None:
         if not isinstance(limiter, Limiter):
-            refuse("limiter", f"limiter is a Limiter(starts, per=seconds), not {limiter!r}.")
+            refuse(
+                "limiter",
+                _("limiter is a Limiter(starts, per=seconds), not %(limiter)r.")
+                % {"limiter": limiter},
+            )
         task_options.require_limiter("limiter", limiter.max, limiter.per, refuse)

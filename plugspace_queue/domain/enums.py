@@ -18,7 +18,7 @@ class State(StrEnum):
 
 
 class Status(StrEnum):
-    """The seed's five public statuses, a pure function of the state."""
+    """The five public statuses, a pure function of the state."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Tier(StrEnum):
-    """The slugs of the four plans of the seed; more may be added as rows."""
+    """The slugs of the four tiers of a new database; more may be added as rows."""
 
     FREE = "free"
     STARTER = "starter"

@@ -7,7 +7,7 @@ import uuid
 from datetime import datetime
 
 SYSTEM = "_system"
-"""The organization of work without a tenant; nobody has credentials for it."""
+"""The organization of work without a tenant; there are no credentials for it."""
 
 _lock = threading.Lock()
 _last = 0

@@ -22,7 +22,9 @@ from plugspace_queue.domain import catalog
 from plugspace_queue.domain import steps as graphs
 from plugspace_queue.domain.shapes import Shape, shape_of
 from plugspace_queue.domain.steps import LONGEST_NAME, Json, KindRefusal, Step
+from plugspace_queue.domain.text import one_of
 from plugspace_queue.errors import CatalogFrozen, KindConflict
+from plugspace_queue.errors import translated as _
 
 if TYPE_CHECKING:
     from plugspace_queue.manager import QueueManager
@@ -175,16 +177,20 @@ def workflow_kind(
     refuse = KindRefusal(name)
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         refuse(
-            "name", f"a name is lower-case words with hyphens, at most {LONGEST_NAME} characters."
+            "name",
+            _("a name is lower-case words with hyphens, at most %(longest_name)s characters.")
+            % {"longest_name": LONGEST_NAME},
         )
     if isinstance(refines, str):
-        refuse("refines", "refines is True, False or a list of names of fields.")
+        refuse("refines", _("refines is True, False or a list of names of fields."))
     if check is not None and not callable(check):
-        refuse("check", f"check is a function, not {check!r}.")
+        refuse("check", _("check is a function, not %(check)r.") % {"check": check})
     linked = graphs.linked(name, steps)
     for one in linked:
         if one.takes is not None and input is None:
-            refuse("takes", "takes needs input=…, a model that says what the workflow takes.", one)
+            refuse(
+                "takes", _("takes needs input=…, a model that says what the workflow takes."), one
+            )
     kind = WorkflowKind(
         name=name,
         steps=linked,
@@ -240,9 +246,7 @@ class KindName(KindOfRow):
         if isinstance(value, str) and value in _kinds:
             # Converts a member of an enumeration to text.
             return _kinds[value].name
-        *names, last = [repr(name) for name in _kinds] or ["none"]
-        listed = f"{', '.join(names)} or {last}" if names else last
-        raise PydanticKnownError("enum", {"expected": listed})
+        raise PydanticKnownError("enum", {"expected": one_of(_kinds)})
 
 
 def freeze() -> None:
@@ -268,14 +272,20 @@ def open_for_declarations() -> Iterator[None]:
 def _declare(kind: WorkflowKind[Any], *, replaces: bool) -> None:
     if _is_frozen:
         raise CatalogFrozen(
-            f"The kind {kind.name!r} is declared too late: put workflow_kind(…) into the"
-            " task_types.py of an installed app, which is imported when Django starts.",
+            _(
+                "The kind %(kind)r is declared too late: put workflow_kind(…) into the"
+                " task_types.py of an installed app, which is imported when Django starts."
+            )
+            % {"kind": kind.name},
             kind=kind.name,
         )
     if kind.name in _kinds and not replaces:
         raise KindConflict(
-            f"The kind {kind.name!r} is declared already; pass replace=True to change it, or take"
-            " another name.",
+            _(
+                "The kind %(kind)r is declared already; pass replace=True to change it, or"
+                " take another name."
+            )
+            % {"kind": kind.name},
             kind=kind.name,
         )
     _kinds[kind.name] = kind

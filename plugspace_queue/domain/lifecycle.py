@@ -2,6 +2,7 @@
 
 from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.errors import InvalidTransition
+from plugspace_queue.errors import translated as _
 
 S = State
 
@@ -28,9 +29,6 @@ MISSED = frozenset({S.FAILED, S.EXPIRED})
 STARTABLE = frozenset({S.WAITING, S.SCHEDULED, S.RETRYING})
 """States a granted lease may turn into processing."""
 
-WITHDRAWABLE = STARTABLE | {S.BLOCKED}
-"""States in which a cancel does not involve a worker."""
-
 STATUSES: dict[State, Status] = {
     S.BLOCKED: Status.PENDING,
     S.SCHEDULED: Status.PENDING,
@@ -54,11 +52,13 @@ def require(source: State, target: State) -> None:
     plugspace_queue.errors.InvalidTransition: complete → waiting is not a transition
     """
     if target not in TRANSITIONS[source]:
-        raise InvalidTransition(f"{source} → {target} is not a transition")
+        raise InvalidTransition(
+            _("%(source)s → %(target)s is not a transition") % {"source": source, "target": target}
+        )
 
 
 def status_of(state: State | str) -> Status:
-    """The seed's public status.
+    """The public status of a state.
 
     >>> status_of(State.BLOCKED).value, status_of("expired").value
     ('pending', 'failed')

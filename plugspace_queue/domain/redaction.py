@@ -22,7 +22,7 @@ _IN_ADDRESS = re.compile(
     r"[^\s:]{0,200000}(?::(?!//)[^\s:]{0,200000}){0,200000}@"
 )
 _BEARER = re.compile(r"\b(Bearer|Basic) {1,200000}[A-Za-z0-9._~+/=-]{8,200000}", re.IGNORECASE)
-# The same at the end of text that was cut, where nobody can say how it went on.
+# The same at the end of text that was cut, whose end is not known.
 _CUT_ADDRESS = re.compile(
     r"""(://[^\s/:"'<>\[]{0,200000}):(?!\d{1,5}/)"""
     r"[^\s:]{0,200000}(?::(?!//)[^\s:]{0,200000}){0,200000}\Z"

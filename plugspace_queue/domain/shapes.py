@@ -26,7 +26,7 @@ class Shape(Generic[Value]):
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         """Made when it is first asked, as building one takes long; raises pydantic's errors."""
-        return TypeAdapter(self.type)
+        return built_adapter(self.type)
 
     def validate(self, data: Any, context: Any = None) -> Value:
         """The value of JSON data; raises pydantic's ValidationError."""
@@ -69,6 +69,19 @@ class Shape(Generic[Value]):
     @cached_property
     def _extra(self) -> Literal["forbid"] | None:
         return None if any(_stated_extra(self.adapter.core_schema)) else "forbid"
+
+
+def built_adapter(type: Any) -> TypeAdapter[Any]:
+    """The adapter of a type, complete also where its model is built at its first use.
+
+    Raises pydantic's errors.
+    """
+    adapter = TypeAdapter(type)
+    if is_model(type) and not adapter.pydantic_complete:
+        # Without names from the frames of the caller: reading them crashes Python 3.13.0.
+        type.model_rebuild(raise_errors=False, _types_namespace={})
+        adapter.rebuild(raise_errors=False, _types_namespace={})
+    return adapter
 
 
 @cache

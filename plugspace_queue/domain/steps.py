@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn, get_args
 
 from plugspace_queue.errors import InvalidKind
+from plugspace_queue.errors import translated as _
 
 Json = Mapping[str, Any]
 OnFailure = Literal["cancel", "continue"]
@@ -84,7 +85,8 @@ class KindRefusal:
     def __call__(self, reason: str, message: str, at: Step | None = None) -> NoReturn:
         place = f", step {at.name}" if at else ""
         raise InvalidKind(
-            f"Workflow kind {self._kind!r}{place}: {message}",
+            _("Workflow kind %(kind)r%(place)s: %(message)s")
+            % {"kind": self._kind, "place": place, "message": message},
             reason=reason,
             kind=self._kind,
             step=at.name if at else None,
@@ -99,7 +101,10 @@ def linked(kind: str, steps: Sequence[Step | str]) -> tuple[Step, ...]:
     """
     refuse = KindRefusal(kind)
     if isinstance(steps, str) or not 1 <= len(steps) <= MOST_STEPS:
-        refuse("steps", f"a kind has a list of 1 to {MOST_STEPS} steps.")
+        refuse(
+            "steps",
+            _("a kind has a list of 1 to %(most_steps)s steps.") % {"most_steps": MOST_STEPS},
+        )
     given = [one if isinstance(one, Step) else step(one) for one in steps]
     _require_options(given, refuse)
     if all(one.after is None for one in given):
@@ -148,20 +153,29 @@ def _require_options(steps: Sequence[Step], refuse: KindRefusal) -> None:
         _require_name(one, names, refuse)
         _require_switch(one, switches, refuse)
         if one.on_failure not in get_args(OnFailure):
-            told = f'on_failure is "cancel" or "continue", not {one.on_failure!r}.'
+            told = _('on_failure is "cancel" or "continue", not %(on_failure)r.') % {
+                "on_failure": one.on_failure
+            }
             refuse("on_failure", told, one)
         for option in ("takes", "input_from"):
             function = getattr(one, option)
             if function is not None and not callable(function):
-                refuse(option, f"{option} is a function, not {function!r}.", one)
+                refuse(
+                    option,
+                    _("%(option)s is a function, not %(function)r.")
+                    % {"option": option, "function": function},
+                    one,
+                )
 
 
 def _require_name(one: Step, known: set[str], refuse: KindRefusal) -> None:
     if not _NAME.fullmatch(one.name) or len(one.name) > LONGEST_NAME:
-        told = f"a name is a letter, then letters, digits, _ and -, at most {LONGEST_NAME}."
+        told = _("a name is a letter, then letters, digits, _ and -, at most %(longest_name)s.") % {
+            "longest_name": LONGEST_NAME
+        }
         refuse("step_name", told, one)
     if one.name in known:
-        refuse("step_name", "another step has this name; give it one of its own: name=…", one)
+        refuse("step_name", _("another step has this name; give it one of its own: name=…"), one)
     known.add(one.name)
 
 
@@ -169,9 +183,13 @@ def _require_switch(one: Step, known: set[str], refuse: KindRefusal) -> None:
     if one.skip is None:
         return
     if not isinstance(one.skip, str) or not _OPTION.fullmatch(one.skip):
-        refuse("skip", f"skip is the name of an option in camelCase, not {one.skip!r}.", one)
+        refuse(
+            "skip",
+            _("skip is the name of an option in camelCase, not %(skip)r.") % {"skip": one.skip},
+            one,
+        )
     if one.skip in known:
-        refuse("skip", f"{one.skip!r} leaves out another step already.", one)
+        refuse("skip", _("%(skip)r leaves out another step already.") % {"skip": one.skip}, one)
     known.add(one.skip)
 
 
@@ -179,7 +197,7 @@ def _names_after(one: Step, steps: Sequence[Step], refuse: KindRefusal) -> tuple
     if one.after is None:
         return ()
     if isinstance(one.after, str | Step) or not isinstance(one.after, Sequence):
-        refuse("after", "after is a list of steps, names or types.", one)
+        refuse("after", _("after is a list of steps, names or types."), one)
     return tuple(dict.fromkeys(_name_of(other, one, steps, refuse) for other in one.after))
 
 
@@ -190,10 +208,19 @@ def _name_of(other: Step | str, one: Step, steps: Sequence[Step], refuse: KindRe
         found = [s for s in steps if s.name == other] or [s for s in steps if s.type == other]
     told = other.name if isinstance(other, Step) else str(other)
     if not found:
-        refuse("unknown_step", f"it waits for {told!r}, which is no step of this kind.", one)
+        refuse(
+            "unknown_step",
+            _("it waits for %(told)r, which is no step of this kind.") % {"told": told},
+            one,
+        )
     if len(found) > 1:
         names = ", ".join(s.name for s in found)
-        refuse("ambiguous_step", f"{told!r} may be one of {names}: wait for a name.", one)
+        refuse(
+            "ambiguous_step",
+            _("%(told)r may be one of %(names)s: wait for a name.")
+            % {"told": told, "names": names},
+            one,
+        )
     return found[0].name
 
 
@@ -209,7 +236,9 @@ def _in_order(steps: Sequence[Step], refuse: KindRefusal) -> tuple[Step, ...]:
         ordered.append(ready)
     for one in ordered:
         if one.input_from is not None and not one.parents:
-            refuse("input_from", "input_from is for a step that waits for others; see takes.", one)
+            refuse(
+                "input_from", _("input_from is for a step that waits for others; see takes."), one
+            )
     return tuple(ordered)
 
 
@@ -219,4 +248,4 @@ def _refuse_cycle(waiting: Sequence[Step], refuse: KindRefusal) -> NoReturn:
     while way.count(way[-1]) < 2:
         way.append(next(name for name in open_steps[way[-1]].parents if name in open_steps))
     circle = " after ".join(way[way.index(way[-1]) :])
-    refuse("cycle", f"its steps wait for each other: {circle}.")
+    refuse("cycle", _("its steps wait for each other: %(circle)s.") % {"circle": circle})

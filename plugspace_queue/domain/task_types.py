@@ -17,6 +17,8 @@ import plugspace_queue
 from plugspace_queue.domain.handles import TaskHandle
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.steps import InputFrom, OnFailure, Step, Takes, step
+from plugspace_queue.domain.text import one_of
+from plugspace_queue.errors import translated as _
 
 if TYPE_CHECKING:
     from plugspace_queue.processing.context import Context
@@ -125,7 +127,10 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
         """The declared type of this name; raises ValueError when there is none."""
         found = DECLARED.get(str(name))
         if found is None:
-            raise ValueError(f"There is no task type {name!r}: it is one of {', '.join(DECLARED)}.")
+            raise ValueError(
+                _("There is no task type %(name)r: it is one of %(names)s.")
+                % {"name": name, "names": ", ".join(DECLARED)}
+            )
         return found
 
     def __repr__(self) -> str:
@@ -339,10 +344,6 @@ def known(value: object) -> TaskType:
     """A declared type that callers may name, for fields of requests."""
     found = DECLARED.get(value) if isinstance(value, str) else None
     if found is None or found.is_internal:
-        raise PydanticKnownError("enum", {"expected": _listed()})
+        names = [kind.value for kind in TaskType if not kind.is_internal]
+        raise PydanticKnownError("enum", {"expected": one_of(names)})
     return found
-
-
-def _listed() -> str:
-    *names, last = [repr(kind.value) for kind in TaskType if not kind.is_internal] or ["none"]
-    return f"{', '.join(names)} or {last}" if names else last

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -78,3 +79,13 @@ def all_clean(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(all_clean(entry) for entry in value)
     return True
+
+
+def one_of(names: Iterable[str]) -> str:
+    """The names as pydantic lists the members of an enumeration.
+
+    >>> one_of(["a", "b", "c"]), one_of([])
+    ("'a', 'b' or 'c'", 'none')
+    """
+    *others, last = [repr(name) for name in names] or ["none"]
+    return f"{', '.join(others)} or {last}" if others else last

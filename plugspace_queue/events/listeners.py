@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from django.db import close_old_connections, connections
+from django.utils.translation import gettext as _
 
 from plugspace_queue import metrics
 from plugspace_queue.broker import stream
@@ -100,7 +101,7 @@ def on(name: EventName | str, listener: Listener, *, since: str | None = None) -
     """
     wanted = name if name == "*" else EventName(name).value
     if since is not None and not CURSOR.fullmatch(since):
-        raise ValueError(f"{since!r} is not the cursor of an event.")
+        raise ValueError(_("%(since)r is not the cursor of an event.") % {"since": since})
     with _lock:
         reader = _shared_reader() if since is None else None
         if reader is None:

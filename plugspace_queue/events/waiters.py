@@ -1,4 +1,4 @@
-"""Wakes whoever waits for the end of a task or workflow: one reader of the stream for a process.
+"""Wakes callers that wait for the end of a task or workflow: one reader of the stream a process.
 
 An event only wakes; whoever waits then reads the row. Events may be lost while Redis is away, so it
 reads the row now and then without one too.
@@ -54,7 +54,7 @@ _reader: "EndReader | None" = None
 
 
 class EndReader(fanout.StreamFollower):
-    """Reads the stream as long as somebody waits."""
+    """Reads the stream as long as a caller waits."""
 
     def run(self) -> None:
         while not self._has_stopped():

@@ -17,7 +17,7 @@ from plugspace_queue.domain.enums import Reason, State
 from plugspace_queue.domain.task_types import of_row, queue_of
 from plugspace_queue.explain.messages import sentence_for
 from plugspace_queue.explain.reasons import Observation, reasons
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models import Task, dependency_queries
 from plugspace_queue.schemas.explanation import (
     Explanation,
     Gate,
@@ -114,7 +114,7 @@ def _opens_at(gate: GateView, seen: View) -> datetime | None:
 def _parents(task: Task) -> list[Parent]:
     if task.state != State.BLOCKED:
         return []
-    rows = task_queries.parents_not_complete(task)
+    rows = dependency_queries.parents_not_complete(task)
     found = rows.order_by("pk").values_list("pk", "type", "state")[:MOST_PARENTS]
     return [Parent(id=str(pk), type=of_row(kind), state=State(state)) for pk, kind, state in found]
 

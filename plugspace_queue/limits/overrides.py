@@ -5,7 +5,7 @@ A row is known before it begins, so that its start and its end are exact in ever
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -62,9 +62,17 @@ def gates(overrides: Iterable[Override]) -> dict[str, int]:
     }
 
 
-def changed_at(task_type: str, overrides: Iterable[Override], now: datetime) -> datetime | None:
-    """When the last override of a queue began or ended; None when none has."""
-    ended = tenancy_queries.last_end_of_override(task_type, now)
+def read_each(
+    task_types: Collection[str], now: datetime
+) -> dict[str, tuple[tuple[Override, ...], datetime | None]]:
+    """`read` for many queues, each with when its last override began or ended (None: none has)."""
+    rows = tenancy_queries.queue_overrides(now)
+    ended = tenancy_queries.last_ends_of_overrides(task_types, now)
+    found = {kind: in_force(rows, kind, now) for kind in task_types}
+    return {kind: (held, _changed_at(held, ended.get(kind))) for kind, held in found.items()}
+
+
+def _changed_at(overrides: Iterable[Override], ended: datetime | None) -> datetime | None:
     moments = [row.starts_at for row in overrides]
     return max([*moments, ended] if ended else moments, default=None)
 

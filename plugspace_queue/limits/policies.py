@@ -1,4 +1,4 @@
-"""Policies in force for organizations and queues: rows override code, settings and seed in turn.
+"""Policies in force for organizations and queues: a row overrides code, settings and declaration.
 
 Overrides in force come before a queue's row.
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections, router
+from django.utils.translation import gettext as _
 
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.recordset import prepared_cursor
@@ -23,7 +24,13 @@ from plugspace_queue.domain.task_types import TaskType, of_row, quota_of
 from plugspace_queue.domain.tiers import TIERS
 from plugspace_queue.errors import OrganizationSuspended, OrganizationUnknown
 from plugspace_queue.limits import overrides, registrations
-from plugspace_queue.models import Organization, Override, QueueSettings, TierPolicy
+from plugspace_queue.models import (
+    Organization,
+    Override,
+    QueueSettings,
+    TierPolicy,
+    tenancy_queries,
+)
 from plugspace_queue.models.organization import ORGANIZATION_ID
 
 Number = TypeVar("Number", int, float)
@@ -133,7 +140,7 @@ def read_tenant(organization_id: object) -> OrganizationPlan:
     cleared = _cleared
     row = _looked_up(organization_id) if is_organization_id(organization_id) else None
     if row is None and organization_id == SYSTEM:
-        Organization.objects.get_or_create(pk=SYSTEM, defaults={"name": "Work without a tenant"})
+        tenancy_queries.organization_of_the_system("Work without a tenant")
         row = _looked_up(SYSTEM)
     if row is None:
         raise unknown(organization_id)
@@ -151,8 +158,11 @@ def read_tenant(organization_id: object) -> OrganizationPlan:
 def unknown(organization_id: object) -> OrganizationUnknown:
     """The error for an organization that does not exist."""
     return OrganizationUnknown(
-        f"No organization {str(organization_id)[:64]!r}; create it with"
-        " queue_manager.set_organization(id, tier=...)."
+        _(
+            "No organization %(organization_id)r; create it with"
+            " queue_manager.set_organization(id, tier=...)."
+        )
+        % {"organization_id": str(organization_id)[:64]}
     )
 
 

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from django.db import connections, router, transaction
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
@@ -24,7 +25,7 @@ from plugspace_queue.domain.tiers import LARGEST_QUOTA
 from plugspace_queue.errors import QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import OrganizationPlan
-from plugspace_queue.models import MonthlyUsage, Task, UsageEntry, tenancy_queries
+from plugspace_queue.models import MonthlyUsage, Task, UsageEntry, task_queries, tenancy_queries
 from plugspace_queue.models.tenancy_queries import Standing
 
 _TABLE = MonthlyUsage._meta.db_table
@@ -118,7 +119,7 @@ def reserve(
     One charge needs no transaction around it where that is one statement (`is_one_statement`);
     several do. Raises QuotaExceeded with what the first lacking counter has; TierChanged,
     OrganizationSuspended or OrganizationUnknown when the tenant is not what it was taken for.
-    The caller tells Redis of the counters after the commit (`mirrored`).
+    The caller writes the counters to Redis after the commit (`mirrored`).
     """
     if not charges:
         return []
@@ -222,10 +223,28 @@ def _refusal(charge: Charge, standing: Standing) -> QuotaExceeded:
     account, wanted, used = Account(*charge[:3]), charge.units, standing.used
     base = charge.limit if standing.override is None else standing.override
     quota, end = base + standing.granted, end_of_month(account.month)
-    beside = f" ({standing.granted} of them granted)" if standing.granted else ""
+    message = (
+        _(
+            "The monthly quota for %(type)s does not allow %(wanted)d more: %(used)d of %(quota)d"
+            " (%(granted)d of them granted) are used in %(month)s. It is renewed on %(end)s (UTC)."
+        )
+        if standing.granted
+        else _(
+            "The monthly quota for %(type)s does not allow %(wanted)d more: %(used)d of %(quota)d"
+            " are used in %(month)s. It is renewed on %(end)s (UTC)."
+        )
+    )
     refusal = QuotaExceeded(
-        f"The monthly quota for {account.type} does not allow {wanted} more: {used} of"
-        f" {quota}{beside} are used in {account.month}. It is renewed on {end:%Y-%m-%d} (UTC).",
+        message
+        % {
+            "type": account.type,
+            "wanted": wanted,
+            "used": used,
+            "quota": quota,
+            "granted": standing.granted,
+            "month": account.month,
+            "end": f"{end:%Y-%m-%d}",
+        },
         type=account.type,
         wanted=wanted,
         used=used,
@@ -242,7 +261,7 @@ def _account_of(task: Task) -> Account:
 
 
 def _mark_refunded(account: Account, tasks: Sequence[Task], now: datetime) -> int:
-    rows = Task.objects.filter(pk__in=[task.pk for task in tasks])
+    rows = task_queries.tasks_by_id(task.pk for task in tasks)
     return rows.filter(charged_month=account.month, refunded_at__isnull=True).update(
         refunded_at=now
     )

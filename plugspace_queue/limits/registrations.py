@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.models import QueueSettings
+from plugspace_queue.models import QueueSettings, tenancy_queries
 from plugspace_queue.models.queue import REGISTERED
 
 
@@ -53,7 +53,4 @@ def write(kinds: Iterable[str]) -> None:
     for kind in kinds:
         asked = of(kind)
         columns = {f"registered_{name}": getattr(asked, name) for name in REGISTERED}
-        rows = QueueSettings.objects.filter(pk=kind)
-        if not rows.filter(**columns).exists():
-            QueueSettings.objects.get_or_create(pk=kind)
-            rows.update(**columns)
+        tenancy_queries.write_registered(kind, columns)

@@ -6,6 +6,8 @@ Requests are counted in Redis; without Redis the window is open.
 import contextlib
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from plugspace_queue import metrics
 from plugspace_queue.broker import task_store
 from plugspace_queue.broker.connection import home_queue
@@ -115,8 +117,15 @@ class Hit:
 def _limited(window: Window, plan: Plan) -> RequestRateLimited:
     seconds = window.reset_ms / 1000
     return RequestRateLimited(
-        f"{plan.request_limit} requests in {plan.request_window:g} s are the limit;"
-        f" try again in {seconds:.1f} s.",
+        _(
+            "%(request_limit)s requests in %(request_window)g s are the limit; try"
+            " again in %(seconds).1f s."
+        )
+        % {
+            "request_limit": plan.request_limit,
+            "request_window": plan.request_window,
+            "seconds": seconds,
+        },
         retry_after=seconds,
         used=window.used,
         limit=plan.request_limit,

@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 
-from plugspace_queue.broker import routing, scripts, task_store
-from plugspace_queue.broker.connection import client
+from plugspace_queue.broker import routing, task_store
 from plugspace_queue.conf import get_settings
 from plugspace_queue.db.transactions import is_locked, lock_timeout
 from plugspace_queue.domain import lifecycle
@@ -20,7 +19,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import DECLARED, queue_of
 from plugspace_queue.limits import quota
 from plugspace_queue.maintenance.relay import RowCursor
-from plugspace_queue.models import Task, task_queries, tenancy_queries
+from plugspace_queue.models import Task, dependency_queries, task_queries, tenancy_queries
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 
@@ -81,16 +80,16 @@ def settle_blocked(task_ids: Sequence[uuid.UUID], now: datetime) -> int:
 
 def hanging_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of the tasks that are blocked although all their parents completed."""
-    return task_queries.blocked_with_complete_parents(task_ids)[:BATCH]
+    return dependency_queries.blocked_with_complete_parents(task_ids)[:BATCH]
 
 
 def orphaned_among(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
     """Ids of the tasks that are blocked although a parent will not complete."""
-    return task_queries.blocked_with_failed_parents(task_ids)[:BATCH]
+    return dependency_queries.blocked_with_failed_parents(task_ids)[:BATCH]
 
 
 def _failed_parents(task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    return list(task_queries.failed_parents_of(task_ids)[:BATCH])
+    return list(dependency_queries.failed_parents_of(task_ids)[:BATCH])
 
 
 def refund_owed(now: datetime) -> int:
@@ -118,11 +117,11 @@ def _end_waiting(rows: QuerySet[Task], end: Callable[[Task], bool]) -> int:
         # One statement for all types; another when a server is away whose tasks filled the batch.
         tasks = list(rows.filter(state__in=STARTABLE).exclude(type__in=unreached)[:BATCH])
         away = len(unreached)
-        for kind, of_type in _by_type(tasks).items():
-            unreached.add(kind)
-            with errors.collect():
-                ended += _end_each(_withdrawn(kind, of_type), end)
-                unreached.discard(kind)
+        by_type = _by_type(tasks)
+        withdrawn = _withdrawn(by_type, errors)
+        unreached |= by_type.keys() - withdrawn.keys()
+        for of_type in withdrawn.values():
+            ended += _end_each(of_type, end)
         if len(unreached) == away or len(tasks) < BATCH:
             break
     errors.raise_if_any()
@@ -136,17 +135,26 @@ def _by_type(tasks: Iterable[Task]) -> Mapping[str, list[Task]]:
     return found
 
 
-def _withdrawn(kind: str, tasks: Sequence[Task]) -> Sequence[Task]:
-    """The tasks of one type that no worker has. Raises Unavailable."""
-    if kind not in DECLARED:
-        # A type that was dropped has no queue: the rows alone decide.
-        return tasks
+def _withdrawn(
+    tasks: Mapping[str, Sequence[Task]], errors: routing.PerServerErrors
+) -> dict[str, Sequence[Task]]:
+    """The tasks of each type that no worker has; without types whose server is away."""
     # Withdrawn from Redis first: a task that runs meanwhile cannot be withdrawn and is not ended.
-    queue = queue_of(kind)
-    withdrawal = task_store.withdraw(queue, [str(task.pk) for task in tasks])
-    (places,) = scripts.run(client(queue), [withdrawal])
-    pairs = zip(tasks, places, strict=True)
-    return [task for task, place in pairs if place.name != "running"]
+    withdrawals = {
+        queue_of(kind): task_store.withdraw(queue_of(kind), [str(task.pk) for task in of_type])
+        for kind, of_type in tasks.items()
+        if kind in DECLARED
+    }
+    places = routing.ask_each(withdrawals, errors)
+    found: dict[str, Sequence[Task]] = {}
+    for kind, of_type in tasks.items():
+        if kind not in DECLARED:
+            # A type that was dropped has no queue: the rows alone decide.
+            found[kind] = of_type
+        elif (of_queue := places.get(queue_of(kind))) is not None:
+            pairs = zip(of_type, of_queue, strict=True)
+            found[kind] = [task for task, place in pairs if place.name != "running"]
+    return found
 
 
 def _end_each(tasks: Sequence[Task], end: Callable[[Task], bool]) -> int:

@@ -3,22 +3,26 @@
 The rows are authoritative for both; every worker calls this every few seconds.
 """
 
-from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import count
 
 from plugspace_queue.broker import routing, server_epochs
 from plugspace_queue.broker.connection import Client, client
+from plugspace_queue.domain.catalog import queue_names
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import overrides
-from plugspace_queue.models import tenancy_queries
+from plugspace_queue.models import Override, tenancy_queries
 from plugspace_queue.publishing import projections
+
+TURNS = 6
+"""Most turns until the gates of every queue were written."""
 
 _turns = count()
 
 
 def repair(now: datetime) -> bool:
-    """Write the gates of the next queue, or of all queues whose server lost its data (True).
+    """Write the gates of the next queues, or of all whose server lost its data (True).
 
     Raises Unavailable when a server is unavailable, after the gates on the others were written.
     """
@@ -30,15 +34,12 @@ def repair(now: datetime) -> bool:
 
 def repair_each(now: datetime, errors: routing.PerServerErrors) -> bool:
     """The same; `errors` collects unavailable servers."""
-    kinds, is_lost = list(TaskType), False
-    turn = kinds[next(_turns) % len(kinds)]
-    for server, kinds in _servers().items():
+    is_lost, due = False, _due()
+    for server, queues in routing.by_server(queue_names()).items():
         with errors.collect():
-            lost = _lost(server, kinds)
-            for kind in lost or ({turn} & set(kinds)):
-                # A queue whose data is damaged does not stop the others.
-                with errors.collect():
-                    write(kind)
+            lost = _lost(server, queues)
+            chosen = lost or [queue for queue in queues if queue in due]
+            _write(server, [TaskType(queue.upper()) for queue in chosen], errors)
             # Marked last: another worker may meanwhile write the same again, which is harmless.
             if lost:
                 server_epochs.set_epoch(server, now.isoformat())
@@ -46,15 +47,32 @@ def repair_each(now: datetime, errors: routing.PerServerErrors) -> bool:
     return is_lost
 
 
+def _due() -> set[str]:
+    """The queues whose turn it is: of sixty as long until each had its turn as of six."""
+    names = queue_names()
+    turns = max(min(TURNS, len(names)), 1)
+    return set(names[next(_turns) % turns :: turns])
+
+
 def write(kind: TaskType) -> None:
     """Write the gates of one queue and all pauses from the rows. Raises Unavailable."""
+    errors = routing.PerServerErrors()
+    _write(client(kind.queue_name), [kind], errors)
+    errors.raise_if_any()
+
+
+def _write(server: Client, kinds: Sequence[TaskType], errors: routing.PerServerErrors) -> None:
+    """The same for queues of one server, in one round trip. Raises Unavailable."""
+    if not kinds:
+        return
     # Redis is read first: a pause is committed before it is written there, so the rows have it.
-    held = server_epochs.paused_organizations(client(kind.queue_name))
+    held = server_epochs.paused_organizations(server)
     wanted = paused_by_rows()
     pauses = {organization_id: organization_id in wanted for organization_id in held | wanted}
+    gates = projections.all_gates(kinds)
     # The queue's gates are written last, as nothing is granted without them.
-    calls = [*projections.pauses_in(kind, pauses), projections.gates_of(kind)]
-    routing.ask_all(calls, kind.queue_name)
+    calls = {kind.queue_name: [*projections.pauses_in(kind, pauses), gates[kind]] for kind in kinds}
+    routing.send_each(calls, errors)
 
 
 def paused_by_rows() -> set[str]:
@@ -80,27 +98,24 @@ class OverrideWatch:
         if self._written is None:
             ever = tenancy_queries.types_with_overrides()
             self._written = {kind: () for kind in TaskType if kind not in ever}
-        errors, written = routing.PerServerErrors(), []
+        errors = routing.PerServerErrors()
         rows = tenancy_queries.queue_overrides(now)
-        for kind in TaskType:
-            held = tuple(row.pk for row in overrides.in_force(rows, kind.value, now))
-            if self._written.get(kind) == held:
-                continue
-            with errors.collect():
-                routing.ask(projections.gates_of(kind, now), kind.queue_name)
-                self._written[kind] = held
-                written.append(kind)
+        held = {kind: _ids(overrides.in_force(rows, kind.value, now)) for kind in TaskType}
+        changed = [kind for kind in TaskType if self._written.get(kind) != held[kind]]
+        if not changed:
+            return []
+        gates = projections.all_gates(changed, now)
+        done = routing.ask_each({kind.queue_name: gates[kind] for kind in changed}, errors)
+        written = [kind for kind in changed if kind.queue_name in done]
+        self._written |= {kind: held[kind] for kind in written}
         errors.raise_if_any()
         return written
 
 
-def _servers() -> dict[Client, list[TaskType]]:
-    servers: dict[Client, list[TaskType]] = defaultdict(list)
-    for kind in TaskType:
-        servers[client(kind.queue_name)].append(kind)
-    return servers
+def _ids(rows: Iterable[Override]) -> tuple[int, ...]:
+    return tuple(row.pk for row in rows)
 
 
-def _lost(server: Client, kinds: list[TaskType]) -> list[TaskType]:
-    are_lost = server_epochs.are_lost(server, [kind.queue_name for kind in kinds])
-    return [kind for kind, is_lost in zip(kinds, are_lost, strict=True) if is_lost]
+def _lost(server: Client, queues: Sequence[str]) -> list[str]:
+    are_lost = server_epochs.are_lost(server, queues)
+    return [queue for queue, is_lost in zip(queues, are_lost, strict=True) if is_lost]

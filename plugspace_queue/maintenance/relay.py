@@ -6,7 +6,7 @@ Every worker calls this every few seconds; all calls are idempotent.
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -128,10 +128,20 @@ def _refs(rows: QuerySet[Task]) -> list[TaskRef]:
 
 
 def _publish_missing(rows: Sequence[TaskRef], errors: routing.PerServerErrors) -> int:
-    missing: list[uuid.UUID] = []
-    for queue, group in _by_queue(rows):
-        with errors.collect():
-            missing += _unknown(queue, group)
+    ids = _by_queue(rows)
+    places = routing.ask_each(
+        {
+            queue: task_store.places(queue, list(map(str, of_queue)))
+            for queue, of_queue in ids.items()
+        },
+        errors,
+    )
+    missing = [
+        pk
+        for queue, found in places.items()
+        for pk, place in zip(ids[queue], found, strict=True)
+        if place == "absent"
+    ]
     published = 0
     for start in range(0, len(missing), WHOLE):
         # The full rows are read late, as tasks may have ended meanwhile.
@@ -141,15 +151,10 @@ def _publish_missing(rows: Sequence[TaskRef], errors: routing.PerServerErrors) -
     return published
 
 
-def _by_queue(rows: Sequence[TaskRef]) -> Iterator[tuple[str, list[uuid.UUID]]]:
+def _by_queue(rows: Sequence[TaskRef]) -> Mapping[str, list[uuid.UUID]]:
     """The rows' ids by queue; those of dropped types are left out."""
     ids: dict[str, list[uuid.UUID]] = defaultdict(list)
     for row in rows:
         if row.type in DECLARED:
             ids[queue_of(row.type)].append(row.pk)
-    yield from ids.items()
-
-
-def _unknown(queue: str, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    places = routing.ask(task_store.places(queue, [str(pk) for pk in ids]), queue)
-    return [pk for pk, place in zip(ids, places, strict=True) if place == "absent"]
+    return ids

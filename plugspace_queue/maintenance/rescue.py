@@ -172,16 +172,15 @@ def _absent_attempts(now: datetime, errors: routing.PerServerErrors) -> list[Att
     long_ago = now - timedelta(seconds=get_settings().timeout + get_settings().lease)
     for kind, pk, fence, started in task_queries.processing_rows()[:MOST_PROCESSING]:
         if kind in DECLARED:
-            running[kind].append((pk, fence))
+            running[queue_of(kind)].append((pk, fence))
         elif started is None or started < long_ago:
             # Its type was dropped and no server is named to ask; older code may still have run it.
             absent.append((pk, fence))
-    for kind, attempts in running.items():
-        with errors.collect():
-            absent += _absent_in_queue(queue_of(kind), attempts)
+    asked = {
+        queue: task_store.places(queue, [str(pk) for pk, _ in attempts])
+        for queue, attempts in running.items()
+    }
+    for queue, places in routing.ask_each(asked, errors).items():
+        pairs = zip(running[queue], places, strict=True)
+        absent += [attempt for attempt, place in pairs if place == "absent"]
     return absent
-
-
-def _absent_in_queue(queue: str, running: Sequence[Attempted]) -> list[Attempted]:
-    places = routing.ask(task_store.places(queue, [str(pk) for pk, _ in running]), queue)
-    return [key for key, place in zip(running, places, strict=True) if place == "absent"]

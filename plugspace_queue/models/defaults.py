@@ -1,4 +1,4 @@
-"""The rows that a database has from the start: the seed's four tiers, a row for each queue."""
+"""The rows that a database has from the start: the four tiers, a row for each queue."""
 
 from typing import Any
 

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.fingerprint import LONGEST_CLASS, LONGEST_CODE
 from plugspace_queue.models.organization import Organization
@@ -18,7 +19,9 @@ class FailureGroup(models.Model):
     type = models.CharField(max_length=32)
     code = models.CharField(max_length=LONGEST_CODE)
     fingerprint = models.CharField(
-        max_length=24, blank=True, help_text="Empty: causes too many to be kept apart."
+        max_length=24,
+        blank=True,
+        help_text=gettext_lazy("Empty: causes too many to be kept apart."),
     )
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
@@ -27,20 +30,26 @@ class FailureGroup(models.Model):
     class_name = models.CharField(max_length=LONGEST_CLASS, blank=True)
     message = models.CharField(max_length=500, blank=True)
     stack = models.TextField(blank=True)
-    task_id = models.UUIDField(null=True, blank=True, help_text="The newest; it may be gone.")
+    task_id = models.UUIDField(
+        null=True, blank=True, help_text=gettext_lazy("The newest; it may be gone.")
+    )
 
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
-    muted_until = models.DateTimeField(null=True, blank=True, help_text="Empty: without an end.")
+    muted_until = models.DateTimeField(
+        null=True, blank=True, help_text=gettext_lazy("Empty: without an end.")
+    )
     note = models.CharField(max_length=200, blank=True)
-    changed_by = models.CharField(max_length=150, blank=True, help_text="A user name.")
+    changed_by = models.CharField(
+        max_length=150, blank=True, help_text=gettext_lazy("A user name.")
+    )
     changed_at = models.DateTimeField(null=True, blank=True)
     reopened_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         # Its pages ask for the permissions of the queue.
         default_permissions = ()
-        verbose_name = "failure group"
-        verbose_name_plural = "failures"
+        verbose_name = gettext_lazy("failure group")
+        verbose_name_plural = gettext_lazy("failures")
         ordering = ["-last_seen"]
         constraints = [
             models.UniqueConstraint(

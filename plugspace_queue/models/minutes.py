@@ -1,6 +1,7 @@
 """Statistics of the queues by minute, for the charts of the dashboard."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.task_types import LONGEST_NAME
 
@@ -10,12 +11,19 @@ class QueueMinute(models.Model):
 
     type = models.CharField(max_length=LONGEST_NAME)
     minute = models.DateTimeField(db_index=True)
-    completed = models.BigIntegerField(help_text="Over the lifetime of the queue, by then.")
-    failed = models.BigIntegerField(help_text="Over the lifetime of the queue, by then.")
-    wait_median = models.PositiveBigIntegerField(
-        null=True, help_text="ms from due to start, of what ended in the minute before."
+    completed = models.BigIntegerField(
+        help_text=gettext_lazy("Over the lifetime of the queue, by then.")
     )
-    wait_most = models.PositiveBigIntegerField(null=True, help_text="The same, 95th percentile.")
+    failed = models.BigIntegerField(
+        help_text=gettext_lazy("Over the lifetime of the queue, by then.")
+    )
+    wait_median = models.PositiveBigIntegerField(
+        null=True,
+        help_text=gettext_lazy("ms from due to start, of what ended in the minute before."),
+    )
+    wait_most = models.PositiveBigIntegerField(
+        null=True, help_text=gettext_lazy("The same, 95th percentile.")
+    )
 
     class Meta:
         # The rows have no pages of their own.

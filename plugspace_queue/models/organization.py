@@ -10,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.ids import SYSTEM
@@ -26,7 +28,9 @@ ROLE_CHOICES = [(role.value, role.value) for role in Role]
 def validate_tenant(organization_id: str) -> None:
     """Any organization but the reserved one, for which there are no credentials."""
     if organization_id == SYSTEM:
-        raise ValidationError(f"{SYSTEM} is reserved for work without a tenant.")
+        raise ValidationError(
+            _("%(system)s is reserved for work without a tenant.") % {"system": SYSTEM}
+        )
 
 
 class Organization(models.Model):
@@ -39,9 +43,11 @@ class Organization(models.Model):
     tier = models.ForeignKey(
         TierPolicy, on_delete=models.PROTECT, null=True, blank=True, related_name="organizations"
     )
-    is_suspended = models.BooleanField(default=False, help_text="Can read, cannot submit.")
+    is_suspended = models.BooleanField(
+        default=False, help_text=gettext_lazy("Can read, cannot submit.")
+    )
     is_paused = models.BooleanField(
-        default=False, help_text="Its waiting tasks stay where they are."
+        default=False, help_text=gettext_lazy("Its waiting tasks stay where they are.")
     )
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -85,7 +91,9 @@ def validate_scopes(scopes: Any) -> None:
     """A list of known scopes, at least one."""
     known = {scope.value for scope in Scope}
     if not isinstance(scopes, list) or not scopes or not set(scopes) <= known:
-        raise ValidationError(f"Scopes are a list out of {', '.join(sorted(known))}.")
+        raise ValidationError(
+            _("Scopes are a list out of %(names)s.") % {"names": ", ".join(sorted(known))}
+        )
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
@@ -113,7 +121,7 @@ class ApiKey(models.Model):
     objects = ApiKeyQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "API key"
+        verbose_name = gettext_lazy("API key")
         ordering = ["organization_id", "-created_at"]
 
     def __str__(self) -> str:

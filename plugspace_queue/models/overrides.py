@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.enums import OverrideKey
 from plugspace_queue.domain.tiers import UNLIMITED
@@ -73,14 +74,20 @@ class Override(models.Model):
         blank=True,
         related_name="overrides",
         db_index=False,
-        help_text="Whose quota; empty for the limits of a queue.",
+        help_text=gettext_lazy("Whose quota; empty for the limits of a queue."),
     )
-    type = models.CharField(max_length=32, help_text="Task type.")
+    type = models.CharField(max_length=32, help_text=gettext_lazy("Task type."))
     key = models.CharField(max_length=32, choices=KEY_CHOICES)
-    value = models.BigIntegerField(help_text="Starts, slots, tasks per month; -1 is no limit.")
-    duration = models.FloatField(null=True, blank=True, help_text="Window of a limiter, seconds.")
+    value = models.BigIntegerField(
+        help_text=gettext_lazy("Starts, slots, tasks per month; -1 is no limit.")
+    )
+    duration = models.FloatField(
+        null=True, blank=True, help_text=gettext_lazy("Window of a limiter, seconds.")
+    )
     starts_at = models.DateTimeField(default=timezone.now)
-    ends_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until it is ended.")
+    ends_at = models.DateTimeField(
+        null=True, blank=True, help_text=gettext_lazy("Empty: until it is ended.")
+    )
     reason = models.CharField(max_length=LONGEST_REASON)
     author = models.CharField(max_length=LONGEST_AUTHOR, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

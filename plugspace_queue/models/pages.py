@@ -1,5 +1,7 @@
 """Pages of the admin that are no table: a name in the list of the app, an address, no rows."""
 
+from django.utils.translation import gettext_lazy
+
 from plugspace_queue.models.queue import QueueSettings
 
 
@@ -9,8 +11,8 @@ class Dashboard(QueueSettings):
     class Meta:
         proxy = True
         default_permissions = ()
-        verbose_name = "dashboard"
-        verbose_name_plural = "dashboard"
+        verbose_name = gettext_lazy("dashboard")
+        verbose_name_plural = gettext_lazy("dashboard")
 
 
 class Worker(QueueSettings):
@@ -19,8 +21,8 @@ class Worker(QueueSettings):
     class Meta:
         proxy = True
         default_permissions = ()
-        verbose_name = "worker"
-        verbose_name_plural = "workers"
+        verbose_name = gettext_lazy("worker")
+        verbose_name_plural = gettext_lazy("workers")
 
 
 class Audit(QueueSettings):
@@ -29,5 +31,5 @@ class Audit(QueueSettings):
     class Meta:
         proxy = True
         default_permissions = ()
-        verbose_name = "audit"
-        verbose_name_plural = "audit"
+        verbose_name = gettext_lazy("audit")
+        verbose_name_plural = gettext_lazy("audit")

@@ -1,4 +1,4 @@
-"""The queues as editable rows. An empty field means: as the code or the seed says."""
+"""The queues as editable rows. An empty field means: as the code or the type's declaration says."""
 
 import time
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.validators import MinValueValidator
 from django.db import models, router, transaction
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.enums import Policy
 from plugspace_queue.domain.task_types import LONGEST_NAME
@@ -30,22 +31,37 @@ class QueueSettings(models.Model):
 
     type = models.CharField(primary_key=True, max_length=LONGEST_NAME)
     concurrency = models.PositiveIntegerField(
-        null=True, blank=True, validators=_at_least_one, help_text="Slots of one worker process."
+        null=True,
+        blank=True,
+        validators=_at_least_one,
+        help_text=gettext_lazy("Slots of one worker process."),
     )
     global_concurrency = models.PositiveIntegerField(
-        null=True, blank=True, validators=_at_least_one, help_text="Running tasks over all workers."
+        null=True,
+        blank=True,
+        validators=_at_least_one,
+        help_text=gettext_lazy("Running tasks over all workers."),
     )
     organization_concurrency = models.PositiveIntegerField(
-        null=True, blank=True, validators=_at_least_one, help_text="Running tasks per organization."
+        null=True,
+        blank=True,
+        validators=_at_least_one,
+        help_text=gettext_lazy("Running tasks per organization."),
     )
     limiter_max = models.PositiveIntegerField(
-        null=True, blank=True, validators=_at_least_one, help_text="Starts per window."
+        null=True,
+        blank=True,
+        validators=_at_least_one,
+        help_text=gettext_lazy("Starts per window."),
     )
     limiter_duration = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Window in seconds."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.1)],
+        help_text=gettext_lazy("Window in seconds."),
     )
     default_priority = models.PositiveSmallIntegerField(
-        null=True, blank=True, help_text="For organizations without a tier: 0 to 3."
+        null=True, blank=True, help_text=gettext_lazy("For organizations without a tier: 0 to 3.")
     )
     policy = models.CharField(max_length=16, choices=POLICY_CHOICES, default=Policy.STRICT)
     is_paused = models.BooleanField(default=False)
@@ -59,8 +75,8 @@ class QueueSettings(models.Model):
     version = models.BigIntegerField(default=0, editable=False)
 
     class Meta:
-        verbose_name = "queue"
-        verbose_name_plural = "queues"
+        verbose_name = gettext_lazy("queue")
+        verbose_name_plural = gettext_lazy("queues")
         ordering = ["type"]
         constraints = [
             models.CheckConstraint(

@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain import lifecycle, permissions
 from plugspace_queue.domain.enums import Outcome, State, Status
@@ -34,7 +35,11 @@ class Task(models.Model):
     priority = models.PositiveSmallIntegerField()
     # The three have defaults in the database too: a process of the release before may insert.
     tier = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="Slug, at acceptance."
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=gettext_lazy("Slug, at acceptance."),
     )
     input = models.JSONField(default=dict)
     context = models.JSONField(default=dict)
@@ -45,14 +50,22 @@ class Task(models.Model):
     # Empty unless it has ended without completing.
     error_code = models.CharField(max_length=LONGEST_CODE, blank=True, default="", db_default="")
     fingerprint = models.CharField(
-        max_length=24, blank=True, default="", db_default="", help_text="Of its failure group."
+        max_length=24,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=gettext_lazy("Of its failure group."),
     )
     progress = models.JSONField(null=True, blank=True)
 
     queued_at = models.DateTimeField(default=timezone.now)
-    started_at = models.DateTimeField(null=True, blank=True, help_text="Start of the last attempt.")
+    started_at = models.DateTimeField(
+        null=True, blank=True, help_text=gettext_lazy("Start of the last attempt.")
+    )
     completed_at = models.DateTimeField(null=True, blank=True)
-    duration = models.BigIntegerField(null=True, blank=True, help_text="ms of the last attempt")
+    duration = models.BigIntegerField(
+        null=True, blank=True, help_text=gettext_lazy("ms of the last attempt")
+    )
     tokens_used = models.BigIntegerField(default=0)
     cost = models.DecimalField(max_digits=18, decimal_places=8, default=0)
 
@@ -61,12 +74,18 @@ class Task(models.Model):
     recovery_count = models.PositiveIntegerField(default=0)
     deferral_count = models.PositiveIntegerField(default=0)
     attempt_count = models.PositiveIntegerField(default=0)
-    ttl = models.PositiveIntegerField(default=3600, help_text="seconds to wait for the first start")
+    ttl = models.PositiveIntegerField(
+        default=3600, help_text=gettext_lazy("seconds to wait for the first start")
+    )
 
-    fence = models.BigIntegerField(default=0, help_text="Token of the newest attempt.")
+    fence = models.BigIntegerField(
+        default=0, help_text=gettext_lazy("Token of the newest attempt.")
+    )
     worker_name = models.CharField(max_length=128, blank=True)
-    wake_at = models.DateTimeField(null=True, blank=True, help_text="Not before.")
-    deadline = models.DateTimeField(null=True, blank=True, help_text="First start not after.")
+    wake_at = models.DateTimeField(null=True, blank=True, help_text=gettext_lazy("Not before."))
+    deadline = models.DateTimeField(
+        null=True, blank=True, help_text=gettext_lazy("First start not after.")
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     open_deps = models.PositiveIntegerField(default=0)
 
@@ -82,13 +101,17 @@ class Task(models.Model):
     step = models.PositiveSmallIntegerField(null=True, blank=True)
     # With defaults in the database too, as a deploy's old processes do not know them.
     step_name = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="In its kind."
+        max_length=32, blank=True, default="", db_default="", help_text=gettext_lazy("In its kind.")
     )
     may_fail = models.BooleanField(
-        default=False, db_default=False, help_text="Its workflow goes on when it fails or expires."
+        default=False,
+        db_default=False,
+        help_text=gettext_lazy("Its workflow goes on when it fails or expires."),
     )
     has_input_from = models.BooleanField(
-        default=False, db_default=False, help_text="Its kind's `input_from` makes its input."
+        default=False,
+        db_default=False,
+        help_text=gettext_lazy("Its kind's `input_from` makes its input."),
     )
     parents = models.ManyToManyField(
         "self", through="Dependency", symmetrical=False, related_name="children"
@@ -159,7 +182,7 @@ class Task(models.Model):
 
     @property
     def status(self) -> Status:
-        """The seed's public status."""
+        """The public status."""
         return lifecycle.status_of(self.state)
 
     @property
@@ -183,7 +206,7 @@ class Dependency(models.Model):
     )
 
     class Meta:
-        verbose_name_plural = "dependencies"
+        verbose_name_plural = gettext_lazy("dependencies")
         constraints = [
             models.UniqueConstraint(fields=["parent", "task"], name="psq_dependency_once"),
         ]
@@ -193,7 +216,7 @@ class Dependency(models.Model):
 
 
 class Attempt(models.Model):
-    """One ended execution of a task; the running one is told by the task's own row."""
+    """One ended execution of a task; the running one is in the task's own row."""
 
     # The unique constraint begins with it.
     task = models.ForeignKey(

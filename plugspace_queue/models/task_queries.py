@@ -1,13 +1,12 @@
-"""Queries about tasks, their dependencies, attempts and workflows."""
+"""Queries about tasks, their attempts and workflows."""
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
-from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.task_types import TaskType
@@ -15,24 +14,17 @@ from plugspace_queue.models.querysets import OPEN_VALUES, HolderCount, TaskQuery
 from plugspace_queue.models.task import Attempt, Dependency, Task
 from plugspace_queue.models.workflow import Workflow
 
-FAILED_VALUES = sorted(lifecycle.FINAL - {State.COMPLETE})
-
-MISSED_STEP = Q(
-    parent__may_fail=True,
-    parent__state__in=sorted(lifecycle.MISSED),
-    parent__workflow=F("task__workflow"),
-)
-"""Of a dependency: its parent ended without an output that the task may go on without."""
-
-PASSED = Q(parent__state=State.COMPLETE) | MISSED_STEP
-"""Of a dependency: its parent does not hold the task any more."""
-
 Ids = Iterable[uuid.UUID | str]
 
 
 def tasks_by_id(task_ids: Ids) -> TaskQuerySet:
     """The tasks with these ids that exist."""
     return Task.objects.with_ids(task_ids)
+
+
+def tasks_in_order(task_ids: Ids) -> TaskQuerySet:
+    """The same, in the order of their ids."""
+    return tasks_by_id(task_ids).oldest_first()
 
 
 def task_by_id(task_id: uuid.UUID | str) -> TaskQuerySet:
@@ -48,6 +40,27 @@ def tasks_of_organization(organization_id: str | None) -> TaskQuerySet:
 def tasks_matching(**columns: Any) -> TaskQuerySet:
     """Tasks with these values in these columns, as a list's filters name them."""
     return Task.objects.filter(**columns)
+
+
+def published_of(organization_id: str) -> TaskQuerySet:
+    """Tasks of an organization that are, or were, in line; the newest first."""
+    return tasks_of_organization(organization_id).once_in_line().newest_first()
+
+
+def deadlines_of_type(task_type: str) -> TaskQuerySet:
+    """Tasks of a type that have to start by some time."""
+    return Task.objects.filter(type=task_type, deadline__isnull=False)
+
+
+def deadlines_of_organization(organization_id: str) -> TaskQuerySet:
+    """The same of an organization."""
+    return Task.objects.filter(organization=organization_id, deadline__isnull=False)
+
+
+def ended_by(until: datetime, state: State, task_types: Collection[str]) -> TaskQuerySet:
+    """Tasks of one final state and of these types that ended by `until`, the oldest end first."""
+    rows = Task.objects.filter(state=state, type__in=task_types, completed_at__lte=until)
+    return rows.order_by("completed_at", "pk")
 
 
 def steps_of(workflow_ids: Iterable[uuid.UUID]) -> TaskQuerySet:
@@ -181,16 +194,6 @@ def move_task(task_id: uuid.UUID, source: State, target: State, **fields: Any) -
     return Task.objects.move(task_id, source, target, **fields)
 
 
-def decrement_open_deps(task_ids: Collection[uuid.UUID], count: int) -> None:
-    """Subtract `count` from the open parents of these tasks."""
-    tasks_by_id(task_ids).update(open_deps=F("open_deps") - count)
-
-
-def increment_open_deps(task_ids: Collection[uuid.UUID]) -> None:
-    """Add one to the open parents of those of these tasks that are blocked."""
-    tasks_by_id(task_ids).in_state(State.BLOCKED).update(open_deps=F("open_deps") + 1)
-
-
 def prunable_tasks(state: State, cutoff: datetime) -> TaskQuerySet:
     """Final tasks outside workflows that no open child needs the result of, the oldest first."""
     children = Dependency.objects.filter(parent=OuterRef("pk"), task__state__in=OPEN_VALUES)
@@ -216,111 +219,14 @@ def workflows_by_id(workflow_ids: Ids) -> QuerySet[Workflow]:
     return Workflow.objects.filter(pk__in=list(workflow_ids))
 
 
+def workflow_with_steps(workflow_id: uuid.UUID) -> QuerySet[Workflow]:
+    """This workflow, or nothing; its steps are read with it."""
+    return Workflow.objects.prefetch_related("tasks").filter(pk=workflow_id)
+
+
 def workflows_matching(**columns: Any) -> QuerySet[Workflow]:
     """Workflows with these values in these columns, as a list's filters name them."""
     return Workflow.objects.filter(**columns)
-
-
-def link(pairs: Iterable[tuple[Task, Task]]) -> None:
-    """Make the first one of each pair of new tasks wait for the second one."""
-    Dependency.objects.bulk_create(
-        [Dependency(task=after, parent=before) for after, before in pairs]
-    )
-
-
-def links_with_names() -> QuerySet[Dependency]:
-    """Links with what names both their tasks: to be prefetched."""
-    return Dependency.objects.select_related("parent", "task").only(
-        "task_id", "parent_id", "parent__type", "parent__state", "task__type", "task__state"
-    )
-
-
-def links_in_workflow(workflow_id: uuid.UUID) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Child and parent of each link between the steps of a workflow."""
-    links = Dependency.objects.filter(task__workflow=workflow_id)
-    return list(links.values_list("task_id", "parent_id"))
-
-
-def links_among(task_ids: Collection[uuid.UUID]) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Child and parent of each link between two of these tasks."""
-    links = Dependency.objects.filter(task__in=task_ids, parent__in=task_ids)
-    return list(links.values_list("task_id", "parent_id"))
-
-
-def links_to(task_ids: Collection[uuid.UUID]) -> list[Dependency]:
-    """The links from these tasks to those that they wait for, with the states of both."""
-    links = Dependency.objects.filter(task__in=task_ids).select_related("parent", "task")
-    return list(
-        links.only(
-            "task__workflow_id",
-            "parent__state",
-            "parent__may_fail",
-            "parent__workflow_id",
-        )
-    )
-
-
-def step_children(task: Task) -> set[uuid.UUID]:
-    """The steps of its workflow that wait for this one."""
-    links = Dependency.objects.filter(parent=task, task__workflow=task.workflow_id)
-    return set(links.values_list("task_id", flat=True)) if task.workflow_id else set()
-
-
-def results_of_parents(
-    task_ids: Collection[uuid.UUID],
-) -> "QuerySet[Dependency, tuple[Any, ...]]":
-    """Child, parent, and the complete parent's type and result, by the parent's id."""
-    links = Dependency.objects.filter(task__in=task_ids, parent__state=State.COMPLETE)
-    return links.order_by("parent_id").values_list(
-        "task_id", "parent_id", "parent__type", "parent__result"
-    )
-
-
-def parents_not_complete(task: Task) -> TaskQuerySet:
-    """The parents of a task that have not completed, open or failed; no missed steps."""
-    links = Dependency.objects.filter(task=task).exclude(PASSED)
-    return Task.objects.filter(pk__in=links.values("parent"))
-
-
-def blocked_children(parent_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """The blocked tasks that wait for these, but for those that go on without a missed step."""
-    links = Dependency.objects.filter(parent__in=parent_ids, task__state=State.BLOCKED)
-    return set(links.exclude(MISSED_STEP).values_list("task", flat=True))
-
-
-def children_of_missed(parent_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
-    """The blocked tasks that go on without these steps, once for each of them."""
-    links = Dependency.objects.filter(MISSED_STEP, parent__in=parent_ids)
-    return list(links.filter(task__state=State.BLOCKED).values_list("task", flat=True))
-
-
-def lock_blocked(task_ids: Iterable[uuid.UUID]) -> list[Task]:
-    """The blocked ones of these tasks, locked in the order of ids, without large columns."""
-    rows = tasks_by_id(task_ids).in_state(State.BLOCKED).oldest_first()
-    return list(rows.select_for_update(no_key=True).defer("input", "result", "context"))
-
-
-def blocked_with_complete_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
-    """Ids of those of these that are blocked although no parent holds them any more."""
-    # One index lookup per task: PostgreSQL plans `NOT IN` as a scan for each of them.
-    open_links = Dependency.objects.filter(task=OuterRef("pk")).exclude(PASSED)
-    blocked = tasks_by_id(task_ids).in_state(State.BLOCKED)
-    return blocked.filter(~Exists(open_links)).values_list("pk", flat=True)
-
-
-def blocked_with_failed_parents(task_ids: Sequence[uuid.UUID]) -> QuerySet[Task, uuid.UUID]:
-    """Ids of those of these that are blocked although a parent will not complete."""
-    links = Dependency.objects.filter(task=OuterRef("pk"), parent__state__in=FAILED_VALUES)
-    links = links.exclude(MISSED_STEP)
-    blocked = tasks_by_id(task_ids).in_state(State.BLOCKED)
-    return blocked.filter(Exists(links)).values_list("pk", flat=True)
-
-
-def failed_parents_of(task_ids: Sequence[uuid.UUID]) -> QuerySet[Dependency, uuid.UUID]:
-    """The parents of these that will not complete."""
-    links = Dependency.objects.filter(task__in=task_ids, parent__state__in=FAILED_VALUES)
-    links = links.exclude(MISSED_STEP)
-    return links.values_list("parent_id", flat=True).distinct()
 
 
 def newest_attempts(task: Task) -> QuerySet[Attempt]:

@@ -1,35 +1,24 @@
 """Queries about organizations, their members, keys and usage, and about queues."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
-from django.db.models import (
-    BigIntegerField,
-    Case,
-    Exists,
-    F,
-    Max,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    Sum,
-    Value,
-    When,
-)
-from django.db.models.functions import Cast, Coalesce, Greatest
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery, Sum
 
 from plugspace_queue.domain.enums import OverrideKey
-from plugspace_queue.domain.tiers import UNLIMITED
+from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.models.minutes import QueueMinute
 from plugspace_queue.models.organization import ApiKey, ApiKeyQuerySet, Membership, Organization
-from plugspace_queue.models.overrides import Override
+from plugspace_queue.models.overrides import Override, OverrideQuerySet
 from plugspace_queue.models.queue import QueueSettings
 from plugspace_queue.models.task import Task
 from plugspace_queue.models.tier import TierPolicy
 from plugspace_queue.models.usage import MonthlyUsage
+
+BATCH = 500
+"""Organizations of one statement."""
 
 
 def tiers() -> QuerySet[TierPolicy]:
@@ -50,6 +39,61 @@ def organization_or_none(organization_id: str) -> Organization | None:
 def organization_with_tier(organization_id: str) -> Organization | None:
     """The organization with its tier in one query, if it is there."""
     return Organization.objects.select_related("tier").filter(pk=organization_id).first()
+
+
+def organization_of_the_system(name: str) -> Organization:
+    """The organization of work without a tenant, made when it is missing."""
+    return Organization.objects.get_or_create(pk=SYSTEM, defaults={"name": name})[0]
+
+
+def keep_organization(organization_id: str, columns: Mapping[str, Any]) -> None:
+    """Make the organization, or change these columns of it."""
+    row, is_new = Organization.objects.get_or_create(pk=organization_id, defaults=columns)
+    if columns and not is_new:
+        for field, value in columns.items():
+            setattr(row, field, value)
+        row.save(update_fields=list(columns))
+
+
+def keep_organizations(rows: Collection[Organization]) -> None:
+    """Make them, or change tier and name of those that exist."""
+    Organization.objects.bulk_create(
+        rows,
+        batch_size=BATCH,
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["tier", "name"],
+    )
+
+
+def known_organizations(organization_ids: Sequence[str]) -> dict[str, Organization]:
+    """Those of these organizations that exist, by id."""
+    found: dict[str, Organization] = {}
+    for start in range(0, len(organization_ids), BATCH):
+        found |= Organization.objects.in_bulk(organization_ids[start : start + BATCH])
+    return found
+
+
+def write_organizations(missing: list[Organization], differing: list[Organization]) -> None:
+    """Make the missing ones, and write tier, name and suspension of the others."""
+    # Another caller may make one of them at the same time: then it is there.
+    Organization.objects.bulk_create(missing, batch_size=BATCH, ignore_conflicts=True)
+    Organization.objects.bulk_update(differing, ["tier", "name", "is_suspended"], batch_size=BATCH)
+
+
+def locked_organization(organization_id: str) -> Organization:
+    """The organization, locked until the transaction ends."""
+    return Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
+
+
+def paused_organizations() -> QuerySet[Organization]:
+    """Organizations that are paused, and since when."""
+    return Organization.objects.filter(is_paused=True, paused_at__isnull=False)
+
+
+def tier_slugs() -> set[str]:
+    """The slugs of all tiers."""
+    return set(TierPolicy.objects.values_list("slug", flat=True))
 
 
 def organization_ids_after(organization_id: str) -> QuerySet[Organization, str]:
@@ -180,72 +224,6 @@ def standing_of(organization_id: str, task_type: str, month: str, now: datetime)
     return Standing(used or 0, override, int(granted or 0), is_overridden)
 
 
-class QuotaShare(NamedTuple):
-    """How much of a quota an organization used."""
-
-    organization_id: str
-    name: str
-    tier: str | None
-    type: str
-    used: int
-    quota: int
-    """With what is granted beside it; more than 0."""
-    granted: int
-    percent: int
-
-
-def quota_shares(
-    month: str,
-    now: datetime,
-    quotas: Mapping[tuple[str | None, str], int],
-    tier: str | None,
-    least: int,
-) -> QuerySet[MonthlyUsage, Any]:
-    """Columns of QuotaShare of the counters of a month with a limit, the highest share first.
-
-    `quotas` has what each tier (None: none) grants of each type, -1 for no limit; types that it
-    does not name are left out. Only of one tier ("" for none) unless `tier` is None, and only from
-    `least` percent on.
-    """
-    known = Override.objects.filter(organization=OuterRef("organization"), type=OuterRef("type"))
-    held = known.in_force(now).filter(key=OverrideKey.QUOTA).newest_first()
-    grants = known.in_force(now).filter(key=OverrideKey.GRANT).order_by().values("type")
-    total = Subquery(grants.annotate(total=Sum("value")).values("total"))
-    of_tier = Case(
-        *(
-            When(type=kind, **_has_tier(slug), then=Value(quota))
-            for (slug, kind), quota in quotas.items()
-        ),
-        default=Value(UNLIMITED),
-        output_field=BigIntegerField(),
-    )
-    rows = MonthlyUsage.objects.filter(
-        month=month, type__in={kind for _, kind in quotas}, used__gt=0
-    )
-    if tier is not None:
-        rows = rows.filter(**_has_tier(tier or None))
-    rows = rows.annotate(
-        base=Coalesce(Subquery(held.values("value")[:1]), of_tier),
-        # The sum of a bigint is a numeric, whose division is no whole number.
-        granted=Coalesce(Cast(total, BigIntegerField()), Value(0), output_field=BigIntegerField()),
-    ).exclude(base=UNLIMITED)
-    rows = rows.annotate(quota=F("base") + F("granted"))
-    # A quota of 0 of which something is used is used up.
-    percent = F("used") * 100 / Greatest(F("quota"), Value(1))
-    rows = rows.annotate(percent=percent, name=F("organization__name")).filter(percent__gte=least)
-    found: QuerySet[MonthlyUsage, Any] = rows.order_by(
-        "-percent", "organization_id", "type"
-    ).values_list(
-        *("organization_id", "name", "organization__tier_id", "type"),
-        *("used", "quota", "granted", "percent"),
-    )
-    return found
-
-
-def _has_tier(slug: str | None) -> dict[str, Any]:
-    return {"organization__tier__isnull": True} if slug is None else {"organization__tier": slug}
-
-
 def overrides_of(organization_ids: Collection[str], now: datetime) -> list[Override]:
     """Quotas and grants of these organizations in force, the newest first."""
     rows = Override.objects.filter(organization__in=organization_ids)
@@ -262,11 +240,10 @@ def types_with_overrides() -> set[str]:
     return set(Override.objects.of_queues().order_by().values_list("type", flat=True).distinct())
 
 
-def last_end_of_override(task_type: str, now: datetime) -> datetime | None:
-    """When the last override of a queue's limits ended; None when none has."""
-    ended = Override.objects.of_queue(task_type).over(now)
-    moment: datetime | None = ended.aggregate(at=Max("ends_at"))["at"]
-    return moment
+def last_ends_of_overrides(task_types: Collection[str], now: datetime) -> dict[str, datetime]:
+    """When the last override of each of these queues' limits ended; without those of none."""
+    ended = Override.objects.of_queues().filter(type__in=task_types).over(now).order_by()
+    return dict(ended.values_list("type").annotate(Max("ends_at")))
 
 
 def queue_row(task_type: str) -> QueueSettings:
@@ -274,9 +251,31 @@ def queue_row(task_type: str) -> QueueSettings:
     return QueueSettings.objects.filter(pk=task_type).first() or QueueSettings(type=task_type)
 
 
-def queue_rows() -> dict[str, QueueSettings]:
-    """What operators set for each queue, by type."""
-    return {row.type: row for row in QueueSettings.objects.all()}
+def locked_queue_row(task_type: str, *, no_key: bool = False) -> QueueSettings:
+    """The operators' row of a queue, made when it is missing, locked until the transaction ends."""
+    QueueSettings.objects.get_or_create(type=task_type)
+    return QueueSettings.objects.select_for_update(no_key=no_key).get(type=task_type)
+
+
+def write_registered(task_type: str, columns: Mapping[str, Any]) -> None:
+    """Write what processors were registered with to the row of a queue, unless it is there."""
+    rows = QueueSettings.objects.filter(pk=task_type)
+    if not rows.filter(**columns).exists():
+        QueueSettings.objects.get_or_create(pk=task_type)
+        rows.update(**columns)
+
+
+def paused_queues() -> QuerySet[QueueSettings]:
+    """Queues that are paused, and since when."""
+    return QueueSettings.objects.filter(is_paused=True, paused_at__isnull=False)
+
+
+def queue_rows(task_types: Collection[str] | None = None) -> dict[str, QueueSettings]:
+    """What operators set for these queues, or for all, by type."""
+    rows = QueueSettings.objects.all()
+    if task_types is not None:
+        rows = rows.filter(type__in=task_types)
+    return {row.type: row for row in rows}
 
 
 def paused_types() -> QuerySet[QueueSettings, str]:
@@ -314,6 +313,16 @@ def keep_minutes(rows: Iterable[QueueMinute], oldest: datetime) -> None:
 def add_override(**columns: Any) -> Override:
     """Store an override or a grant."""
     return Override.objects.create(**columns)
+
+
+def overrides_of_queue(task_type: str) -> OverrideQuerySet:
+    """All overrides of the limits of a queue."""
+    return Override.objects.of_queue(task_type)
+
+
+def overrides_of_organization(organization_id: str) -> OverrideQuerySet:
+    """All overrides of the quotas of an organization, and grants."""
+    return Override.objects.of_organization(organization_id)
 
 
 def override_or_none(override_id: int) -> Override | None:

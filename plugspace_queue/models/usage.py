@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain.task_types import LONGEST_NAME
 from plugspace_queue.models.organization import Organization
@@ -13,13 +14,13 @@ class MonthlyUsage(models.Model):
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="usage")
     type = models.CharField(max_length=LONGEST_NAME)
-    month = models.CharField(max_length=7, help_text="YYYY-MM in UTC")
+    month = models.CharField(max_length=7, help_text=gettext_lazy("YYYY-MM in UTC"))
     used = models.BigIntegerField(default=0)
-    version = models.BigIntegerField(default=0, help_text="Rises with every change.")
+    version = models.BigIntegerField(default=0, help_text=gettext_lazy("Rises with every change."))
 
     class Meta:
-        verbose_name = "usage"
-        verbose_name_plural = "usage"
+        verbose_name = gettext_lazy("usage")
+        verbose_name_plural = gettext_lazy("usage")
         ordering = ["-month", "organization_id", "type"]
         # Without `used`: a column of an index would make every submit write that index too.
         indexes = [models.Index(fields=["month", "organization"], name="psq_usage_month")]
@@ -48,7 +49,9 @@ class UsageEntry(models.Model):
     type = models.CharField(max_length=LONGEST_NAME)
     month = models.CharField(max_length=7)
     reason = models.CharField(max_length=8, choices=Reason.choices)
-    units = models.IntegerField(default=0, help_text="Positive reserved, negative refunded.")
+    units = models.IntegerField(
+        default=0, help_text=gettext_lazy("Positive reserved, negative refunded.")
+    )
     tokens = models.BigIntegerField(default=0)
     cost = models.DecimalField(max_digits=18, decimal_places=8, default=0)
     task = models.ForeignKey(
@@ -58,7 +61,7 @@ class UsageEntry(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        verbose_name_plural = "usage entries"
+        verbose_name_plural = gettext_lazy("usage entries")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["organization", "type", "month"], name="psq_entry_month"),

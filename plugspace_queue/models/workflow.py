@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State, Status
@@ -49,7 +50,11 @@ class Workflow(models.Model):
     # Without choices, so that no migration follows a kind that is declared or dropped.
     kind = models.CharField(max_length=32)
     kind_version = models.CharField(
-        max_length=16, blank=True, default="", db_default="", help_text="A digest of its graph."
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=gettext_lazy("A digest of its graph."),
     )
     organization = models.ForeignKey(
         Organization, on_delete=models.PROTECT, related_name="workflows", db_index=False

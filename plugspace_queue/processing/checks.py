@@ -6,6 +6,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
+from django.utils.translation import gettext as _
 
 from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.task_types import TaskType
@@ -21,9 +22,15 @@ def processors_can_be_imported(app_configs: Apps, **kwargs: Any) -> list[CheckMe
     try:
         registry.load_processors()
     except Exception as error:
-        hint = "Workers import the processors module of each app when they start."
+        hint = _("Workers import the processors module of each app when they start.")
         told = f"{type(error).__name__}: {error}"
-        return [Error(f"A processors module cannot be imported: {told}", hint=hint, id="psq.E014")]
+        return [
+            Error(
+                _("A processors module cannot be imported: %(told)s") % {"told": told},
+                hint=hint,
+                id="psq.E014",
+            )
+        ]
     return []
 
 
@@ -31,7 +38,11 @@ def processors_can_be_imported(app_configs: Apps, **kwargs: Any) -> list[CheckMe
 def models_of_types_are_usable(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Pydantic can validate the inputs and outputs of all task types."""
     return [
-        Error(f"{kind}: {side} is no type that pydantic can validate: {fault}", id="psq.E015")
+        Error(
+            _("%(kind)s: %(side)s is no type that pydantic can validate: %(fault)s")
+            % {"kind": kind, "side": side, "fault": fault},
+            id="psq.E015",
+        )
         for kind in TaskType
         for side, shape in (("input", kind.input), ("output", kind.output))
         if (fault := shape.fault())
@@ -50,8 +61,9 @@ def quotas_are_said(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     }
     return [
         Warning(
-            f"{kind} declares no quota for {', '.join(forgotten)}: it has the default of the tier.",
-            hint='Say quotas={"free": 5, "*": -1} or the like in task_type(…).',
+            _("%(kind)s declares no quota for %(names)s: it has the default of the tier.")
+            % {"kind": kind, "names": ", ".join(forgotten)},
+            hint=_('Say quotas={"free": 5, "*": -1} or the like in task_type(…).'),
             id="psq.W010",
         )
         for kind in kinds

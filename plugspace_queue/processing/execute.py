@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils import translation
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
@@ -230,8 +231,10 @@ def _plain(returned: Any) -> Any:
 
 
 def _summary(error: ValidationError) -> str:
-    places = [
-        f"{'.'.join(str(part) for part in entry['loc']) or '(all of it)'}: {entry['msg']}"
-        for entry in error.errors(include_url=False, include_input=False)[:10]
-    ]
+    # It is stored: English, whatever language is in force. Only here are the messages made.
+    with translation.override(None):
+        places = [
+            f"{'.'.join(str(part) for part in entry['loc']) or '(all of it)'}: {entry['msg']}"
+            for entry in error.errors(include_url=False, include_input=False)[:10]
+        ]
     return f"Not valid: {'; '.join(places)}"

@@ -92,7 +92,7 @@ class Failure:
         return error
 
     def as_json(self) -> dict[str, Any]:
-        """The seed's error shape; `stack` and `detail` are for staff."""
+        """The error as a task's row stores it; `stack` and `detail` are for staff."""
         error: dict[str, Any] = {
             "message": self.message,
             "code": self.code,

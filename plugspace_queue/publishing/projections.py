@@ -6,7 +6,7 @@ Written after the commit that changed the row. Gates that an outage lost are wri
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,13 +18,14 @@ from plugspace_queue.broker import keys, routing, task_store
 from plugspace_queue.broker.scripts import Call
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import clock
-from plugspace_queue.domain.catalog import find
+from plugspace_queue.domain.catalog import find, queue_names
 from plugspace_queue.domain.enums import Policy
 from plugspace_queue.domain.lifecycle import FINAL, status_of
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.limits import overrides, policies
 from plugspace_queue.models import (
     Organization,
+    Override,
     QueueSettings,
     Task,
     TierPolicy,
@@ -84,8 +85,8 @@ def write_queue(kind: TaskType) -> bool:
 
 def write_pause(organization_id: str, paused: bool) -> None:
     """Pause or resume an organization's lanes in all queues; does nothing without Redis."""
-    for kind in TaskType:
-        routing.send(pauses_in(kind, {organization_id: paused}), kind.queue_name)
+    pause = task_store.pause_organization
+    routing.ask_each({queue: pause(queue, organization_id, paused) for queue in queue_names()})
 
 
 def pauses_in(kind: TaskType, paused: Mapping[str, bool]) -> list[Call[None]]:
@@ -148,14 +149,33 @@ def _write_tiers(tiers: dict[str, str | None]) -> None:
 
 
 def gates_of(kind: TaskType, now: datetime | None = None) -> Call[None]:
-    """The call that writes a queue's gates; reads the rows itself, as a cache may be outdated.
+    """The call that writes a queue's gates; reads the rows itself, as a cache may be outdated."""
+    return all_gates([kind], now)[kind]
 
-    A limit changes without its row when an override begins or ends. That moment is a version too,
-    so that a process that read the rows before it cannot undo the change.
+
+def all_gates(
+    kinds: Collection[TaskType], now: datetime | None = None
+) -> dict[TaskType, Call[None]]:
+    """The same for many queues, in three queries."""
+    moment, rows = now or clock.now(), tenancy_queries.queue_rows(kinds)
+    held = overrides.read_each(kinds, moment)
+    return {
+        kind: _gates(kind, rows.get(kind) or QueueSettings(type=kind), *held[kind])
+        for kind in kinds
+    }
+
+
+def _gates(
+    kind: TaskType,
+    row: QueueSettings,
+    held: Sequence[Override],
+    changed_at: datetime | None,
+) -> Call[None]:
+    """A limit changes without its row when an override begins or ends.
+
+    That moment is a version too, so that a process that read the rows before it cannot undo the
+    change.
     """
-    moment = now or clock.now()
-    row, held = tenancy_queries.queue_row(kind.value), overrides.read(kind.value, moment)
-    changed_at = overrides.changed_at(kind.value, held, moment)
     policy = policies.in_force(row, held)
     return task_store.configure(
         kind.queue_name,

@@ -25,7 +25,7 @@ from plugspace_queue.domain.task_types import DECLARED, queue_of
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import publish as events
 from plugspace_queue.limits.quota import Counter
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.schemas.task import (
     ALWAYS,
     UNCOUNTED,
@@ -125,7 +125,7 @@ def _calls(
 
 def publish_ids(task_ids: Iterable[uuid.UUID]) -> int:
     """Publish the current rows of these ids in their order; 0 when Redis is unavailable."""
-    return _publish_or_leave(list(Task.objects.filter(pk__in=list(task_ids)).order_by("pk")))
+    return _publish_or_leave(list(task_queries.tasks_in_order(task_ids)))
 
 
 def refresh_snapshots(tasks: Iterable[Task]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpRequest
+from django.utils.translation import gettext as _
 from django_rq.queues import get_queue_by_index, get_scheduler_by_index
 from django_rq.settings import get_queues_list
 from rq import Queue, Worker
@@ -33,7 +34,7 @@ def name_of(kwargs: Mapping[str, Any]) -> str | None:
         return None
     queues = get_queues_list()
     if index >= len(queues):
-        raise Http404("There is no such queue.")
+        raise Http404(_("There is no such queue."))
     name: str = queues[index]["name"]
     return name
 
@@ -63,7 +64,7 @@ def _require_origin(queue: Queue, job_id: str) -> None:
     origin_of_job: Any = queue.connection.hget(Job.key_for(job_id), "origin")
     origin = queue.name if origin_of_job is None else as_text(origin_of_job)
     if origin != queue.name and (type_of_queue(origin) or type_of_queue(queue.name)):
-        raise Http404("There is no such job in this queue.")
+        raise Http404(_("There is no such job in this queue."))
 
 
 def _require_scheduler(index: int) -> None:
@@ -71,18 +72,18 @@ def _require_scheduler(index: int) -> None:
         get_scheduler_by_index(index)
     except (IndexError, ImproperlyConfigured):
         # The latter: rq-scheduler is not installed, so there is none.
-        raise Http404("There is no such scheduler.") from None
+        raise Http404(_("There is no such scheduler.")) from None
 
 
 def _require_worker(queue: Queue, key: str) -> None:
     """A worker of our queues is shown on their pages only, and they show no other."""
     is_worker = key.startswith(Worker.redis_worker_namespace_prefix)
     if not (is_worker and queue.connection.exists(key)):
-        raise Http404("There is no such worker any more.")
+        raise Http404(_("There is no such worker any more."))
     told: Any = queue.connection.hget(key, "queues")
     names = as_text(told or b"").split(",")
     if stock.is_ours(names[0]) != stock.is_ours(queue.name):
-        raise Http404("There is no such worker for this queue.")
+        raise Http404(_("There is no such worker for this queue."))
 
 
 def _require_no_others(queue: Queue, job_ids: list[str | None]) -> None:
@@ -92,4 +93,4 @@ def _require_no_others(queue: Queue, job_ids: list[str | None]) -> None:
         return
     kind = type_of_queue(queue.name)
     if task_queries.tasks_by_id(named).exclude(type=kind or "").exists():
-        raise Http404("A task is changed on the pages of its own queue only.")
+        raise Http404(_("A task is changed on the pages of its own queue only."))

@@ -17,6 +17,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 from django_rq import admin as django_rq_admin
 from django_rq.contrib.prometheus import RQCollector
 from django_rq.models import Dashboard
@@ -39,6 +41,11 @@ from plugspace_queue.rq.addresses import name_of, queue_of
 from plugspace_queue.rq.reading import UNREADABLE, reading_safely
 
 MOST_AT_ONCE = 500
+
+CANCELLED = gettext_noop("cancelled")
+CANCELLED_OR_REMOVED = gettext_noop("cancelled or removed")
+RETRIED = gettext_noop("queued for retry")
+STOPPED = gettext_noop("told to stop")
 """Ids one click handles: each is a transaction of its own, and a browser waits for them."""
 
 HOME = "stats"
@@ -61,7 +68,7 @@ def install(admin_site: AdminSite = site) -> None:
 
 
 class GuardedQueueAdmin(django_rq_admin.QueueAdmin):
-    """The Django-RQ entry of the admin: for whoever may view tasks, and by django-rq's rule."""
+    """The Django-RQ entry of the admin: for users who may view tasks, and by django-rq's rule."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return _may(request, Verb.VIEW_FLEET) or super().has_module_permission(request)
@@ -145,10 +152,10 @@ def _read(request: HttpRequest, answer: Callable[[], HttpResponseBase]) -> HttpR
         try:
             return answer()
         except NoSuchJobError as error:
-            raise Http404("There is no such job.") from error
+            raise Http404(_("There is no such job.")) from error
         except UNREADABLE:
             logger.warning("a page of RQ's cannot be made: %s", request.path, exc_info=True)
-            context = {**site.each_context(request), "title": "This cannot be read"}
+            context = {**site.each_context(request), "title": _("This cannot be read")}
             return render(request, "admin/plugspace_queue/rq/unread.html", context)
 
 
@@ -230,9 +237,15 @@ class Click:
             else:
                 done.append(job_id)
         self._note(done, said)
-        messages.info(self.request, f"{len(done)} of {len(asked)} tasks {said}.")
-        if len(asked) > MOST_AT_ONCE:
-            messages.warning(self.request, f"{len(asked) - MOST_AT_ONCE} are left: press again.")
+        counts = {"done": len(done), "asked": len(asked), "said": _(said)}
+        messages.info(self.request, _("%(done)d of %(asked)d tasks %(said)s.") % counts)
+        if left := len(asked[MOST_AT_ONCE:]):
+            said = ngettext(
+                "%(count)d task is left; run the action again.",
+                "%(count)d tasks are left; run the action again.",
+                left,
+            )
+            messages.warning(self.request, said % {"count": left})
         for line in refused[:5]:
             messages.error(self.request, line)
 
@@ -247,7 +260,7 @@ class Click:
     def retry(self, job_id: str) -> None:
         """Raises QueueError for a job that is no task of ours."""
         if parse_id(job_id) is None:
-            raise QueueError("this is no task: plugspace_queue refuses stock jobs on this queue")
+            raise QueueError(_("this is no task: plugspace_queue refuses stock jobs on this queue"))
         verbs.retry(job_id, f"by {self.request.user.get_username()} on RQ's pages")
 
     def _note(self, job_ids: Iterable[str], said: str) -> None:
@@ -268,32 +281,32 @@ class Click:
 
 
 def _delete(click: Click) -> HttpResponseBase:
-    click.each([click.kwargs["job_id"]], click.cancel_or_forget, "cancelled or removed")
+    click.each([click.kwargs["job_id"]], click.cancel_or_forget, CANCELLED_OR_REMOVED)
     return click.back()
 
 
 def _retry(click: Click) -> HttpResponseBase:
-    click.each([click.kwargs["job_id"]], click.retry, "go again")
+    click.each([click.kwargs["job_id"]], click.retry, RETRIED)
     return click.to("job_detail", click.kwargs["queue_index"], click.kwargs["job_id"])
 
 
 def _stop(click: Click) -> HttpResponseBase:
-    click.each([click.kwargs["job_id"]], verbs.cancel, "told to stop")
+    click.each([click.kwargs["job_id"]], verbs.cancel, STOPPED)
     return click.to("job_detail", click.kwargs["queue_index"], click.kwargs["job_id"])
 
 
 def _empty(click: Click) -> HttpResponseBase:
-    click.each(click.queue.get_job_ids(0, 10 * MOST_AT_ONCE), verbs.cancel, "cancelled")
+    click.each(click.queue.get_job_ids(0, 10 * MOST_AT_ONCE), verbs.cancel, CANCELLED)
     return click.back()
 
 
 def _retry_all(click: Click) -> HttpResponseBase:
-    click.each(_failed(click.queue), click.retry, "go again")
+    click.each(_failed(click.queue), click.retry, RETRIED)
     return click.back()
 
 
 def _delete_failed(click: Click) -> HttpResponseBase:
-    click.each(_failed(click.queue), click.cancel_or_forget, "cancelled or removed")
+    click.each(_failed(click.queue), click.cancel_or_forget, CANCELLED_OR_REMOVED)
     return click.back()
 
 
@@ -304,9 +317,9 @@ def _failed(queue: Queue) -> list[str]:
 def _chosen(click: Click) -> HttpResponseBase:
     ids: Sequence[str] = click.request.POST.getlist("job_ids")
     known: dict[str, tuple[Callable[[str], object], str]] = {
-        "delete": (click.cancel_or_forget, "cancelled or removed"),
-        "requeue": (click.retry, "go again"),
-        "stop": (verbs.cancel, "told to stop"),
+        "delete": (click.cancel_or_forget, CANCELLED_OR_REMOVED),
+        "requeue": (click.retry, RETRIED),
+        "stop": (verbs.cancel, STOPPED),
     }
     found = known.get(click.request.POST.get("action", ""))
     if found is not None:

@@ -10,6 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.management import load_command_class
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext as _
 
 from plugspace_queue.rq import stock
 
@@ -20,7 +21,7 @@ WORKER_COMMANDS = ("rqworker", "rqworker-pool")
 @checks.register("plugspace_queue")
 def stock_classes_are_found(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """The classes that RQ names for queues that are not ours."""
-    hint = "Name the class as RQ would without plugspace_queue, or leave the key out."
+    hint = _("Name the class as RQ would without plugspace_queue, or leave the key out.")
     return [Error(fault, hint=hint, id="psq.E020") for fault in stock.faults()]
 
 
@@ -50,9 +51,14 @@ def rq_pages_stay_in_the_admin(app_configs: Apps, **kwargs: Any) -> list[CheckMe
         return []
     return [
         Warning(
-            f"django_rq.urls is included at {address}: its pages ask for is_staff only, and their "
-            "buttons bypass the queue manager.",
-            hint="Remove the include; the admin has the same pages, each queue under its own rule.",
+            _(
+                "django_rq.urls is included at %(address)s: its pages ask for is_staff"
+                " only, and their buttons bypass the queue manager."
+            )
+            % {"address": address},
+            hint=_(
+                "Remove the include; the admin has the same pages, each queue under its own rule."
+            ),
             id="psq.W002",
         )
     ]

@@ -1,6 +1,6 @@
-"""RQ's Queue for our six names: an honest view of the line for RQ's pages and commands.
+"""RQ's Queue for our queues: shows RQ's pages and commands the tasks that wait, in order.
 
-Tasks come in through the front door and go out through the worker's scripts; what RQ's own code
+Tasks come in through the queue manager and go out through the worker's scripts; what RQ's own code
 enqueues here is refused. For any other name a call of the class builds the project's own queue.
 """
 
@@ -25,6 +25,7 @@ from plugspace_queue.broker import keys, scripts, task_store
 from plugspace_queue.broker.connection import heal
 from plugspace_queue.broker.fair_order import service_order
 from plugspace_queue.domain.catalog import queue_names
+from plugspace_queue.errors import translated as _
 from plugspace_queue.rq import reading, stock, verbs
 
 
@@ -210,7 +211,11 @@ class Queue(DjangoRQ):
 
 def _not_by_rq(name: str) -> InvalidJobOperation:
     return InvalidJobOperation(
-        f"{name} is served by plugspace_queue's worker: manage.py rqworker, with its WORKER_CLASS."
+        _(
+            "%(name)s is served by plugspace_queue's worker: manage.py rqworker, with"
+            " its WORKER_CLASS."
+        )
+        % {"name": name}
     )
 
 

@@ -37,7 +37,7 @@ UNREADABLE = (
     AssertionError,
     NotImplementedError,
 )
-"""What RQ's code falls over when a key is not as RQ writes it: its pages trust every byte."""
+"""Errors of RQ's code when a key is not as RQ writes it: its pages check nothing."""
 
 _is_page = ContextVar("plugspace_queue_rq_page", default=False)
 

@@ -21,6 +21,7 @@ from rq.worker import BaseWorker
 
 from plugspace_queue.domain.catalog import type_of_queue
 from plugspace_queue.domain.rq_classes import STOCK_KEYS
+from plugspace_queue.errors import translated as _
 
 QUEUE, JOB, WORKER = (STOCK_KEYS[name] for name in ("QUEUE_CLASS", "JOB_CLASS", "WORKER_CLASS"))
 
@@ -118,10 +119,10 @@ def mixed(names: list[str]) -> str:
     strangers = [name for name in names if not is_ours(name)]
     if len(strangers) in (0, len(names)):
         return ""
-    return (
+    return _(
         "One worker runs queues of plugspace_queue or other queues, not both: start another"
-        f" rqworker for {', '.join(strangers)}."
-    )
+        " rqworker for %(names)s."
+    ) % {"names": ", ".join(strangers)}
 
 
 def _entry(name: str) -> Mapping[str, Any]:

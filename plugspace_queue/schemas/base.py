@@ -1,8 +1,11 @@
-"""The base of every wire model: camelCase names, no conversion of values, only storable text."""
+"""The bases of our models; of wire models: camelCase names, no conversion, only storable text."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
+import pydantic.main
+from django.utils.translation import gettext_lazy
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,7 +27,53 @@ ACCEPTED = {"is_accepted": True}
 lowered later does not make it invalid."""
 
 
-class WireModel(BaseModel):
+_building: Any = getattr(pydantic.main, "_rebuild_lock", None) or threading.RLock()
+"""Pydantic's own lock; releases before 2.14 have none, and no thread may see a half-built model."""
+
+_EXPLICIT = 2
+"""The depth of frames that pydantic takes when somebody calls `model_rebuild` himself."""
+
+
+class DeferredModel(BaseModel):
+    """Base of our models: they are built at their first use, which makes importing us cheap.
+
+    A model of the host that extends one is built where it is declared, as pydantic does it, so
+    that its faults are seen there.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not cls.__module__.startswith("plugspace_queue."):
+            cls.model_rebuild(raise_errors=False, _types_namespace={})
+
+    @classmethod
+    def model_rebuild(
+        cls,
+        *,
+        force: bool = False,
+        raise_errors: bool = True,
+        _parent_namespace_depth: int = _EXPLICIT,
+        _types_namespace: Mapping[str, Any] | None = None,
+    ) -> bool | None:
+        """As pydantic's, but the first use does not look for names in the frames of its caller.
+
+        Our models need none, and reading the variables of frames crashes Python 3.13.0.
+        """
+        if _types_namespace is None and _parent_namespace_depth != _EXPLICIT:
+            _types_namespace = {}
+        with _building:
+            return super().model_rebuild(
+                force=force,
+                raise_errors=raise_errors,
+                _parent_namespace_depth=_parent_namespace_depth + 1,
+                _types_namespace=_types_namespace,
+            )
+
+
+class WireModel(DeferredModel):
     """Base of all models on the wire.
 
     Names are camelCase outside and snake_case inside; unknown keys are refused,
@@ -66,7 +115,7 @@ def require_storable(value: object) -> None:
     """Raise ValueError when a string inside cannot be stored (PostgreSQL refuses both kinds)."""
     for text in _strings(value):
         if find_unstorable(text):
-            raise ValueError("text must not contain U+0000 or lone surrogates")
+            raise ValueError(gettext_lazy("text must not contain U+0000 or lone surrogates"))
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -85,7 +134,7 @@ def _strings(value: object) -> Iterator[str]:
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise ValueError("must not be blank")
+        raise ValueError(gettext_lazy("must not be blank"))
     return text
 
 

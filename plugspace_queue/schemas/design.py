@@ -1,8 +1,9 @@
-"""The face of a site: palettes with proven contrast, type, space, and the tokens made of them."""
+"""The design of a site: palettes of checked contrast, type, space, and the tokens made of them."""
 
 import re
 from typing import Annotated, Literal
 
+from django.utils.translation import gettext_lazy
 from pydantic import AfterValidator, Field
 
 from plugspace_queue.schemas.base import HexColor, Text, WireModel, Word
@@ -12,7 +13,7 @@ LOADS_OR_HIDES = re.compile(r"(?:url|src|image|image-set|expression)\s*\(|/\*", 
 
 def _harmless(value: str) -> str:
     if LOADS_OR_HIDES.search(value):
-        raise ValueError("must not load anything or open a comment")
+        raise ValueError(gettext_lazy("must not load anything or open a comment"))
     return value
 
 

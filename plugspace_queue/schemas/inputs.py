@@ -1,8 +1,9 @@
-"""The inputs of the six task types, with limits where the seed has none."""
+"""The inputs of the six task types; every text and list has a limit."""
 
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from django.utils.translation import gettext_lazy
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticKnownError
 
@@ -19,9 +20,9 @@ def _web_address(url: str) -> str:
     """The url itself; ValueError unless it is an absolute http(s) address without credentials."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an absolute http or https address")
+        raise ValueError(gettext_lazy("must be an absolute http or https address"))
     if "@" in parts.netloc:
-        raise ValueError("must not carry credentials")
+        raise ValueError(gettext_lazy("must not carry credentials"))
     _ = parts.port  # Raises ValueError when it is no number from 0 to 65535.
     return url
 
@@ -67,7 +68,7 @@ class ArchitectOptions(WireModel):
 
 
 class ArchitectInput(WireModel):
-    """A wish in words, to be turned into a plan."""
+    """A description in words, to be turned into a plan."""
 
     prompt: Prompt
     context: ArchitectContext | None = None
@@ -85,7 +86,7 @@ class DesignContext(WireModel):
 
 
 class DesignInput(WireModel):
-    """A plan to be given a face; without one the context alone decides."""
+    """A plan to be given a design; without one the context alone decides."""
 
     architecture: Annotated[ArchitectureOutput | None, From("ARCHITECT")] = None
     context: DesignContext | None = None

@@ -15,6 +15,7 @@ from typing import Annotated, Any, LiteralString, Self
 
 from django.db.models import Model
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -38,7 +39,7 @@ from plugspace_queue.domain.task_types import DECLARED, of_row
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
-from plugspace_queue.schemas.base import STORABLE
+from plugspace_queue.schemas.base import STORABLE, DeferredModel
 from plugspace_queue.schemas.refusals import arguments_refused, entries, input_refused, refuse
 
 LONGEST_ID = 128
@@ -64,13 +65,13 @@ def _refused(message: str, kind: LiteralString = "value_error") -> PydanticCusto
 
 def _printable(text: str) -> str:
     if not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        raise _refused("must not hold control characters or lone surrogates")
+        raise _refused(_("must not hold control characters or lone surrogates"))
     return text
 
 
 def _known_type(name: Any) -> Any:
     if not isinstance(name, str) or name not in DECLARED:
-        raise _refused(f"must be one of {', '.join(public_types())}")
+        raise _refused(_("must be one of %(names)s") % {"names": ", ".join(public_types())})
     # Converts a TaskType to text.
     return str(name)
 
@@ -85,13 +86,13 @@ def _mapping(value: Any) -> Any:
 def _task_id(value: Any) -> Any:
     task_id = value.pk if isinstance(value, Model) else parse_id(value)
     if task_id is None:
-        raise _refused(f"{str(value)[:64]!r} is no task id", "uuid_parsing")
+        raise _refused(_("%(value)r is no task id") % {"value": str(value)[:64]}, "uuid_parsing")
     return task_id
 
 
 def _task_ids(values: Any) -> Any:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise _refused("must be a list of task ids")
+        raise _refused(_("must be a list of task ids"))
     return list(values)
 
 
@@ -99,26 +100,26 @@ def _is_time(value: Any) -> Any:
     # A number in text would be taken for seconds since 1970.
     if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
         return value
-    raise _refused("must be a time with a zone (ISO 8601)")
+    raise _refused(_("must be a time with a zone (ISO 8601)"))
 
 
 def _in_utc(moment: datetime) -> datetime:
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:
-        raise _refused("must be a time that there is in UTC") from None
+        raise _refused(_("must be a time that there is in UTC")) from None
     return moment
 
 
 def _near(moment: datetime) -> datetime:
     if moment > timezone.now() + FURTHEST_RUN:
-        raise _refused(f"must be within {FURTHEST_RUN.days} days")
+        raise _refused(_("must be within %(days)s days") % {"days": FURTHEST_RUN.days})
     return moment
 
 
 def _remark(text: str) -> str:
     if not text.strip() or find_unstorable(text):
-        raise _refused("must hold text that is not blank and can be stored")
+        raise _refused(_("must hold text that is not blank and can be stored"))
     return text
 
 
@@ -147,7 +148,7 @@ _ANY_OBJECT = {
 }
 
 
-class Request(BaseModel):
+class Request(DeferredModel):
     """Base of what callers send: nothing unknown, and no value is taken for another type."""
 
     model_config = ConfigDict(
@@ -163,7 +164,7 @@ class Request(BaseModel):
     def of(cls, arguments: object) -> Self:
         """The request in a mapping of arguments; raises ValidationRefused."""
         if not isinstance(arguments, Mapping):
-            raise ValidationRefused("Each item must be a mapping of add_task's arguments.")
+            raise ValidationRefused(_("Each item must be a mapping of add_task's arguments."))
         try:
             return cls.model_validate(dict(arguments))
         except ValidationError as error:
@@ -196,7 +197,7 @@ class CallerContext(Request):
         }
 
 
-NO_CONTEXT = CallerContext.of({})
+NO_CONTEXT = CallerContext.model_construct()
 Context = Annotated[CallerContext | None, BeforeValidator(_mapping), WithJsonSchema(_ANY_OBJECT)]
 
 
@@ -328,10 +329,10 @@ def _encoded(value: object) -> str:
     try:
         text = canonical(value)
     except (TypeError, ValueError, RecursionError) as error:
-        refuse("input", f"must be strict JSON: {error}")
+        refuse("input", _("must be strict JSON: %(error)s") % {"error": error})
     # Only NUL is escaped; with ensure_ascii off all other characters appear unchanged.
     if ("\\u0000" in text or find_unstorable(text)) and not all_clean(value):
-        refuse("input", "text must not contain U+0000 or lone surrogates")
+        refuse("input", _("text must not contain U+0000 or lone surrogates"))
     return text
 
 
@@ -342,7 +343,8 @@ def _require_size(text: str, beside: int) -> None:
     size = len(text.encode()) + beside
     if size > limit:
         raise PayloadTooLarge(
-            f"Input and context have {size} bytes of JSON; {limit} is the most.",
+            _("Input and context have %(size)s bytes of JSON; %(limit)s is the most.")
+            % {"size": size, "limit": limit},
             size=size,
             limit=limit,
         )

@@ -5,7 +5,7 @@ from datetime import datetime
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from plugspace_queue.conf import get_settings
@@ -13,6 +13,7 @@ from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import State, Status
 from plugspace_queue.domain.lifecycle import STATUSES
 from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.schemas.base import DeferredModel
 
 if TYPE_CHECKING:
     from plugspace_queue.models import Task
@@ -27,7 +28,7 @@ ALWAYS = 256
 """Bytes up to which a value is always part of a copy."""
 
 
-class _Outgoing(BaseModel):
+class _Outgoing(DeferredModel):
     """Base of what we send: camelCase names, and no look at what our own rows hold."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)

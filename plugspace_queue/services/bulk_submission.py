@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.errors import QueueError, QuotaExceeded
 from plugspace_queue.limits.request_limit import Admission
@@ -104,7 +105,7 @@ def _take_under(key: str, items: Sequence[TaskItem]) -> list[IdempotencyKey]:
     for item in items:
         with _At(item.index):
             if item.key is not None:
-                refuse("idempotency_key", "cannot be given beside one for the whole bulk")
+                refuse("idempotency_key", _("cannot be given beside one for the whole bulk"))
         # A copy: the caller may submit the same request again.
         own = {"idempotency_key": f"{key}{PLACE}{item.index}"}
         item.request = item.request.model_copy(update=own)

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext as _
 
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.metrics import DATABASE_AWAY
@@ -33,4 +34,4 @@ def database_needed() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise Unavailable(DATABASE_AWAY) from error
+        raise Unavailable(_(DATABASE_AWAY)) from error

@@ -5,6 +5,7 @@ from typing import Literal
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import commands, routing, task_store
 from plugspace_queue.broker.types import Place
@@ -13,7 +14,7 @@ from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import queue_of
 from plugspace_queue.errors import InvalidState, Unavailable
-from plugspace_queue.models import Task, Workflow
+from plugspace_queue.models import Task, Workflow, task_queries
 from plugspace_queue.services import lookup, termination
 
 CODE = "CANCELLED"
@@ -29,7 +30,7 @@ def cancel(task_id: object, organization_id: str | None = None) -> State:
     """
     task = lookup.task_of(task_id, organization_id)
     _require_open(task)
-    for _ in range(TRIES):
+    for _try in range(TRIES):
         reached = _cancelled(task)
         if reached is not None:
             return reached
@@ -62,7 +63,9 @@ def _locked_steps(workflow: Workflow) -> list[Task]:
     steps = list(open_steps)
     if not steps:
         raise InvalidState(
-            f"Workflow {workflow.pk} has ended ({workflow.status}).", status=str(workflow.status)
+            _("Workflow %(workflow)s has ended (%(status)s).")
+            % {"workflow": workflow.pk, "status": workflow.status},
+            status=str(workflow.status),
         )
     return steps
 
@@ -102,8 +105,13 @@ def _place_after_withdrawal(task: Task) -> Literal["nowhere", "elsewhere"]:
 
 def _mark(task: Task) -> bool:
     """Mark the row as to be cancelled, which prevents a start; False when its state forbids it."""
-    rows = Task.objects.filter(pk=task.pk, state__in=lifecycle.STARTABLE | {State.PROCESSING})
-    return rows.update(cancel_requested_at=timezone.now()) == 1
+    rows = task_queries.task_by_id(task.pk)
+    return (
+        rows.in_state(*lifecycle.STARTABLE, State.PROCESSING).update(
+            cancel_requested_at=timezone.now()
+        )
+        == 1
+    )
 
 
 def _withdrawn(task: Task) -> Place | None:
@@ -115,7 +123,7 @@ def _withdrawn(task: Task) -> Place | None:
 
 def _withdraw(task: Task) -> Place:
     if find(task.type) is None:
-        # Its type was dropped, so no worker has it, and what Redis still holds nobody reads.
+        # Its type was dropped: no worker has it, and nothing reads what Redis still holds.
         return Place("absent", worker="")
     queue = queue_of(task.type)
     return routing.ask(task_store.withdraw(queue, [str(task.pk)]), queue)[0]
@@ -146,7 +154,7 @@ def _stop(task: Task, worker: str) -> None:
 def _require_open(task: Task) -> None:
     if task.is_final:
         raise InvalidState(
-            f"Task {task.pk} has ended ({task.state}).",
+            _("Task %(task)s has ended (%(state)s).") % {"task": task.pk, "state": task.state},
             task_id=str(task.pk),
             state=str(task.state),
         )

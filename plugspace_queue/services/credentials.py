@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.errors import NotFound
@@ -34,7 +35,7 @@ def create_key(
     organization = organization_of(organization_id)
     chosen = list(dict.fromkeys(arguments.word("scopes", scope, Scope).value for scope in scopes))
     if not chosen:
-        refuse("scopes", f"must name one at least: {', '.join(Scope)}")
+        refuse("scopes", _("must name one at least: %(names)s") % {"names": ", ".join(Scope)})
     if name != "":
         arguments.name("name", name, LONGEST_KEY_NAME)
     if expires_at is not None:
@@ -44,9 +45,9 @@ def create_key(
 
 def _require_future(moment: object) -> None:
     if not isinstance(moment, datetime) or timezone.is_naive(moment):
-        refuse("expires_at", "must be a datetime with a time zone")
+        refuse("expires_at", _("must be a datetime with a time zone"))
     if moment <= timezone.now():
-        refuse("expires_at", "must be in the future")
+        refuse("expires_at", _("must be in the future"))
 
 
 def revoke_key(key: object, organization_id: str | None = None) -> ApiKey:
@@ -54,7 +55,7 @@ def revoke_key(key: object, organization_id: str | None = None) -> ApiKey:
     key_id = key.pk if isinstance(key, ApiKey) else key
     row = tenancy_queries.key_or_none(key_id) if _is_key_id(key_id) else None
     if row is None or organization_id not in (None, row.organization_id):
-        raise NotFound(f"No API key {str(key_id)[:64]!r} here.")
+        raise NotFound(_("No API key %(key_id)r here.") % {"key_id": str(key_id)[:64]})
     if row.revoked_at is None:
         revoke_keys(tenancy_queries.keys_by_id([row.pk]))
         row.refresh_from_db(fields=["revoked_at"])
@@ -103,5 +104,7 @@ def _user(user: object) -> Any:
     except (ValueError, TypeError, ValidationError):
         found = None
     if found is None:
-        raise NotFound(f"No user with the primary key {str(user_id)[:64]!r}.")
+        raise NotFound(
+            _("No user with the primary key %(user_id)r.") % {"user_id": str(user_id)[:64]}
+        )
     return found

@@ -5,10 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState, NotFound
-from plugspace_queue.models import Dependency, Task
+from plugspace_queue.models import Task, dependency_queries, task_queries
 from plugspace_queue.schemas.requests import CallerContext, TaskRequest, canonical
 
 DEFAULT_MAX_ITERATIONS = 10
@@ -25,10 +27,10 @@ Parents = Mapping[uuid.UUID, Task]
 def parents_of(asked: Sequence[TaskRequest]) -> Parents:
     """All tasks that the requests refer to, by id; those in `depends_on` are locked."""
     waited_for = {task_id for new in asked for task_id in new.depends_on}
-    named = {new.chain.parent_task_id for new in asked} - {None}
+    named = {pk for new in asked if (pk := new.chain.parent_task_id) is not None}
     if not waited_for | named:
         return {}
-    rows = Task.objects.filter(pk__in=waited_for | named).defer("input", "result").order_by("pk")
+    rows = task_queries.tasks_in_order(waited_for | named).defer("input", "result")
     if waited_for:
         # The lock orders this transaction and the end of a parent, so that no child stays blocked
         # by a parent that has already ended.
@@ -60,32 +62,36 @@ def follow(task: Task, new: TaskRequest, parents: Parents) -> None:
 def store_links(tasks: Sequence[Task], asked: Sequence[TaskRequest], parents: Parents) -> None:
     """Store the dependencies, and note the children in the contexts of their parents."""
     links = [
-        Dependency(task=task, parent_id=parent_id)
+        (task.pk, parent_id)
         for task, new in zip(tasks, asked, strict=True)
         for parent_id in new.depends_on
     ]
     if not links:
         return
-    Dependency.objects.bulk_create(links)
+    dependency_queries.link(links)
     children: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
-    for link in links:
-        children[link.parent_id].append(link.task_id)
+    for child_id, parent_id in links:
+        children[parent_id].append(child_id)
     for parent_id, ids in children.items():
         add_chained(parents[parent_id], ids)
-        Task.objects.filter(pk=parent_id).update(context=parents[parent_id].context)
+        task_queries.task_by_id(parent_id).update(context=parents[parent_id].context)
 
 
 def _parent(task_id: uuid.UUID, new: TaskRequest, parents: Parents) -> Task:
     found = parents.get(task_id)
     if found is None or found.organization_id != new.organization_id:
-        raise NotFound(f"No task {task_id} in this organization.", task_id=str(task_id))
+        raise NotFound(
+            _("No task %(task_id)s in this organization.") % {"task_id": task_id},
+            task_id=str(task_id),
+        )
     return found
 
 
 def _require_hopeful(parent: Task) -> None:
     if parent.state in lifecycle.FINAL and parent.state != State.COMPLETE:
         raise InvalidState(
-            f"Task {parent.pk} is {parent.state}; nothing can wait for it.",
+            _("Task %(parent)s is %(state)s; nothing can wait for it.")
+            % {"parent": parent.pk, "state": parent.state},
             task_id=str(parent.pk),
             state=str(parent.state),
         )
@@ -201,7 +207,8 @@ def _require_iterations(context: dict[str, Any], is_iteration: bool) -> None:
     count, maximum = context["iterationCount"], context["maxIterations"]
     if is_iteration and count > maximum:
         raise InvalidState(
-            f"Iteration {count} is above the maximum of {maximum}.",
+            _("Iteration %(count)s is above the maximum of %(maximum)s.")
+            % {"count": count, "maximum": maximum},
             reason="MAX_ITERATIONS",
             iteration_count=count,
             max_iterations=maximum,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from django.db import IntegrityError, router, transaction
+from django.utils.translation import gettext as _
 
 from plugspace_queue.errors import IdempotencyConflict, Unavailable
 from plugspace_queue.limits.request_limit import RequestsLeft
@@ -45,7 +46,7 @@ def run_once(
         except KeyTaken as error:
             known = _known(row)
             if known is None:
-                raise Unavailable("A submit with the same key is under way.") from error
+                raise Unavailable(_("A submit with the same key is under way.")) from error
     _require_same(known, row)
     return SubmitResult(find(known), is_replay=True)
 
@@ -103,10 +104,19 @@ def _known(row: IdempotencyKey) -> IdempotencyKey | None:
 
 def _require_same(known: IdempotencyKey, row: IdempotencyKey) -> None:
     if known.fingerprint != row.fingerprint:
-        first = known.task_id or known.workflow_id
+        message = (
+            _(
+                "The idempotency key %(key)r was used before with other arguments, for the task"
+                " %(id)s; take a new key."
+            )
+            if known.task_id
+            else _(
+                "The idempotency key %(key)r was used before with other arguments, for the workflow"
+                " %(id)s; take a new key."
+            )
+        )
         raise IdempotencyConflict(
-            f"The idempotency key {row.key!r} was used before with other arguments, for the"
-            f" {'task' if known.task_id else 'workflow'} {first}; take a new key.",
+            message % {"key": row.key, "id": known.task_id or known.workflow_id},
             key=row.key,
             task_id=str(known.task_id) if known.task_id else None,
             workflow_id=str(known.workflow_id) if known.workflow_id else None,

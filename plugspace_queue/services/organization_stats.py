@@ -11,9 +11,9 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
 from django.db import connections
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import lanes, routing
-from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
@@ -61,8 +61,10 @@ class OwnStats:
 
 def own_stats(organization_id: str, kinds: list[TaskType]) -> list[OwnStats]:
     """A row per queue. Raises Unavailable."""
-    counts = _recent(organization_id)
-    return [_row(kind, organization_id, counts) for kind in kinds]
+    counts, own = _recent(organization_id), dict[str, lanes.Own | None]()
+    for server, queues in routing.by_server(kind.queue_name for kind in kinds).items():
+        own |= lanes.of_organization(server, queues, organization_id)
+    return [_row(kind, own[kind.queue_name], counts) for kind in kinds]
 
 
 def clear_cache() -> None:
@@ -72,10 +74,8 @@ def clear_cache() -> None:
         _running.clear()
 
 
-def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
-    in_line, active = routing.unless_damaged(
-        lambda: lanes.of_organization(client(kind.queue_name), kind.queue_name, organization_id)
-    ) or (None, None)
+def _row(kind: TaskType, own: lanes.Own | None, counts: Counts) -> OwnStats:
+    in_line, active = own or (None, None)
     waiting = _figure(counts, kind, State.WAITING)
     return OwnStats(
         type=kind,
@@ -90,7 +90,7 @@ def _row(kind: TaskType, organization_id: str, counts: Counts) -> OwnStats:
 
 def _figure(counts: Counts, kind: TaskType, *states: State) -> int | None:
     """The number of rows of a type; None when a state's rows, of all types, exceed the limit."""
-    totals = [sum(n for (state, _), n in counts.items() if state == each) for each in states]
+    totals = [sum(n for (state, _type), n in counts.items() if state == each) for each in states]
     if max(totals) > MOST:
         return None
     return sum(counts[state, kind] for state in states)
@@ -115,7 +115,7 @@ def _awaited(running: "Future[Counts]") -> Counts:
     try:
         return running.result(LONGEST_WAIT)
     except (TimeoutError, CancelledError) as error:
-        raise Unavailable("The tasks could not be counted in time; try again soon.") from error
+        raise Unavailable(_("The tasks could not be counted in time; try again soon.")) from error
 
 
 def _count_for_all(organization_id: str, mine: "Future[Counts]") -> Counts:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from plugspace_queue.domain.ids import SYSTEM
 from plugspace_queue.errors import ValidationRefused
 from plugspace_queue.limits.policies import is_organization_id
-from plugspace_queue.models import Organization, TierPolicy
+from plugspace_queue.models import Organization, tenancy_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.services import arguments
@@ -33,11 +34,7 @@ def set_organization(
     _require_id(organization_id)
     changes = _changes(tier, name, _known_tiers())
     with transaction.atomic(using=alias()):
-        row, is_new = Organization.objects.get_or_create(pk=organization_id, defaults=changes)
-        if changes and not is_new:
-            for field, value in changes.items():
-                setattr(row, field, value)
-            row.save(update_fields=list(changes))
+        tenancy_queries.keep_organization(organization_id, changes)
     return organization_of(organization_id)
 
 
@@ -47,7 +44,7 @@ def change_organization(organization_id: object, changes: Mapping[str, Any]) -> 
     Raises OrganizationUnknown, ValidationRefused.
     """
     for field in set(changes) - CHANGEABLE:
-        refuse(str(field), "is not known")
+        refuse(str(field), _("is not known"))
     with transaction.atomic(using=alias()):
         row = organization_of(organization_id)
         columns = _columns(changes, _known_tiers())
@@ -69,13 +66,7 @@ def set_organizations(rows: Iterable[Mapping[str, Any]]) -> int:
         row.pk: row for row in (_row(index, given, tiers) for index, given in enumerate(rows))
     }
     with transaction.atomic(using=alias()):
-        Organization.objects.bulk_create(
-            wanted.values(),
-            batch_size=BATCH,
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["tier", "name"],
-        )
+        tenancy_queries.keep_organizations(wanted.values())
         projections.write_tiers_on_commit(wanted.values())
     return len(wanted)
 
@@ -109,7 +100,7 @@ def _with_index(index: int, given: object, tiers: set[str]) -> tuple[str, dict[s
     try:
         row = dict(given) if isinstance(given, Mapping) else {"id": given}
         for field in set(row) - {"id", *CHANGEABLE}:
-            refuse(str(field), "is not known")
+            refuse(str(field), _("is not known"))
         organization_id = row.pop("id", None)
         if type(organization_id) is int or isinstance(organization_id, uuid.UUID):
             organization_id = str(organization_id)
@@ -124,19 +115,16 @@ def _synced(wanted: Mapping[str, dict[str, Any]]) -> SyncResult:
     ids = list(wanted)
     missing: list[Organization] = []
     differing: list[Organization] = []
-    for start in range(0, len(ids), BATCH):
-        known = Organization.objects.in_bulk(ids[start : start + BATCH])
-        for organization_id in ids[start : start + BATCH]:
-            columns, row = wanted[organization_id], known.get(organization_id)
-            if row is None:
-                missing.append(Organization(id=organization_id, **columns))
-            elif any(getattr(row, column) != value for column, value in columns.items()):
-                for column, value in columns.items():
-                    setattr(row, column, value)
-                differing.append(row)
-    # Somebody else may make one of them at the same time: then it is there.
-    Organization.objects.bulk_create(missing, batch_size=BATCH, ignore_conflicts=True)
-    Organization.objects.bulk_update(differing, ["tier", "name", "is_suspended"], batch_size=BATCH)
+    known = tenancy_queries.known_organizations(ids)
+    for organization_id, columns in wanted.items():
+        row = known.get(organization_id)
+        if row is None:
+            missing.append(Organization(id=organization_id, **columns))
+        elif any(getattr(row, column) != value for column, value in columns.items()):
+            for column, value in columns.items():
+                setattr(row, column, value)
+            differing.append(row)
+    tenancy_queries.write_organizations(missing, differing)
     projections.write_tiers_on_commit([*missing, *differing])
     unchanged = len(ids) - len(missing) - len(differing)
     return SyncResult(len(missing), len(differing), unchanged)
@@ -145,7 +133,7 @@ def _synced(wanted: Mapping[str, dict[str, Any]]) -> SyncResult:
 def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
     try:
         for field in set(given) - FIELDS:
-            refuse(str(field), "is not known")
+            refuse(str(field), _("is not known"))
         _require_id(given.get("id"))
         fields = _changes(given.get("tier"), given.get("name") or "", tiers)
         return Organization(id=given["id"], **fields)
@@ -156,9 +144,9 @@ def _row(index: int, given: Mapping[str, Any], tiers: set[str]) -> Organization:
 
 def _require_id(organization_id: object) -> None:
     if not is_organization_id(organization_id):
-        refuse("id", "must be 1 to 64 letters, digits, - or _")
+        refuse("id", _("must be 1 to 64 letters, digits, - or _"))
     if organization_id == SYSTEM:
-        refuse("id", f"{SYSTEM} is reserved for work without a tenant")
+        refuse("id", _("%(system)s is reserved for work without a tenant") % {"system": SYSTEM})
 
 
 def _columns(changes: Mapping[str, Any], tiers: set[str]) -> dict[str, Any]:
@@ -178,7 +166,7 @@ def _changes(tier: object, name: object, tiers: set[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if tier is not None:
         if tier != "" and str(tier) not in tiers:
-            refuse("tier", f"must be one of {', '.join(sorted(tiers))}")
+            refuse("tier", _("must be one of %(names)s") % {"names": ", ".join(sorted(tiers))})
         changes["tier_id"] = str(tier) or None
     if name:
         changes["name"] = arguments.name("name", name, LONGEST_NAME)
@@ -186,4 +174,4 @@ def _changes(tier: object, name: object, tiers: set[str]) -> dict[str, Any]:
 
 
 def _known_tiers() -> set[str]:
-    return set(TierPolicy.objects.values_list("slug", flat=True))
+    return tenancy_queries.tier_slugs()

@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from pydantic import TypeAdapter, ValidationError
+from django.utils.translation import gettext as _
+from pydantic import ValidationError
 
 from plugspace_queue import audit_log
 from plugspace_queue.domain import clock
 from plugspace_queue.domain.enums import OverrideKey
+from plugspace_queue.domain.shapes import shape_of
 from plugspace_queue.domain.task_options import LONGEST_WINDOW, MOST, SHORTEST_WINDOW
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.tiers import LARGEST_QUOTA, UNLIMITED
@@ -42,11 +44,9 @@ LIMITS = (
 )
 """The values of a queue that may be overridden."""
 
-_MOMENT: TypeAdapter[datetime] = TypeAdapter(NearMoment)
-
 
 class Terms(NamedTuple):
-    """From when until when, why, and by whom."""
+    """Start, end, reason and author."""
 
     starts_at: datetime
     ends_at: datetime | None
@@ -60,9 +60,9 @@ def terms(starts: object, until: object, reason: object, author: object) -> Term
     begin = now if starts is None else max(_moment("starts", starts), now)
     end = None if until is None else _moment("until", until)
     if end is not None and end <= begin:
-        refuse("until", "must be after the start" if begin > now else "must be in the future")
+        refuse("until", _("must be after the start") if begin > now else _("must be in the future"))
     if not isinstance(reason, str) or not reason.strip():
-        refuse("reason", "is needed")
+        refuse("reason", _("is needed"))
     return Terms(
         begin,
         end,
@@ -93,7 +93,7 @@ def override_queue(task_type: object, limits: Mapping[str, Any], given: Terms) -
     kind = arguments.task_type(task_type)
     wanted = {name: value for name, value in limits.items() if value is not None}
     if not wanted:
-        refuse("limiter", f"give one of {', '.join(limits)}")
+        refuse("limiter", _("give one of %(names)s") % {"names": ", ".join(limits)})
     values = [_limit(OverrideKey(name), value) for name, value in wanted.items()]
     with transaction.atomic(using=alias()):
         rows = [
@@ -111,7 +111,9 @@ def end_override(override_id: object) -> Override:
     with transaction.atomic(using=alias()):
         rows = Override.objects.filter(pk=row.pk).not_over(now)
         if not rows.update(starts_at=row.starts_at, ends_at=now):
-            raise InvalidState(f"Override {row.pk} has ended already.", id=row.pk)
+            raise InvalidState(
+                _("Override %(row)s has ended already.") % {"row": row.pk}, id=row.pk
+            )
         if row.organization_id is None:
             projections.write_queue_on_commit(TaskType(row.type))
     return row
@@ -123,7 +125,9 @@ def override_of(override_id: object) -> Override:
     if type(override_id) is int and 0 < override_id < LARGEST_QUOTA:
         found = tenancy_queries.override_or_none(override_id)
     if found is None:
-        raise NotFound(f"No override {str(override_id)[:64]!r} here.")
+        raise NotFound(
+            _("No override %(override_id)r here.") % {"override_id": str(override_id)[:64]}
+        )
     return found
 
 
@@ -136,12 +140,12 @@ def list_overrides(
     one is named, OrganizationUnknown.
     """
     if (task_type is None) == (organization_id is None):
-        refuse("type", "give a task type or an organization, one of them")
+        refuse("type", _("give a task type or an organization, one of them"))
     rows: OverrideQuerySet
     if organization_id is None:
-        rows = Override.objects.of_queue(arguments.task_type(task_type).value)
+        rows = tenancy_queries.overrides_of_queue(arguments.task_type(task_type).value)
     else:
-        rows = Override.objects.of_organization(organization_of(organization_id).pk)
+        rows = tenancy_queries.overrides_of_organization(organization_of(organization_id).pk)
     if not has_ended:
         rows = rows.not_over(clock.now())
     return list(rows.newest_first()[:MOST_LISTED])
@@ -191,7 +195,7 @@ def _limit(key: OverrideKey, value: Any) -> dict[str, Any]:
     if key is not OverrideKey.LIMITER:
         return {"key": key, "value": arguments.whole(key.value, value, 1, MOST)}
     if not isinstance(value, Mapping) or set(value) != {"max", "duration"}:
-        refuse(key.value, "must hold max and duration")
+        refuse(key.value, _("must hold max and duration"))
     return {
         "key": key,
         "value": arguments.whole("limiter.max", value["max"], 1, MOST),
@@ -203,6 +207,7 @@ def _limit(key: OverrideKey, value: Any) -> dict[str, Any]:
 
 def _moment(field: str, value: object) -> datetime:
     try:
-        return _MOMENT.validate_python(value)
+        found: datetime = shape_of(NearMoment).adapter.validate_python(value)
     except ValidationError as error:
         refuse(field, error.errors(include_url=False)[0]["msg"])
+    return found

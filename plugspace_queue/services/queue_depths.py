@@ -5,9 +5,11 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from plugspace_queue.broker import audit, keys, lanes, routing
-from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.connection import DAMAGED, client
 from plugspace_queue.broker.lanes import Holding, Line
+from plugspace_queue.domain import catalog
 from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.errors import Unavailable
 from plugspace_queue.models import TierPolicy
 
 NONE = "(none)"
@@ -32,12 +34,14 @@ def held() -> list[QueueDepth]:
     Raises Unavailable when no queue answers.
     """
     slugs = sorted(TierPolicy.objects.values_list("pk", flat=True))
-    others, found = routing.PerServerErrors(), dict[TaskType, Line]()
-    for kind in TaskType:
+    others, lines = routing.PerServerErrors(), dict[str, Line]()
+    for server, queues in routing.by_server(catalog.queue_names()).items():
         with others.collect():
-            found[kind] = lanes.line(client(kind.queue_name), kind.queue_name)
-    if not found:
+            lines |= lanes.lines_of(server, queues)
+    if not lines:
         others.raise_if_any()
+        raise Unavailable(DAMAGED)
+    found = {kind: lines[kind.queue_name] for kind in TaskType if kind.queue_name in lines}
     names = {name for line in found.values() for holding in line for name in holding.of}
     tiers = _tiers(sorted(names), slugs)
     return [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from django.db.models import Count
 
 from plugspace_queue.broker import routing, task_store
+from plugspace_queue.broker.types import Counts
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.models import QueueSettings, Task
@@ -49,11 +50,12 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
     kinds = list(TaskType) if task_type is None else [arguments.task_type(task_type)]
     held = _recent(max_age) if max_age > 0 else _held(kinds)
     ended = {row.type: row for row in QueueSettings.objects.filter(type__in=kinds)}
+    counts = routing.ask_undamaged({k.queue_name: task_store.counts(k.queue_name) for k in kinds})
     return [
         QueueStats(
             type=kind,
             waiting=held.get((kind, State.WAITING), 0),
-            active=_active(kind.queue_name),
+            active=_active(counts[kind.queue_name]),
             completed=ended[kind].completed if kind in ended else 0,
             failed=ended[kind].failed if kind in ended else 0,
             delayed=sum(held.get((kind, state), 0) for state in _DELAYED),
@@ -62,8 +64,7 @@ def queue_stats(task_type: object = None, *, max_age: float = 0.0) -> list[Queue
     ]
 
 
-def _active(queue: str) -> int | None:
-    counts = routing.unless_damaged(lambda: routing.ask(task_store.counts(queue), queue))
+def _active(counts: Counts | None) -> int | None:
     return None if counts is None else counts.active
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.broker import routing, task_store
 from plugspace_queue.broker.scripts import Call
@@ -19,8 +20,7 @@ from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import InvalidState, Unavailable
 from plugspace_queue.limits import overrides, policies
 from plugspace_queue.limits.policies import QueuePolicy
-from plugspace_queue.models import Organization, QueueSettings, Task
-from plugspace_queue.models.querysets import OPEN_VALUES
+from plugspace_queue.models import Organization, QueueSettings, Task, task_queries, tenancy_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.refusals import refuse
@@ -33,8 +33,7 @@ def set_queue(task_type: object, changes: Mapping[str, Any]) -> QueuePolicy:
     kind = arguments.task_type(task_type)
     columns = _columns(changes)
     with transaction.atomic(using=alias()):
-        QueueSettings.objects.get_or_create(type=kind.value)
-        row = QueueSettings.objects.select_for_update(no_key=True).get(type=kind.value)
+        row = tenancy_queries.locked_queue_row(kind.value, no_key=True)
         for column, value in columns.items():
             setattr(row, column, value)
         if columns:
@@ -46,7 +45,7 @@ def _columns(changes: Mapping[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for field, value in changes.items():
         if field not in _FIELDS:
-            refuse(str(field), "is not known")
+            refuse(str(field), _("is not known"))
         columns |= _FIELDS[field](field, value)
     return columns
 
@@ -68,7 +67,7 @@ def _limiter(field: str, value: object) -> dict[str, Any]:
     if value is None:
         return {"limiter_max": None, "limiter_duration": None}
     if not isinstance(value, Mapping) or set(value) != {"max", "duration"}:
-        refuse(field, "must hold max and duration")
+        refuse(field, _("must hold max and duration"))
     return {
         "limiter_max": arguments.whole(f"{field}.max", value["max"], 1, MOST),
         "limiter_duration": _seconds(f"{field}.duration", value["duration"]),
@@ -110,7 +109,7 @@ def resume(task_type: object = None, organization_id: str | None = None) -> None
 
 def _set_pause(task_type: object, organization_id: str | None, *, is_paused: bool) -> None:
     if (task_type is None) == (organization_id is None):
-        refuse("type", "give a task type or an organization, one of them")
+        refuse("type", _("give a task type or an organization, one of them"))
     with transaction.atomic(using=alias()):
         if organization_id is None:
             _pause_queue(arguments.task_type(task_type), is_paused)
@@ -119,8 +118,7 @@ def _set_pause(task_type: object, organization_id: str | None, *, is_paused: boo
 
 
 def _pause_queue(kind: TaskType, is_paused: bool) -> None:
-    QueueSettings.objects.get_or_create(type=kind.value)
-    row = QueueSettings.objects.select_for_update().get(type=kind.value)
+    row = tenancy_queries.locked_queue_row(kind.value)
     if row.is_paused == is_paused:
         return
     if not is_paused:
@@ -129,8 +127,7 @@ def _pause_queue(kind: TaskType, is_paused: bool) -> None:
 
 
 def _pause_organization(organization_id: str, is_paused: bool) -> None:
-    rows = Organization.objects.select_for_update(no_key=True)
-    row = rows.get(pk=organization_id)
+    row = tenancy_queries.locked_organization(organization_id)
     if row.is_paused == is_paused:
         return
     if not is_paused:
@@ -147,23 +144,21 @@ def _save_pause(row: Any, is_paused: bool) -> None:
 
 def _extend_deadlines_of_queue(row: QueueSettings, now: datetime) -> None:
     """Extend deadlines; the time in an organization's own pause is added when that ends."""
-    waiting = Task.objects.filter(type=row.type)
-    paused = Organization.objects.filter(is_paused=True, paused_at__isnull=False)
+    held, paused = task_queries.deadlines_of_type(row.type), tenancy_queries.paused_organizations()
     since = row.paused_at or now
-    extend_deadlines(waiting.exclude(organization__in=paused), since, now)
+    extend_deadlines(held.exclude(organization__in=paused), since, now)
     for organization_id, until in paused.values_list("pk", "paused_at"):
         if until:
-            extend_deadlines(waiting.filter(organization=organization_id), since, until)
+            extend_deadlines(held.filter(organization=organization_id), since, until)
 
 
 def _extend_deadlines_of_organization(row: Organization, now: datetime) -> None:
-    waiting = Task.objects.filter(organization=row.pk)
-    paused = QueueSettings.objects.filter(is_paused=True, paused_at__isnull=False)
+    held, paused = task_queries.deadlines_of_organization(row.pk), tenancy_queries.paused_queues()
     since = row.paused_at or now
-    extend_deadlines(waiting.exclude(type__in=paused.values("type")), since, now)
+    extend_deadlines(held.exclude(type__in=paused.values("type")), since, now)
     for kind, until in paused.values_list("type", "paused_at"):
         if until:
-            extend_deadlines(waiting.filter(type=kind), since, until)
+            extend_deadlines(held.filter(type=kind), since, until)
 
 
 def extend_deadlines(tasks: QuerySet[Task], since: datetime, until: datetime) -> None:
@@ -190,9 +185,8 @@ def set_priority(task_id: object, priority: object, organization_id: str | None 
     """
     band = arguments.whole("priority", priority, 0, LOWEST_PRIORITY)
     task = lookup.task_of(task_id, organization_id)
-    rows = Task.objects.filter(pk=task.pk, state__in=OPEN_VALUES)
-    if not rows.update(priority=band):
-        raise InvalidState(f"Task {task.pk} has ended.", task_id=str(task.pk))
+    if not task_queries.task_by_id(task.pk).open().update(priority=band):
+        raise InvalidState(_("Task %(task)s has ended.") % {"task": task.pk}, task_id=str(task.pk))
     task.refresh_from_db()
     if task.state != State.BLOCKED and find(task.type) is not None:
         transaction.on_commit(lambda: _move_in_line(task), robust=True)

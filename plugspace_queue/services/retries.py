@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.catalog import find
@@ -17,7 +18,7 @@ from plugspace_queue.errors import InvalidState
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission
-from plugspace_queue.models import Dependency, Task, Workflow, task_queries
+from plugspace_queue.models import Dependency, Task, Workflow, dependency_queries, task_queries
 from plugspace_queue.models.workflow import is_missed
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
@@ -57,7 +58,7 @@ class RetryCharge:
 
     def __post_init__(self) -> None:
         if not self.charge and not self.reason.strip():
-            refuse("reason", "is needed for a retry that is not charged")
+            refuse("reason", _("is needed for a retry that is not charged"))
 
 
 def retry(task_id: object, terms: RetryCharge, organization_id: str | None = None) -> Task:
@@ -118,7 +119,7 @@ def _to_run_again(steps: Sequence[Task]) -> list[Task]:
     if not any(map(is_missed, ended)):
         return ended
     children: dict[UUID, list[UUID]] = defaultdict(list)
-    for child, parent in task_queries.links_among([step.pk for step in steps]):
+    for child, parent in dependency_queries.links_among([step.pk for step in steps]):
         children[parent].append(child)
     chosen: set[UUID] = set()
     # Backwards, as each step comes after those that it waits for.
@@ -143,16 +144,16 @@ def _open_again(
     for task in tasks:
         if is_missed(task):
             # What would have gone on without it, and still waits for others, waits for it again.
-            waiting = task_queries.step_children(task) - {other.pk for other in tasks}
-            task_queries.increment_open_deps(waiting)
+            waiting = dependency_queries.step_children(task) - {other.pk for other in tasks}
+            dependency_queries.increment_open_deps(waiting)
     if terms.charge:
         counters = _charge(tasks, terms, tenant, now)
     else:
         counters = []
         for task in tasks:
             quota.note_free_run(task, now, terms.reason)
-    again = Task.objects.filter(pk__in=[task.pk for task in tasks])
-    publishing.publish_new_on_commit(list(again.order_by("pk")), counters, are_new=False)
+    again = list(task_queries.tasks_in_order(task.pk for task in tasks))
+    publishing.publish_new_on_commit(again, counters, are_new=False)
 
 
 def _charge(
@@ -168,7 +169,7 @@ def _charge(
 
 def _move(task: Task, open_deps: int, month: str, now: datetime) -> None:
     target = State.BLOCKED if open_deps else State.WAITING
-    moved = Task.objects.move(
+    moved = task_queries.move_task(
         task.pk,
         State(task.state),
         target,
@@ -179,7 +180,9 @@ def _move(task: Task, open_deps: int, month: str, now: datetime) -> None:
         charged_month=month,
     )
     if not moved:
-        raise InvalidState(f"Task {task.pk} has changed meanwhile.", task_id=str(task.pk))
+        raise InvalidState(
+            _("Task %(task)s has changed meanwhile.") % {"task": task.pk}, task_id=str(task.pk)
+        )
 
 
 def _open_parents(
@@ -187,7 +190,7 @@ def _open_parents(
 ) -> dict[UUID, int]:
     """How many parents each task waits for; InvalidState when one will never complete."""
     reopened = reopened or set()
-    links = task_queries.links_to(task_ids)
+    links = dependency_queries.links_to(task_ids)
     parents = _locked({link.parent_id for link in links if not _is_passed(link, link.parent)})
     open_links = [
         link
@@ -199,8 +202,11 @@ def _open_parents(
         state = parents.get(link.parent_id, link.parent).state
         if state in RETRYABLE and link.parent_id not in reopened:
             raise InvalidState(
-                f"Task {link.task_id} waits for {link.parent_id}, which did not complete; retry"
-                " that one or the workflow first.",
+                _(
+                    "Task %(task_id)s waits for %(parent_id)s, which did not complete; retry"
+                    " that one or the workflow first."
+                )
+                % {"task_id": link.task_id, "parent_id": link.parent_id},
                 task_id=str(link.task_id),
                 parent_id=str(link.parent_id),
             )
@@ -224,7 +230,8 @@ def _locked(task_ids: set[UUID]) -> dict[UUID, Task]:
 def _require_retryable(task: Task) -> None:
     if task.state not in RETRYABLE:
         raise InvalidState(
-            f"Task {task.pk} is {task.state}; only failed, cancelled and expired ones are retried.",
+            _("Task %(task)s is %(state)s; only failed, cancelled and expired ones are retried.")
+            % {"task": task.pk, "state": task.state},
             task_id=str(task.pk),
             state=str(task.state),
         )
@@ -234,7 +241,8 @@ def _require_retryable(task: Task) -> None:
 def _require_declared(task: Task) -> None:
     if find(task.type) is None:
         raise InvalidState(
-            f"Task {task.pk} cannot run again: its task type {task.type} is not declared any more.",
+            _("Task %(task)s cannot run again: its task type %(type)s is not declared any more.")
+            % {"task": task.pk, "type": task.type},
             task_id=str(task.pk),
         )
 
@@ -242,6 +250,7 @@ def _require_declared(task: Task) -> None:
 def _require_failed(workflow: Workflow) -> None:
     if workflow.status != Status.FAILED:
         raise InvalidState(
-            f"Workflow {workflow.pk} is {workflow.status}; only one that has failed is retried.",
+            _("Workflow %(workflow)s is %(status)s; only one that has failed is retried.")
+            % {"workflow": workflow.pk, "status": workflow.status},
             status=str(workflow.status),
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from plugspace_queue.domain.fields import Field, sources_of
 from plugspace_queue.domain.task_types import of_row
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models import Task, dependency_queries, task_queries
 
 
 class Results(dict[str, Any]):
@@ -82,7 +82,7 @@ def _add_parents(found: dict[uuid.UUID, Results], tasks: Sequence[Task]) -> None
     followers = [task.pk for task in alone if task.context.get("previousTasks")]
     if not followers:
         return
-    for task_id, parent_id, task_type, result in task_queries.results_of_parents(followers):
+    for task_id, parent_id, task_type, result in dependency_queries.results_of_parents(followers):
         found[task_id][str(parent_id)] = result
         found[task_id][task_type] = result
 

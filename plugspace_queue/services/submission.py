@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from django.db import connections, router, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import insert_tasks, unsaved
@@ -113,8 +114,11 @@ def granted_priority(asked: int | None, plan: Plan, task_type: str) -> int:
         highest = default_priority(task_type)
     if asked is not None and asked < highest:
         raise PermissionRefused(
-            f"priority: {asked} is above what this organization's tier gives; {highest} is its"
-            " highest.",
+            _(
+                "priority: %(asked)s is above what this organization's tier gives;"
+                " %(highest)s is its highest."
+            )
+            % {"asked": asked, "highest": highest},
             field="priority",
             highest=highest,
         )

@@ -21,7 +21,7 @@ from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.domain.fingerprint import fingerprint
 from plugspace_queue.events import publish
 from plugspace_queue.limits import quota
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue.models import Task, dependency_queries, task_queries
 from plugspace_queue.models.workflow import is_missed
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
@@ -94,25 +94,26 @@ def release_children(ended: Mapping[uuid.UUID, int], now: datetime) -> list[uuid
     free: list[Task] = []
     waiting: dict[int, list[uuid.UUID]] = defaultdict(list)
     # Locked, so that two parents that complete at once do not both read the old count.
-    for child in task_queries.lock_blocked(ended):
+    for child in dependency_queries.lock_blocked(ended):
         if child.open_deps <= ended[child.pk]:
             free.append(child)
         else:
             waiting[ended[child.pk]].append(child.pk)
     for count, ids in waiting.items():
-        task_queries.decrement_open_deps(ids, count)
+        dependency_queries.decrement_open_deps(ids, count)
     return _release(free, now)
 
 
 def release_after_missed(ended: Sequence[Task], now: datetime) -> list[uuid.UUID]:
     """Subtract those of these steps that their workflows go on without; as `release_children`."""
     missed = [task.pk for task in ended if is_missed(task)]
-    return release_children(Counter(task_queries.children_of_missed(missed)), now) if missed else []
+    children = dependency_queries.children_of_missed(missed) if missed else []
+    return release_children(Counter(children), now)
 
 
 def release(hanging: Sequence[uuid.UUID], now: datetime) -> list[uuid.UUID]:
     """Release blocked tasks that no parent holds any more, in the caller's transaction."""
-    return _release(task_queries.lock_blocked(hanging), now)
+    return _release(dependency_queries.lock_blocked(hanging), now)
 
 
 def cascade(
@@ -122,7 +123,7 @@ def cascade(
 
     In a transaction of its own; events and snapshots follow its commit.
     """
-    if not task_queries.blocked_children(failed):
+    if not dependency_queries.blocked_children(failed):
         return []
     with transaction.atomic(using=router.db_for_write(Task)):
         found = cancel_descendants(failed, now, code=code, message=message)
@@ -208,7 +209,7 @@ def _lock_descendants(ended: Sequence[uuid.UUID]) -> list[Task]:
     locked: dict[uuid.UUID, Task] = {}
     # Repeated until nothing is new, as a task may get another child until it is locked.
     while below := _descendants_of([*ended, *locked]) - locked.keys():
-        found = {task.pk: task for task in task_queries.lock_blocked(below)}
+        found = {task.pk: task for task in dependency_queries.lock_blocked(below)}
         if not found:
             break
         locked |= found
@@ -218,7 +219,7 @@ def _lock_descendants(ended: Sequence[uuid.UUID]) -> list[Task]:
 def _descendants_of(tasks: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     found: set[uuid.UUID] = set()
     level = set(tasks)
-    while level := task_queries.blocked_children(list(level)) - found:
+    while level := dependency_queries.blocked_children(list(level)) - found:
         found |= level
     return found
 

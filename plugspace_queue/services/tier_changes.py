@@ -18,7 +18,7 @@ from plugspace_queue.domain.task_types import TaskType, queue_of
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import Plan
-from plugspace_queue.models import Organization, Task
+from plugspace_queue.models import Organization, Task, task_queries
 from plugspace_queue.models.querysets import WAITING_VALUES, TaskQuerySet
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services.lookup import organization_of
@@ -49,7 +49,7 @@ def waiting_of_other_priority(row: Organization, before: Plan, after: Plan) -> T
     found = Q(pk__in=())
     for (old, new), kinds in _changes(before, after).items():
         found |= Q(type__in=kinds) & (Q(priority=old) | Q(priority__lt=new))
-    return Task.objects.of_organization(row.pk).filter(found, state__in=WAITING_VALUES)
+    return task_queries.tasks_of_organization(row.pk).filter(found, state__in=WAITING_VALUES)
 
 
 def _changes(before: Plan, after: Plan) -> dict[tuple[int, int], list[str]]:
@@ -76,7 +76,7 @@ def _move(row: Organization, before: Plan) -> int:
             tasks = list(batch.only("pk", "type", "state"))
             for kind in {task.type for task in tasks}:
                 ids = [task.pk for task in tasks if task.type == kind]
-                Task.objects.filter(pk__in=ids).update(priority=_priority(after, kind))
+                task_queries.tasks_by_id(ids).update(priority=_priority(after, kind))
             _move_in_line_on_commit(tasks, after)
         moved += len(tasks)
         if len(tasks) < BATCH:

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from plugspace_queue.domain.enums import State
 from plugspace_queue.errors import InvalidState, TaskFailed, WaitTimeout
@@ -53,8 +55,11 @@ class Wait(Generic[R]):
         found = self.ended()
         if found is None and transaction.get_connection(alias()).in_atomic_block:
             raise InvalidState(
-                f"{self.name} cannot end before this transaction does: wait after the commit. "
-                "In a test, run it with plugspace_queue.testing."
+                _(
+                    "%(name)s cannot end before this transaction does: wait after the commit."
+                    " In a test, run it with plugspace_queue.testing."
+                )
+                % {"name": self.name}
             )
         return found
 
@@ -65,7 +70,10 @@ class Wait(Generic[R]):
 
     def over(self) -> WaitTimeout:
         """The error for a wait that was too short."""
-        return WaitTimeout(f"{self.name} has not ended within {self.timeout:g} s.")
+        return WaitTimeout(
+            _("%(name)s has not ended within %(timeout)g s.")
+            % {"name": self.name, "timeout": self.timeout}
+        )
 
 
 def of_task(task_id: object, timeout: object, organization_id: str | None) -> Wait[Task]:
@@ -145,7 +153,8 @@ def completed(task: Task) -> Any:
     error = task.error or {}
     code = error.get("code") or str(task.state).upper()
     raise TaskFailed(
-        f"Task {task.pk} has {_ENDED[State(task.state)]} ({code}): {error.get('message', '')}",
+        _(_ENDED[State(task.state)])
+        % {"id": task.pk, "code": code, "message": error.get("message", "")},
         code=code,
         task=task,
     )
@@ -163,7 +172,7 @@ def steps_completed(workflow: Workflow) -> list[Task]:
 
 
 _ENDED = {
-    State.FAILED: "failed",
-    State.CANCELLED: "been cancelled",
-    State.EXPIRED: "expired",
+    State.FAILED: gettext_noop("Task %(id)s has failed (%(code)s): %(message)s"),
+    State.CANCELLED: gettext_noop("Task %(id)s has been cancelled (%(code)s): %(message)s"),
+    State.EXPIRED: gettext_noop("Task %(id)s has expired (%(code)s): %(message)s"),
 }

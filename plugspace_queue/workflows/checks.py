@@ -6,6 +6,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
+from django.utils.translation import gettext as _
 
 from plugspace_queue.domain.catalog import find
 from plugspace_queue.domain.fields import Field, fields_of, sources_of
@@ -30,9 +31,12 @@ def sources_exist(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     steps = {step.name for kind in kinds().values() for step in kind.steps}
     return [
         Warning(
-            f"{task_type}: From({field.source!r}) of the field {field.name} names neither a"
-            " declared task type nor a step.",
-            hint="Nothing ever fills the field: correct the name.",
+            _(
+                "%(task_type)s: From(%(source)r) of the field %(field)s names neither a"
+                " declared task type nor a step."
+            )
+            % {"task_type": task_type, "source": field.source, "field": field.name},
+            hint=_("Nothing ever fills the field: correct the name."),
             id="psq.W030",
         )
         for task_type in TaskType
@@ -47,8 +51,8 @@ def _of_kind(kind: WorkflowKind[Any]) -> Messages:
         yield _error(
             kind,
             step,
-            f"the task type {step.type} is not declared, or is internal.",
-            hint="Declare it in the task_types.py of an installed app, or take the step out.",
+            _("the task type %(type)s is not declared, or is internal.") % {"type": step.type},
+            hint=_("Declare it in the task_types.py of an installed app, or take the step out."),
             id="psq.E030",
         )
     if unknown:
@@ -72,8 +76,9 @@ def _of_field(kind: WorkflowKind[Any], step: Step, field: Field, before: Sequenc
         yield _error(
             kind,
             step,
-            f"From({field.source!r}) of the field {field.name} may be one of {names}.",
-            hint="Give one of them that name, or fill the field by input_from.",
+            _("From(%(source)r) of the field %(field)s may be one of %(names)s.")
+            % {"source": field.source, "field": field.name, "names": names},
+            hint=_("Give one of them that name, or fill the field by input_from."),
             id="psq.E032",
         )
     elif made:
@@ -82,9 +87,12 @@ def _of_field(kind: WorkflowKind[Any], step: Step, field: Field, before: Sequenc
         yield _error(
             kind,
             step,
-            f"no step before it makes {field.source}, which its field {field.name} needs.",
-            hint="Put that step before it, give the kind an input=… with the field, or give the"
-            " step an input_from.",
+            _("no step before it makes %(source)s, which its field %(field)s needs.")
+            % {"source": field.source, "field": field.name},
+            hint=_(
+                "Put that step before it, give the kind an input=… with the field, or give"
+                " the step an input_from."
+            ),
             id="psq.E031",
         )
 
@@ -97,17 +105,18 @@ def _of_producer(kind: WorkflowKind[Any], step: Step, field: Field, made: Step) 
         yield _error(
             kind,
             step,
-            f"the output of {made.name} does not fit its field {field.name}: {fault}.",
-            hint="Change one of the models, or convert the output by input_from.",
+            _("the output of %(made)s does not fit its field %(field)s: %(fault)s.")
+            % {"made": made.name, "field": field.name, "fault": fault},
+            hint=_("Change one of the models, or convert the output by input_from."),
             id="psq.E033",
         )
     if made.may_fail and field.is_required and step.input_from is None:
         yield _error(
             kind,
             step,
-            f"its field {field.name} needs the output of {made.name}, which has"
-            ' on_failure="continue".',
-            hint="Give the field a default, for when that step fails.",
+            _('its field %(field)s needs the output of %(made)s, which has on_failure="continue".')
+            % {"field": field.name, "made": made.name},
+            hint=_("Give the field a default, for when that step fails."),
             id="psq.E034",
         )
 
@@ -130,16 +139,18 @@ def _of_switches(kind: WorkflowKind[Any]) -> Messages:
             yield _error(
                 kind,
                 step,
-                f"its model has an option {option!r}, which also leaves out a step.",
-                hint="Name the switch of the step otherwise: skip=…",
+                _("its model has an option %(option)r, which also leaves out a step.")
+                % {"option": option},
+                hint=_("Name the switch of the step otherwise: skip=…"),
                 id="psq.E035",
             )
         if step.skip is not None and switches is not None and step.skip not in switches:
             yield _error(
                 kind,
                 step,
-                f"the input of the kind has no {OPTIONS}.{step.skip}, so nothing can skip it.",
-                hint="Add it to the model that is the kind's input=…, as a bool with a default.",
+                _("the input of the kind has no %(options)s.%(skip)s, so nothing can skip it.")
+                % {"options": OPTIONS, "skip": step.skip},
+                hint=_("Add it to the model that is the kind's input=…, as a bool with a default."),
                 id="psq.E036",
             )
 
@@ -157,4 +168,5 @@ def _options_of(model: Any) -> set[str] | None:
 
 
 def _error(kind: WorkflowKind[Any], step: Step, text: str, *, hint: str, id: str) -> Error:
-    return Error(f"Workflow kind {kind.name!r}, step {step.name}: {text}", hint=hint, id=id)
+    message = _("Workflow kind %(kind)r, step %(step)s: %(text)s")
+    return Error(message % {"kind": kind.name, "step": step.name, "text": text}, hint=hint, id=id)

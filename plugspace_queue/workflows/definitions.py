@@ -7,6 +7,8 @@ those that the output of an earlier step fills.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from plugspace_queue.domain import steps as graphs
 from plugspace_queue.domain.fields import Field, fields_of, part_of, sources_of, unknown_key
 from plugspace_queue.domain.kinds import WorkflowKind
@@ -30,7 +32,7 @@ def stored_whole(kind: WorkflowKind[Any], given: Given, beside: int) -> Given:
     stored = stored_object(given, beside)
     strange = unknown_key([model_of(s) for s in kind.steps], _without_switches(kind, stored))
     if strange is not None:
-        refuse(f"input.{strange}", f"no step of {kind.name} takes it")
+        refuse(f"input.{strange}", _("no step of %(kind)s takes it") % {"kind": kind.name})
     return stored
 
 
@@ -39,7 +41,7 @@ def steps_for(kind: WorkflowKind[Any], given: Json) -> tuple[Step, ...]:
     skipped = {name for option, name in kind.skips.items() if _is_on(option, given)}
     steps = graphs.without(kind.steps, skipped)
     if not steps:
-        refuse("input.options", f"leave no step of {kind.name}")
+        refuse("input.options", _("leave no step of %(kind)s") % {"kind": kind.name})
     if kind.check is not None:
         _call(kind.check, given, [s.name for s in steps])
     return steps
@@ -94,7 +96,7 @@ def _is_on(option: str, given: Json) -> bool:
     options = given.get(OPTIONS)
     value = options.get(option) if isinstance(options, Mapping) else None
     if value not in (None, True, False):
-        refuse(f"input.{OPTIONS}.{option}", "must be true or false")
+        refuse(f"input.{OPTIONS}.{option}", _("must be true or false"))
     return bool(value)
 
 
@@ -118,7 +120,9 @@ def _refuse_made(
     for field, names in fields:
         made = producers(field.source or "", steps, names)
         if made and given.get(field.key) is not None:
-            told = f"is made by this workflow's {made[0].name} step; leave it out"
+            told = _("is made by this workflow's %(made)s step; leave it out") % {
+                "made": made[0].name
+            }
             refuse(f"input.{field.key}", told)
 
 
@@ -129,7 +133,9 @@ def _input_of(
     model = shape.type
     seen = _call(step.takes, given, before) if step.takes else given
     if not isinstance(seen, Mapping):
-        KindRefusal(kind.name)("takes", f"takes returns a mapping, not {seen!r:.64}.", step)
+        KindRefusal(kind.name)(
+            "takes", _("takes returns a mapping, not %(seen).64s.") % {"seen": repr(seen)}, step
+        )
     part = part_of(model, _without_switches(kind, seen))
     filled = {
         field.key for field in sources_of(model) if producers(field.source or "", steps, before)
@@ -142,7 +148,7 @@ def _input_of(
         part = dict(step.input_from(part, {}))
     for field in fields_of(model) or ():
         if field.is_required and field.key not in part and field.key not in filled:
-            refuse(f"input.{field.key}", f"is needed by the {step.name} step")
+            refuse(f"input.{field.key}", _("is needed by the %(step)s step") % {"step": step.name})
     return _object(shape, part, may_lack=filled)
 
 
@@ -156,4 +162,4 @@ def _call(function: Callable[[Json, Collection[str]], Any], given: Json, names: 
 def _object(shape: Shape[Any], value: object, beside: int = 0, **options: Any) -> Given:
     """The stored form of an input, which is an object for every type."""
     stored = stored_input(shape, value, beside, **options)
-    return stored if isinstance(stored, dict) else refuse("input", "must be an object")
+    return stored if isinstance(stored, dict) else refuse("input", _("must be an object"))

@@ -1,17 +1,17 @@
 """Whether the output of one type fits a field of another type's input, by their JSON schemas.
 
-Only what is certain is told: a misfit means that the value will be refused when it enters.
+Only certain misfits are reported: those whose values would be refused by the field.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
+from django.utils.translation import gettext as _
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic_core import PydanticOmit
 
 from plugspace_queue.domain.fields import core_of
-from plugspace_queue.domain.shapes import is_model
+from plugspace_queue.domain.shapes import built_adapter, is_model
 
 Schema = Mapping[str, Any]
 
@@ -29,8 +29,8 @@ def misfit(output: Any, annotation: Any, *, is_closed: bool) -> str | None:
     if wanted is Any or output is Any or _extends(output, wanted):
         return None
     try:
-        made = TypeAdapter(output).json_schema(mode="serialization")
-        taken = TypeAdapter(wanted).json_schema(mode="validation")
+        made = built_adapter(output).json_schema(mode="serialization")
+        taken = built_adapter(wanted).json_schema(mode="validation")
     except (PydanticUserError, PydanticInvalidForJsonSchema, PydanticOmit):
         return None
     return next(_Comparison(made, taken, is_closed).faults(made, taken, "it", 0), None)
@@ -59,7 +59,8 @@ class _Comparison:
             found = [next(self.faults(made, one, place, depth), None) for one in alternatives]
             yield from found[:1] if all(found) else ()  # type: ignore[misc]
         elif not _may_be(made["type"], taken["type"]):
-            yield f"{place} is of the type {made['type']}, not {taken['type']}"
+            types = {"made": made["type"], "taken": taken["type"]}
+            yield _("%(place)s is of the type %(made)s, not %(taken)s") % {"place": place, **types}
         elif made["type"] == "object":
             yield from self._of_objects(made, taken, place, depth)
         elif made["type"] == "array" and "items" in made and "items" in taken:
@@ -71,13 +72,14 @@ class _Comparison:
             return
         for name in taken.get("required", ()):
             if name not in known and not made.get("additionalProperties"):
-                yield f"{place} has no {name!r}"
+                yield _("%(place)s has no %(name)r") % {"place": place, "name": name}
         is_closed = taken.get("additionalProperties", not self._is_closed) is False
         for name, schema in known.items():
             if name in wanted:
                 yield from self.faults(schema, wanted[name], f"{place}.{name}", depth + 1)
             elif is_closed and (name in made.get("required", ()) or "default" in schema):
-                yield f"{place} has {name!r}, which the field does not take"
+                message = _("%(place)s has %(name)r, which the field does not take")
+                yield message % {"place": place, "name": name}
 
 
 def _resolved(schema: Schema, whole: Schema) -> Schema:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import unsaved
@@ -19,7 +20,7 @@ from plugspace_queue.domain.steps import Step, ancestors
 from plugspace_queue.errors import InvalidState, NotFound
 from plugspace_queue.limits.policies import OrganizationPlan
 from plugspace_queue.limits.request_limit import Admission, RequestsLeft
-from plugspace_queue.models import IdempotencyKey, Task, Workflow, task_queries
+from plugspace_queue.models import IdempotencyKey, Task, Workflow, dependency_queries, task_queries
 from plugspace_queue.publishing import projections
 from plugspace_queue.schemas.refusals import refuse
 from plugspace_queue.schemas.workflow_requests import WorkflowRequest
@@ -94,7 +95,11 @@ def _require_types(kind: WorkflowKind[Any]) -> None:
     for step in kind.steps:
         found = find(step.type)
         if found is None or found.is_internal:
-            refuse("kind", f"{kind.name} has a step of the type {step.type}, which is not declared")
+            refuse(
+                "kind",
+                _("%(kind)s has a step of the type %(type)s, which is not declared")
+                % {"kind": kind.name, "type": step.type},
+            )
 
 
 def _stored(plan: WorkflowPlan, tenant: OrganizationPlan, now: datetime) -> WorkflowHandle:
@@ -126,7 +131,7 @@ def _store(
 ) -> WorkflowHandle:
     tasks = build_steps(workflow, plan, tenant, now)
     submission.store(tasks, {tenant.organization_id: tenant}, now, workflow=workflow)
-    task_queries.link(_links(plan.steps, tasks))
+    dependency_queries.link(_links(plan.steps, tasks))
     projections.write_workflow_on_commit(workflow.pk)
     return WorkflowHandle(workflow_id=workflow.pk, task_ids=[task.pk for task in tasks])
 
@@ -169,9 +174,9 @@ def build_steps(
     ]
 
 
-def _links(steps: Sequence[Step], tasks: Sequence[Task]) -> Iterator[tuple[Task, Task]]:
+def _links(steps: Sequence[Step], tasks: Sequence[Task]) -> Iterator[tuple[uuid.UUID, uuid.UUID]]:
     """Each step with each one that it waits for."""
-    by_name = {step.name: task for step, task in zip(steps, tasks, strict=True)}
+    by_name = {step.name: task.pk for step, task in zip(steps, tasks, strict=True)}
     return ((by_name[step.name], by_name[name]) for step in steps for name in step.parents)
 
 
@@ -209,15 +214,19 @@ def _parent(kind: WorkflowKind[Any], request: WorkflowRequest) -> Task | None:
     task_id = request.chain.parent_task_id
     if task_id is None:
         if kind.refines:
-            refuse("context.parentTaskId", "is needed to refine")
+            refuse("context.parentTaskId", _("is needed to refine"))
         return None
     rows = task_queries.tasks_of_organization(request.organization_id).select_related("workflow")
     found = rows.filter(pk=task_id).first()
     if found is None:
-        raise NotFound(f"No task {task_id} in this organization.", task_id=str(task_id))
+        raise NotFound(
+            _("No task %(task_id)s in this organization.") % {"task_id": task_id},
+            task_id=str(task_id),
+        )
     if kind.refines and found.state != State.COMPLETE:
         raise InvalidState(
-            f"Task {task_id} is {found.state}; only a complete one can be refined.",
+            _("Task %(task_id)s is %(state)s; only a complete one can be refined.")
+            % {"task_id": task_id, "state": found.state},
             task_id=str(task_id),
             state=str(found.state),
         )

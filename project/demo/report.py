@@ -8,15 +8,15 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.models import task_queries
-from project.demo.ground import Credentials
+from plugspace_queue import TaskType, queue_manager
+from project.demo.environment import Credentials
 from project.demo.web import HOST
 
 
 def results(ids: Sequence[uuid.UUID]) -> dict[str, Any]:
     """Type → result of the finished steps."""
-    return dict(task_queries.tasks_by_id(ids).values_list("type", "result"))
+    tasks = map(queue_manager.get_task, ids)
+    return {task.type: task.result for task in tasks}
 
 
 def site_path(found: dict[str, Any]) -> str:

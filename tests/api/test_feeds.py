@@ -16,15 +16,16 @@ from plugspace_queue.broker import keys
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import fanout
 from plugspace_queue.events.frames import Topic
-from tests.support import wait_until
+from tests.support import wait_until, wake_readers
 
 TOPIC = Topic("jobId", "t1")
 AWAY, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_left():
+def nobody_is_left(redis):
     yield
+    wake_readers(redis)
     wait_until(lambda: not _readers(), 5, "a reader goes on without listeners")
 
 

@@ -12,6 +12,7 @@ import pytest
 from django.db import connections, transaction
 from django.test import override_settings
 from django.utils import timezone
+from redis import Redis
 
 from plugspace_queue import queue_manager
 from plugspace_queue.api import grants, stream_limits, waits
@@ -19,7 +20,7 @@ from plugspace_queue.models import ApiKey, Membership, Organization, Task
 from tests.api.asgi import Request, until
 from tests.api.conftest import ApiClient
 from tests.factories import arguments, make_organization
-from tests.support import patient, wait_until
+from tests.support import patient, wait_until, wake_readers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +28,7 @@ Key = Callable[..., ApiClient]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Any:
+def nothing_is_left(monkeypatch: pytest.MonkeyPatch, redis: Redis) -> Any:
     """Only events end a wait; afterwards no place, no reader and no thread is taken."""
     monkeypatch.setattr(waits, "RECHECK", 600.0)
     yield
@@ -35,6 +36,7 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Any:
     # A response that never began is garbage of a cycle that REST framework makes.
     gc.collect()
     wait_until(lambda: stream_limits.open_streams() == 0, 5, "a place is still taken")
+    wake_readers(redis)
     wait_until(lambda: not _alive("EndReader") and not _alive("_GrantWatch"), 5)
     assert waits._threads == 0
 

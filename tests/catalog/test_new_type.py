@@ -141,7 +141,7 @@ def test_a_type_without_a_limiter_has_no_limit(declare: Declare, redis: Redis):
     declare("NOTE")
     queue_manager.set_queue("NOTE", {"concurrency": 2})
 
-    (stats,) = queue_manager.get_queue_stats("NOTE")
+    stats = queue_manager.get_queue_stats("NOTE")
 
     assert stats.type == "NOTE"
     assert redis.hget("plugspace:note:meta", "limiter") == b"0"

@@ -115,7 +115,7 @@ def test_a_task_has_only_the_members_that_the_document_names(
 ):
     new = {"type": "CODE", "projectId": "site", "input": {}}
     told = acme.send("tasks/", new).json()
-    known = document["components"]["schemas"]["CodeTask"]
+    known = document["components"]["schemas"]["PlugspaceCodeTask"]
 
     assert set(told) <= set(known["properties"])
     assert set(known["required"]) <= set(told)

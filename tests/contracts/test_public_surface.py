@@ -1,6 +1,12 @@
 """What a host project may import, and nothing less."""
 
+import ast
 import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
 
 import plugspace_queue
 from plugspace_queue import TaskType, conf, errors, processor, queue_manager, testing, urls
@@ -37,6 +43,10 @@ VERBS = [
 ]
 
 
+PUBLIC = ("catalogs", "conf", "errors", "exports", "schemas", "signals", "testing", "urls")
+"""Modules and packages that a host project may import, beside the names of the package itself."""
+
+
 def test_the_package_exports_its_names_and_no_more():
     assert sorted(plugspace_queue.__all__) == [
         "Context",
@@ -49,6 +59,7 @@ def test_the_package_exports_its_names_and_no_more():
         "task_type",
         "workflow_kind",
     ]
+    assert all(hasattr(plugspace_queue, name) for name in plugspace_queue.__all__)
     assert callable(processor)
     assert [kind.value for kind in TaskType][:2] == ["ARCHITECT", "DESIGN"]
 
@@ -102,6 +113,32 @@ def test_a_host_project_includes_our_urls_and_takes_rq_settings_from_us():
     assert urls.app_name == "plugspace_queue"
     assert set(queues) == {kind.queue_name for kind in TaskType}
     assert set(rq) == {"WORKER_CLASS", "JOB_CLASS", "QUEUE_CLASS"}
+
+
+@pytest.mark.parametrize("page", sorted(Path("project").rglob("*.py")), ids=str)
+def test_the_demo_project_imports_only_what_a_host_project_may(page: Path):
+    tree = ast.parse(page.read_text(encoding="utf-8"))
+    used = [name for node in ast.walk(tree) for name in _imported(node)]
+
+    assert [name for name in used if not _is_public(*name)] == []
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Modules of the package and the names that are taken from them; "" for the module itself."""
+    if isinstance(node, ast.Import):
+        yield from ((one.name, "") for one in node.names if one.name.startswith("plugspace_queue"))
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("plugspace_queue"):
+        yield from ((str(node.module), one.name) for one in node.names)
+
+
+def _is_public(module: str, name: str) -> bool:
+    _, _, inner = module.partition(".")
+    if not inner:
+        return name in (*plugspace_queue.__all__, *PUBLIC)
+    if inner.split(".")[0] not in PUBLIC:
+        return False
+    listed = getattr(import_module(module), "__all__", None)
+    return not name.startswith("_") and (listed is None or name in listed)
 
 
 def test_a_host_project_has_tools_for_its_tests():

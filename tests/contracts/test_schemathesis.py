@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from plugspace_queue import queue_manager
@@ -25,7 +26,7 @@ TOO_STRICT = "positive_data_acceptance"
 
 
 @pytest.mark.slow
-@override_settings(PLUGSPACE_QUEUE={"WAIT_THREADS": 0})
+@override_settings(PLUGSPACE_QUEUE={**settings.PLUGSPACE_QUEUE, "WAIT_THREADS": 0})
 def test_whatever_is_sent_the_answer_is_one_of_the_document(live_server, tmp_path: Path):
     _, key = ApiKey.issue(make_organization("acme"), [scope.value for scope in Scope])
     for _ in range(3):

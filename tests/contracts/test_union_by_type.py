@@ -23,6 +23,7 @@ def document() -> Any:
         task_type("CALL", input=model("Input", number=str, seconds=int), output=dict[str, Any])
         task_type("HOUSEKEEPING", input=model("Secret", word=str), internal=True)
         task_type("AGENT")
+        task_type("PLUGSPACE_CALL", input=model("Input", a=str, b=str, c=str))
         openapi.clear_cache()
         yield openapi.document()
     openapi.clear_cache()
@@ -32,26 +33,32 @@ def test_bodies_and_results_are_unions_by_type(document: Any):
     components = document["components"]["schemas"]
 
     validate_schema(document)
-    mapping = components["NewTask"]["discriminator"]["mapping"]
-    assert mapping["SEND_MAIL"] == "#/components/schemas/NewSendMailTask"
-    assert components["NewSendMailTask"]["properties"]["type"]["const"] == "SEND_MAIL"
-    shown = components["SendMailTask"]["properties"]["result"]["anyOf"]
-    assert shown == [{"$ref": "#/components/schemas/SendMailOutput"}, {"type": "null"}]
+    mapping = components["PlugspaceNewTask"]["discriminator"]["mapping"]
+    assert mapping["SEND_MAIL"] == "#/components/schemas/PlugspaceNewSendMailTask"
+    assert components["PlugspaceNewSendMailTask"]["properties"]["type"]["const"] == "SEND_MAIL"
+    shown = components["PlugspaceSendMailTask"]["properties"]["result"]["anyOf"]
+    assert shown == [{"$ref": "#/components/schemas/PlugspaceSendMailOutput"}, {"type": "null"}]
 
 
 def test_two_models_of_one_name_stay_two(document: Any):
     components = document["components"]["schemas"]
 
-    assert set(components["SendMailInput"]["properties"]) == {"to"}
-    assert set(components["CallInput"]["properties"]) == {"number", "seconds"}
+    assert set(components["PlugspaceSendMailInput"]["properties"]) == {"to"}
+    assert set(components["PlugspaceCallInput"]["properties"]) == {"number", "seconds"}
+
+
+def test_a_type_that_is_named_like_the_prefix_stays_apart(document: Any):
+    components = document["components"]["schemas"]
+
+    assert set(components["PlugspacePlugspaceCallInput"]["properties"]) == {"a", "b", "c"}
 
 
 def test_internal_types_are_not_in_it(document: Any):
     assert "HOUSEKEEPING" not in str(document)
-    assert "Secret" not in document["components"]["schemas"]
+    assert "PlugspaceSecret" not in document["components"]["schemas"]
 
 
 def test_a_type_that_is_named_like_a_component_gets_another_name(document: Any):
-    mapping = document["components"]["schemas"]["AgentTask"]["discriminator"]["mapping"]
+    mapping = document["components"]["schemas"]["PlugspaceAgentTask"]["discriminator"]["mapping"]
 
-    assert mapping["AGENT"] == "#/components/schemas/AgentTask_"
+    assert mapping["AGENT"] == "#/components/schemas/PlugspaceAgentTask_"

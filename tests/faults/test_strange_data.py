@@ -12,7 +12,7 @@ from plugspace_queue.maintenance import queue_config
 from plugspace_queue.models import Task
 from plugspace_queue.worker.unstarted import hand_back
 from tests.broker.tools import entry
-from tests.support import wait_until
+from tests.support import alike, wait_until
 from tests.worker.conftest import fresh, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.timeout(60)]
@@ -76,7 +76,7 @@ BREAKS = {
 
 
 EXAMPLES = ["gone", "a string", "a strange band"]
-IN_EACH_STATE = pytest.mark.parametrize("spoil", EXAMPLES, indirect=True)
+IN_EACH_STATE = pytest.mark.parametrize("spoil", alike(EXAMPLES, quick=1), indirect=True)
 
 
 @pytest.fixture(params=BREAKS)

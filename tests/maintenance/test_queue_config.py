@@ -7,10 +7,11 @@ from django.utils import timezone
 
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys, routing
+from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.queue_config import OverrideWatch, repair
-from plugspace_queue.maintenance.reconcile.copies import compare_settings
+from plugspace_queue.maintenance.reconcile.queue_settings import compare as compare_settings
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.publishing import projections
 from tests.factories import make_organization
@@ -84,8 +85,10 @@ def test_the_pauses_of_many_organizations_are_written_in_one_round_trip(redis, m
         make_organization(f"o{number}", is_paused=True, paused_at=timezone.now())
     repair(timezone.now())
     trips = []
-    real = routing.scripts.run
-    monkeypatch.setattr(routing.scripts, "run", lambda *call: trips.append(call) or real(*call))
+    real = routing.scripts.run_each
+    monkeypatch.setattr(
+        routing.scripts, "run_each", lambda *call: trips.append(call) or real(*call)
+    )
 
     repair(timezone.now())
 
@@ -201,7 +204,9 @@ def test_an_override_is_no_finding_when_it_is_to_come_in_force_or_over(redis):
     watch = OverrideWatch()
 
     def found(moment):
-        return [finding.code for finding in compare_settings(TaskType.CODE, moment)]
+        return [
+            finding.code for finding in compare_settings(client("code"), [TaskType.CODE], moment)
+        ]
 
     for moment in (timezone.now(), now + HOUR, now + 2 * HOUR, now + 3 * HOUR):
         watch.turn(moment)

@@ -9,12 +9,13 @@ from plugspace_queue import queue_manager
 from plugspace_queue.broker import keys
 from tests.broker.tools import texts
 from tests.maintenance.scene import Scene, kinds_found, reconcile
+from tests.support import alike
 
 NO_PLACES = ["here", "", "7", "|1:acme", "0|nolane", "0|9:acme", "9" * 20 + "|1:acme", b"\xff"]
 NO_LANES = ["nolane", "", "7:acme", "1:a b", b"\xff\xfe"]
 
 
-@pytest.mark.parametrize("place", NO_PLACES)
+@pytest.mark.parametrize("place", alike(NO_PLACES, quick=2))
 def test_an_entry_of_idx_that_is_no_place_is_found_and_put_right(scene: Scene, place: str | bytes):
     scene.redis.hset(keys.idx("code"), scene.id(0), place)
 
@@ -69,7 +70,7 @@ def test_a_task_whose_entry_is_no_place_can_be_cancelled(scene: Scene, number: i
 
 
 @pytest.mark.parametrize("key", [keys.queue("code"), keys.parked("code")])
-@pytest.mark.parametrize("name", NO_LANES)
+@pytest.mark.parametrize("name", alike(NO_LANES, quick=1))
 def test_a_member_of_the_order_that_is_no_lane_is_found_and_taken_out(
     scene: Scene, name: str | bytes, key: str
 ):

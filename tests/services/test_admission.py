@@ -117,5 +117,5 @@ def test_a_refused_argument_does_not_leave_the_answer_of_the_window_to_the_next_
         with pytest.raises(errors.ValidationRefused):
             queue_manager.add_task(**arguments(input={}))
 
-    assert queue_manager.get_queue_stats("ARCHITECT")[0].waiting == 0
+    assert queue_manager.get_queue_stats("ARCHITECT").waiting == 0
     assert queue_manager.add_task(**arguments())

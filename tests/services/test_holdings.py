@@ -77,11 +77,12 @@ def test_lines_beyond_those_told_apart_are_the_others_and_none_is_lost(
         make_organization(f"org-{number}")
         submit(f"org-{number}", 2)
         submit(f"org-{number}", run_at=later)
-    line = lanes.line(client("architect"), "architect", most=4)
+    lines = lanes.lines_of(client("architect"), ["architect"], most=4)
+    line = lines["architect"]
 
     assert (len(line.waiting.of), line.waiting.of.total(), line.waiting.total) == (4, 8, 12)
     assert (line.delayed.of.total(), line.delayed.total) == (4, 6)
-    monkeypatch.setattr(lanes, "line", lambda *told: line)
+    monkeypatch.setattr(lanes, "lines_of", lambda *told: lines)
     assert held()["waiting", "(others)"] == 4
     assert held()["delayed", "(others)"] == 2
 

@@ -1,4 +1,4 @@
-"""The rest of the front door: looking up, statistics, priority, twins for async code."""
+"""The rest of the queue manager: looking up, statistics, priority, twins for async code."""
 
 import inspect
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +36,36 @@ def test_an_organizations_tasks_are_paged_and_filtered():
     assert second.pk == tasks[1].pk
 
 
+def test_the_options_of_a_page_may_stand_in_one_mapping():
+    tasks = [make_task(type="CODE", state=State.PROCESSING) for _ in range(3)]
+    make_task(type="DESIGN", state=State.PROCESSING)
+    asked = {"status": "processing", "type": "CODE", "limit": 20, "offset": 0}
+
+    page = queue_manager.get_organization_tasks("acme", asked)
+
+    assert [task.pk for task in page] == [task.pk for task in reversed(tasks)]
+    (second,) = queue_manager.get_organization_tasks("acme", {"type": "CODE"} | {"limit": 1})
+    assert second.pk == tasks[-1].pk
+    assert len(queue_manager.get_organization_tasks("acme", {})) == 4
+    assert len(queue_manager.get_organization_tasks("acme", {"type": "CODE"}, limit=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ({"colour": "red"}, {}),
+        ({"status": "gone"}, {}),
+        ({"limit": 0}, {}),
+        ({"limit": "20"}, {}),
+        ({"type": "CODE"}, {"type": "DESIGN"}),
+        ({"limit": 5}, {"limit": 6}),
+    ],
+)
+def test_a_mapping_of_options_that_cannot_be_is_refused(options, more):
+    with pytest.raises(errors.ValidationRefused):
+        queue_manager.get_organization_tasks("acme", options, **more)
+
+
 @pytest.mark.parametrize(
     "bad", [{"status": "gone"}, {"type": "X"}, {"limit": 0}, {"limit": 1001}, {"offset": 10_001}]
 )
@@ -54,11 +84,12 @@ def test_statistics_count_what_waits_runs_and_ended():
     make_task(state=State.SCHEDULED)
     QueueSettings.objects.filter(type="ARCHITECT").update(completed=100, failed=3)
 
-    (row,) = queue_manager.get_queue_stats("ARCHITECT")
+    row = queue_manager.get_queue_stats("ARCHITECT")
 
     assert (row.type, row.waiting, row.active, row.delayed) == (TaskType.ARCHITECT, 2, 1, 2)
     assert (row.completed, row.failed) == (100, 3)
     assert [row.type for row in queue_manager.get_queue_stats()] == list(TaskType)
+    assert queue_manager.get_queue_stats()[0] == row
 
 
 def test_statistics_that_may_be_a_moment_old_are_counted_once_for_all():
@@ -66,7 +97,7 @@ def test_statistics_that_may_be_a_moment_old_are_counted_once_for_all():
     queue_manager.add_task(**arguments())
 
     def waiting(max_age: float) -> int:
-        return queue_manager.get_queue_stats("ARCHITECT", max_age=max_age)[0].waiting
+        return queue_manager.get_queue_stats("ARCHITECT", max_age=max_age).waiting
 
     assert waiting(60.0) == 1
     queue_manager.add_task(**arguments())

@@ -46,7 +46,7 @@ FOUND_BY_NAME = {"apps", "urls", "signals", "checks", "exports"}
 COMMANDS = "management.commands."
 
 SMALL_MODULES = {
-    *{"admin.rq", "api.health"},
+    "api.health",
     # What a typed submit returns: users read it alone.
     "domain.handles",
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},

@@ -7,8 +7,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "plugspace_queue"
 USE = re.compile(r"\.objects\b")
 
-MOST = 79
-"""Uses outside models. The number only falls; 40 is the aim."""
+MOST = 28
+"""Uses outside models. The number only falls; the aim was 40."""
 
 DONE = ("admin", "api", "dashboards", "management/demo", "rq", "testing", "workflows")
 """Rooms that have none, and get none."""

@@ -201,6 +201,7 @@ def test_a_retry_by_hand_forgets_code_and_cause(processors, work):
     assert why(task) == ("waiting", "", False)
 
 
+@pytest.mark.slow
 def test_timeouts_are_one_group_wherever_they_meet_the_code(processors, work):
     def here(context: Any) -> None:
         while True:

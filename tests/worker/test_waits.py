@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 from django.utils import timezone
+from redis import Redis
 
 from plugspace_queue import errors, queue_manager
 from plugspace_queue.broker.connection import cut_off
@@ -21,7 +22,7 @@ from plugspace_queue.schemas.delivery import DeployOutput
 from plugspace_queue.services import waits
 from tests.agents.making import make_plan
 from tests.factories import make_task
-from tests.support import patient, wait_until
+from tests.support import patient, wait_until, wake_readers
 from tests.worker.conftest import Register, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,9 +40,10 @@ SITE = {
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_left(db: None) -> Any:
+def nobody_is_left(db: None, redis: Redis) -> Any:
     yield
     connections.close_all()
+    wake_readers(redis)
     wait_until(lambda: not readers(), 5, "a reader goes on without waiters")
 
 

@@ -110,7 +110,7 @@ end
 
 local function is_waiting(id) return redis.call("HEXISTS", idx_key, id) == 1 end
 
--- Its length now. What somebody else has put in the place of a lane gives way, and the lane begins
+-- Its length now. A value of another type in the place of a lane is deleted, and the lane begins
 -- anew where it stood in the order; reconciling finds those that it had.
 local function push(command, lane, ...)
     local length = redis.pcall(command, lane_key(lane), ...)

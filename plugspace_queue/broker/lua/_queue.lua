@@ -46,8 +46,8 @@ local function worker_key(worker) return rq .. ":worker:" .. worker .. ":executi
 -- A job's key of another type counts as no job.
 local function has_job(id) return redis.call("TYPE", job_key(id)).ok == "hash" end
 
--- A write to a key whose loss harms one task or worker at most: what somebody else has put there
--- gives way. A script that stumbled over it would keep all the others from going on.
+-- Writes to a key whose loss harms one task or worker at most: a value of another type is deleted
+-- first. If the script failed because of it, no other task of the call would go on.
 local function write_anyway(command, key, ...)
     local answer = redis.pcall(command, key, ...)
     if type(answer) ~= "table" or not answer.err then return answer end
@@ -130,7 +130,7 @@ end
 
 local function in_seconds(ms) return string.format("%.3f", ms / 1000) end
 
--- The marker says nothing that could be lost.
+-- The marker holds no data, so it may be overwritten.
 local function mark()
     if not paused then write_anyway("ZADD", marker_key, 0, "work") end
 end

@@ -9,64 +9,25 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import NamedTuple
 
 from plugspace_queue.broker import audit, routing
 from plugspace_queue.broker.audit import Holds, RedisTaskState
-from plugspace_queue.broker.connection import client
+from plugspace_queue.broker.connection import Client, client
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance import expiry
-from plugspace_queue.maintenance.reconcile import copies
+from plugspace_queue.maintenance.reconcile import copies, queue_settings
 from plugspace_queue.maintenance.reconcile.findings import Finding, FindingScope
+from plugspace_queue.maintenance.reconcile.places import TaskPlace, TaskRow, compare_task, place_of
 from plugspace_queue.maintenance.relay import RowCursor
-from plugspace_queue.models import Task
+from plugspace_queue.models import task_queries
 
 SLICE = 1000
 """Rows of one comparison."""
 
-LATE_MS = 1000
-"""Ms by which a delayed task may be due later in Redis than by its row."""
-
 OPEN = [state for state in State if state not in lifecycle.FINAL]
-
-IN_LINE = Holds.IDX | Holds.DELAYED
-PUBLISHED = IN_LINE | Holds.INBOX
-
-
-class TaskPlace(StrEnum):
-    """Where an open task is; each task is in exactly one place."""
-
-    BLOCKED = "blocked"
-    DELAYED = "delayed"
-    WAITING = "waiting"
-    RUNNING = "running"
-    UNPUBLISHED = "unpublished"
-
-
-class TaskRow(NamedTuple):
-    """The columns of a task that determine its place in Redis."""
-
-    pk: uuid.UUID
-    type: str
-    state: str
-    fence: int
-    priority: int
-    organization_id: str
-    wake_at: datetime | None
-    workflow_id: uuid.UUID | None
-
-    @property
-    def is_open(self) -> bool:
-        return State(self.state) not in lifecycle.FINAL
-
-    @property
-    def lane(self) -> str:
-        """The name of its lane in Redis."""
-        return f"{self.priority}:{self.organization_id}"
 
 
 @dataclass
@@ -78,6 +39,12 @@ class Comparison:
     """Open tasks by type and place."""
     workflow_ids: set[uuid.UUID] = field(default_factory=set)
     """Workflows of the open tasks that were read."""
+
+    def add(self, other: "Comparison") -> None:
+        """Add what another comparison found."""
+        self.findings += other.findings
+        self.places += other.places
+        self.workflow_ids |= other.workflow_ids
 
 
 def compare_all(
@@ -98,9 +65,7 @@ def compare_all(
             yield Comparison(found)
     with errors.collect():
         yield from map(Comparison, copies.compare_all_organizations(now))
-    for kind in kinds:
-        with errors.collect():
-            yield from _compare_in_full(kind, errors)
+    yield from _compare_in_full(kinds, errors)
     errors.raise_if_any()
 
 
@@ -115,12 +80,16 @@ def compare_again(
     still = set[Finding]()
     for (scope, queue), names in keys_of.items():
         with errors.collect():
-            still.update(_compare_scope(scope, queue, sorted(names), now))
+            still.update(_compare_scope(scope, queue, sorted(names), now, errors))
     return [finding for finding in findings if finding in still]
 
 
 def _compare_scope(
-    scope: FindingScope, queue: str, names: Sequence[str], now: datetime
+    scope: FindingScope,
+    queue: str,
+    names: Sequence[str],
+    now: datetime,
+    errors: routing.PerServerErrors,
 ) -> Iterable[Finding]:
     match scope:
         case FindingScope.TASK:
@@ -128,31 +97,61 @@ def _compare_scope(
         case FindingScope.LANE:
             return _compare_lanes(TaskType(queue), names)
         case FindingScope.QUEUE:
-            return _compare_queue(TaskType(queue))
+            sound, found = _of_right_types([TaskType(queue)], errors)
+            return [*found, *_compare_structures(sound, errors)]
         case FindingScope.ORGANIZATION:
             return copies.compare_organizations(names, now)
         case FindingScope.WORKFLOW:
             ids = [uuid.UUID(name) for name in names]
             return copies.compare_workflows(ids) + copies.missing_workflows(ids)
         case FindingScope.ENDED:
-            return copies.compare_snapshots_of(names)
+            return copies.compare_snapshots_of(names, errors)
 
 
-def _compare_in_full(kind: TaskType, errors: routing.PerServerErrors) -> Iterator[Comparison]:
-    if of_wrong_type := _keys_of_wrong_type(kind):
-        # Scripts fail on the other structures as long as these keys exist.
-        yield Comparison(of_wrong_type)
-        return
-    for rows in RowCursor(OPEN, kind).turn(SLICE):
-        compared = compare_tasks(kind, [str(row.pk) for row in rows])
+def _compare_in_full(
+    kinds: Sequence[TaskType], errors: routing.PerServerErrors
+) -> Iterator[Comparison]:
+    """Compare queues: those that hold nothing take no round trip of their own."""
+    sound, findings = _of_right_types(kinds, errors)
+    yield Comparison(findings)
+    yield from _compare_rows(kinds, sound, errors)
+    for kind in _with_tasks(sound, errors):
         with errors.collect():
-            compared.findings += copies.missing_workflows(compared.workflow_ids)
-        yield compared
-    yield from _compare_strangers(kind)
-    queue = kind.queue_name
-    for lanes in audit.lanes_in_order(client(queue), queue):
-        yield Comparison(list(_compare_lanes(kind, lanes)))
-    yield Comparison(_compare_queue(kind))
+            yield from _compare_strangers(kind)
+            for lanes in audit.lanes_in_order(client(kind.queue_name), kind.queue_name):
+                yield Comparison(list(_compare_lanes(kind, lanes)))
+    yield Comparison(_compare_structures(sound, errors))
+
+
+def _compare_rows(
+    kinds: Sequence[TaskType], sound: Collection[TaskType], errors: routing.PerServerErrors
+) -> Iterator[Comparison]:
+    """Compare all open rows of the sound queues."""
+    is_of_all = len(kinds) == len(TaskType)
+    for cursor in [RowCursor(OPEN)] if is_of_all else [RowCursor(OPEN, kind) for kind in kinds]:
+        for rows in cursor.turn(SLICE):
+            ids: dict[str, list[str]] = defaultdict(list)
+            for row in rows:
+                ids[row.type].append(str(row.pk))
+            compared = Comparison()
+            for kind in (kind for kind in sound if kind in ids):
+                with errors.collect():
+                    compared.add(compare_tasks(kind, ids[kind]))
+            with errors.collect():
+                compared.findings += copies.missing_workflows(compared.workflow_ids)
+            yield compared
+
+
+def _with_tasks(kinds: Sequence[TaskType], errors: routing.PerServerErrors) -> Iterator[TaskType]:
+    for server, of_server in _by_server(kinds):
+        with errors.collect():
+            held = audit.with_tasks(server, [kind.queue_name for kind in of_server])
+            yield from (kind for kind in of_server if kind.queue_name in held)
+
+
+def _by_server(kinds: Iterable[TaskType]) -> Iterator[tuple[Client, list[TaskType]]]:
+    for server, queues in routing.by_server(kind.queue_name for kind in kinds).items():
+        yield server, [TaskType(queue.upper()) for queue in queues]
 
 
 def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
@@ -172,95 +171,6 @@ def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
     garbled = copies.garbled(kind, [(r.pk, r.organization_id) for r in copied])
     compared.findings += [Finding("snapshot_garbled", kind.value, str(pk)) for pk in garbled]
     return compared
-
-
-def place_of(row: TaskRow, state: RedisTaskState) -> TaskPlace:
-    """Where an open task is according to Redis; blocked according to its row."""
-    if Holds.OWN in state.holds:
-        return TaskPlace.RUNNING
-    if state.holds & (Holds.IDX | Holds.INBOX):
-        return TaskPlace.WAITING
-    if Holds.DELAYED in state.holds:
-        return TaskPlace.DELAYED
-    return TaskPlace.BLOCKED if row.state == State.BLOCKED else TaskPlace.UNPUBLISHED
-
-
-def compare_task(kind: TaskType, row: TaskRow | None, state: RedisTaskState) -> Iterator[Finding]:
-    """Findings about one task in this queue, except about parents that have ended."""
-    for code, fence in _wrongs(kind, row, state):
-        key = state.lane if code == "lane_off" else state.task_id
-        yield Finding(code, kind.value, key, fence)
-
-
-def _wrongs(
-    kind: TaskType, row: TaskRow | None, state: RedisTaskState
-) -> Iterator[tuple[str, int]]:
-    """Codes, and the fence of the attempt concerned (0: none)."""
-    if row is None or not row.is_open or row.type != kind:
-        yield from _wrongs_of_stranger(row, state)
-        return
-    if Holds.SNAPSHOT not in state.holds:
-        yield "snapshot_missing", 0
-    if Holds.OWN in state.holds:
-        yield from _wrongs_of_owned(row, state)
-    elif row.state == State.PROCESSING:
-        yield "processing_in_line" if state.holds & PUBLISHED else "attempt_lost", row.fence
-    elif row.state != State.BLOCKED:
-        yield from ((code, 0) for code in _wrongs_of_waiting(row, state))
-    elif state.holds & IN_LINE:
-        yield "blocked_in_line", 0
-
-
-def _wrongs_of_stranger(row: TaskRow | None, state: RedisTaskState) -> Iterator[tuple[str, int]]:
-    """Codes for a row that has ended, belongs to another queue, or does not exist."""
-    # A stock job that RQ's own code delayed has no row; it is refused when it is due.
-    is_stock_job = row is None and not state.holds & (Holds.IDX | Holds.JOB)
-    if Holds.OWN in state.holds:
-        yield "ghost_running", state.fence
-    elif state.holds & IN_LINE and not is_stock_job:
-        yield "ghost", 0
-
-
-def _wrongs_of_owned(row: TaskRow, state: RedisTaskState) -> Iterator[tuple[str, int]]:
-    if row.state == State.BLOCKED:
-        yield "ghost_running", state.fence
-    elif state.lease_ms < 0:
-        # While its lease is valid the task belongs to its worker, whatever the row's state.
-        yield "lease_ended", state.fence
-
-
-def _wrongs_of_waiting(row: TaskRow, state: RedisTaskState) -> Iterator[str]:
-    holds = state.holds
-    if not holds & PUBLISHED:
-        yield "unpublished"
-        return
-    if not holds & (Holds.INBOX | Holds.JOB):
-        yield "job_missing"
-    if Holds.IDX in holds:
-        yield from _wrongs_in_line(row, state)
-    elif Holds.DELAYED in holds and state.due_ms > _due_ms(row) + LATE_MS:
-        yield "late"
-
-
-def _wrongs_in_line(row: TaskRow, state: RedisTaskState) -> Iterator[str]:
-    if not state.lane:
-        # Its entry in idx is damaged, so its lane is unknown.
-        yield "torn"
-        return
-    if Holds.WAIT not in state.holds:
-        yield "torn"
-    if Holds.LANE not in state.holds:
-        yield "not_in_lane"
-    if state.lane != row.lane:
-        yield "wrong_lane"
-    if Holds.SERVED not in state.holds:
-        yield "lane_off"
-    if Holds.DELAYED in state.holds:
-        yield "doubled"
-
-
-def _due_ms(row: TaskRow) -> int:
-    return int(row.wake_at.timestamp() * 1000) if row.wake_at else 0
 
 
 def _compare_blocked(kind: TaskType, rows: Iterable[TaskRow]) -> Iterator[Finding]:
@@ -283,7 +193,7 @@ def _compare_strangers(kind: TaskType) -> Iterator[Comparison]:
 
 def _rows(ids: Collection[str]) -> dict[str, TaskRow]:
     known = [pk for pk in map(parse_id, ids) if pk is not None]
-    found = Task.objects.filter(pk__in=known).order_by().values_list(*TaskRow._fields)
+    found = task_queries.tasks_by_id(known).order_by().values_list(*TaskRow._fields)
     return {str(values[0]): TaskRow(*values) for values in found}
 
 
@@ -293,28 +203,53 @@ def _states(kind: TaskType, ids: Sequence[str]) -> Iterator[RedisTaskState]:
         yield from routing.ask(audit.audit(kind.queue_name, part), kind.queue_name)
 
 
-def _keys_of_wrong_type(kind: TaskType) -> list[Finding]:
-    return [
-        Finding("key_strange", kind.value, key, detail=f"{found} instead of {wanted}")
-        for key, found, wanted in audit.keys_of_wrong_type(client(kind.queue_name), kind.queue_name)
+def _of_right_types(
+    kinds: Sequence[TaskType], errors: routing.PerServerErrors
+) -> tuple[list[TaskType], list[Finding]]:
+    """The queues whose keys are of the right types, and findings about the keys of others.
+
+    Scripts fail on the other structures of a queue as long as a key is of a wrong type.
+    """
+    sound: list[TaskType] = []
+    found: list[Finding] = []
+    for server, of_server in _by_server(kinds):
+        with errors.collect():
+            wrong = audit.keys_of_wrong_type(server, [kind.queue_name for kind in of_server])
+            queues = {one.queue for one in wrong}
+            sound += [kind for kind in of_server if kind.queue_name not in queues]
+            found += [
+                Finding(
+                    "key_strange",
+                    one.queue.upper(),
+                    one.name,
+                    detail=f"{one.has} instead of {one.wanted}",
+                )
+                for one in wrong
+            ]
+    return sound, found
+
+
+def _compare_structures(
+    kinds: Sequence[TaskType], errors: routing.PerServerErrors
+) -> list[Finding]:
+    """All structures except the lanes, and the settings."""
+    calls = {kind.queue_name: audit.audit_queue(kind.queue_name) for kind in kinds}
+    answers = routing.ask_each(calls, errors)
+    found = [
+        _of_structure(kind, code, text)
+        for kind in kinds
+        for code, text in answers.get(kind.queue_name, ())
     ]
+    for server, of_server in _by_server(kind for kind in kinds if kind.queue_name in answers):
+        with errors.collect():
+            found += queue_settings.compare(server, of_server)
+    return found
 
 
-def _compare_queue(kind: TaskType) -> list[Finding]:
-    """All structures except the lanes, and the settings. Raises Unavailable."""
-    return _keys_of_wrong_type(kind) or [
-        *_compare_structures(kind),
-        *copies.compare_settings(kind),
-    ]
-
-
-def _compare_structures(kind: TaskType) -> Iterator[Finding]:
-    queue = kind.queue_name
-    for code, found in routing.ask(audit.audit_queue(queue), queue):
-        if code in ("wait_differs", "fence_strange"):
-            yield Finding(code, kind.value, queue, detail=found)
-        else:
-            yield Finding(code, kind.value, found)
+def _of_structure(kind: TaskType, code: str, text: str) -> Finding:
+    if code in ("wait_differs", "fence_strange"):
+        return Finding(code, kind.value, kind.queue_name, detail=text)
+    return Finding(code, kind.value, text)
 
 
 def _compare_lanes(kind: TaskType, lanes: Sequence[str]) -> Iterator[Finding]:

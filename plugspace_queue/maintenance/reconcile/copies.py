@@ -7,24 +7,30 @@ copies of recently ended tasks are compared too; missing ones are not written ag
 
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from pydantic import ValidationError
 
-from plugspace_queue.broker import audit, keys, routing, server_epochs, task_store
-from plugspace_queue.broker.connection import client
+from plugspace_queue.broker import audit, keys, routing, task_store
+from plugspace_queue.broker.connection import Client, client
+from plugspace_queue.broker.task_store import Note
 from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
-from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.domain.task_types import DECLARED, TaskType, queue_of
 from plugspace_queue.limits import quota
 from plugspace_queue.limits.quota import Account, Counter
-from plugspace_queue.maintenance import queue_config
 from plugspace_queue.maintenance.reconcile.findings import Finding
-from plugspace_queue.models import MonthlyUsage, Organization, QueueSettings, Task
+from plugspace_queue.models import (
+    MonthlyUsage,
+    Task,
+    task_queries,
+    tenancy_queries,
+)
 from plugspace_queue.publishing import projections
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.schemas.task import AgentTask
@@ -58,67 +64,21 @@ class EndedRow(NamedTuple):
     completed_at: datetime
 
 
-def compare_settings(kind: TaskType, now: datetime | None = None) -> Iterator[Finding]:
-    """Limits, pauses and lifetime counts of a queue against the rows. Raises Unavailable."""
-    queue, connection = kind.queue_name, client(kind.queue_name)
-    wanted = (str(arg) for arg in projections.gates_of(kind, now).args[-len(audit.GATES) :])
-    differing = [
-        f"{name} {found or 'missing'} instead of {want}"
-        for name, found, want in zip(
-            audit.GATES, audit.gates(connection, queue), wanted, strict=True
-        )
-        if found != want
-    ]
-    if differing:
-        yield Finding("gates_differ", kind.value, queue, detail=", ".join(differing))
-    held = server_epochs.paused_organizations(connection)
-    for organization_id in sorted(held ^ queue_config.paused_by_rows()):
-        yield Finding("pauses_differ", kind.value, organization_id)
-    completed, failed = _counts_owed(kind)
-    if completed or failed:
-        detail = f"completed {completed:+}, failed {failed:+}"
-        yield Finding("lifetime_differs", kind.value, queue, detail=detail)
-
-
-def _counts_owed(kind: TaskType) -> tuple[int, int]:
-    """The difference of the lifetime counts; (0, 0) if running tasks may explain it."""
-    row = QueueSettings.objects.filter(pk=kind.value).first() or QueueSettings()
-    completed, failed, running = audit.lifetime(client(kind.queue_name), kind.queue_name)
-    owed = row.completed - completed, row.failed - failed
-    return owed if max(map(abs, owed)) > running else (0, 0)
-
-
-def write_settings(kind: TaskType) -> None:
-    """Write limits and pauses of a queue from the rows. Raises Unavailable."""
-    # A stored version above the row's would prevent the write.
-    audit.delete_fields(client(kind.queue_name), kind.queue_name, "version")
-    queue_config.write(kind)
-
-
-def write_lifetime(kind: TaskType) -> None:
-    """Write lifetime counts of a queue from the rows. Raises Unavailable."""
-    audit.add_lifetime(client(kind.queue_name), kind.queue_name, *_counts_owed(kind))
-
-
 def compare_all_organizations(now: datetime) -> Iterator[list[Finding]]:
     """Compare the copies of all organizations, in slices. Raises Unavailable."""
     after = ""
-    rows = Organization.objects.order_by("pk").values_list("pk", flat=True)
-    while ids := list(rows.filter(pk__gt=after)[:MOST_ORGANIZATIONS]):
+    while ids := list(tenancy_queries.organization_ids_after(after)[:MOST_ORGANIZATIONS]):
         yield compare_organizations(ids, now)
         after = ids[-1]
 
 
 def compare_organizations(organization_ids: Collection[str], now: datetime) -> list[Finding]:
     """Compare tiers, usage and lists of newest tasks. Raises Unavailable."""
-    organizations = Organization.objects.filter(pk__in=organization_ids).order_by("pk")
+    organizations = tenancy_queries.organizations_by_id(organization_ids)
     tiers: Sequence[tuple[str, str | None]] = list(organizations.values_list("pk", "tier_id"))
     found = audit.texts(client(), [keys.organization_tier(pk) for pk, _ in tiers])
-    tasks = Task.objects.filter(organization=OuterRef("pk")).exclude(state=State.BLOCKED)
-    named = {
-        keys.organization_tasks(pk): pk
-        for pk in organizations.filter(Exists(tasks)).values_list("pk", flat=True)
-    }
+    with_tasks = tenancy_queries.organizations_with_tasks(organization_ids)
+    named = {keys.organization_tasks(pk): pk for pk in with_tasks.values_list("pk", flat=True)}
     return [
         *(
             Finding("tier_differs", "", pk, detail=f"{text} instead of {slug}")
@@ -146,8 +106,7 @@ def _wrong_usage(
 ) -> list[tuple[MonthlyUsage, str | None]]:
     """Months, of those kept in Redis, whose copy differs, and the copy's value."""
     since = quota.month_of(now - timedelta(seconds=task_store.USAGE_TTL))
-    rows = MonthlyUsage.objects.filter(organization__in=organization_ids, month__gt=since)
-    months = list(rows.order_by("organization_id", "type", "month"))
+    months = tenancy_queries.usage_after(organization_ids, since)
     found = audit.texts(client(), [keys.usage(*_account_of(row)) for row in months])
     pairs = zip(months, found, strict=True)
     return [(row, text) for row, text in pairs if text != str(row.used)]
@@ -159,7 +118,7 @@ def _account_of(row: MonthlyUsage) -> Account:
 
 def write_tiers(organization_ids: Collection[str], now: datetime) -> None:
     """Write `plugspace:org:{id}:tier` from the rows."""
-    projections.write_tiers_on_commit(Organization.objects.filter(pk__in=organization_ids))
+    projections.write_tiers_on_commit(tenancy_queries.organizations_by_id(organization_ids))
 
 
 def write_usage(organization_ids: Collection[str], now: datetime) -> None:
@@ -174,8 +133,7 @@ def write_usage(organization_ids: Collection[str], now: datetime) -> None:
 def write_newest(organization_ids: Collection[str], now: datetime) -> None:
     """Write `plugspace:org:{id}:tasks`: the newest tasks that were published."""
     for organization_id in organization_ids:
-        rows = Task.objects.filter(organization=organization_id).exclude(state=State.BLOCKED)
-        newest = rows.order_by("-pk").values_list("pk", "queued_at")
+        newest = task_queries.published_of(organization_id).values_list("pk", "queued_at")
         made = {
             str(pk): int(queued_at.timestamp() * 1000)
             for pk, queued_at in newest[: get_settings().org_tasks_maxlen]
@@ -190,7 +148,7 @@ def garbled(kind: TaskType, tasks: Sequence[tuple[uuid.UUID, str]]) -> Iterator[
     A snapshot that was deleted meanwhile counts too; it is written again.
     """
     organization_of = dict(tasks)
-    for pk, text in _copies(keys.task, kind.queue_name, organization_of):
+    for pk, text in _copies(keys.task, client(kind.queue_name), organization_of):
         if not _is_snapshot(text, str(pk), kind, organization_of[pk]):
             yield pk
 
@@ -212,11 +170,11 @@ def compare_ended(
     """Compare the copies of all tasks that ended since `since`, in slices. Raises Unavailable."""
     begin = (since or until - LATELY) - OVERLAP
     for state in sorted(lifecycle.FINAL):
-        rows = Task.objects.filter(state=state, type__in=kinds, completed_at__lte=until)
+        rows = task_queries.ended_by(until, state, kinds)
         if state not in UNSETTLED:
             rows = rows.filter(workflow__isnull=False)
         after = Q(completed_at__gte=begin)
-        while found := _ended_rows(rows.filter(after).order_by("completed_at", "pk")[:SLICE]):
+        while found := _ended_rows(rows.filter(after)[:SLICE]):
             yield _compare_copies(found, errors)
             last = found[-1]
             after = Q(completed_at__gt=last.completed_at) | Q(
@@ -225,38 +183,51 @@ def compare_ended(
 
 
 def _compare_copies(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -> list[Finding]:
-    findings: list[Finding] = []
-    for kind in TaskType:
-        with errors.collect():
-            findings += _compare_snapshots(kind, rows)
+    findings = _compare_snapshots(rows, errors)
     with errors.collect():
         findings += compare_workflows({row.workflow_id for row in rows if row.workflow_id})
     return findings
 
 
-def compare_snapshots_of(task_ids: Collection[str]) -> list[Finding]:
-    """Compare the snapshots of those tasks that have ended. Raises Unavailable."""
-    rows = _ended_rows(Task.objects.filter(pk__in=task_ids, state__in=UNSETTLED))
-    return [finding for kind in TaskType for finding in _compare_snapshots(kind, rows)]
+def compare_snapshots_of(
+    task_ids: Collection[str], errors: routing.PerServerErrors
+) -> list[Finding]:
+    """Compare the snapshots of those tasks that have ended."""
+    rows = task_queries.tasks_by_id(task_ids).filter(state__in=UNSETTLED)
+    return _compare_snapshots(_ended_rows(rows), errors)
 
 
 def _ended_rows(rows: QuerySet[Task]) -> list[EndedRow]:
     return [EndedRow(*values) for values in rows.values_list(*EndedRow._fields)]
 
 
-def _compare_snapshots(kind: TaskType, rows: Sequence[EndedRow]) -> Iterator[Finding]:
-    states = {row.pk: row.state for row in rows if row.type == kind and row.state in UNSETTLED}
-    for pk, text in _copies(keys.task, kind.queue_name, states):
-        copy = _object(text)
-        if text is not None and (copy.get("id"), copy.get("state")) != (str(pk), states[pk]):
-            yield Finding("snapshot_differs", kind.value, str(pk))
+def _compare_snapshots(rows: Sequence[EndedRow], errors: routing.PerServerErrors) -> list[Finding]:
+    by_queue: dict[str, list[EndedRow]] = defaultdict(list)
+    for row in rows:
+        if row.state in UNSETTLED and row.type in DECLARED:
+            by_queue[queue_of(row.type)].append(row)
+    found: list[Finding] = []
+    for server, queues in routing.by_server(by_queue).items():
+        some = {row.pk: row for queue in queues for row in by_queue[queue]}
+        with errors.collect():
+            found += [
+                Finding("snapshot_differs", some[pk].type, str(pk))
+                for pk, text in _copies(keys.task, server, some)
+                if text is not None and not _says(text, some[pk])
+            ]
+    return found
+
+
+def _says(text: str, row: EndedRow) -> bool:
+    copy = _object(text)
+    return (copy.get("id"), copy.get("state")) == (str(row.pk), row.state)
 
 
 def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
     """Find workflows whose copy has a wrong state of a step. Raises Unavailable."""
-    copies = _copies(keys.workflow, None, workflow_ids)
+    copies = _copies(keys.workflow, client(), workflow_ids)
     copied = {pk: _steps(_object(text)) for pk, text in copies if text is not None}
-    states = Task.objects.filter(workflow__in=copied).order_by()
+    states = task_queries.steps_of(copied).order_by()
     wrong = {
         workflow
         for workflow, pk, state in states.values_list("workflow_id", "pk", "state")
@@ -279,9 +250,7 @@ def write_workflows(workflow_ids: Collection[str], now: datetime) -> None:
 
 def write_ended(task_ids: Collection[str], now: datetime) -> None:
     """Write `plugspace:task:{id}` of ended tasks from the rows."""
-    publishing.refresh_snapshots(
-        Task.objects.filter(pk__in=task_ids, state__in=sorted(lifecycle.FINAL))
-    )
+    publishing.refresh_snapshots(task_queries.tasks_by_id(task_ids).final())
 
 
 def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
@@ -289,23 +258,25 @@ def write_snapshots(task_ids: Collection[str], now: datetime) -> None:
 
     That of a running task is written only while it runs, as its end writes the final one.
     """
-    tasks = list(Task.objects.filter(pk__in=task_ids).open())
+    tasks = list(task_queries.tasks_by_id(task_ids).open())
     publishing.publish([task for task in tasks if task.state != State.PROCESSING])
-    for kind in TaskType:
-        running = [t for t in tasks if t.state == State.PROCESSING and t.type == kind]
-        if running:
-            notes = [publishing.note_of(task) for task in running]
-            routing.ask(task_store.announce(kind.queue_name, notes), kind.queue_name)
+    notes: dict[str, list[Note]] = defaultdict(list)
+    for task in tasks:
+        if task.state == State.PROCESSING and task.type in DECLARED:
+            notes[queue_of(task.type)].append(publishing.note_of(task))
+    routing.ask_everywhere(
+        {queue: [task_store.announce(queue, of_queue)] for queue, of_queue in notes.items()}
+    )
 
 
 def _copies(
-    key: Callable[[str], str], queue: str | None, ids: Collection[uuid.UUID]
+    key: Callable[[str], str], server: Client, ids: Collection[uuid.UUID]
 ) -> Iterator[tuple[uuid.UUID, str | None]]:
-    """The strings of these ids on a queue's server (None: the home queue's); None for missing."""
+    """The strings of these ids on a server; None for missing ones."""
     wanted = list(ids)
     for start in range(0, len(wanted), MOST_COPIES):
         part = wanted[start : start + MOST_COPIES]
-        texts = audit.texts(client(queue), [key(str(pk)) for pk in part])
+        texts = audit.texts(server, [key(str(pk)) for pk in part])
         yield from zip(part, texts, strict=True)
 
 

@@ -7,6 +7,8 @@ scripts and counted in metrics, so they do not change.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from django.utils.translation import gettext_noop as _
+
 
 class FindingScope(StrEnum):
     """What the key of a finding identifies, so that it can be compared again."""
@@ -37,42 +39,64 @@ _TASK, _QUEUE = FindingScope.TASK, FindingScope.QUEUE
 
 _KINDS = {
     FindingKind(
-        "structure", _QUEUE, "a structure contradicts idx or own, or is of a wrong type", "rebuilt"
+        "structure",
+        _QUEUE,
+        _("a structure contradicts idx or own, or is of a wrong type"),
+        _("rebuilt"),
     ): "key_strange fence_strange wait_differs active_differs lease_differs record_differs"
     " runs_and_waits running_count",
-    FindingKind("torn", _TASK, "in idx, but not at its place in wait", "wait is rebuilt"): "torn",
     FindingKind(
-        "settings", _QUEUE, "limits, pauses or lifetime counts differ", "written from the rows"
+        "torn", _TASK, _("in idx, but not at its place in wait"), _("wait is rebuilt")
+    ): "torn",
+    FindingKind(
+        "settings",
+        _QUEUE,
+        _("limits, pauses or lifetime counts differ"),
+        _("written from the rows"),
     ): "gates_differ pauses_differ lifetime_differs",
     FindingKind(
-        "attempt_lost", _TASK, "its row runs, but no worker holds it", "taken back, waits again"
+        "attempt_lost",
+        _TASK,
+        _("its row runs, but no worker holds it"),
+        _("taken back, waits again"),
     ): "lease_ended processing_in_line attempt_lost",
     FindingKind(
-        "ghost_running", _TASK, "has an owner, but its row does not run", "its lease is ended"
+        "ghost_running", _TASK, _("has an owner, but its row does not run"), _("its lease is ended")
     ): "ghost_running",
     FindingKind(
-        "parents_ended", _TASK, "blocked, but its parents ended", "released, or cancelled"
+        "parents_ended", _TASK, _("blocked, but its parents ended"), _("released, or cancelled")
     ): "hanging orphaned",
     FindingKind(
-        "misplaced", _TASK, "in line, but not as its row says", "taken out, published by its row"
+        "misplaced",
+        _TASK,
+        _("in line, but not as its row says"),
+        _("taken out, published by its row"),
     ): "ghost blocked_in_line not_in_lane wrong_lane job_missing doubled late",
     FindingKind(
-        "unpublished", _TASK, "waits, but Redis does not know it", "published", at_once=True
+        "unpublished", _TASK, _("waits, but Redis does not know it"), _("published"), at_once=True
     ): "unpublished",
     FindingKind(
-        "lane", FindingScope.LANE, "a lane contradicts idx, or the order", "rebuilt from idx"
+        "lane", FindingScope.LANE, _("a lane contradicts idx, or the order"), _("rebuilt from idx")
     ): "lane_strange lane_empty lane_doubled lane_off lane_held lane_strays",
     FindingKind(
-        "snapshot", _TASK, "its snapshot is missing or no copy of it", "written", at_once=True
+        "snapshot", _TASK, _("its snapshot is missing or no copy of it"), _("written"), at_once=True
     ): "snapshot_missing snapshot_garbled",
     FindingKind(
-        "organization", FindingScope.ORGANIZATION, "a copy differs", "written", at_once=True
+        "organization", FindingScope.ORGANIZATION, _("a copy differs"), _("written"), at_once=True
     ): "usage_differs tier_differs newest_missing",
     FindingKind(
-        "workflow", FindingScope.WORKFLOW, "its copy is missing or differs", "written", at_once=True
+        "workflow",
+        FindingScope.WORKFLOW,
+        _("its copy is missing or differs"),
+        _("written"),
+        at_once=True,
     ): "workflow_missing workflow_differs",
     FindingKind(
-        "ended", FindingScope.ENDED, "ended, but its snapshot differs", "written", at_once=True
+        "ended",
+        FindingScope.ENDED,
+        _("ended, but its snapshot differs"),
+        _("written"),
+        at_once=True,
     ): "snapshot_differs",
 }
 

@@ -18,9 +18,9 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance import expiry, queue_config, rescue
-from plugspace_queue.maintenance.reconcile import copies
+from plugspace_queue.maintenance.reconcile import copies, queue_settings
 from plugspace_queue.maintenance.reconcile.findings import KINDS, Finding
-from plugspace_queue.models import Task
+from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import tasks as publishing
 from plugspace_queue.services import termination
 
@@ -58,7 +58,7 @@ def _rebuild(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     deleted = set[str]()
     if "key_strange" in codes:
         # Another may have repaired it since it was found: then it holds what runs and waits.
-        strange = {key for key, *_ in audit.keys_of_wrong_type(client(name), name)}
+        strange = {wrong.name for wrong in audit.keys_of_wrong_type(client(name), [name])}
         deleted = strange & {one.key for one in findings if one.code == "key_strange"}
         audit.delete(client(name), sorted(deleted))
         queue_config.write(kind)
@@ -89,11 +89,11 @@ def _terminate(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     """End leases of tasks whose rows do not run, and tasks whose parents have ended."""
     name = TaskType(queue).queue_name
     for part in _parts([one for one in findings if one.kind.name == "ghost_running"]):
-        rows = {str(task.pk): task for task in Task.objects.filter(pk__in=_ids(part))}
+        rows = {str(task.pk): task for task in task_queries.tasks_by_id(_ids(part))}
         dropped = [_dropped(finding, rows.get(finding.key)) for finding in part]
         # A later attempt has another fence, so its lease is not affected.
         routing.ask(task_store.settle(name, dropped), name)
-        publishing.publish(Task.objects.filter(pk__in=_ids(part)).order_by("pk"))
+        publishing.publish(task_queries.tasks_in_order(_ids(part)))
     for part in _parts([one for one in findings if one.kind.name == "parents_ended"]):
         expiry.settle_blocked(_ids(part), now)
 
@@ -112,15 +112,15 @@ def _publish(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     for part in _parts(findings):
         if misplaced := [one.key for one in part if one.kind.name == "misplaced"]:
             routing.ask(task_store.withdraw(name, misplaced), name)
-        publishing.publish(Task.objects.filter(pk__in=_ids(part)).order_by("pk"))
+        publishing.publish(task_queries.tasks_in_order(_ids(part)))
 
 
 def _rewrite_settings(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     codes = {finding.code for finding in findings}
     if codes - {"lifetime_differs"}:
-        copies.write_settings(TaskType(queue))
+        queue_settings.write_settings(TaskType(queue))
     if "lifetime_differs" in codes:
-        copies.write_lifetime(TaskType(queue))
+        queue_settings.write_lifetime(TaskType(queue))
 
 
 def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:

@@ -15,16 +15,20 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue import metrics
 from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.task_types import TaskType
+from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.maintenance.reconcile.compare import TaskPlace, compare_all
+from plugspace_queue.maintenance.reconcile.compare import compare_all
 from plugspace_queue.maintenance.reconcile.findings import Finding
+from plugspace_queue.maintenance.reconcile.places import TaskPlace
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import confirm
 from plugspace_queue.management.base import QueueCommand
-from plugspace_queue.management.report import findings_table, places_table, plain
 
 ROUNDS = 3
 """Rounds of --fix at most: a repair may bring to light what was hidden by the damage."""
+
+SHOWN = 3
+"""Keys that are named of each code."""
 
 Places = Counter[tuple[str, TaskPlace]]
 
@@ -48,7 +52,7 @@ class Command(QueueCommand):
         # A queue whose server is away, or whose data is damaged, keeps no other from the report.
         self._errors = PerServerErrors()
         places, findings, repaired = self._reconcile(_kinds(options["queue"]), fix=options["fix"])
-        # This process ends now: nobody else adds what it counted.
+        # This process ends now: what it counted must be added before.
         metrics.flush()
         try:
             self._errors.raise_if_any()
@@ -121,12 +125,12 @@ class Command(QueueCommand):
         is_whole: bool = True,
     ) -> None:
         if as_json:
-            self.stdout.write(json.dumps(plain(places, findings, repaired)))
+            self.stdout.write(json.dumps(_plain(places, findings, repaired)))
             return
-        self.stdout.write(places_table(places))
+        self.stdout.write(_places_table(places))
         for title, some in ((_("repaired"), repaired), (_("found"), findings)):
             if some:
-                self.stdout.write(f"\n{title}:\n{findings_table(some)}")
+                self.stdout.write(f"\n{title}:\n{_findings_table(some)}")
         if not findings and is_whole:
             self.stdout.write("\n" + _("Every task is in exactly one place."))
 
@@ -139,3 +143,57 @@ def _kinds(name: str | None) -> tuple[TaskType, ...]:
     except ValueError:
         text = _("--queue is one of %(types)s.") % {"types": ", ".join(TaskType)}
         raise CommandError(text) from None
+
+
+def _places_table(places: Places) -> str:
+    """One line a queue: how many open tasks are in each place."""
+    lines = [["type", *TaskPlace]]
+    lines += [
+        [kind, *(str(places.get((kind, place), 0)) for place in TaskPlace)] for kind in TaskType
+    ]
+    return "\n".join("  ".join(f"{cell:>11}" for cell in line) for line in lines)
+
+
+def _findings_table(findings: Sequence[Finding]) -> str:
+    """One line for each code and queue: how many, what is wrong, the first few keys."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.queue, finding.code), []).append(finding)
+    return "\n".join(_line(*group, some) for group, some in groups.items())
+
+
+def _plain(
+    places: Places, findings: Sequence[Finding], repaired: Sequence[Finding]
+) -> dict[str, Any]:
+    """The same for scripts, with every key."""
+    return {
+        "places": {
+            kind.value: {place.value: places.get((kind, place), 0) for place in TaskPlace}
+            for kind in TaskType
+        },
+        "findings": [_plain_finding(finding) for finding in findings],
+        "repaired": [_plain_finding(finding) for finding in repaired],
+        "kinds": dict(Counter(finding.code for finding in findings)),
+    }
+
+
+def _line(queue: str, code: str, findings: Sequence[Finding]) -> str:
+    # A name that another program wrote need not be text.
+    named = [clean(f"{f.key} ({f.detail})" if f.detail else f.key) for f in findings[:SHOWN]]
+    more = ["…"] if len(findings) > SHOWN else []
+    kind = findings[0].kind
+    return (
+        f"{queue:>11}  {code}  {len(findings)}: {_(kind.text)} → {_(kind.repair)}\n"
+        f"{'':>13}{', '.join(named + more)}"
+    )
+
+
+def _plain_finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.code,
+        "scope": finding.kind.scope.value,
+        "queue": finding.queue,
+        "key": finding.key,
+        "detail": finding.detail,
+        "repair": finding.kind.repair,
+    }

@@ -13,7 +13,6 @@ from urllib.parse import urljoin
 
 import webencodings
 
-from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import (
     ExternalServiceError,
     RateLimited,
@@ -21,6 +20,7 @@ from plugspace_queue.errors import (
     ValidationFailed,
 )
 from project.agents.analysis.guard import Target, target_of
+from project.agents.analysis.text import clean
 
 MAX_BYTES = 2 * 1024 * 1024
 MAX_REDIRECTS = 5

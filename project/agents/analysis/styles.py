@@ -9,8 +9,8 @@ from typing import Any
 import tinycss2
 from tinycss2 import color4
 
-from plugspace_queue.domain.text import clean
 from plugspace_queue.schemas.analysis import ColorUse, DesignReport
+from project.agents.analysis.text import clean
 from project.agents.design.oklch import Oklch, parse
 
 # Characters of all sheets together: a large framework has 300,000, and the parser reads about

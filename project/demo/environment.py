@@ -1,4 +1,4 @@
-"""What the demo stands on: a server, a migrated database, four organizations, an admin, a key."""
+"""What the demo needs: a server, a migrated database, four organizations, an admin, a key."""
 
 import secrets
 from dataclasses import dataclass
@@ -7,17 +7,16 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
-from django.utils import timezone
 
-from plugspace_queue import embedded_redis
-from plugspace_queue.domain.enums import Role, Scope, Tier
-from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import ApiKey, tenancy_queries
+from plugspace_queue import queue_manager
+from plugspace_queue.conf import embedded_redis
 
-# The second when the first is somebody else's.
+# The second when another user has the first.
 ADMINS = ("admin", "demo-admin")
 KEY_NAME = "queue_demo"
-ORGANIZATIONS = {tier: f"demo-{tier.value}" for tier in Tier}
+ORGANIZATIONS = {tier: f"demo-{tier}" for tier in ("free", "starter", "professional", "enterprise")}
+HOME = ORGANIZATIONS["enterprise"]
+"""The organization of the scenario, and of the admin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +79,7 @@ def create_admin() -> Login:
     for right in ("is_staff", "is_superuser"):
         setattr(user, right, True)
     user.save()
-    home = {"organization_id": ORGANIZATIONS[Tier.ENTERPRISE], "user": user}
-    tenancy_queries.memberships_of(user.pk).get_or_create(**home, defaults={"role": Role.ADMIN})
+    queue_manager.set_member(HOME, user, role="admin")
     return Login(user=user.get_username(), password=password)
 
 
@@ -92,23 +90,19 @@ def _our_user(name: str) -> Any:
     user = users._default_manager.filter(**named).first()
     if user is None:
         return users(**named)
-    home = ORGANIZATIONS[Tier.ENTERPRISE]
-    is_ours = tenancy_queries.memberships_of(user.pk).filter(organization_id=home).exists()
-    return user if is_ours else None
+    return user if user.queue_memberships.filter(organization_id=HOME).exists() else None
 
 
 def create_organizations() -> None:
     """One organization of each tier."""
     for tier, organization_id in ORGANIZATIONS.items():
-        name = f"Demo {tier.value.title()}"
-        queue_manager.set_organization(organization_id, tier=tier.value, name=name)
+        name = f"Demo {tier.title()}"
+        queue_manager.set_organization(organization_id, tier=tier, name=name)
 
 
 def issue_key(organization_id: str) -> str:
     """A new API key; those of earlier runs are revoked, nobody knows them any more."""
-    now = timezone.now()
-    old = tenancy_queries.valid_keys(now).filter(organization_id=organization_id, name=KEY_NAME)
-    old.update(revoked_at=now)
-    organization = tenancy_queries.organizations_by_id([organization_id]).get()
-    _, text = ApiKey.issue(organization, [scope.value for scope in Scope], name=KEY_NAME)
+    queue_manager.revoke_keys(organization_id, name=KEY_NAME)
+    scopes = ("read", "submit", "operate")
+    _, text = queue_manager.create_key(organization_id, scopes=scopes, name=KEY_NAME)
     return text

@@ -3,14 +3,11 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils import timezone
 
-from plugspace_queue.domain import lifecycle
-from plugspace_queue.domain.enums import State
-from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.manager import queue_manager
-from plugspace_queue.models import Task, task_queries
+from plugspace_queue import TaskType, queue_manager
 
 PROJECT = "saas-dashboard"
 USER = "demo"
@@ -20,12 +17,13 @@ INPUT = {
     "options": {"skipDesign": False, "skipCode": False},
 }
 DELIVERY = (TaskType.DEPLOY, TaskType.EXPORT)
-FIELDS = ["type", "state", "progress", "error", "started_at", "completed_at", "retry_count"]
+COMPLETE = "complete"
+FINAL = {COMPLETE, "failed", "cancelled", "expired"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One task as the board shows it."""
+    """One task as the display shows it."""
 
     type: str
     state: str
@@ -37,12 +35,12 @@ class Step:
     @property
     def is_complete(self) -> bool:
         """Whether it ended as it should."""
-        return self.state == State.COMPLETE
+        return self.state == COMPLETE
 
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen to it."""
-        return self.state in lifecycle.FINAL
+        return self.state in FINAL
 
 
 def submit(organization_id: str) -> list[uuid.UUID]:
@@ -66,13 +64,12 @@ def _after(task_type: TaskType, parent: uuid.UUID, organization_id: str) -> uuid
 
 def look(ids: Sequence[uuid.UUID]) -> list[Step]:
     """The steps as their rows tell them, in the order of `ids`."""
-    rows = task_queries.tasks_by_id(ids).only(*FIELDS).in_bulk()
-    return [_step(rows[task_id]) for task_id in ids]
+    return [_step(queue_manager.get_task(task_id)) for task_id in ids]
 
 
-def _step(task: Task) -> Step:
+def _step(task: Any) -> Step:
     progress = task.progress or {}
-    percent = 100.0 if task.state == State.COMPLETE else float(progress.get("percent") or 0)
+    percent = 100.0 if task.state == COMPLETE else float(progress.get("percent") or 0)
     return Step(
         type=task.type,
         state=task.state,
@@ -83,11 +80,12 @@ def _step(task: Task) -> Step:
     )
 
 
-def _seconds(task: Task) -> float:
+def _seconds(task: Any) -> float:
     if task.started_at is None:
         return 0.0
-    return ((task.completed_at or timezone.now()) - task.started_at).total_seconds()
+    took: float = ((task.completed_at or timezone.now()) - task.started_at).total_seconds()
+    return took
 
 
-def _error(task: Task) -> str:
+def _error(task: Any) -> str:
     return f"{task.error.get('code')}: {task.error.get('message')}" if task.error else ""
