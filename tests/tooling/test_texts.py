@@ -233,3 +233,16 @@ def test_what_is_wrong_with_a_result_is_stored_in_english():
 
     assert execute._summary(refused.value).endswith("must not be blank")
     assert "«must not be blank»" in str(refused.value)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("in_another_language")
+def test_a_submit_that_is_not_refused_translates_nothing(monkeypatch: pytest.MonkeyPatch):
+    make_organization()
+    queue_manager.add_task(**arguments())
+    asked: list[str] = []
+    monkeypatch.setattr(MadeUp, "gettext", lambda _self, text: asked.append(text) or text)
+
+    queue_manager.add_task(**arguments())
+
+    assert asked == []
