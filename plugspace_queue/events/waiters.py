@@ -1,7 +1,7 @@
 """Wakes callers that wait for the end of a task or workflow: one reader of the stream a process.
 
-An event only wakes; the caller that waits then reads the row. Events may be lost while Redis is away, so it
-reads the row now and then without one too.
+An event only wakes; the caller that waits then reads the row. Events may be lost while Redis is
+away, so it reads the row now and then without one too.
 """
 
 import logging
