@@ -103,9 +103,7 @@ def made(home: Path, postgres: str) -> Iterator[Shop]:
     try:
         shutil.copytree(SITE, shop.folder)
         wheel = _wheel(home)
-        reader = Walkthrough(
-            shop.folder, shop.environment, {ON_PAGE: url, INSTALLED: f"{wheel}["}
-        )
+        reader = Walkthrough(shop.folder, shop.environment, {ON_PAGE: url, INSTALLED: f"{wheel}["})
         shop.run("python", "-m", "pip", "install", "-q", *HAD)
         _live_before(shop)
         reader.follow(HOWTO / "existing-project.md")
