@@ -30,6 +30,7 @@ TARGETS = [
     "bench",
     "bench-pages",
     "docs",
+    "messages",
     "site",
     "snapshot",
     "screenshots",
