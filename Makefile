@@ -6,17 +6,17 @@ READY = .venv/.ready
 RUN = $(BIN)/python -m
 # Two processes, each with a server and a database of its own: half of the time is waiting.
 SUITE = pytest -n 2 --dist worksteal
-QUICK = $(SUITE) -m "not slow and not browser and not prove"
-SLOW = $(SUITE) -m "slow and not prove and not browser"
+QUICK = $(SUITE) -m "not slow and not browser and not prove and not wheel"
+SLOW = $(SUITE) -m "slow and not prove and not browser and not wheel"
 # What depends on the database or the server, which is all but a few.
-ON_POSTGRES = $(SUITE) -m "not one_row and not browser and not prove"
+ON_POSTGRES = $(SUITE) -m "not one_row and not browser and not prove and not wheel"
 # Many tests start processes of ours. Where no bytecode may be kept, each compiles all modules again,
 # which is half of its start.
 unexport PYTHONDONTWRITEBYTECODE
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-slow test-postgres test-browser matrix chaos check format lint types contracts migrations bench bench-pages prove docs site snapshot screenshots clean
+.PHONY: help setup demo test test-slow test-postgres test-browser hostproject matrix chaos check format lint types contracts migrations bench bench-pages prove docs site snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ test-postgres: $(READY) ## run the tests, slow ones too, on PostgreSQL and on th
 test-browser: $(READY) ## run the tests of the pages in a browser (wants Chromium)
 	@$(PLAYWRIGHT)
 	$(RUN) pytest tests/browser
+
+hostproject: $(READY) ## install the built wheel into a project of somebody else's, in a fresh environment, and drive it
+	$(RUN) pytest -m wheel tests/hostproject
 
 matrix: $(READY) ## run the tests on every Python, Django and server of noxfile.py (ROWS=py313-django61 TESTS=tests/api)
 	$(RUN) nox $(addprefix -s ,$(ROWS)) $(if $(TESTS),-- $(TESTS))

@@ -150,6 +150,10 @@ class AppSettings:
     in_host_schema: bool = False
     """Show our paths in the OpenAPI document of the project too; they have one of their own."""
 
+    admin_site: str | None = None
+    """Dotted path of an admin site of the project's own (an `AdminSite`): our pages are registered
+    there too, and not only at Django's default site."""
+
     metrics_token: str = ""
     """Bearer token that opens `/metrics` to a scraper; staff see it without one."""
 

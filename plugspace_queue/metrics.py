@@ -102,15 +102,8 @@ def field(metric: Metric, *labels: str) -> str:
     return "|".join((metric.name, *labels))
 
 
-def observe(counts: Counts, metric: Metric, seconds: float, *labels: str) -> None:
-    """Add one observation of a histogram: to its bucket, and milliseconds to the sum."""
-    bound = BOUNDS[bisect_left(BUCKETS, seconds)]
-    counts[field(metric, *labels, bound)] += 1
-    counts[field(metric, *labels, "sum")] += max(round(seconds * 1000), 0)
-
-
 def observe_all(counts: Counts, metric: Metric, seconds: Sequence[float], *labels: str) -> None:
-    """The same for many observations with the same labels."""
+    """Add observations of a histogram: to their buckets, and milliseconds to the sum."""
     bounds = Counter([bisect_left(BUCKETS, one) for one in seconds])
     for at, number in bounds.items():
         counts[field(metric, *labels, BOUNDS[at])] += number

@@ -19,16 +19,16 @@ class JsonFormatter(logging.Formatter):
     """One object per line: time, level, logger, message, the record's own fields, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told |= {name: value for name, value in vars(record).items() if name not in _OWN}
+        entry |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
 
 
 def config(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def write_site(context: Context) -> CodeOutput:
         context.input,
         architecture=_result(context, "ARCHITECT", ArchitectureOutput),
         design=_result(context, "DESIGN", DesignOutput),
-        told=lambda percent, stage: _tell(context, percent, stage),
+        on_progress=lambda percent, stage: _tell(context, percent, stage),
     )
     context.log(written.summary)
     return _done(context, written)
@@ -75,7 +75,7 @@ def analyze_site(context: Context) -> AnalysisOutput:
     found = analyze(
         context.input,
         allow_private=_allows_private(),
-        told=lambda percent, stage: _tell(context, percent, stage),
+        on_progress=lambda percent, stage: _tell(context, percent, stage),
     )
     context.log(found.summary)
     return _done(context, found)

@@ -1,4 +1,4 @@
-"""The ground of all tests: a server and databases that nobody else uses, gone at the end.
+"""The resources of a test run: a server and databases of its own, removed at the end.
 
 Everything is put into the environment before Django reads its settings, so that the processes
 that tests start see the same. That is why DJANGO_SETTINGS_MODULE is set here, not in a file.
@@ -22,7 +22,7 @@ from redis import Redis
 from plugspace_queue import embedded_redis
 from tests import patience, postgres, watchdog
 
-GROUND = ExitStack()
+RESOURCES = ExitStack()
 NO_POSTGRES = (
     "PostgreSQL is not here: install it (scripts/install-system-packages) or set PSQ_TEST_POSTGRES."
 )
@@ -30,11 +30,11 @@ NO_POSTGRES = (
 
 def _prepare() -> None:
     home = Path(tempfile.mkdtemp(prefix="psq-test-"))
-    # PostgreSQL runs as another user: it passes through, and lists nothing.
+    # PostgreSQL runs as another user, who may enter the folder and not list it.
     home.chmod(0o711)
     # The folders that tests and their child processes make lie below it as well.
     os.environ["TMPDIR"] = tempfile.tempdir = str(home)
-    # It removes the folder when this process has ended.
+    # The watchdog removes the folder when this process has ended.
     watchdog.start(home)
     for name in ("REDIS_URL", "SENTINELS", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS"):
         os.environ.pop(name, None)
@@ -49,14 +49,14 @@ def _prepare() -> None:
     else:
         pytest.exit(NO_POSTGRES, returncode=1)
     os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
-    GROUND.callback(embedded_redis.stop)
+    RESOURCES.callback(embedded_redis.stop)
 
 
 def _start_postgres() -> str | None:
     named = os.environ.get("PSQ_TEST_POSTGRES") or _postgres_of_environment()
     if named or not postgres.binaries():
         return named
-    return GROUND.enter_context(postgres.cluster())
+    return RESOURCES.enter_context(postgres.cluster())
 
 
 def _postgres_of_environment() -> str | None:
@@ -66,14 +66,14 @@ def _postgres_of_environment() -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the settings for pytest-django, and clean up however the run ends."""
-    config.add_cleanup(GROUND.close)
+    config.add_cleanup(RESOURCES.close)
     signal.signal(signal.SIGTERM, partial(_end_run, os.getpid()))
     assert settings.DATABASES
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """Each worker of `pytest -n` makes a ground of its own before it reads the settings."""
+    """Each worker of `pytest -n` makes resources of its own before it reads the settings."""
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
@@ -85,7 +85,7 @@ def pytest_unconfigure() -> None:
 
 
 def _end_run(owner: int, signum: int, frame: FrameType | None) -> None:
-    # A terminated run still cleans up; a child that was forked from it just dies.
+    # A terminated run cleans up; a child that was forked from it exits at once.
     if os.getpid() == owner:
         pytest.exit("terminated", returncode=128 + signum)
     os._exit(128 + signum)
@@ -114,7 +114,7 @@ def _why_not_postgres(item: pytest.Item) -> str | None:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> str:
-    """The URL of a PostgreSQL server whose databases are the tests' to make and drop."""
+    """The URL of a PostgreSQL server whose databases tests may make and drop."""
     if os.environ["DATABASE_URL"].startswith("postgres"):
         return os.environ["DATABASE_URL"]
     url = _start_postgres()
@@ -124,7 +124,7 @@ def postgres_url() -> str:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
-    """A client of the server that this run owns: in a folder of its own, made a moment ago."""
+    """A client of the server that this run owns: in a folder that this run has made."""
     embedded_redis.ensure_running()
     with Redis(unix_socket_path=embedded_redis.socket_path()) as client:
         yield client
@@ -140,7 +140,7 @@ def redis(redis_server: Redis) -> Iterator[Redis]:
 
 
 _prepare()
-# The conftests of the rooms import models when they are read.
+# The conftests of the packages import models when they are read.
 django.setup()
 # It imports models too.
 importlib.import_module("tests.economy").install()

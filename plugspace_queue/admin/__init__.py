@@ -13,6 +13,7 @@ from plugspace_queue.admin import (
     workers,
     workflows,
 )
+from plugspace_queue.admin.sites import join_named_site
 from plugspace_queue.rq import admin as rq_admin
 
 # RQ's own pages below the admin get our permissions, and the manager behind their buttons.
@@ -31,3 +32,5 @@ __all__ = [
     "workers",
     "workflows",
 ]
+
+join_named_site()

@@ -29,9 +29,6 @@ MISSED = frozenset({S.FAILED, S.EXPIRED})
 STARTABLE = frozenset({S.WAITING, S.SCHEDULED, S.RETRYING})
 """States a granted lease may turn into processing."""
 
-WITHDRAWABLE = STARTABLE | {S.BLOCKED}
-"""States in which a cancel does not involve a worker."""
-
 STATUSES: dict[State, Status] = {
     S.BLOCKED: Status.PENDING,
     S.SCHEDULED: Status.PENDING,

@@ -1,6 +1,6 @@
 """The plan of a site: its pages with their words, its data, its parts and why they were chosen."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -27,7 +27,6 @@ SectionKind = Literal[
     "table",
     "activity",
 ]
-SECTION_KINDS: tuple[str, ...] = get_args(SectionKind)
 
 #: A page's slug with an optional anchor, an anchor alone, or an absolute address.
 Href = Annotated[

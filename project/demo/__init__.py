@@ -1,1 +1,1 @@
-"""What `manage.py queue_demo` is made of: ground, children, story, board."""
+"""The parts of `manage.py queue_demo`: environment, processes, scenario, progress."""

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from plugspace_queue import TaskType, queue_manager
-from project.demo.ground import Credentials
+from project.demo.environment import Credentials
 from project.demo.web import HOST
 
 

@@ -127,13 +127,13 @@ class Waiting(threading.Thread):
 def test_a_late_credential_does_not_wait_for_all_requests_of_another():
     turns, order = Turns(1, 1), []
 
-    def come(name: str, count: int, waiting: int) -> list[Waiting]:
+    def begin(name: str, count: int, waiting: int) -> list[Waiting]:
         threads = [Waiting(turns, name, order) for _ in range(count)]
         wait_until(lambda: sum(map(len, turns._waiting.values())) == waiting)
         return threads
 
     with turns.turn("acme"):
-        threads = come("acme", 20, 20) + come("rival", 2, 22)
+        threads = begin("acme", 20, 20) + begin("rival", 2, 22)
     for thread in threads:
         thread.join(patient(10))
 
@@ -155,7 +155,7 @@ def test_one_credential_leaves_turns_for_others_and_returns_its_own():
         pass
 
 
-def tell_of_many(redis: Redis, organization_id: str, count: int) -> None:
+def add_events(redis: Redis, organization_id: str, count: int) -> None:
     text = json.dumps({"name": "taskAdded", "organizationId": organization_id})
     with redis.pipeline() as pipe:
         for _ in range(count):
@@ -167,8 +167,8 @@ def test_a_poll_reads_a_bounded_part_of_the_stream_and_returns_where_to_continue
     acme: ApiClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     read = count_pages(monkeypatch)
-    tell_of_many(redis, "rival", events_api.MAX_READ + 2 * fanout.PAGE)
-    tell_of_many(redis, "acme", 1)
+    add_events(redis, "rival", events_api.MAX_READ + 2 * fanout.PAGE)
+    add_events(redis, "acme", 1)
 
     first = acme.ask("organizations/acme/events/", since="0").json()
     pages = len(read)
@@ -183,7 +183,7 @@ def test_a_poll_of_large_events_ends_at_a_number_of_bytes(
     acme: ApiClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(events_api, "MAX_BYTES", 1000)
-    tell_of_many(redis, "acme", 3 * fanout.PAGE)
+    add_events(redis, "acme", 3 * fanout.PAGE)
 
     page = acme.ask("organizations/acme/events/", since="0", limit=1000).json()
 
@@ -195,8 +195,8 @@ def test_a_stream_without_an_asgi_server_advances_its_client_past_events_of_othe
     acme: ApiClient, redis: Redis
 ):
     first = redis.xadd(keys.events(), {"event": "{}"}).decode()
-    tell_of_many(redis, "rival", events_api.MAX_READ)
-    tell_of_many(redis, "acme", 1)
+    add_events(redis, "rival", events_api.MAX_READ)
+    add_events(redis, "acme", 1)
 
     def resumed(cursor: str) -> list[str]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": cursor}

@@ -1,4 +1,4 @@
-"""Clients: short time-outs, a breaker at the front door, scripts that come back after a flush."""
+"""Clients: short time-outs, a circuit breaker for submits, scripts loaded again after a flush."""
 
 import threading
 import time

@@ -24,7 +24,7 @@ LONG = 600_000
 
 
 class Machine(RuleBasedStateMachine):
-    """Two workers and a front door at one queue, with a model of what they were told."""
+    """Two workers and a submitting process at one queue, with a model of their answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Machine(RuleBasedStateMachine):
         self.redis.flushall()
         self.redis.close()
 
-    # The front door.
+    # Submits.
 
     @rule(organization=ORGANIZATIONS, band=BANDS, count=st.integers(1, 4), front=st.booleans())
     def submit(self, organization: str, band: int, count: int, front: bool) -> None:

@@ -1,4 +1,4 @@
-"""Short ways to put tasks into a queue and to take them out, and the invariants of the line."""
+"""Helpers that put tasks into a queue and take them out, and the invariants of a queue in Redis."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ def started_us(lease: Lease) -> int:
 
 
 class Line:
-    """One queue, as a worker and a front door use it."""
+    """One queue in Redis, with the calls of submits and of workers."""
 
     def __init__(self, redis: Redis, queue: str = QUEUE) -> None:
         self.redis = redis
@@ -131,7 +131,7 @@ class Line:
         self.redis.delete(keys.marker(self.queue))
 
     def check(self) -> None:
-        """What holds after every step, whatever it was."""
+        """Assert the invariants, which hold after every step."""
         waiting, running, lanes = self.waits(), self.runs(), self.lanes()
         queued = [task_id for lane in lanes.values() for task_id in lane]
         assert sorted(waiting) == sorted(queued)

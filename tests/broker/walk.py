@@ -17,7 +17,7 @@ WINDOWS = (20, 60, 200)
 
 
 class Walk:
-    """Three workers, a front door and an operator, with a memory of what they were told."""
+    """Three workers, a submitting process and an operator, with a record of their answers."""
 
     def __init__(self, line: Line, seed: int) -> None:
         self.line = line
@@ -58,7 +58,7 @@ class Walk:
         if not model.gates.limiter_max and model.may_start():
             assert self.line.is_marked(), "a task could start and no worker is woken"
 
-    # The front door.
+    # Submits.
 
     def submit(self) -> None:
         lane, front = self._any_lane(), self._random.random() < 0.1

@@ -1,4 +1,4 @@
-"""What the load asked of the front door and what it was told; kept line by line in a file."""
+"""Calls of the queue manager by the load, and their answers; one line of a file each."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,7 +9,7 @@ ACCEPTED, REFUSED, UNCLEAR = "accepted", "refused", "unclear"
 """Unclear: the answer got lost, so that it may have been stored all the same."""
 
 LEAK = "LEAK"
-"""First word of a code: what was raised is none of the front door's errors."""
+"""First word of a code: what was raised is no error of the package."""
 
 
 @dataclass

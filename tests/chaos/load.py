@@ -210,7 +210,7 @@ class User(threading.Thread):
         except QueueError as error:
             call.answer, call.code = REFUSED, error.code
         except Exception as error:
-            # No promise of the front door: the verdict asks why.
+            # An error that callers should not get: the verdict asks why.
             call.answer, call.code = UNCLEAR, f"{LEAK} {type(error).__name__}: {error}"[:300]
             connection.close()
         else:

@@ -1,4 +1,4 @@
-"""One run from its ground to its verdict."""
+"""One run, from its servers to its verdict."""
 
 import json
 import os

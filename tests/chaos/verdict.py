@@ -270,7 +270,7 @@ def taken_back_in_time(evidence: Evidence) -> Iterator[Violation]:
 
 
 def only_promised_errors(evidence: Evidence) -> Iterator[Violation]:
-    """Callers hear the front door's own errors, no driver's."""
+    """Callers get errors of the package, none of a driver."""
     for call in evidence.calls:
         if call.code.startswith(LEAK):
             yield Violation("leak", (call.ids or [""])[0], f"{call.verb} raised {call.code}")

@@ -20,7 +20,7 @@ from plugspace_queue.api import prometheus as api_metrics
 from plugspace_queue.domain.enums import Role, Scope
 from plugspace_queue.domain.permissions import GROUPS, Verb
 from plugspace_queue.models import ApiKey, Membership, QueueSettings
-from tests.contracts.doors import Door, Rows, all_doors
+from tests.contracts.endpoints import Endpoint, Rows, all_endpoints
 from tests.factories import arguments, fail_tasks, make_organization
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +68,7 @@ MAY: dict[str, set[str]] = {
 
 
 @pytest.fixture
-def doors(django_user_model: Any) -> list[Door]:
+def endpoints(django_user_model: Any) -> list[Endpoint]:
     """Every surface of every verb, for rows of acme's."""
     acme = make_organization("acme", tier="starter")
     ended = queue_manager.add_task(**arguments())
@@ -86,7 +86,7 @@ def doors(django_user_model: Any) -> list[Door]:
         ),
         group=fail_tasks(1).group,
     )
-    return all_doors(rows)
+    return all_endpoints(rows)
 
 
 @pytest.fixture
@@ -122,25 +122,27 @@ def user_of(what: str, word: str) -> Any:
     return user
 
 
-def test_the_table_of_this_test_names_every_verb_and_every_verb_has_a_door(doors: list[Door]):
+def test_the_table_of_this_test_names_every_verb_and_every_verb_is_tried(
+    endpoints: list[Endpoint],
+):
     assert set(MAY) == {verb.value for verb in Verb}
     # A worker's page wants a worker: tests/admin/test_workers_page.py.
-    assert {door.verb for door in doors} == set(MAY) - {"stop_worker"}
+    assert {endpoint.verb for endpoint in endpoints} == set(MAY) - {"stop_worker"}
 
 
 @pytest.mark.parametrize("kind", ANYBODY)
 def test_every_verb_is_for_the_same_callers_whatever_the_surface(
-    client_of: Callable[[str], Client], doors: list[Door], kind: str
+    client_of: Callable[[str], Client], endpoints: list[Endpoint], kind: str
 ):
     client = client_of(kind)
     wrong = []
-    for door in doors:
+    for endpoint in endpoints:
         # Of all others only staff come through the admin.
-        may = kind in (MAY[door.verb] if door.is_api else MAY[door.verb] & LOOKERS)
+        may = kind in (MAY[endpoint.verb] if endpoint.is_api else MAY[endpoint.verb] & LOOKERS)
         with nothing_stays():
-            status, is_in = tried(client, door)
+            status, is_in = tried(client, endpoint)
         if is_in != may:
-            wrong.append(f"{door}: {'let in' if is_in else 'refused'} ({status})")
+            wrong.append(f"{endpoint}: {'let in' if is_in else 'refused'} ({status})")
 
     assert not wrong, "\n".join(wrong)
 
@@ -152,39 +154,39 @@ def nothing_stays() -> Iterator[None]:
         transaction.set_rollback(True)
 
 
-def tried(client: Client, door: Door) -> tuple[int, bool]:
+def tried(client: Client, endpoint: Endpoint) -> tuple[int, bool]:
     """The status, and whether the caller was let in."""
-    answer = asked_api(client, door) if door.is_api else asked_admin(client, door)
+    answer = asked_api(client, endpoint) if endpoint.is_api else asked_admin(client, endpoint)
     status = answer.status_code
     # Staff without a right name an organization that is not theirs, members too: 404.
-    assert status in (200, 201, 202, 302, 401, 403, 404), f"{door}: {status}"
+    assert status in (200, 201, 202, 302, 401, 403, 404), f"{endpoint}: {status}"
     is_login = status == 302 and "/login/" in answer.headers["Location"]
-    return status, status < 400 and not is_login and not is_left_out(client, door)
+    return status, status < 400 and not is_login and not is_left_out(client, endpoint)
 
 
-def asked_api(client: Client, door: Door) -> Any:
+def asked_api(client: Client, endpoint: Endpoint) -> Any:
     api_metrics.clear_cache()
-    path = door.path if door.path.startswith("/") else f"/api/v1/{door.path}"
+    path = endpoint.path if endpoint.path.startswith("/") else f"/api/v1/{endpoint.path}"
     # Staff name the organization they submit for; anybody else has one.
-    headers = {"X-Organization": "acme"} if door.verb == "submit" else None
+    headers = {"X-Organization": "acme"} if endpoint.verb == "submit" else None
     body = (
         {"headers": headers}
-        if door.method == "GET"
-        else {"headers": headers, "data": door.body or {}, "content_type": "application/json"}
+        if endpoint.method == "GET"
+        else {"headers": headers, "data": endpoint.body or {}, "content_type": "application/json"}
     )
-    return getattr(client, door.method.lower())(path, **body)
+    return getattr(client, endpoint.method.lower())(path, **body)
 
 
-def asked_admin(client: Client, door: Door) -> Any:
-    return getattr(client, door.method.lower())(door.path, door.body or {})
+def asked_admin(client: Client, endpoint: Endpoint) -> Any:
+    return getattr(client, endpoint.method.lower())(endpoint.path, endpoint.body or {})
 
 
-def is_left_out(client: Client, door: Door) -> bool:
+def is_left_out(client: Client, endpoint: Endpoint) -> bool:
     """Whether the list does not offer the action: the admin passes over what it did not offer."""
-    action = (door.body or {}).get("action")
-    if door.is_api or action is None:
+    action = (endpoint.body or {}).get("action")
+    if endpoint.is_api or action is None:
         return False
-    return f'value="{action}"' not in client.get(door.path).content.decode()
+    return f'value="{action}"' not in client.get(endpoint.path).content.decode()
 
 
 def test_no_permission_is_named_anywhere_but_in_the_table():

@@ -17,7 +17,7 @@ SOON = {"RELAY_INTERVAL": 0.5, "LEASE": 3.0}
 
 
 class Held:
-    """A processor whose attempts wait until they are let go, and a count of those that ran."""
+    """A processor whose attempts wait at a gate; `ran` lists the tasks that it was called with."""
 
     def __init__(self):
         self.gate = threading.Event()
@@ -46,7 +46,7 @@ def test_with_full_memory_work_goes_on_and_what_is_submitted_comes_later(
         assert queue_manager.cancel(gone.pk) == "cancelled"
         architect.gate.set()
 
-        # Settled and acquired, while nothing new comes into the line.
+        # Tasks are settled and acquired, while no submit reaches Redis.
         assert [until_final(task).state for task in (running, next_one)] == ["complete"] * 2
         wait_until(lambda: not redis.llen(keys.active("architect")))
         assert fresh(late).state == "waiting"
@@ -91,7 +91,7 @@ def test_a_full_disk_is_an_outage_of_writes_and_ends_with_it(
 
 
 def fill_disk(server):
-    """Let no file of the server grow, and wait until it says so."""
+    """Limit the size of the files of the server, and wait until it refuses a write."""
     pid = server.process.pid
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
 

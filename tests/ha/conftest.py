@@ -26,7 +26,7 @@ Worker = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def sentinel_trio(tmp_path: Path, settings: Any) -> Iterator[Trio]:
-    """Sentinels of this test alone; the front door of this process finds Redis through them."""
+    """Sentinels of this test alone; the queue manager of this process finds Redis through them."""
     with trio.running(tmp_path / "trio") as made:
         settings.RQ_QUEUES, settings.RQ = rq_settings(sentinels=made.setting)
         policies.clear_cache()

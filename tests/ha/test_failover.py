@@ -120,7 +120,7 @@ def test_a_killed_primary_stops_work_for_seconds_and_loses_nothing(
     back_after = seconds_until_work(load, killed_at)
     print(f"slowest submit {load.longest:.2f} s")
     took(back_after, 10, "first task complete after the primary was killed")
-    # The front door of this process knocks once a second.
+    # The queue manager of this process tries to connect once a second.
     wait_until(lambda: api.ask("queues/").status_code == 200, 3)
     wait_until(lambda: fresh(again).state == fresh(gone).state == "cancelled", 10)
     assert api.send(f"tasks/{again.pk}/retry/").status_code in (200, 201)

@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from project.demo import web
-from project.demo.board import Bars, Lines
-from project.demo.children import ChildDied, Children
 from project.demo.interrupts import Interrupts
-from project.demo.story import Step
+from project.demo.processes import ChildDied, Children
+from project.demo.progress import Bars, Lines
+from project.demo.scenario import Step
 from tests.support import patient, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +159,7 @@ def test_a_child_that_dies_is_reported_with_the_end_of_its_log(tmp_path: Path):
 
 
 def test_a_child_that_will_not_go_is_killed_with_what_it_started(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("project.demo.children.GRACE", 0.3)
+    monkeypatch.setattr("project.demo.processes.GRACE", 0.3)
     (tmp_path / "stubborn.py").write_text(
         "import signal, subprocess, sys\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -180,7 +180,7 @@ def test_children_end_when_the_demo_is_killed(tmp_path: Path):
     (tmp_path / "patient.py").write_text("import signal\nprint(1, flush=True)\nsignal.pause()\n")
     (tmp_path / "demo.py").write_text(
         "import os, pathlib, signal\n"
-        "from project.demo.children import Children\n"
+        "from project.demo.processes import Children\n"
         f"children = Children(pathlib.Path({str(tmp_path)!r}), dict(os.environ))\n"
         "children.start('patient', 'patient')\n"
         "print(children.running[0].process.pid, flush=True)\n"

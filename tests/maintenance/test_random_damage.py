@@ -1,4 +1,4 @@
-"""Whatever is broken at random, and however much of it: after a repair all invariants hold."""
+"""After random damage to Redis, one repair restores all invariants."""
 
 import random
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def staged(scene: Scene, dice: random.Random) -> None:
     damage(scene)
 
 
-BLOWS: list[Callable[[Scene, random.Random], None]] = [
+DAMAGES: list[Callable[[Scene, random.Random], None]] = [
     delete_a_key,
     delete_any_key,
     drop_a_member,
@@ -60,16 +60,18 @@ BLOWS: list[Callable[[Scene, random.Random], None]] = [
 
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-@given(blows=st.lists(st.sampled_from(BLOWS), min_size=1, max_size=6), seed=st.integers(0, 2**32))
-def test_after_a_repair_every_task_is_in_exactly_one_place(scene, blows, seed):
+@given(
+    damages=st.lists(st.sampled_from(DAMAGES), min_size=1, max_size=6), seed=st.integers(0, 2**32)
+)
+def test_after_a_repair_every_task_is_in_exactly_one_place(scene, damages, seed):
     scene.begin_anew()
     dice = random.Random(seed)
-    for blow in blows:
-        blow(scene, dice)
+    for damage in damages:
+        damage(scene, dice)
 
     _, told = reconcile("--fix")
     if Task.objects.filter(pk=scene.running.pk, state=State.PROCESSING).exists():
-        # Without a lease its worker counts as dead; its time is over by the next look.
+        # Without a lease its worker counts as dead, so the lease is renewed for the second repair.
         scene.renew()
     reconcile("--fix")
 

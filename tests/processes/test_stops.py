@@ -176,7 +176,7 @@ def test_a_value_that_a_function_returns_after_a_cancel_comes_too_late(
     worker, gates, until_final, kind
 ):
     worker(kind)
-    task = task_of(kind, "return_when_told", "gate")
+    task = task_of(kind, "return_when_asked", "gate")
     gates.until_seen("gate", "begun")
 
     queue_manager.cancel(task.pk)

@@ -1,4 +1,4 @@
-"""How many streams one process holds open for whom, and when it ends those that nothing grants."""
+"""How many streams a process keeps open per owner, and when it ends those without permission."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -37,15 +37,15 @@ def serve(transactional_db: None, tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def stream() -> Iterator[Open]:
-    """A client of an organization's events; it has come once, whatever the answer was."""
+    """A client of an organization's events; it has connected once, whatever the answer was."""
     made: list[Stream] = []
 
-    def come(web: Web, organization_id: str = "acme", **who: str) -> Stream:
+    def connect(web: Web, organization_id: str = "acme", **who: str) -> Stream:
         made.append(Stream(web, f"organizations/{organization_id}/events/", **who))
         made[-1].open()
         return made[-1]
 
-    yield come
+    yield connect
     for client in made:
         client.close()
 
@@ -55,7 +55,7 @@ def key_of(organization_id: str = "acme") -> str:
 
 
 def refusal(stream: Stream) -> tuple[int, dict[str, Any]]:
-    """Status and problem of an answer that is no stream, and that says when to come again."""
+    """Status and problem of an answer that is no stream, and that says when to try again."""
     answer = stream.answer
     assert int(answer.headers["Retry-After"]) >= 1
     assert answer.headers["RateLimit-Limit"] is None
@@ -127,71 +127,71 @@ def session_of(user: Any) -> str:
     return client.cookies["sessionid"].value
 
 
-def test_what_grants_a_stream_and_goes_ends_it_and_no_other(serve: Serve, stream: Open):
+def test_a_lost_permission_ends_its_streams_and_no_others(serve: Serve, stream: Open):
     web = serve()
-    goes = [taken_away(web, stream) for taken_away in TAKEN_AWAY]
-    bystander = stream(web, "rival", key=key_of("rival"))
-    assert all(is_open(each) for each, _, _ in goes)
+    losses = [loss(web, stream) for loss in LOSSES]
+    other = stream(web, "rival", key=key_of("rival"))
+    assert all(is_open(each) for each, _, _ in losses)
 
-    for _, take_away, _ in goes:
+    for _, take_away, _ in losses:
         take_away()
-    ends = [(each.next()[1:], each.next()) for each, _, _ in goes]
+    ends = [(each.next()[1:], each.next()) for each, _, _ in losses]
     task = queue_manager.add_task(**arguments(organization_id="rival"))
 
-    assert ends == [(("end", {"reason": "forbidden"}), ("", "", None))] * len(goes)
-    assert [each.open().status for each, _, _ in goes] == [status for _, _, status in goes]
-    assert bystander.take(1) == ["taskAdded"]
-    assert bystander.events[0][2]["jobId"] == str(task.pk)
+    assert ends == [(("end", {"reason": "forbidden"}), ("", "", None))] * len(losses)
+    assert [each.open().status for each, _, _ in losses] == [status for _, _, status in losses]
+    assert other.take(1) == ["taskAdded"]
+    assert other.events[0][2]["jobId"] == str(task.pk)
 
 
-Goes = tuple[Stream, Callable[[], object], int]
+Loss = tuple[Stream, Callable[[], object], int]
 
 
-def _key(web: Web, stream: Open, **change: Any) -> Goes:
+def _key(web: Web, stream: Open, **change: Any) -> Loss:
     row, secret = ApiKey.issue(make_organization("acme"), ["read"])
     rows = ApiKey.objects.filter(pk=row.pk)
     status = 403 if "scopes" in change else 401
     return stream(web, key=secret), lambda: rows.update(**change), status
 
 
-def revoked_key(web: Web, stream: Open) -> Goes:
+def revoked_key(web: Web, stream: Open) -> Loss:
     return _key(web, stream, revoked_at=timezone.now())
 
 
-def expired_key(web: Web, stream: Open) -> Goes:
+def expired_key(web: Web, stream: Open) -> Loss:
     return _key(web, stream, expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def key_without_its_scope(web: Web, stream: Open) -> Goes:
+def key_without_its_scope(web: Web, stream: Open) -> Loss:
     return _key(web, stream, scopes=["submit"])
 
 
-def suspended_organization(web: Web, stream: Open) -> Goes:
+def suspended_organization(web: Web, stream: Open) -> Loss:
     key = key_of("gamma")
     suspend = partial(queue_manager.change_organization, "gamma", {"is_suspended": True})
     return stream(web, "gamma", key=key), suspend, 403
 
 
-def lost_membership(web: Web, stream: Open) -> Goes:
+def lost_membership(web: Web, stream: Open) -> Loss:
     user = get_user_model().objects.create_user("member")
     row = Membership.objects.create(organization=make_organization("acme"), user=user)
     return stream(web, cookie=session_of(user)), row.delete, 403
 
 
-def deactivated_user(web: Web, stream: Open) -> Goes:
+def deactivated_user(web: Web, stream: Open) -> Loss:
     user = get_user_model().objects.create_user("former")
     Membership.objects.create(organization=make_organization("acme"), user=user)
     users = get_user_model().objects.filter(pk=user.pk)
     return stream(web, cookie=session_of(user)), lambda: users.update(is_active=False), 401
 
 
-def staff_without_its_permission(web: Web, stream: Open) -> Goes:
+def staff_without_its_permission(web: Web, stream: Open) -> Loss:
     user = get_user_model().objects.create_user("operator", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename="view_task"))
     return stream(web, cookie=session_of(user)), user.user_permissions.clear, 403
 
 
-TAKEN_AWAY = (
+LOSSES = (
     revoked_key,
     expired_key,
     key_without_its_scope,

@@ -1,4 +1,4 @@
-"""Ground of the front door's tests: rows are read afresh in each."""
+"""For tests of services: each reads rows anew."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The rest of the front door: looking up, statistics, priority, twins for async code."""
+"""The rest of the queue manager: looking up, statistics, priority, twins for async code."""
 
 import inspect
 from concurrent.futures import ThreadPoolExecutor

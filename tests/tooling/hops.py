@@ -208,9 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", action="store_true", help="list files and edges")
     given = parser.parse_args(arguments)
     # Its import makes the servers of a test run; they end with this process.
-    from tests.conftest import GROUND
+    from tests.conftest import RESOURCES
 
-    with GROUND:
+    with RESOURCES:
         measured = _measured()
     for name, hops in measured.items():
         word = "holds" if BUDGETS[name].holds(hops) else "FAILS"

@@ -44,6 +44,19 @@ def test_a_stale_page_is_reported_and_not_written(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("section", "python", "lua"), [("1. Submit", 5, 4), ("2. One attempt", 8, 5)]
+)
+def test_the_life_of_a_task_names_few_files_for_each_way(section: str, python: int, lua: int):
+    page = (ROOT / "docs/life-of-a-task.md").read_text(encoding="utf-8")
+    text = page.partition(f"## {section}\n")[2].partition("\n## ")[0]
+
+    found = {name for name, _ in NAMED.findall(text)}
+
+    assert len([name for name in found if name.endswith(".py")]) == python, found
+    assert len([name for name in found if name.endswith(".lua")]) == lua, found
+
+
 def test_every_block_says_whether_it_is_run():
     unmarked = [str(block) for block in blocks("python", "sh") if block.mark not in MARKS]
 

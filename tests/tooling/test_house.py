@@ -47,6 +47,8 @@ COMMANDS = "management.commands."
 
 SMALL_MODULES = {
     "api.health",
+    # `apps` has it imported when models are ready.
+    "admin.sites",
     # What a typed submit returns: users read it alone.
     "domain.handles",
     *{"broker.counters", "broker.exports", "broker.fair_order", "broker.result_notes"},

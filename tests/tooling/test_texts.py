@@ -53,12 +53,12 @@ STILL_READ = {"broker.checks", "broker.connection", "broker.server_settings"} | 
     "processing.checks",
     "processing.functions",
     "processing.registry",
-    "maintenance.reconcile.findings",
 }
 
 ENGLISH = {
     # Written to rows: errors and reasons of tasks, the ledger, the audit, names of groups.
     "admin.actions": {"by {} in the admin"},
+    "admin.failures": {"{} tasks that failed {} queued for retry"},
     "admin.organizations": {"; also changed: {}"},
     "api.submits": {"over the API by {}"},
     "api.tasks": {"cancelled or told to stop", "queued for retry"},
@@ -111,6 +111,7 @@ ENGLISH = {
     },
     "api.authentication": {'Bearer realm="plugspace"'},
     "api.sse": {"event: end\ndata: {}\n\n"},
+    "dashboards.failure_charts": {"M{}.1 {}v-{}h.8v{}z", "%m-%d %H:%M"},
     "dashboards.graphs": {"M{} {}C{} {} {} {} {} {}", "M{} {}l-9 -5v10z"},
     "domain.fingerprint": {"Traceback (most recent call last):"},
     "management.commands.queue_redis_cli": {"{}(empty array)", "(error) no"},
@@ -232,3 +233,16 @@ def test_what_is_wrong_with_a_result_is_stored_in_english():
 
     assert execute._summary(refused.value).endswith("must not be blank")
     assert "«must not be blank»" in str(refused.value)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("in_another_language")
+def test_a_submit_that_is_not_refused_translates_nothing(monkeypatch: pytest.MonkeyPatch):
+    make_organization()
+    queue_manager.add_task(**arguments())
+    asked: list[str] = []
+    monkeypatch.setattr(MadeUp, "gettext", lambda _self, text: asked.append(text) or text)
+
+    queue_manager.add_task(**arguments())
+
+    assert asked == []

@@ -30,10 +30,20 @@ SERVES = re.compile(r"runserver|uvicorn|gunicorn")
 
 
 class Walkthrough:
-    """One page in one folder; `close` ends what it has started."""
+    """One page in one folder; `close` ends what it has started.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    `replaced`: what stands on the page → what is here, as the address of a server. With it the
+    folder's environment is the one of `environment`, and the page installs into it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        replaced: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self._replaced = replaced
         self.port = _free_port()
         self._said = ""
         self._look: Block | None = None
@@ -42,12 +52,9 @@ class Walkthrough:
         # What the settings of the tests' own project are made of is not the reader's.
         own = ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in environment.items() if name not in own}
-        self._environment = kept | {
-            "PATH": PROGRAMS,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "no_proxy": "*",
-        }
+        # An environment of its own has the package; that of the tests finds it here.
+        of_tests = {"PATH": PROGRAMS, "PYTHONPATH": str(ROOT)} if replaced is None else {}
+        self._environment = kept | of_tests | {"PYTHONUNBUFFERED": "1", "no_proxy": "*"}
         self._running = ExitStack()
 
     def follow(self, page: Path) -> None:
@@ -67,7 +74,7 @@ class Walkthrough:
         path = self.folder / named[1]
         assert path.parent.is_dir(), f"{block}: there is no folder for it"
         with path.open("a" if named[2] else "w", encoding="utf-8") as file:
-            file.write(block.text[named.end() :])
+            file.write(self._put_in(block.text[named.end() :]))
 
     def _sh_follow(self, block: Block) -> None:
         variables = self._variables
@@ -116,9 +123,15 @@ class Walkthrough:
         assert not (lines := _absent(block, self._said)), f"{lines} not in {self._said!r}"
 
     def _adapted(self, block: Block) -> str:
-        lines = block.text.replace(ADDRESS, f"127.0.0.1:{self.port}").splitlines()
-        kept = (line for line in lines if not line.startswith(OF_ENVIRONMENT))
+        lines = self._put_in(block.text).replace(ADDRESS, f"127.0.0.1:{self.port}").splitlines()
+        own = self._replaced is not None
+        kept = (line for line in lines if own or not line.startswith(OF_ENVIRONMENT))
         return "\n".join(kept).replace("manage.py runserver", f"manage.py runserver {self.port}")
+
+    def _put_in(self, text: str) -> str:
+        for name, found in (self._replaced or {}).items():
+            text = text.replace(name, found)
+        return text
 
     def _logs(self) -> str:
         logs = sorted(self.folder.glob("*.log"))

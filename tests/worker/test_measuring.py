@@ -76,7 +76,7 @@ def test_attempts_and_ends_are_counted_once_with_waits_and_runs(
 def test_buckets_of_a_histogram_are_cumulative(acme: Any):
     counts: metrics.Counts = Counter()
     for seconds in (0.004, 0.2, 0.2, 3000.0):
-        metrics.observe(counts, metrics.RUN, seconds, "CODE")
+        metrics.observe_all(counts, metrics.RUN, [seconds], "CODE")
     metrics.add(counts)
 
     told = shown()
@@ -92,7 +92,7 @@ def test_the_parser_of_prometheus_reads_the_page_and_knows_every_metric(acme: An
     for metric in metrics.SHARED:
         if metric.is_histogram:
             counts: metrics.Counts = Counter()
-            metrics.observe(counts, metric, 0.2, *metric.labels)
+            metrics.observe_all(counts, metric, [0.2], *metric.labels)
             metrics.add(counts)
         else:
             metrics.count(metric, *metric.labels)

@@ -1,4 +1,4 @@
-"""Starts alone are one pipeline without a transaction around it, and still one whole."""
+"""A commit of starts alone is one pipeline without BEGIN, and atomic all the same."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from tests.worker.conftest import Silent, fresh, meanwhile, submit
 
 pytestmark = [pytest.mark.usefixtures("acme"), pytest.mark.postgres]
 
-NOTING = f"""
+RECORDING = f"""
     CREATE TABLE psq_noted (setting text);
     CREATE FUNCTION psq_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO psq_noted VALUES (current_setting('synchronous_commit')); RETURN NULL;
@@ -31,7 +31,7 @@ NOTING = f"""
 SETTINGS = ("synchronous_commit", "lock_timeout", "enable_seqscan")
 
 
-def test_a_start_leaves_nothing_of_its_settings_to_what_comes_after_it():
+def test_settings_of_a_start_do_not_outlast_it():
     before = settings()
 
     write(guarding(task := submit()), "w1")
@@ -40,7 +40,7 @@ def test_a_start_leaves_nothing_of_its_settings_to_what_comes_after_it():
     assert settings() == before == ["on", "0", "on"]
 
 
-def test_a_start_waits_for_no_disk_and_an_ending_does(noted: Callable[[], list[str]]):
+def test_an_ending_waits_for_the_disk_and_a_start_does_not(noted: Callable[[], list[str]]):
     (held,) = (batch := guarding(submit())).guarded
     write(batch, "w1")
     assert noted() == ["off"]
@@ -52,7 +52,7 @@ def test_a_start_waits_for_no_disk_and_an_ending_does(noted: Callable[[], list[s
     assert noted() == ["on", "on"]
 
 
-def test_of_starts_in_one_commit_none_is_made_when_one_row_is_locked():
+def test_one_locked_row_prevents_all_starts_of_its_commit():
     tasks = [submit(), submit()]
     inside, out = threading.Event(), threading.Event()
 
@@ -75,9 +75,9 @@ def test_of_starts_in_one_commit_none_is_made_when_one_row_is_locked():
 
 @pytest.fixture
 def noted() -> Iterator[Callable[[], list[str]]]:
-    """How lasting each commit was that changed a task since the last call, row by row."""
+    """`synchronous_commit` of each change of a task since the last call."""
     with connection.cursor() as cursor:
-        cursor.execute(NOTING)
+        cursor.execute(RECORDING)
 
     def take() -> list[str]:
         with connection.cursor() as cursor:

@@ -17,8 +17,9 @@ from plugspace_queue.broker.routing import PerServerErrors
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.domain.text import clean
 from plugspace_queue.errors import Unavailable
-from plugspace_queue.maintenance.reconcile.compare import TaskPlace, compare_all
+from plugspace_queue.maintenance.reconcile.compare import compare_all
 from plugspace_queue.maintenance.reconcile.findings import Finding
+from plugspace_queue.maintenance.reconcile.places import TaskPlace
 from plugspace_queue.maintenance.reconcile.repair import repair
 from plugspace_queue.maintenance.reconcile.runner import confirm
 from plugspace_queue.management.base import QueueCommand

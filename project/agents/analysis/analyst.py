@@ -16,7 +16,7 @@ MAX_PAGES = 20
 MAX_SHEETS = 6
 PAGE_TYPES = {"text/html", "application/xhtml+xml"}
 
-Told = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 @dataclass
@@ -46,7 +46,7 @@ def analyze(
     wish: AnalyzeInput,
     *,
     allow_private: bool = False,
-    told: Told = lambda percent, stage: None,
+    on_progress: OnProgress = lambda percent, stage: None,
 ) -> AnalysisOutput:
     """Visit the address and what it links to, as deep as asked.
 
@@ -54,17 +54,17 @@ def analyze(
     """
     options = wish.options or AnalyzeOptions()
     visit = Visit(allow_private)
-    told(5, "first page")
+    on_progress(5, "first page")
     if visit.page(wish.url) is None:
         raise ValidationFailed(f"{wish.url[:200]} is not a web page.")
-    _follow(visit, options.depth or 0, told)
+    _follow(visit, options.depth or 0, on_progress)
     if options.include_screenshots:
         visit.notes.append("Screenshots need a browser; this agent works without one.")
-    told(85, "report")
+    on_progress(85, "report")
     return _report(wish, options, visit)
 
 
-def _follow(visit: Visit, depth: int, told: Told) -> None:
+def _follow(visit: Visit, depth: int, on_progress: OnProgress) -> None:
     """Breadth first over links of the same site, at most MAX_PAGES in all."""
     seen = {visit.pages[0][0].url}
     level = list(visit.pages)
@@ -77,7 +77,7 @@ def _follow(visit: Visit, depth: int, told: Told) -> None:
             if url in seen or len(visit.pages) >= MAX_PAGES:
                 continue
             seen.add(url)
-            told(5 + 75 * len(visit.pages) / MAX_PAGES, f"page {len(visit.pages) + 1}")
+            on_progress(5 + 75 * len(visit.pages) / MAX_PAGES, f"page {len(visit.pages) + 1}")
             _try(visit, url)
         level = visit.pages[before:]
 

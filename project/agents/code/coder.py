@@ -36,22 +36,25 @@ MEDIA_TYPES = {
 }
 CORNERS = {"sharp": 2, "soft": 8, "round": 16}
 
-Told = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 def code(
-    wish: CodeInput,
+    request: CodeInput,
     *,
     architecture: ArchitectureOutput | None = None,
     design: DesignOutput | None = None,
-    told: Told = lambda percent, stage: None,
+    on_progress: OnProgress = lambda percent, stage: None,
 ) -> CodeOutput:
-    """The files of a site; `told` hears how far it is. The same arguments give the same files."""
-    options = wish.options or CodeOptions()
-    plan = sound(wish.architecture or architecture or _any_plan())
-    face = wish.design or design or make_design(DesignInput(), architecture=plan)
-    files = _write(Site(plan, face), told, storybook=bool(options.include_storybook))
-    told(85, "checking")
+    """The files of a site; the same arguments give the same files.
+
+    `on_progress` is called with percent and stage.
+    """
+    options = request.options or CodeOptions()
+    plan = sound(request.architecture or architecture or _any_plan())
+    look = request.design or design or make_design(DesignInput(), architecture=plan)
+    files = _write(Site(plan, look), on_progress, storybook=bool(options.include_storybook))
+    on_progress(85, "checking")
     report = None
     if options.include_tests or plan.include_tests:
         files |= _tests()
@@ -82,12 +85,12 @@ def _any_plan() -> ArchitectureOutput:
     return architect(ArchitectInput(prompt="A small website"))
 
 
-def _write(site: Site, told: Told, *, storybook: bool) -> dict[str, str]:
+def _write(site: Site, on_progress: OnProgress, *, storybook: bool) -> dict[str, str]:
     files = {"styles.css": stylesheet(site.design), "icon.svg": _icon(site.design)}
     pages = site.plan.pages
     for at, page in enumerate(pages):
         files[f"{page.slug}.html"] = site.page(page)
-        told(10 + 70 * (at + 1) / len(pages), f"page {page.slug}")
+        on_progress(10 + 70 * (at + 1) / len(pages), f"page {page.slug}")
     if storybook:
         files["storybook/index.html"] = site.storybook()
     files["README.md"] = render("readme.md", site=site.plan, design=site.design)

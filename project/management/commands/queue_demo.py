@@ -15,20 +15,20 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from project.demo import ground, report, story, web
-from project.demo.board import board_for
-from project.demo.children import ChildDied
-from project.demo.ground import Credentials
+from project.demo import environment, report, scenario, web
+from project.demo.environment import Credentials
 from project.demo.interrupts import Interrupts
-from project.demo.stage import Stage
+from project.demo.processes import ChildDied
+from project.demo.progress import display_for
+from project.demo.system import DemoSystem
 
 POLL = 0.1
 INTERRUPTED = 130
-ORGANIZATION = ground.HOME
+ORGANIZATION = environment.HOME
 
 
 class Command(BaseCommand):
-    """Sets the stage, plays the story, prints the places."""
+    """Starts the parts, runs the scenario, prints where to look."""
 
     help = "Run web, workers and one workflow, and show where to look (ONCE=1: then exit)."
 
@@ -43,76 +43,82 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Raise CommandError without DEBUG, or when the workflow does not complete."""
-        ground.refuse_production()
+        environment.refuse_production()
         interrupts = Interrupts()
         with interrupts.installed():
             try:
-                self._play(Stage(interrupts, options["logs"]), options)
+                self._run(DemoSystem(interrupts, options["logs"]), options)
             except KeyboardInterrupt:
                 self._say("\nStopped before the workflow was complete.")
                 sys.exit(INTERRUPTED)
             except ChildDied as death:
                 raise CommandError(f"A process of the demo died: {death}") from death
 
-    def _play(self, stage: Stage, options: dict[str, Any]) -> None:
-        with stage.put_up():
+    def _run(self, system: DemoSystem, options: dict[str, Any]) -> None:
+        with system.running():
             credentials = self._prepare()
-            self._start(stage, options["port"], options["workers"])
-            ids = self._run_story(stage, options["timeout"])
-            self._conclude(stage, credentials, ids)
+            self._start(system, options["port"], options["workers"])
+            ids = self._run_scenario(system, options["timeout"])
+            self._conclude(system, credentials, ids)
             if self.stdout.isatty() and os.environ.get("ONCE", "") in ("", "0"):
-                self._serve(stage)
+                self._serve(system)
             else:
                 self._say("\nStopping; on a terminal `make demo` goes on serving.")
 
     def _prepare(self) -> Credentials:
         self._say("Preparing the database, an admin and four organizations.")
-        ground.migrate()
-        ground.create_organizations()
-        return Credentials(login=ground.create_admin(), api_key=ground.issue_key(ORGANIZATION))
+        environment.migrate()
+        environment.create_organizations()
+        return Credentials(
+            login=environment.create_admin(), api_key=environment.issue_key(ORGANIZATION)
+        )
 
-    def _start(self, stage: Stage, port: int, workers: int) -> None:
-        stage.start(port, workers)
-        if stage.port != port:
-            self._say(f"Port {port} is taken; this run uses {stage.port}.")
-        self._say(f"Started the web process on port {stage.port} and {workers} workers.")
+    def _start(self, system: DemoSystem, port: int, workers: int) -> None:
+        system.start(port, workers)
+        if system.port != port:
+            self._say(f"Port {port} is taken; this run uses {system.port}.")
+        self._say(f"Started the web process on port {system.port} and {workers} workers.")
 
-    def _run_story(self, stage: Stage, timeout: float) -> list[uuid.UUID]:
-        self._say(f'{ORGANIZATION} submits the workflow "{story.INPUT["prompt"]}".\n')
-        ids = story.submit(ORGANIZATION)
-        steps = self._watch(stage, ids, time.monotonic() + timeout)
+    def _run_scenario(self, system: DemoSystem, timeout: float) -> list[uuid.UUID]:
+        self._say(f'{ORGANIZATION} submits the workflow "{scenario.INPUT["prompt"]}".\n')
+        ids = scenario.submit(ORGANIZATION)
+        steps = self._watch(system, ids, time.monotonic() + timeout)
         if not all(step.is_complete for step in steps):
             states = ", ".join(f"{step.type} {step.state} {step.error}".strip() for step in steps)
-            tails = stage.children.tails()
+            tails = system.children.tails()
             raise CommandError(f"The workflow is not complete: {states}.\n{tails}")
         return ids
 
-    def _watch(self, stage: Stage, ids: Sequence[uuid.UUID], deadline: float) -> list[story.Step]:
-        board = board_for(self.stdout)
+    def _watch(
+        self, system: DemoSystem, ids: Sequence[uuid.UUID], deadline: float
+    ) -> list[scenario.Step]:
+        display = display_for(self.stdout)
         while True:
-            steps = story.look(ids)
-            board.show(steps)
+            steps = scenario.look(ids)
+            display.show(steps)
             if all(step.is_final for step in steps) or time.monotonic() > deadline:
                 return steps
-            stage.children.check()
+            system.children.check()
             time.sleep(POLL)
 
-    def _conclude(self, stage: Stage, credentials: Credentials, ids: Sequence[uuid.UUID]) -> None:
+    def _conclude(
+        self, system: DemoSystem, credentials: Credentials, ids: Sequence[uuid.UUID]
+    ) -> None:
         found = report.results(ids)
-        status = web.status_of(stage.port, report.site_path(found))
+        status = web.status_of(system.port, report.site_path(found))
         if status != 200:
             raise CommandError(
-                f"The finished site answers {status}, not 200.\n{stage.children.tails()}"
+                f"The finished site answers {status}, not 200.\n{system.children.tails()}"
             )
         self._say("\nThe workflow is complete. Where to look:\n")
-        for line in report.where_to_look(stage.port, credentials, found, stage.logs):
+        for line in report.where_to_look(system.port, credentials, found, system.logs):
             self._say(line)
 
-    def _serve(self, stage: Stage) -> None:
+    def _serve(self, system: DemoSystem) -> None:
         try:
             self._say("\nServing until Ctrl-C.")
             while True:
-                stage.children.check()
+                system.children.check()
                 time.sleep(POLL)
         except KeyboardInterrupt:
             self._say("\nStopping.")

@@ -62,7 +62,7 @@ def see(name: str, *words: str) -> None:
         seen.write("".join(f"{word}\n" for word in words))
 
 
-def told(context: Any) -> dict[str, int]:
+def attempt_and_pid(context: Any) -> dict[str, int]:
     return {"attempt": context.attempt, "pid": os.getpid()}
 
 
@@ -72,23 +72,23 @@ def told(context: Any) -> dict[str, int]:
 def wait(context: Any, name: str) -> Any:
     while not is_open(name):
         threading.Event().wait(STEP)
-    return told(context)
+    return attempt_and_pid(context)
 
 
 def look(context: Any, name: str) -> Any:
-    """Write down what it is told, and when looking raises; end when the gate opens."""
+    """Write down when it is asked to stop, and what a check raises; end when the gate opens."""
     see(name, "begun")
-    is_told = goes_on = False
+    is_asked = goes_on = False
     while not is_open(name):
-        if context.should_stop and not is_told:
-            is_told = True
+        if context.should_stop and not is_asked:
+            is_asked = True
             see(name, "should_stop")
         raise_if_cancelled(context, name)
-        if is_told and not goes_on:
+        if is_asked and not goes_on:
             goes_on = True
             see(name, "goes_on")
         threading.Event().wait(STEP)
-    return told(context)
+    return attempt_and_pid(context)
 
 
 def raise_if_cancelled(context: Any, name: str) -> None:
@@ -99,16 +99,16 @@ def raise_if_cancelled(context: Any, name: str) -> None:
         raise
 
 
-def return_when_told(context: Any, name: str) -> Any:
+def return_when_asked(context: Any, name: str) -> Any:
     see(name, "begun")
     while not context.should_stop:
         threading.Event().wait(STEP)
     see(name, "should_stop")
-    return told(context)
+    return attempt_and_pid(context)
 
 
 SYNC: dict[str, Callable[[Any, str], Any]] = {
-    one.__name__: one for one in (wait, look, return_when_told)
+    one.__name__: one for one in (wait, look, return_when_asked)
 }
 
 
@@ -119,7 +119,7 @@ async def await_gate(context: Any, name: str) -> Any:
     see(name, f"begun {context.attempt}")
     while not is_open(name):
         await asyncio.sleep(STEP)
-    return told(context)
+    return attempt_and_pid(context)
 
 
 async def ignore_cancel(context: Any, name: str) -> Any:
@@ -131,7 +131,7 @@ async def ignore_cancel(context: Any, name: str) -> Any:
         except asyncio.CancelledError:
             see(name, "cancelled")
     see(name, f"done {context.attempt}")
-    return told(context)
+    return attempt_and_pid(context)
 
 
 async def return_when_cancelled(context: Any, name: str) -> Any:
@@ -141,32 +141,32 @@ async def return_when_cancelled(context: Any, name: str) -> Any:
     except asyncio.CancelledError:
         see(name, "should_stop" if context.should_stop else "-", "cancelled")
         await asyncio.sleep(STEP)
-    return told(context)
+    return attempt_and_pid(context)
 
 
 async def look_async(context: Any, name: str) -> Any:
     """As `look`; a cancel that comes from outside is written down as well."""
     see(name, "begun")
-    is_told = False
+    is_asked = False
     try:
         while not is_open(name):
-            if context.should_stop and not is_told:
-                is_told = True
+            if context.should_stop and not is_asked:
+                is_asked = True
                 see(name, "should_stop")
             await asyncio.sleep(STEP)
     except asyncio.CancelledError:
         see(name, "cancelled")
         raise
-    return told(context)
+    return attempt_and_pid(context)
 
 
 async def block(context: Any, name: str) -> Any:
-    """Keep the loop from turning until the gate opens, then go on as it should be."""
+    """Block the loop until the gate opens, then await as a coroutine should."""
     see(name, f"begun {context.attempt}")
     while not is_open(name):
         time.sleep(STEP)  # noqa: TID251 -- what it is here for
     await asyncio.sleep(STEP)
-    return told(context)
+    return attempt_and_pid(context)
 
 
 async def block_in_a_helper(context: Any, name: str) -> Any:
@@ -175,7 +175,7 @@ async def block_in_a_helper(context: Any, name: str) -> Any:
 
 
 async def block_in_a_callback(context: Any, name: str) -> Any:
-    """The first attempt leaves something behind that blocks the loop, and nobody knows whose."""
+    """The first attempt schedules a callback that blocks the loop after it has returned."""
     if context.attempt == 1:
         asyncio.get_running_loop().call_soon(_block_now, name)
     await asyncio.sleep(STEP)
@@ -194,12 +194,12 @@ async def block_in_c(context: Any, name: str) -> Any:
 
 
 async def work_in_steps(context: Any, name: str) -> Any:
-    """Keep the loop for a moment, again and again, for longer than a lease in all."""
+    """Block the loop 12 times for a short time, for longer than a lease in all."""
     see(name, f"begun {context.attempt}")
     for _ in range(12):
         time.sleep(0.3)  # noqa: TID251 -- what it is here for
         await asyncio.sleep(0)
-    return told(context)
+    return attempt_and_pid(context)
 
 
 ASYNC: dict[str, Callable[[Any, str], Any]] = {

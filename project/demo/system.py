@@ -1,4 +1,4 @@
-"""The demo's server and processes as one thing that is put up, watched and taken down."""
+"""The demo's server and processes started, watched and stopped together."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ from django.conf import settings
 
 from plugspace_queue import TaskType
 from plugspace_queue.conf import embedded_redis
-from project.demo import ground, web
-from project.demo.children import Children
+from project.demo import environment, web
 from project.demo.interrupts import Interrupts
+from project.demo.processes import Children
 
 
-class Stage:
-    """Holds the children; knows the port of the web process."""
+class DemoSystem:
+    """Holds the child processes; knows the port of the web process."""
 
     def __init__(self, interrupts: Interrupts, logs: Path) -> None:
         self._interrupts = interrupts
@@ -25,12 +25,12 @@ class Stage:
         self.port = 0
 
     @contextmanager
-    def put_up(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """The embedded server inside, nothing of ours afterwards, whatever happens."""
         is_our_server = False
         try:
             with self._interrupts.held():
-                is_our_server = ground.start_embedded()
+                is_our_server = environment.start_embedded()
             yield
         finally:
             with self._interrupts.held():
@@ -57,7 +57,7 @@ def asgi_path() -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """Ours; the children find the same modules, and ANALYZE may look at the demo's own site."""
+    """Ours, so that child processes find the same modules; ANALYZE may read the demo's own site."""
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
     return os.environ | {
         "PYTHONPATH": path,

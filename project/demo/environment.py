@@ -1,4 +1,4 @@
-"""What the demo stands on: a server, a migrated database, four organizations, an admin, a key."""
+"""What the demo needs: a server, a migrated database, four organizations, an admin, a key."""
 
 import secrets
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from django.core.management import CommandError, call_command
 from plugspace_queue import queue_manager
 from plugspace_queue.conf import embedded_redis
 
-# The second when the first is somebody else's.
+# The second when another user has the first.
 ADMINS = ("admin", "demo-admin")
 KEY_NAME = "queue_demo"
 ORGANIZATIONS = {tier: f"demo-{tier}" for tier in ("free", "starter", "professional", "enterprise")}
 HOME = ORGANIZATIONS["enterprise"]
-"""The organization of the story, and of the admin."""
+"""The organization of the scenario, and of the admin."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ FINAL = {COMPLETE, "failed", "cancelled", "expired"}
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One task as the board shows it."""
+    """One task as the display shows it."""
 
     type: str
     state: str

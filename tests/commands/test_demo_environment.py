@@ -4,16 +4,16 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from project.demo import ground
+from project.demo import environment
 
 pytestmark = pytest.mark.django_db
 User = get_user_model()
 
 
 def test_a_fresh_database_gets_the_user_admin_in_every_run_with_a_new_password():
-    ground.create_organizations()
+    environment.create_organizations()
 
-    first, second = ground.create_admin(), ground.create_admin()
+    first, second = environment.create_admin(), environment.create_admin()
 
     assert (first.user, second.user) == ("admin", "admin")
     assert not User.objects.get().check_password(first.password)
@@ -23,9 +23,9 @@ def test_a_fresh_database_gets_the_user_admin_in_every_run_with_a_new_password()
 
 def test_an_admin_of_somebody_elses_is_left_alone():
     theirs = User.objects.create_user("admin", password="their own")
-    ground.create_organizations()
+    environment.create_organizations()
 
-    made = [ground.create_admin() for _ in range(2)]
+    made = [environment.create_admin() for _ in range(2)]
 
     assert [login.user for login in made] == ["demo-admin", "demo-admin"]
     theirs.refresh_from_db()
@@ -36,10 +36,10 @@ def test_an_admin_of_somebody_elses_is_left_alone():
 def test_where_both_names_are_taken_the_demo_says_so():
     for name in ("admin", "demo-admin"):
         User.objects.create_user(name)
-    ground.create_organizations()
+    environment.create_organizations()
 
     with pytest.raises(CommandError, match="demo-admin"):
-        ground.create_admin()
+        environment.create_admin()
 
 
 def test_without_debug_there_is_no_demo(settings):

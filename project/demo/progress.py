@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Protocol
 
-from project.demo.story import Step
+from project.demo.scenario import Step
 
 BAR = 24
 UP_AND_CLEAR = "\x1b[{}A\x1b[J"
@@ -23,8 +23,8 @@ class Out(Protocol):
         """Whether a person looks at it."""
 
 
-class Board(Protocol):
-    """Told of all steps again and again; shows what is new."""
+class Display(Protocol):
+    """Report of all steps again and again; shows what is new."""
 
     def show(self, steps: Sequence[Step]) -> None:
         """Show the steps."""
@@ -73,7 +73,7 @@ class Lines:
         self._out.flush()
 
 
-def board_for(out: Out) -> Board:
+def display_for(out: Out) -> Display:
     """Bars on a terminal, lines elsewhere."""
     return Bars(out) if out.isatty() else Lines(out)
 
