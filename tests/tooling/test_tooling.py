@@ -31,6 +31,7 @@ TARGETS = [
     "bench",
     "bench-pages",
     "docs",
+    "messages",
     "site",
     "snapshot",
     "screenshots",
