@@ -61,7 +61,7 @@ ENGLISH = {
     # Written to rows: errors and reasons of tasks, the ledger, the audit, names of groups.
     "admin.actions": {"by {} in the admin"},
     "admin.failures": {"{} tasks that failed {} queued for retry"},
-    "admin.organizations": {"; also changed: {}"},
+    "admin.tier_changes": {"; {} waiting tasks moved"},
     "api.submits": {"over the API by {}"},
     "api.tasks": {"cancelled or told to stop", "queued for retry"},
     "api.workflows": {"cancelled or told to stop", "queued for retry"},
