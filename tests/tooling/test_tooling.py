@@ -18,6 +18,7 @@ TARGETS = [
     "test-slow",
     "test-postgres",
     "test-browser",
+    "hostproject",
     "matrix",
     "chaos",
     "check",
