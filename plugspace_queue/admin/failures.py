@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -132,7 +132,8 @@ class FailureAdmin(LivePageAdmin, SinglePageAdmin):
         reason = form.cleaned_data["reason"]
         rows = _retryable(group, wanted, form.moment())
         done = TASK_ACTIONS["retry"].run(request, rows, reason)
-        text = f"{done} tasks that failed {wanted.time.words} queued for retry"
+        with translation.override(None):
+            text = f"{done} tasks that failed {wanted.time.words} queued for retry"
         actions.note(request, [group], text, reason)
         return redirect(_address(group, wanted))
 
@@ -148,10 +149,11 @@ class FailureAdmin(LivePageAdmin, SinglePageAdmin):
         wanted = FailureRequest(request)
         failure_queries.decide(pk, **form.columns(request.user.get_username(), wanted.now))
         failure_groups.clear_cache()
-        text, note = form.words(), form.cleaned_data["note"]
-        actions.note(request, [group], text, note)
-        text = _("The group is %(state)s: %(note)s.") % {"state": text, "note": note}
-        messages.success(request, text)
+        note = form.cleaned_data["note"]
+        with translation.override(None):
+            actions.note(request, [group], form.words(), note)
+        said = _("The group is %(state)s: %(note)s.") % {"state": form.words(), "note": note}
+        messages.success(request, said)
         return redirect(_address(group, wanted))
 
     def _group_page(

@@ -15,6 +15,7 @@ from tests.admin.conftest import signed_in
 from tests.browser.conftest import Open
 from tests.browser.pages import BASE
 from tests.browser.scene import Scene
+from tests.browser.test_pages import PICTURES, is_too_wide
 
 __all__ = ["signed_in"]
 
@@ -50,6 +51,15 @@ class Hand:
         self.page.mouse.move(box["x"] + box["width"] * (start + end) / 2, height)
         self.page.mouse.move(box["x"] + box["width"] * end, height)
         self.page.mouse.up()
+
+
+def picture(page: Any, name: str) -> None:
+    """Of a page that only a form leads to; narrow and wide."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for width in (360, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.screenshot(path=PICTURES / f"{name}-{width}-light.png", full_page=True)
+        assert not is_too_wide(page)
 
 
 def failed_of(scene: Scene) -> int:
@@ -126,6 +136,7 @@ def test_a_limiter_is_raised_for_two_hours(scene: Scene, opened: Open, complaint
     hand.button("Review the change")
     cells = page.locator(".psq-diff tbody tr").first.locator("th, td").all_inner_texts()
     assert cells == ["Starts", "8", "80"]
+    picture(page, "limits-review")
     hand.button("Set until")
 
     page.wait_for_selector(".messagelist .success")
@@ -169,7 +180,7 @@ def test_who_takes_the_slots_is_one_click_away(scene: Scene, opened: Open, compl
 
     hand.link("Who holds the slots")
 
-    tiers = page.locator("[aria-labelledby=psq-by-tier] tbody tr")
+    tiers = page.locator(".psq-slots").first.locator("tbody tr")
     assert tiers.count() >= 3
     running = Task.objects.filter(state=State.PROCESSING).count()
     assert f"{running} tasks run" in page.locator(".psq-lead").inner_text()
@@ -191,6 +202,7 @@ def test_an_organization_is_moved_to_another_tier_with_what_waits(
     page.locator("#tier_tier").select_option("enterprise")
     page.locator("#tier_reason").fill("the contract is signed")
     hand.click(page.locator("#tier").get_by_role("button", name="Review the change"))
+    picture(page, "tier-review")
     hand.click(page.get_by_label(f"Move its {waiting} waiting tasks too"))
     hand.button("Change to enterprise")
 
