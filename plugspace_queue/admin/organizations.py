@@ -42,8 +42,8 @@ class OrganizationAdmin(TierChangeAdmin, GrantsAdmin, QuotaSharesAdmin, PauseAct
     search_fields = ("id", "name")
     search_help_text = gettext_lazy("Id or name.")
     autocomplete_fields = ("tier",)
-    readonly_fields = ("is_paused", "paused_at", "created_at")
-    fields = (("id", "name"), "tier", "is_suspended", ("is_paused", "paused_at"), "created_at")
+    readonly_fields = ("shown_state", "paused_at", "created_at")
+    fields = (("id", "name"), "tier", "is_suspended", ("shown_state", "paused_at"), "created_at")
     inlines = (MembershipInline,)
     change_form_template = f"{TEMPLATES}/organization/page.html"
     change_list_template = f"{TEMPLATES}/organization/list.html"

@@ -195,11 +195,11 @@ def _running(connection: Redis, queues: Sequence[str]) -> dict[str, Parts]:
         for queue in queues:
             pipe.hgetall(keys.running(queue))
         found = list(map(unless_spoiled, pipe.execute(raise_on_error=False)))
-    return {queue: _counts(told) for queue, told in zip(queues, found, strict=True)}
+    return {queue: _counts(counts) for queue, counts in zip(queues, found, strict=True)}
 
 
-def _counts(told: Mapping[bytes, bytes] | None) -> Parts:
+def _counts(counts: Mapping[bytes, bytes] | None) -> Parts:
     try:
-        return None if told is None else Counter({n.decode(): int(c) for n, c in told.items()})
+        return None if counts is None else Counter({n.decode(): int(c) for n, c in counts.items()})
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""Builds the wheel, a fresh environment, and in it the shop; runs code and processes of the shop."""
+"""Builds the wheel, a fresh environment, and in it the shop; runs what is the shop's."""
 
 import json
 import os

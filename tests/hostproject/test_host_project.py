@@ -158,7 +158,8 @@ def test_the_worker_does_it_and_the_result_is_a_model_of_the_project(shop: Shop,
 (task,) = queue_manager.get_organization_tasks(str(company.pk))
 found = queue_manager.wait(task.pk, timeout=60)
 later = submit("Werther").wait(timeout=60)
-tell([type(found).__name__, found.pages, later.pages[0], queue_manager.get_queue_stats("SCAN").completed])
+done = queue_manager.get_queue_stats("SCAN").completed
+tell([type(found).__name__, found.pages, later.pages[0], done])
 """
     )
 

@@ -47,7 +47,7 @@ COMMANDS = "management.commands."
 
 SMALL_MODULES = {
     "api.health",
-    # `apps` has it imported when models are ready.
+    # What the package's own file would do when it is imported, and a check.
     "admin.sites",
     # What a typed submit returns: users read it alone.
     "domain.handles",
