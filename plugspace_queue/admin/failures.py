@@ -152,8 +152,8 @@ class FailureAdmin(LivePageAdmin, SinglePageAdmin):
         note = form.cleaned_data["note"]
         with translation.override(None):
             actions.note(request, [group], form.words(), note)
-        said = _("The group is %(state)s: %(note)s.") % {"state": form.words(), "note": note}
-        messages.success(request, said)
+        text = _("The group is %(state)s: %(note)s.") % {"state": form.words(), "note": note}
+        messages.success(request, text)
         return redirect(_address(group, wanted))
 
     def _group_page(
@@ -195,7 +195,7 @@ def _group(pk: int) -> FailureGroup:
 def _retryable(group: FailureGroup, wanted: FailureRequest, moment: datetime) -> TaskQuerySet:
     """The tasks of a group and a time that had failed when the page was shown.
 
-    None of causes that are too many to be kept apart: nobody knows which they are.
+    None of causes that are too many to be kept apart: it is not known which they are.
     """
     time = wanted.time
     rows = failure_queries.tasks_of(group, wanted.filter.organization_id, time.start, time.end)
