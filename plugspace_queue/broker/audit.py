@@ -325,6 +325,9 @@ def write_newest(connection: Redis, organization_id: str, created_ms: Mapping[st
 @guarded
 def hold_lock(connection: Redis, key: str, token: str, ttl: float) -> bool:
     """Acquire or extend a lock for `ttl` seconds; False when another token holds it."""
+    if connection.pttl(key) == -1:
+        # No lock of ours: it would be held for ever.
+        connection.delete(key)
     lock = _lock(connection, key, token, ttl)
     try:
         return lock.reacquire()
