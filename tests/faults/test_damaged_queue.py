@@ -384,9 +384,7 @@ def in_place_of_a_lane(redis, organization):
 
 
 @override_settings(PLUGSPACE_QUEUE=SOON)
-def test_a_lane_of_a_wrong_type_keeps_no_other_organization_from_its_turn(
-    processors, work, redis
-):
+def test_a_lane_of_a_wrong_type_keeps_no_other_organization_from_its_turn(processors, work, redis):
     processors("ARCHITECT", lambda context: "done")
     queue_manager.set_organization("bolt", tier="professional")
     lost, others = submit(), [submit(organization_id="bolt") for _ in range(2)]
