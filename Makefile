@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-slow test-postgres test-browser hostproject matrix chaos check format lint types contracts migrations bench bench-pages prove docs site snapshot screenshots clean
+.PHONY: help setup demo test test-slow test-postgres test-browser hostproject matrix chaos check format lint types contracts migrations bench bench-pages prove docs messages site snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +85,9 @@ bench-pages: $(READY) ## time lists and pages in front of a million tasks (TASKS
 
 docs: $(READY) ## write the pages that are made from code
 	$(RUN) scripts.docs
+
+messages: $(READY) ## write every text that can be translated to var/django.pot
+	$(RUN) scripts.messages
 
 site: $(READY) ## build the documentation's site into var/site/html (a warning is an error)
 	$(RUN) scripts.site

@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from plugspace_queue import embedded_redis
 from plugspace_queue.domain.rq_classes import OURS, with_our_classes
-from plugspace_queue.domain.task_types import of_row
+from plugspace_queue.domain.task_types import DECLARED
 from plugspace_queue.domain.tenant import Tenant
 
 __all__ = [
@@ -221,7 +221,9 @@ def unchecked(name: str) -> Any:
 
 def in_force(task_type: str, option: str, setting: str | None = None) -> Any:
     """What a task type declares for an option, else the setting (of the same name)."""
-    declared = getattr(of_row(task_type).declaration, option)
+    kind = DECLARED.get(task_type)
+    # A type that was dropped declares nothing.
+    declared = None if kind is None else getattr(kind.declaration, option)
     return getattr(get_settings(), setting or option) if declared is None else declared
 
 

@@ -213,7 +213,7 @@ class QueueManager:
     def explain(self, id: Id, organization_id: str | None = None) -> Explanation:
         """Why the task is where it is: gates, slots, place in line, when it is looked at again.
 
-        With an organization's id nothing of others is told but counts. Raises NotFound;
+        With an organization's id it names nothing of others, and only counts them. Raises NotFound;
         Unavailable without Redis, unless the task has ended or is blocked.
         """
         with database_needed():
@@ -291,7 +291,7 @@ class QueueManager:
         """Call `fn` with each event of this name, from now on or after the cursor `since`.
 
         In a thread of this process, whichever process the event happened in. Raises ValueError
-        for a name that nobody sends.
+        for a name that is no event.
         """
         listeners.on(name, fn, since=since)
 

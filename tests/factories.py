@@ -98,6 +98,7 @@ def fail_tasks(
     type: str = "CODE",
     code: str = "INTERNAL_ERROR",
     organization: str = "acme",
+    tier: str = "enterprise",
     at: datetime | None = None,
     class_name: str = "KeyError",
     message: str = "'palette'",
@@ -112,7 +113,7 @@ def fail_tasks(
     tasks = [
         make_task(
             type=type,
-            organization=make_organization(organization),
+            organization=make_organization(organization, tier=tier),
             state=state,
             completed_at=at,
             error={"message": message, "code": code, "retryable": False, "stack": stack},

@@ -57,18 +57,18 @@ def run_action(
     level = messages.SUCCESS if changed or not refusals else messages.ERROR
     counts = {"done": len(changed), "all": len(changed) + len(refusals), "what": done}
     if reason:
-        said = _("%(done)d of %(all)d %(what)s: %(reason)s.") % (counts | {"reason": reason})
+        text = _("%(done)d of %(all)d %(what)s: %(reason)s.") % (counts | {"reason": reason})
     else:
-        said = _("%(done)d of %(all)d %(what)s.") % counts
-    messages.add_message(request, level, said)
+        text = _("%(done)d of %(all)d %(what)s.") % counts
+    messages.add_message(request, level, text)
     for line in refusals[:SHOWN_REFUSALS]:
         messages.warning(request, line)
     if left:
-        said = _(
+        text = _(
             "Only the first %(most)d were processed; %(left)s are left. Narrow the list by its"
             " filters and run the action again."
         )
-        messages.warning(request, said % {"most": MOST, "left": left})
+        messages.warning(request, text % {"most": MOST, "left": left})
     return len(changed)
 
 

@@ -21,7 +21,7 @@ UNTIL_WORDS = (
     ("1h", gettext_lazy("1 hour")),
     ("24h", gettext_lazy("24 hours")),
     ("7d", gettext_lazy("7 days")),
-    ("", gettext_lazy("no end")),
+    ("", gettext_lazy("always")),
 )
 
 STATES = {"mute": "muted", "resolve": "resolved", "reopen": "open"}
@@ -107,7 +107,9 @@ class DecisionForm(forms.Form):
     """What an operator decides about a group."""
 
     verb = forms.ChoiceField(choices=[(name, name) for name in STATES])
-    until = forms.ChoiceField(required=False, choices=UNTIL_WORDS, label=gettext_lazy("For"))
+    until = forms.ChoiceField(
+        required=False, initial="1h", choices=UNTIL_WORDS, label=gettext_lazy("For")
+    )
     note = forms.CharField(
         max_length=200,
         label=gettext_lazy("Note"),
@@ -130,4 +132,6 @@ class DecisionForm(forms.Form):
     def words(self) -> str:
         """What was decided: `muted for 1 hour`."""
         data = self.cleaned_data
+        if data["verb"] == "mute" and not data["until"]:
+            return _("muted without an end")
         return str(DONE[data["verb"]]) % {"span": dict(UNTIL_WORDS)[data["until"]]}

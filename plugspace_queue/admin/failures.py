@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -132,7 +132,8 @@ class FailureAdmin(LivePageAdmin, SinglePageAdmin):
         reason = form.cleaned_data["reason"]
         rows = _retryable(group, wanted, form.moment())
         done = TASK_ACTIONS["retry"].run(request, rows, reason)
-        text = f"{done} tasks that failed {wanted.time.words} queued for retry"
+        with translation.override(None):
+            text = f"{done} tasks that failed {wanted.time.words} queued for retry"
         actions.note(request, [group], text, reason)
         return redirect(_address(group, wanted))
 
@@ -148,9 +149,10 @@ class FailureAdmin(LivePageAdmin, SinglePageAdmin):
         wanted = FailureRequest(request)
         failure_queries.decide(pk, **form.columns(request.user.get_username(), wanted.now))
         failure_groups.clear_cache()
-        text, note = form.words(), form.cleaned_data["note"]
-        actions.note(request, [group], text, note)
-        said = _("The group is %(state)s: %(note)s.") % {"state": text, "note": note}
+        note = form.cleaned_data["note"]
+        with translation.override(None):
+            actions.note(request, [group], form.words(), note)
+        said = _("The group is %(state)s: %(note)s.") % {"state": form.words(), "note": note}
         messages.success(request, said)
         return redirect(_address(group, wanted))
 
@@ -193,7 +195,7 @@ def _group(pk: int) -> FailureGroup:
 def _retryable(group: FailureGroup, wanted: FailureRequest, moment: datetime) -> TaskQuerySet:
     """The tasks of a group and a time that had failed when the page was shown.
 
-    None of causes that are too many to be kept apart: nobody knows which they are.
+    None of causes that are too many to be kept apart: it is not known which they are.
     """
     time = wanted.time
     rows = failure_queries.tasks_of(group, wanted.filter.organization_id, time.start, time.end)

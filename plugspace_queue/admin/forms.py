@@ -1,12 +1,17 @@
 """The forms of actions; each wants a reason, which goes into the audit."""
 
-from typing import Any
+import json
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from django import forms
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from plugspace_queue import audit_log
 from plugspace_queue.domain.task_options import LONGEST_WINDOW, SHORTEST_WINDOW
+from plugspace_queue.limits import policies
 from plugspace_queue.models import QueueSettings
 
 COLUMNS = (
@@ -45,8 +50,37 @@ class PauseForm(ReasonForm):
     verb = forms.ChoiceField(choices=[(verb, verb) for verb in ("pause", "resume")])
 
 
+LENGTHS = {f"{hours}h": timedelta(hours=hours) for hours in (1, 2, 8, 24)}
+LENGTH_WORDS = (
+    ("", gettext_lazy("always: the settings of the queue change")),
+    ("1h", gettext_lazy("1 hour")),
+    ("2h", gettext_lazy("2 hours")),
+    ("8h", gettext_lazy("8 hours")),
+    ("24h", gettext_lazy("24 hours")),
+)
+MOMENT = "%Y-%m-%dT%H:%M:%S"
+"""Of a hidden field, in the time zone of the page."""
+
+
+class MomentField(forms.DateTimeField):
+    """A moment in the time zone of the page, chosen with the browser's own picker."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+
+
+class Difference(NamedTuple):
+    """One limit before and after a change."""
+
+    label: str
+    before: Any
+    after: Any
+
+
 class LimitsForm(ReasonForm):
-    """Limits of a queue; an empty field leaves it to the code or the declaration of the type."""
+    """Limits of a queue, always or until an end; fields begin with the values in force.
+
+    An empty field leaves it to the code or the declaration of the type.
+    """
 
     limiter_max = _number(gettext_lazy("Starts"), gettext_lazy("In one window, over all workers."))
     limiter_duration = window_field(
@@ -61,18 +95,92 @@ class LimitsForm(ReasonForm):
     organization_concurrency = _number(
         gettext_lazy("Cap per organization"), gettext_lazy("Running tasks of one organization.")
     )
-    field_order = COLUMNS
+    length = forms.ChoiceField(required=False, choices=LENGTH_WORDS, label=gettext_lazy("For"))
+    until = MomentField(
+        required=False,
+        label=gettext_lazy("Or until"),
+        help_text=gettext_lazy("Afterwards the settings of the queue count again."),
+    )
+    confirmed = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+    field_order = (*COLUMNS, "length", "until", "reason")
 
-    @staticmethod
-    def values(row: QueueSettings) -> dict[str, Any]:
-        """What the row says."""
-        return audit_log.values(row, COLUMNS)
+    def __init__(self, row: QueueSettings, data: Any = None, **kwargs: Any) -> None:
+        self.row = row
+        policy = policies.without_overrides(row)
+        values = {name: getattr(policy, name) for name in COLUMNS}
+        super().__init__(data, initial={**values, "seen": json.dumps(values)}, **kwargs)
+
+    @property
+    def shown_fields(self) -> list[forms.BoundField]:
+        """The fields of the page of the queue."""
+        return [field for field in self if not field.is_hidden]
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the differences were seen, and nobody changed the limits since."""
+        data = self.cleaned_data
+        return bool(data["confirmed"]) and data["seen"] == self.initial["seen"]
+
+    def clean(self) -> dict[str, Any] | None:
+        data, now = super().clean() or {}, timezone.now()
+        length, until = data.get("length"), data.get("until")
+        if length and until:
+            self.add_error("until", _("Give a length or an end, not both."))
+        elif until and until <= now:
+            self.add_error("until", _("The end must be in the future."))
+        elif length:
+            data["until"] = until = now + LENGTHS[length]
+        if until and not self.errors:
+            self._require_values(data)
+        return data
+
+    def _require_values(self, data: dict[str, Any]) -> None:
+        """An override is a number: it cannot give back a default, nor take a limit away."""
+        changed = {name for name in COLUMNS if data[name] != self.initial[name]}
+        if changed & {"limiter_max", "limiter_duration"}:
+            changed |= {"limiter_max", "limiter_duration"}
+        for name in sorted(changed):
+            if data[name] is None:
+                self.add_error(name, _("A limit until an end needs a number."))
 
     def changes(self) -> dict[str, Any]:
-        """What differs from before."""
+        """What is set: the columns of the row, or the values of overrides."""
         data = self.cleaned_data
-        return {name: data[name] for name in COLUMNS if data[name] != self.initial.get(name)}
+        changed = {name: data[name] for name in COLUMNS if data[name] != self.initial[name]}
+        if data["until"]:
+            return changed
+        return {name: value for name, value in changed.items() if value != getattr(self.row, name)}
+
+    def overrides(self) -> dict[str, Any]:
+        """The same as arguments of `override_queue`."""
+        data, changes = self.cleaned_data, self.changes()
+        limiter = {"max": data["limiter_max"], "duration": data["limiter_duration"]}
+        is_limiter = {"limiter_max", "limiter_duration"} & set(changes)
+        rest = {name: n for name, n in changes.items() if not name.startswith("limiter_")}
+        return {**rest, **({"limiter": limiter} if is_limiter else {})}
+
+    def differences(self) -> list[Difference]:
+        """The changes for people: what counts now, and what will."""
+        default = _("the default")
+        return [
+            Difference(
+                str(self.fields[name].label),
+                _("no limit") if self.initial[name] is None else self.initial[name],
+                default if value is None else value,
+            )
+            for name, value in self.changes().items()
+        ]
+
+    def hidden(self) -> list[tuple[str, str]]:
+        """The form again, for the page that confirms it; its end is a moment now."""
+        data = self.cleaned_data
+        values = {name: "" if data[name] is None else str(data[name]) for name in COLUMNS}
+        until = data["until"]
+        values["until"] = timezone.localtime(until).strftime(MOMENT) if until else ""
+        more = {"reason": data["reason"], "seen": self.initial["seen"], "confirmed": "1"}
+        return [*values.items(), *more.items()]
 
     def words(self) -> str:
-        """The changes as a sentence of the audit."""
-        return audit_log.differences(self.initial, self.changes())
+        """The changes of the row as a sentence of the audit."""
+        return audit_log.differences(audit_log.values(self.row, COLUMNS), self.changes())

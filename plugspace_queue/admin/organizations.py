@@ -8,8 +8,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.actions import PauseActions
-from plugspace_queue.admin.base import TEMPLATES, PageAdmin, PermittedMixin
+from plugspace_queue.admin.base import TEMPLATES, PageAdmin, PermittedMixin, allowed_verbs
 from plugspace_queue.admin.changelists import NamedChangeList
+from plugspace_queue.admin.grants import GrantsAdmin
+from plugspace_queue.admin.quota_shares import QuotaSharesAdmin
+from plugspace_queue.admin.tier_changes import TierChangeAdmin
 from plugspace_queue.dashboards.organizations import status_of
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.models import Membership, Organization
@@ -27,7 +30,7 @@ class MembershipInline(PermittedMixin, admin.TabularInline):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(PauseActions):
+class OrganizationAdmin(TierChangeAdmin, GrantsAdmin, QuotaSharesAdmin, PauseActions):
     """Tenants: their tier, and whether they may submit and run. Suspended, never deleted."""
 
     edits = Verb.SET_ORGANIZATION
@@ -39,34 +42,26 @@ class OrganizationAdmin(PauseActions):
     search_fields = ("id", "name")
     search_help_text = gettext_lazy("Id or name.")
     autocomplete_fields = ("tier",)
-    readonly_fields = ("is_paused", "paused_at", "created_at")
-    fields = (("id", "name"), "tier", "is_suspended", ("is_paused", "paused_at"), "created_at")
+    readonly_fields = ("shown_state", "paused_at", "created_at")
+    fields = (("id", "name"), "tier", "is_suspended", ("shown_state", "paused_at"), "created_at")
     inlines = (MembershipInline,)
     change_form_template = f"{TEMPLATES}/organization/page.html"
+    change_list_template = f"{TEMPLATES}/organization/list.html"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("id", *self.readonly_fields) if obj else self.readonly_fields
+        # The tier is changed by a form of its own, which wants a reason and shows the effect.
+        return ("id", "tier", *self.readonly_fields) if obj else self.readonly_fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Its tasks protect it, and the page that says so would read all of them.
         return False
 
     def page_context(self, request: HttpRequest, row: Organization) -> dict[str, Any]:
-        return {"status": status_of(row)}
+        context = super().page_context(request, row)
+        return {**context, "status": status_of(row), "may": allowed_verbs(request)}
 
     def pause_target(self, row: Organization) -> dict[str, str]:
         return {"organization_id": row.pk}
-
-    def construct_change_message(
-        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
-    ) -> Any:
-        """Name both tiers of a change, as questions about bills need them."""
-        if add or "tier" not in form.changed_data:
-            return super().construct_change_message(request, form, formsets, add)
-        before, after = form.initial.get("tier") or "none", form.instance.tier_id or "none"
-        others = [name for name in form.changed_data if name != "tier"]
-        also = f"; also changed: {', '.join(others)}" if others else ""
-        return f"Tier {before} → {after}{also}"
 
     @admin.display(description=gettext_lazy("State"))
     def shown_state(self, row: Organization) -> SafeString:

@@ -93,8 +93,8 @@ def find_in_organization(
     """Rows of one organization for `value org:ID`; without an ID none, and a message says why."""
     value, organization_id = split_term(term)
     if not organization_id:
-        said = _("Add the organization: %(form)s. Without it every row would be read.")
-        messages.warning(request, said % {"form": form})
+        message = _("Add the organization: %(form)s. Without it every row would be read.")
+        messages.warning(request, message % {"form": form})
         return rows.none()
     return rows.filter(organization_id=organization_id, **{column: value})
 

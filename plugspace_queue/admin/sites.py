@@ -8,10 +8,12 @@ from django.contrib.admin import AdminSite, site
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from plugspace_queue.conf import SETTING, unchecked
 
-HINT = 'A dotted path of an AdminSite, as "shop.admin.site".'
+HINT = gettext_noop('A dotted path of an AdminSite, as "shop.admin.site".')
 
 
 def join_named_site() -> None:
@@ -42,5 +44,10 @@ def admin_site_is_found(
     named = _named_site()
     if named is None or isinstance(named, AdminSite):
         return []
-    fault = f"cannot be imported: {named}" if isinstance(named, ImportError) else f"is {named!r}"
-    return [Error(f"{SETTING}['ADMIN_SITE'] {fault}", hint=HINT, id="psq.E024")]
+    message = (
+        _("%(setting)s['ADMIN_SITE'] cannot be imported: %(found)s")
+        if isinstance(named, ImportError)
+        else _("%(setting)s['ADMIN_SITE'] is %(found)r")
+    )
+    given = {"setting": SETTING, "found": named}
+    return [Error(message % given, hint=_(HINT), id="psq.E024")]

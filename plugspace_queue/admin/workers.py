@@ -66,13 +66,13 @@ class WorkerAdmin(LivePageAdmin, SinglePageAdmin):
                 # A process has no row, so the entry has its name.
                 row = Worker(type=worker.name)
                 note(request, [row], gettext_lazy("asked to shut down"), reason)
-                said = _("%(worker)s was asked to finish its tasks and to stop.")
-                messages.success(request, said % {"worker": worker.name})
+                text = _("%(worker)s was asked to finish its tasks and to stop.")
+                messages.success(request, text % {"worker": worker.name})
             elif task is not None:
                 queue_manager.cancel(task.pk)
                 note(request, [task], gettext_lazy("cancelled"), reason)
-                said = _("%(task)s is cancelled, or was asked to stop.")
-                messages.success(request, said % {"task": task})
+                text = _("%(task)s is cancelled, or was asked to stop.")
+                messages.success(request, text % {"task": task})
         except QueueError as error:
             messages.error(request, error.message)
         workers.clear_cache()

@@ -81,11 +81,11 @@ def _named_enums(model: str, schema: dict[str, Any]) -> dict[str, Any]:
     A hook of drf-spectacular would name them after the field, as those of the project.
     """
     found = {}
-    for field, told in schema.get("properties", {}).items():
-        if "enum" in told:
+    for field, property_ in schema.get("properties", {}).items():
+        if "enum" in property_:
             name = f"{model}{field[:1].upper()}{field[1:]}"
-            found[name] = {key: told.pop(key) for key in ("enum", "type") if key in told}
-            told["allOf"] = [{"$ref": f"{PLACE}{PREFIX}{name}"}]
+            found[name] = {key: property_.pop(key) for key in ("enum", "type") if key in property_}
+            property_["allOf"] = [{"$ref": f"{PLACE}{PREFIX}{name}"}]
     return found
 
 

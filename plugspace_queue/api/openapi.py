@@ -208,10 +208,10 @@ class DocsView(_PublicPage, APIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         match = request._request.resolver_match
         assert match is not None
-        told = {
+        context = {
             "title": SETTINGS["TITLE"],
             "schema_url": reverse(f"{match.namespace}:schema"),
             "settings": json.dumps({"deepLinking": True}),
             "csrf_header_name": settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-"),
         }
-        return Response(told, template_name="plugspace_queue/docs.html")
+        return Response(context, template_name="plugspace_queue/docs.html")

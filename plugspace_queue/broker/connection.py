@@ -235,6 +235,7 @@ def client(name: str | None = None, *, purpose: Purpose = "front") -> Client:
     return _client(name or home_queue(), purpose, os.getpid())
 
 
+@functools.cache
 def home_queue() -> str:
     """The queue whose server holds data of no queue: organizations, usage, workflows, events."""
     return get_settings().home_queue or catalog.first_queue()
@@ -306,6 +307,8 @@ def forget_clients() -> None:
 def _reload(*, setting: str, **kwargs: object) -> None:
     if setting == "RQ_QUEUES":
         forget_clients()
+    if setting == "PLUGSPACE_QUEUE":
+        home_queue.cache_clear()
 
 
 setting_changed.connect(_reload, dispatch_uid="plugspace_queue.broker.connection")

@@ -70,16 +70,18 @@ def of_organization(
         for queue in queues:
             for band in BANDS:
                 pipe.llen(keys.lane(queue, band, organization_id))
-            pipe.hget(keys.running(queue), organization_id)
+            # A list, so that no count differs from damaged data.
+            pipe.hmget(keys.running(queue), [organization_id])
         replies = list(map(unless_spoiled, pipe.execute(raise_on_error=False)))
     size = len(BANDS) + 1
     return {queue: _own(replies[size * at : size * (at + 1)]) for at, queue in enumerate(queues)}
 
 
 def _own(replies: Sequence[Any]) -> Own | None:
-    *lengths, running = replies
+    *lengths, counts = replies
     try:
-        # None in place of a length is as damaged as a count that is no number.
+        # None in place of a reply is as damaged as a count that is no number.
+        (running,) = counts
         return Own(sum(lengths), int(running or 0))
     except (TypeError, ValueError):
         return None
@@ -193,11 +195,11 @@ def _running(connection: Redis, queues: Sequence[str]) -> dict[str, Parts]:
         for queue in queues:
             pipe.hgetall(keys.running(queue))
         found = list(map(unless_spoiled, pipe.execute(raise_on_error=False)))
-    return {queue: _counts(told) for queue, told in zip(queues, found, strict=True)}
+    return {queue: _counts(counts) for queue, counts in zip(queues, found, strict=True)}
 
 
-def _counts(told: Mapping[bytes, bytes] | None) -> Parts:
+def _counts(counts: Mapping[bytes, bytes] | None) -> Parts:
     try:
-        return None if told is None else Counter({n.decode(): int(c) for n, c in told.items()})
+        return None if counts is None else Counter({n.decode(): int(c) for n, c in counts.items()})
     except ValueError:
         return None

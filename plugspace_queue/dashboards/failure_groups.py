@@ -226,25 +226,25 @@ def _charts(minutes: Minutes, time: TimeRange) -> dict[int, FailureChart]:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _AlertReading:
     """An alert or none; the cache takes None for not read yet."""
 
     alert: Alert | None
 
 
-def _read() -> _Reading:
+def _read() -> _AlertReading:
     now = timezone.now()
     recent = failure_queries.minutes_within(now - 2 * HOUR, now)
     rows = failure_queries.by_half(recent.filter(failure_queries.open_at(now)), now - HOUR)
     failing = [row for row in rows if row["failures"]]
     top = failure_queries.group_by_id(failing[0]["group_id"]) if failing else None
     if top is None:
-        return _Reading(None)
+        return _AlertReading(None)
     types = Counter[str]()
     for row in failing:
         types[row["group__type"]] += row["failures"]
     hit = recent.filter(minute__gte=now - HOUR, group__in=[row["group_id"] for row in failing])
-    return _Reading(
+    return _AlertReading(
         Alert(
             failures=types.total(),
             before=sum(row["before"] for row in rows),

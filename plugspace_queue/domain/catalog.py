@@ -63,13 +63,13 @@ def task_type(
     are tasks per month by tier, `"*"` for all others, -1 for no limit; `label` is for people;
     `internal` types are submitted from Python only; `upgrade` takes an input that was stored for an
     earlier model and returns it in today's form. With `replace` a type that is declared gets what
-    is said here and keeps the rest.
+    is given here and keeps the rest.
 
     Raises InvalidTaskType (name or option), TaskTypeReserved, TaskTypeConflict (declared before),
     CatalogFrozen (after the start of Django).
     """
     _require_name(name)
-    said = {
+    options = {
         "input": input,
         "output": output,
         "concurrency": concurrency,
@@ -87,12 +87,12 @@ def task_type(
         "internal": internal,
         "upgrade": upgrade,
     }
-    told = {option: value for option, value in said.items() if value is not None}
-    _require_options(name, told)
-    return _declare(name, told, replace=replace)
+    given = {option: value for option, value in options.items() if value is not None}
+    _require_options(name, given)
+    return _declare(name, given, replace=replace)
 
 
-def _declare(name: str, told: Mapping[str, Any], *, replace: bool) -> TaskType[Any, Any]:
+def _declare(name: str, given: Mapping[str, Any], *, replace: bool) -> TaskType[Any, Any]:
     known = DECLARED.get(name)
     if _is_frozen:
         raise CatalogFrozen(
@@ -104,12 +104,12 @@ def _declare(name: str, told: Mapping[str, Any], *, replace: bool) -> TaskType[A
             type=name,
         )
     if known is None:
-        known = DECLARED[name] = task_types.made(name, Declaration(**told))
+        known = DECLARED[name] = task_types.made(name, Declaration(**given))
     elif replace:
         before = known.declaration
-        if "output" in told:
-            told = {**told, "former_outputs": (*before.former_outputs, before.output)}
-        task_types.describe(known, changed(before, **told))
+        if "output" in given:
+            given = {**given, "former_outputs": (*before.former_outputs, before.output)}
+        task_types.describe(known, changed(before, **given))
     else:
         raise TaskTypeConflict(
             _("%(name)s is declared already; pass replace=True to change it, or take another name.")
@@ -234,7 +234,7 @@ def _require_name(name: object) -> None:
         )
 
 
-def _require_options(name: str, told: Mapping[str, Any]) -> None:
+def _require_options(name: str, given: Mapping[str, Any]) -> None:
     def refuse(option: str, reason: str) -> NoReturn:
         raise InvalidTaskType(
             _("Task type %(name)s: %(reason)s") % {"name": name, "reason": reason},
@@ -242,8 +242,8 @@ def _require_options(name: str, told: Mapping[str, Any]) -> None:
             type=name,
         )
 
-    task_options.require_valid(told, refuse)
-    limiter = told.get("limiter")
+    task_options.require_valid(given, refuse)
+    limiter = given.get("limiter")
     if limiter is not None:
         if not isinstance(limiter, Limiter):
             refuse(

@@ -55,11 +55,11 @@ class WorkflowKind(Generic[In]):
     @cached_property
     def version(self) -> str:
         """A digest of the graph: equal for equal steps, links and rules."""
-        told = [
+        digested = [
             [s.name, s.type, s.parents, s.skip, s.on_failure, s.input_from is not None]
             for s in self.steps
         ]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(digested).encode()).hexdigest()[:16]
 
     @property
     def shape(self) -> Shape[Any]:

@@ -153,10 +153,10 @@ def _require_options(steps: Sequence[Step], refuse: KindRefusal) -> None:
         _require_name(one, names, refuse)
         _require_switch(one, switches, refuse)
         if one.on_failure not in get_args(OnFailure):
-            told = _('on_failure is "cancel" or "continue", not %(on_failure)r.') % {
+            message = _('on_failure is "cancel" or "continue", not %(on_failure)r.') % {
                 "on_failure": one.on_failure
             }
-            refuse("on_failure", told, one)
+            refuse("on_failure", message, one)
         for option in ("takes", "input_from"):
             function = getattr(one, option)
             if function is not None and not callable(function):
@@ -170,10 +170,10 @@ def _require_options(steps: Sequence[Step], refuse: KindRefusal) -> None:
 
 def _require_name(one: Step, known: set[str], refuse: KindRefusal) -> None:
     if not _NAME.fullmatch(one.name) or len(one.name) > LONGEST_NAME:
-        told = _("a name is a letter, then letters, digits, _ and -, at most %(longest_name)s.") % {
-            "longest_name": LONGEST_NAME
-        }
-        refuse("step_name", told, one)
+        message = _(
+            "a name is a letter, then letters, digits, _ and -, at most %(longest_name)s."
+        ) % {"longest_name": LONGEST_NAME}
+        refuse("step_name", message, one)
     if one.name in known:
         refuse("step_name", _("another step has this name; give it one of its own: name=…"), one)
     known.add(one.name)
@@ -206,19 +206,19 @@ def _name_of(other: Step | str, one: Step, steps: Sequence[Step], refuse: KindRe
         found = [s for s in steps if s is other]
     else:
         found = [s for s in steps if s.name == other] or [s for s in steps if s.type == other]
-    told = other.name if isinstance(other, Step) else str(other)
+    wanted = other.name if isinstance(other, Step) else str(other)
     if not found:
         refuse(
             "unknown_step",
-            _("it waits for %(told)r, which is no step of this kind.") % {"told": told},
+            _("it waits for %(wanted)r, which is no step of this kind.") % {"wanted": wanted},
             one,
         )
     if len(found) > 1:
         names = ", ".join(s.name for s in found)
         refuse(
             "ambiguous_step",
-            _("%(told)r may be one of %(names)s: wait for a name.")
-            % {"told": told, "names": names},
+            _("%(wanted)r may be one of %(names)s: wait for a name.")
+            % {"wanted": wanted, "names": names},
             one,
         )
     return found[0].name

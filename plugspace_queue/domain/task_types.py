@@ -122,6 +122,10 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
     """The model of its inputs."""
     output: Shape[Out]
     """The model of its outputs."""
+    queue_name: str
+    """The RQ queue's name: the lower-case word."""
+    is_internal: bool
+    """Whether only Python submits it and no tenant sees it."""
 
     def __new__(cls, name: object) -> "TaskType":
         """The declared type of this name; raises ValueError when there is none."""
@@ -151,19 +155,9 @@ class TaskType(str, Generic[In, Out], metaclass=TaskTypes):
         return str(self)
 
     @property
-    def queue_name(self) -> str:
-        """The RQ queue's name: the lower-case word."""
-        return self.lower()
-
-    @property
     def label(self) -> str:
         """What people read: as declared, else the name."""
         return self.declaration.label or str(self)
-
-    @property
-    def is_internal(self) -> bool:
-        """Whether only Python submits it and no tenant sees it."""
-        return self.declaration.internal
 
     @property
     def is_declared(self) -> bool:
@@ -300,6 +294,7 @@ def made(name: str, declaration: Declaration) -> TaskType:
 def describe(kind: TaskType, declaration: Declaration) -> None:
     """Give a type another declaration; it stays the same object for all who hold it."""
     kind.declaration = declaration
+    kind.queue_name, kind.is_internal = queue_of(kind), declaration.internal
     kind.input, kind.output = Shape(declaration.input), Shape(declaration.output)
 
 

@@ -97,7 +97,7 @@ def on(name: EventName | str, listener: Listener, *, since: str | None = None) -
     """Call `listener(payload)` for each event of this name ("*": all), in a thread of this process.
 
     From now on, or after the cursor `since` (an event's `id`). Raises ValueError for a name
-    nobody sends and for what is no cursor. Returns the reader; `close()` stops them all.
+    no event has and for what is no cursor. Returns the reader; `close()` stops them all.
     """
     wanted = name if name == "*" else EventName(name).value
     if since is not None and not CURSOR.fullmatch(since):

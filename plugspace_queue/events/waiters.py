@@ -1,7 +1,7 @@
 """Wakes callers that wait for the end of a task or workflow: one reader of the stream a process.
 
-An event only wakes; whoever waits then reads the row. Events may be lost while Redis is away, so it
-reads the row now and then without one too.
+An event only wakes; the caller that waits then reads the row. Events may be lost while Redis is
+away, so it reads the row now and then without one too.
 """
 
 import logging
@@ -79,7 +79,7 @@ class EndReader(fanout.StreamFollower):
 def register(topic: Topic) -> Waiter:
     """A waiter that is woken by each event from now on that says that a task has ended.
 
-    Without Redis nothing wakes it. Costs a call to Redis when nobody else waits.
+    Without Redis nothing wakes it. Costs a call to Redis when no other caller waits.
     """
     waiter = Waiter(topic)
     with _lock:

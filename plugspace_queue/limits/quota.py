@@ -19,8 +19,8 @@ from plugspace_queue.broker.scripts import Call
 from plugspace_queue.db import reservations
 from plugspace_queue.db.insert import insert_row
 from plugspace_queue.db.reservations import Charge, LedgerNote, Taken
-from plugspace_queue.domain import catalog
 from plugspace_queue.domain.ids import SYSTEM
+from plugspace_queue.domain.task_types import DECLARED
 from plugspace_queue.domain.tiers import LARGEST_QUOTA
 from plugspace_queue.errors import QuotaExceeded, Unavailable
 from plugspace_queue.limits import policies
@@ -86,7 +86,8 @@ def end_of_month(month: str) -> datetime:
 
 def is_charged(task: Task) -> bool:
     """Whether a task counts in quotas: internal types and work without a tenant do not."""
-    return not catalog.is_internal(task.type) and task.organization_id != SYSTEM
+    kind = DECLARED.get(task.type)
+    return not (kind is not None and kind.is_internal) and task.organization_id != SYSTEM
 
 
 def charges_of(

@@ -6,7 +6,7 @@
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django.db import models
 
@@ -21,6 +21,16 @@ FINAL_VALUES = sorted(state.value for state in lifecycle.FINAL)
 OPEN_VALUES = sorted(state.value for state in State if state not in lifecycle.FINAL)
 WAITING_VALUES = sorted(set(OPEN_VALUES) - {State.PROCESSING.value})
 STARTABLE_VALUES = sorted(state.value for state in lifecycle.STARTABLE)
+
+
+class HolderCount(NamedTuple):
+    """How many tasks of one type an organization has, of those accepted in one tier."""
+
+    type: str
+    tier: str
+    """Empty for none."""
+    organization_id: str
+    number: int
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -43,6 +53,12 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def in_state(self, *states: State) -> Self:
         """Tasks in one of these states."""
         return self.filter(state=states[0]) if len(states) == 1 else self.filter(state__in=states)
+
+    def by_holder(self) -> list[HolderCount]:
+        """How many there are by type, tier and organization."""
+        names = ("type", "tier", "organization_id")
+        counted = self.order_by().values_list(*names).annotate(number=models.Count("pk"))
+        return [HolderCount(*row) for row in counted]
 
     def open(self) -> Self:
         """Tasks that have not ended."""

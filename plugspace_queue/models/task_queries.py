@@ -10,7 +10,7 @@ from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from plugspace_queue.domain.enums import Outcome, State
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.models.querysets import OPEN_VALUES, TaskQuerySet
+from plugspace_queue.models.querysets import OPEN_VALUES, HolderCount, TaskQuerySet
 from plugspace_queue.models.task import Attempt, Dependency, Task
 from plugspace_queue.models.workflow import Workflow
 
@@ -126,6 +126,17 @@ def rows_of_range(state: State, task_type: str, after: uuid.UUID | None) -> Task
 def startable_since(first_id: uuid.UUID) -> TaskQuerySet:
     """Tasks made since this id that a worker may start, the newest first."""
     return Task.objects.filter(pk__gte=first_id).startable().newest_first()
+
+
+def running_by_holder() -> list[HolderCount]:
+    """How many tasks run, by type, tier and organization."""
+    return Task.objects.in_state(State.PROCESSING).by_holder()
+
+
+def waiting_by_holder(most: int) -> list[HolderCount]:
+    """The same of the `most` oldest tasks that a worker may start."""
+    oldest = Task.objects.startable().oldest_first().values("pk")[:most]
+    return Task.objects.filter(pk__in=oldest).by_holder()
 
 
 def startable_of(task_types: Collection[TaskType], paused_types: QuerySet[Any]) -> TaskQuerySet:

@@ -21,6 +21,11 @@ BATCH = 500
 """Organizations of one statement."""
 
 
+def tiers() -> QuerySet[TierPolicy]:
+    """All tiers, the highest first."""
+    return TierPolicy.objects.order_by("priority", "slug")
+
+
 def organizations_by_id(organization_ids: Iterable[str]) -> QuerySet[Organization]:
     """The organizations with these ids that exist, ordered by id."""
     return Organization.objects.filter(pk__in=organization_ids).order_by("pk")

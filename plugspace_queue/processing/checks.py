@@ -23,10 +23,10 @@ def processors_can_be_imported(app_configs: Apps, **kwargs: Any) -> list[CheckMe
         registry.load_processors()
     except Exception as error:
         hint = _("Workers import the processors module of each app when they start.")
-        told = f"{type(error).__name__}: {error}"
+        error_text = f"{type(error).__name__}: {error}"
         return [
             Error(
-                _("A processors module cannot be imported: %(told)s") % {"told": told},
+                _("A processors module cannot be imported: %(error)s") % {"error": error_text},
                 hint=hint,
                 id="psq.E014",
             )

@@ -21,7 +21,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain import json_text
 from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.domain.lifecycle import STARTABLE
-from plugspace_queue.domain.task_types import DECLARED, queue_of
+from plugspace_queue.domain.task_types import DECLARED
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.events import publish as events
 from plugspace_queue.limits.quota import Counter
@@ -116,8 +116,9 @@ def _calls(
     calls = _snapshots(task for task in tasks if task.state == State.BLOCKED)
     entries: dict[str, list[Entry]] = defaultdict(list)
     for task in tasks:
-        if task.state in STARTABLE and task.type in DECLARED:
-            entries[queue_of(task.type)].append(entry(task))
+        kind = DECLARED.get(task.type)
+        if kind is not None and task.state in STARTABLE:
+            entries[kind.queue_name].append(entry(task))
     for queue, of_queue in entries.items():
         calls[queue] += task_store.submit_all(queue, of_queue)
     return calls
@@ -139,9 +140,9 @@ def _snapshots(tasks: Iterable[Task]) -> defaultdict[str, list[Call[int]]]:
     calls: defaultdict[str, list[Call[int]]] = defaultdict(list)
     for task in tasks:
         # Nobody reads the queue of a type that was dropped, and no server is named for it.
-        if task.type in DECLARED:
-            queue = queue_of(task.type)
-            calls[queue].append(_snapshot(queue, task))
+        kind = DECLARED.get(task.type)
+        if kind is not None:
+            calls[kind.queue_name].append(_snapshot(kind.queue_name, task))
     return calls
 
 

@@ -80,8 +80,8 @@ def _require_worker(queue: Queue, key: str) -> None:
     is_worker = key.startswith(Worker.redis_worker_namespace_prefix)
     if not (is_worker and queue.connection.exists(key)):
         raise Http404(_("There is no such worker any more."))
-    told: Any = queue.connection.hget(key, "queues")
-    names = as_text(told or b"").split(",")
+    queues: Any = queue.connection.hget(key, "queues")
+    names = as_text(queues or b"").split(",")
     if stock.is_ours(names[0]) != stock.is_ours(queue.name):
         raise Http404(_("There is no such worker for this queue."))
 

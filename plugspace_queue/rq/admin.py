@@ -1,7 +1,7 @@
 """django-rq's own pages: for our queues under our permissions, with the manager behind the buttons.
 
 Stock views build stock jobs and write RQ's keys behind the engine's back. For queues that are
-not ours pages, buttons and permissions stay django-rq's: whoever is staff may see and press them.
+not ours pages, buttons and permissions stay django-rq's: all staff may see and use them.
 """
 
 import json

@@ -35,8 +35,8 @@ def a_worker_has_one_kind_of_queues(app_configs: Apps, **kwargs: Any) -> list[Ch
     if not words or words[0] not in WORKER_COMMANDS:
         return []
     parser = load_command_class("django_rq", words[0]).create_parser(program, words[0])
-    told, _unknown_words = parser.parse_known_args(words[1:])
-    reason = stock.mixed(told.args)
+    options, _unknown_words = parser.parse_known_args(words[1:])
+    reason = stock.mixed(options.args)
     return [Error(reason, id="psq.E021")] if reason else []
 
 

@@ -20,7 +20,7 @@ class Job(StockJob):
     """RQ['JOB_CLASS'] of a project that uses this package.
 
     `create`, `fetch` and `fetch_many` build one of `RQ["STOCK_JOB_CLASS"]` for a job whose queue
-    is not ours: RQ's constructor is not told of the queue.
+    is not ours: RQ's constructor does not get the queue.
     """
 
     organization_id: str | None = None

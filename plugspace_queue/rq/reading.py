@@ -1,8 +1,8 @@
 """How RQ's pages read what jobs hold: as JSON, whatever wrote it; what is none is shown as a note.
 
-RQ reads with pickle wherever nobody names a serializer: the worker of a page, the job of an
+RQ reads with pickle wherever no serializer is named: the worker of a page, the job of an
 execution, a registry that is tidied. Whoever can write to Redis would run code in the web process.
-So would the callbacks of abandoned jobs, which RQ calls by name when somebody only looks.
+So would the callbacks of abandoned jobs, which RQ calls by name when a page is only viewed.
 
 Queues of the project whose jobs are pickles by its own settings are read as RQ does.
 """

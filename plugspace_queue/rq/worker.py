@@ -208,7 +208,7 @@ class QueueWorker(StockWorker):
         """RQ's `is_suspended` as a plain read, which a server with a full memory answers.
 
         RQ asks inside MULTI, where redis-server refuses every command while its memory is full: the
-        worker would take nothing, and nobody would make room.
+        worker would take nothing, and nothing would free memory.
         """
         return bool(self.connection.exists(WORKERS_SUSPENDED))
 

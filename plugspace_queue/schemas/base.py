@@ -31,7 +31,7 @@ _building: Any = getattr(pydantic.main, "_rebuild_lock", None) or threading.RLoc
 """Pydantic's own lock; releases before 2.14 have none, and no thread may see a half-built model."""
 
 _EXPLICIT = 2
-"""The depth of frames that pydantic takes when somebody calls `model_rebuild` himself."""
+"""The depth of frames that pydantic takes when a caller calls `model_rebuild`."""
 
 
 class DeferredModel(BaseModel):

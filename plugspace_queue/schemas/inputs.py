@@ -108,7 +108,7 @@ class CodeInput(WireModel):
 
 
 class AnalyzeOptions(WireModel):
-    """How far and at what the analysis looks; everything but screenshots is on unless told."""
+    """How far and at what the analysis looks; everything but screenshots is on by default."""
 
     depth: int | None = Field(default=None, ge=0, le=MAX_DEPTH)
     include_screenshots: bool | None = None

@@ -35,7 +35,7 @@ from plugspace_queue.domain.fields import sources_of
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.shapes import Shape
 from plugspace_queue.domain.task_options import LONGEST_TTL, MOST_RETRIES
-from plugspace_queue.domain.task_types import DECLARED, of_row
+from plugspace_queue.domain.task_types import DECLARED
 from plugspace_queue.domain.text import all_clean, find_unstorable
 from plugspace_queue.domain.tiers import LOWEST_PRIORITY
 from plugspace_queue.errors import PayloadTooLarge, ValidationRefused
@@ -105,10 +105,9 @@ def _is_time(value: Any) -> Any:
 
 def _in_utc(moment: datetime) -> datetime:
     try:
-        moment = moment.astimezone(UTC)
+        return moment.astimezone(UTC)
     except OverflowError:
         raise _refused(_("must be a time that there is in UTC")) from None
-    return moment
 
 
 def _near(moment: datetime) -> datetime:
@@ -220,9 +219,7 @@ class ForOrganization(Request):
 
     def seconds_to_live(self, task_type: str) -> int:
         """Seconds to wait for the first start: as asked for, declared, or `DEFAULT_TTL`."""
-        if self.ttl is not None:
-            return self.ttl
-        return int(in_force(task_type, "ttl", "default_ttl"))
+        return int(in_force(task_type, "ttl", "default_ttl")) if self.ttl is None else self.ttl
 
 
 class TaskFields(Request):
@@ -251,6 +248,12 @@ class TaskRequest(TaskFields, ForOrganization):
         """Whether it may name other tasks that it follows."""
         return bool(self.depends_on) or self.context is not None
 
+    @property
+    def retries(self) -> int:
+        """Retries at most: as asked for, declared, or `MAX_RETRIES`."""
+        asked = self.max_retries
+        return int(in_force(self.type, "max_retries")) if asked is None else asked
+
     def wake_at(self, now: datetime) -> datetime | None:
         """When it may run, if that is ahead; a time that is past means now."""
         return self.run_at if self.run_at and self.run_at > now else None
@@ -258,7 +261,7 @@ class TaskRequest(TaskFields, ForOrganization):
     def validate_input(self) -> None:
         """Bring the input into its stored form; raises ValidationRefused, PayloadTooLarge."""
         beside = self.context.size if self.context else 0
-        shape = of_row(self.type).input
+        shape = DECLARED[self.type].input
         # Its parents may fill these.
         may_lack = [field.key for field in sources_of(shape.type)] if self.depends_on else ()
         self.input = stored_input(shape, self.input, beside, may_lack=may_lack)
@@ -282,8 +285,7 @@ class TaskRequest(TaskFields, ForOrganization):
 
 def fingerprint_of(subject: str, **arguments: Any) -> str:
     """The hash of the canonical JSON of all arguments."""
-    text = canonical([subject, arguments])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical([subject, arguments]).encode()).hexdigest()
 
 
 def stored_input(
@@ -338,10 +340,7 @@ def _encoded(value: object) -> str:
 
 def _require_size(text: str, beside: int) -> None:
     limit = get_settings().max_input
-    if len(text) * 4 + beside <= limit:
-        return
-    size = len(text.encode()) + beside
-    if size > limit:
+    if len(text) * 4 + beside > limit and (size := len(text.encode()) + beside) > limit:
         raise PayloadTooLarge(
             _("Input and context have %(size)s bytes of JSON; %(limit)s is the most.")
             % {"size": size, "limit": limit},

@@ -14,7 +14,6 @@ from django.db import connections, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from plugspace_queue.conf import in_force
 from plugspace_queue.db.insert import insert_tasks, unsaved
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import new_id
@@ -200,7 +199,6 @@ def build(item: TaskItem, now: datetime) -> Task:
     request = item.request
     wake_at = request.wake_at(now)
     ttl = request.seconds_to_live(request.type)
-    retries = request.max_retries
     return unsaved(
         Task,
         id=new_id(),
@@ -218,7 +216,7 @@ def build(item: TaskItem, now: datetime) -> Task:
         wake_at=wake_at,
         deadline=(wake_at or now) + timedelta(seconds=ttl),
         ttl=ttl,
-        max_retries=in_force(request.type, "max_retries") if retries is None else retries,
+        max_retries=request.retries,
     )
 
 

@@ -1,7 +1,7 @@
 """What follows a commit, in a test whose transaction never commits.
 
 Inside a transaction (a `TestCase`, or a caller's `atomic`) what the product registered with
-`on_commit` is run at once, with Redis cut off: it must not hear of rows nobody else can see.
+`on_commit` is run at once, with Redis cut off: it must not get rows that are not committed.
 """
 
 import contextlib

@@ -120,10 +120,10 @@ def _refuse_made(
     for field, names in fields:
         made = producers(field.source or "", steps, names)
         if made and given.get(field.key) is not None:
-            told = _("is made by this workflow's %(made)s step; leave it out") % {
+            message = _("is made by this workflow's %(made)s step; leave it out") % {
                 "made": made[0].name
             }
-            refuse(f"input.{field.key}", told)
+            refuse(f"input.{field.key}", message)
 
 
 def _input_of(

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from plugspace_queue.broker import connection
-from plugspace_queue.dashboards import failure_groups, queues
+from plugspace_queue.dashboards import failure_groups, queues, slot_shares
 from plugspace_queue.limits import policies
 from plugspace_queue.services import queue_stats
 
@@ -20,6 +20,7 @@ def fresh_reads() -> None:
     queue_stats.clear_cache()
     queues.clear_cache()
     failure_groups.clear_cache()
+    slot_shares.clear_cache()
 
 
 @pytest.fixture

@@ -149,6 +149,8 @@ def test_a_filter_that_is_not_valid_is_an_error_and_finds_nothing(operator: Clie
         page = rows_of(operator, f"{address}?{query}")
         assert "palette&#x27;</a>" not in page
         assert "<strong>2 failed</strong>" not in page
+        assert "Nothing failed" not in page
+        assert "No such task failed" not in page
     assert 'role="alert"' in rows_of(operator, f"{PAGE}?{query}")
 
 
@@ -333,6 +335,8 @@ def test_a_mute_has_a_note_and_an_end_and_can_be_taken_back(operator: Client):
     assert "Note of operator" in said
     assert LogEntry.objects.get().change_message == "Muted for 24 hours: known"
     assert "Open again</button>" in said
+    said = press(operator, made.group, "decide", {"verb": "mute", "until": "", "note": "known"})
+    assert "The group is muted without an end: known." in said
 
     press(operator, made.group, "decide", {"verb": "reopen", "note": "not so"})
     row = FailureGroup.objects.get()

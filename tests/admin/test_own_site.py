@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin import AdminSite, ModelAdmin
+from django.contrib.admin import site as default
 from django.test import Client, override_settings
 from django.urls import include, path
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.django_db
 
 SITE: Any = None
 NO_SITE = AdminSite
+DEFAULT = path("admin/", default.urls)
 
 
 @pytest.fixture
@@ -30,21 +32,24 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[AdminSite]:
         yield made
 
 
-def urls_of(site: AdminSite) -> Any:
-    """The URL configuration of a project with this admin only."""
+def urls_of(site: AdminSite, *others: Any) -> Any:
+    """The URL configuration of a project with this admin, and others."""
     urls = ModuleType("urls")
     queue = path("queue/", include("plugspace_queue.urls"))
-    urls.urlpatterns = [path("backoffice/", site.urls), queue]  # type: ignore[attr-defined]
+    urls.urlpatterns = [path("backoffice/", site.urls), queue, *others]  # type: ignore[attr-defined]
     return urls
 
 
-def test_every_page_of_ours_is_there_and_leads_to_pages_of_that_site(root: Client, own: AdminSite):
+@pytest.mark.parametrize("others", [(), (DEFAULT,)], ids=["alone", "beside Django's own"])
+def test_every_page_of_ours_is_there_and_leads_to_pages_of_that_site(
+    root: Client, own: AdminSite, others: tuple[Any, ...]
+):
     make_organization("acme")
     task = make_task()
     join_named_site()
     todo, seen = ["/backoffice/plugspace_queue/"], set()
 
-    with override_settings(ROOT_URLCONF=urls_of(own)):
+    with override_settings(ROOT_URLCONF=urls_of(own, *others)):
         while todo:
             seen.add(place := todo.pop())
             answer = root.get(place)

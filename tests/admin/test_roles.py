@@ -50,6 +50,7 @@ LIVE = {"live": ("viewer", "viewer")}
 PAGE = {"changelist": ("viewer", "viewer")}
 LOOK = ("viewer", "operator")
 PRESS = (NOBODY, "operator")
+GRANT = (NOBODY, "admin")
 STAFF = ("", "")
 
 TABLE: dict[str, dict[str, tuple[str, str]]] = {
@@ -59,7 +60,8 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "dashboard": PAGE
     | LIVE
     | {"series": ("viewer", "viewer"), "queue": ("viewer", "viewer")}
-    | {"pause": PRESS, "limits": PRESS},
+    | {"slots": ("viewer", "viewer"), "slots_live": ("viewer", "viewer")}
+    | {"pause": PRESS, "limits": PRESS, "end": PRESS},
     "failuregroup": PAGE
     | LIVE
     | {"change": ("viewer", "viewer"), "group_live": ("viewer", "viewer")}
@@ -67,7 +69,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "idempotencykey": RECORD,
     "membership": CATALOG,
     "monthlyusage": RECORD,
-    "organization": CATALOG | {"delete": (NOBODY, NOBODY)},
+    "organization": CATALOG
+    | {"delete": (NOBODY, NOBODY), "shares": ("viewer", "viewer")}
+    | {"grant": GRANT, "tier": GRANT, "end": GRANT},
     "queuesettings": SETTING,
     "task": RECORD | LIVE | {"cancel": PRESS, "retry": PRESS, "all": ("operator", "operator")},
     "tierpolicy": CATALOG,
@@ -127,6 +131,8 @@ def rows(django_user_model: Any) -> dict[str, Any]:
         "monthlyusage": MonthlyUsage.objects.first(),
         "usageentry": UsageEntry.objects.first(),
         "failuregroup": fail_tasks(1).group,
+        "override": queue_manager.override_queue("ARCHITECT", concurrency=9, reason="launch")[0],
+        "grant": queue_manager.grant("acme", "CODE", 1, reason="launch"),
     }
 
 
@@ -152,6 +158,9 @@ def address(model: str, page: str, rows: dict[str, Any]) -> str:
         return found(f"admin:django_rq_{page}", tries)
     if (model, page) == ("worker", "stop"):
         return f"{reverse('admin:plugspace_queue_worker_stop')}?task={rows['task'].pk}"
+    if page == "end":
+        key, of = ("override", "architect") if model == "dashboard" else ("grant", "acme")
+        return reverse(f"admin:plugspace_queue_{model}_end", args=[of, rows[key].pk])
     given = {"all": ["retry"]}.get(page) or ([rows[model].pk] if model in rows else ["architect"])
     return found(f"admin:plugspace_queue_{model}_{page}", [given, []])
 
@@ -193,7 +202,7 @@ def test_each_role_gets_where_the_table_says(
     wrong = []
     for model, page, *least in table():
         # The press before may have taken its job away.
-        rows["task"] = queue_manager.add_task(**arguments())
+        rows["task"] = queue_manager.add_task(**arguments(), limit_requests=False)
         where = address(model, page, rows)
         for method, who in zip(("get", "post"), least, strict=True):
             may = who != NOBODY and ROLES.index(role) >= ROLES.index(who)

@@ -1,4 +1,4 @@
-"""One reader, many listeners: each event once, slow ones dropped, silence shown, nothing left."""
+"""One reader serves many streams: each event once, slow clients dropped, no thread left behind."""
 
 import asyncio
 import json
@@ -23,10 +23,10 @@ AWAY, _ = conf.rq_settings(url="redis://127.0.0.1:1/0")
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_left(redis):
+def no_reader_is_left(redis):
     yield
     wake_readers(redis)
-    wait_until(lambda: not _readers(), 5, "a reader goes on without listeners")
+    wait_until(lambda: not _readers(), 5, "a reader runs without streams")
 
 
 def _readers() -> list[threading.Thread]:

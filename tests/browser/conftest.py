@@ -70,12 +70,22 @@ def opened(
         if message.type == "error" and "favicon" not in message.location["url"]:
             complaints.append(message.text)
 
-    def open_page(address: str, *, width: int = 1440, theme: str = "light") -> Any:
+    def open_page(
+        address: str,
+        *,
+        width: int = 1440,
+        theme: str = "light",
+        client: Client = admin_client,
+        has_scripts: bool = True,
+    ) -> Any:
         context = chromium.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=theme, base_url=live_server.url
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,
+            base_url=live_server.url,
+            java_script_enabled=has_scripts,
         )
         contexts.append(context)
-        cookie = admin_client.cookies["sessionid"].value
+        cookie = client.cookies["sessionid"].value
         context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
         page = context.new_page()
         page.on("console", heard)

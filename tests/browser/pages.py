@@ -19,6 +19,13 @@ def addresses(scene: Scene) -> dict[str, str]:
         "organization": f"{BASE}organization/northwind/change/",
         "tasks": f"{BASE}task/",
         "tasks-all": f"{BASE}task/all/retry/?state__exact=failed",
+        "failures": f"{BASE}failuregroup/",
+        "failures-not-valid": f"{BASE}failuregroup/?state=ended",
+        "failures-none": f"{BASE}failuregroup/?organization=nobody",
+        "failure": f"{BASE}failuregroup/{scene.group.pk}/change/?last=1h",
+        "slots": f"{BASE}dashboard/slots/",
+        "shares": f"{BASE}organization/shares/",
+        "organizations": f"{BASE}organization/",
         "stop": f"{BASE}worker/stop/?worker=worker-a.7f3",
         "api-key": f"{BASE}apikey/add/",
     }

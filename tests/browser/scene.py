@@ -14,12 +14,23 @@ from redis import Redis
 from plugspace_queue import queue_manager
 from plugspace_queue.broker import presence, routing, scripts, task_store
 from plugspace_queue.broker.connection import client
-from plugspace_queue.dashboards import queues
+from plugspace_queue.dashboards import failure_groups, queues, slot_shares
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.task_types import TaskType
-from plugspace_queue.models import Attempt, QueueMinute, QueueSettings, Task, Workflow
+from plugspace_queue.limits import policies
+from plugspace_queue.limits.quota import month_of
+from plugspace_queue.models import (
+    Attempt,
+    FailureGroup,
+    MonthlyUsage,
+    QueueMinute,
+    QueueSettings,
+    Task,
+    TierPolicy,
+    Workflow,
+)
 from plugspace_queue.rq.worker import Worker
-from tests.factories import arguments, make_organization, make_task
+from tests.factories import arguments, fail_tasks, make_organization, make_task
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 TENANTS = {
@@ -50,6 +61,8 @@ class Scene:
         self.waiting = Task.objects.filter(type="CODE", state=State.WAITING).latest("pk")
         self.workflow = self._workflow()
         self.finished, self.broken = self._history()
+        self.group = self._failures()
+        self._overrides()
         self._minutes()
         self._audit()
 
@@ -61,6 +74,8 @@ class Scene:
                 call = presence.heartbeat(queue, worker=crew.name, slots=8)
                 routing.ask(call, queue)
         queues.clear_cache()
+        failure_groups.clear_cache()
+        slot_shares.clear_cache()
 
     def _workers(self) -> None:
         for name, names in CREWS.items():
@@ -157,6 +172,51 @@ class Scene:
         )
         self._attempts(broken, now, ["failed"])
         return done, broken
+
+    def _failures(self) -> FailureGroup:
+        """A cause that began 20 minutes ago, and two that come now and then."""
+        now = timezone.now()
+        stack = 'Traceback (most recent call last):\n  File "build.py", line 12\nKeyError\n'
+        causes = (
+            ("DEPLOY", "TIMEOUT", "", f"The host did not answer. {EVIL}", range(4, 58, 13), 1),
+            ("ANALYZE", "EXTERNAL_SERVICE_ERROR", "SSLError", "handshake", range(2, 50, 9), 1),
+            ("CODE", "INTERNAL_ERROR", "KeyError", "'palette'", range(1, 20), 2),
+        )
+        for task_type, code, name, message, minutes, count in causes:
+            for back in minutes:
+                tenant = list(TENANTS)[back % len(TENANTS)]
+                made = fail_tasks(
+                    count,
+                    type=task_type,
+                    code=code,
+                    class_name=name,
+                    message=message,
+                    stack=stack,
+                    organization=tenant,
+                    tier=TENANTS[tenant],
+                    at=now - timedelta(minutes=back),
+                )
+        return made.group
+
+    def _overrides(self) -> None:
+        """Somebody is near a quota, something holds for a while, something is over."""
+        month = month_of(timezone.now())
+        for tenant, task_type, used in (("kite", "CODE", 9), ("ada-labs", "EXPORT", 40)):
+            tier = TierPolicy.objects.get(pk=TENANTS[tenant])
+            TierPolicy.objects.filter(pk=tier.pk).update(
+                quotas={**tier.quotas, task_type: round(used * 1.1)}
+            )
+            MonthlyUsage.objects.update_or_create(
+                organization_id=tenant, type=task_type, month=month, defaults={"used": used}
+            )
+        policies.clear_cache()
+        until = timezone.now() + timedelta(hours=2)
+        queue_manager.grant("kite", "CODE", 3, until=until, reason="a demo", author="ann")
+        ended = queue_manager.grant("kite", "DESIGN", 5, reason="a launch", author="bob")
+        queue_manager.end_override(ended.pk)
+        queue_manager.override_queue(
+            "CODE", organization_concurrency=6, until=until, reason="a launch", author="ann"
+        )
 
     def _attempts(self, task: Task, now: Any, outcomes: list[str]) -> None:
         for number, outcome in enumerate(outcomes, 1):

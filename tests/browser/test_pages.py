@@ -25,7 +25,7 @@ def is_too_wide(page: Any) -> bool:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("width", [360, 1440, 2560])
 def test_pages_fit_and_nothing_on_them_is_refused(
     scene: Scene, opened: Open, complaints: list[str], width: int, theme: str
 ):
@@ -38,7 +38,7 @@ def test_pages_fit_and_nothing_on_them_is_refused(
             page.wait_for_selector(".u-legend")
         page.screenshot(path=PICTURES / f"{name}-{width}-{theme}.png", full_page=True)
         # The admin's own lists are wider than a phone.
-        if name != "tasks" and is_too_wide(page):
+        if name not in {"tasks", "organizations"} and is_too_wide(page):
             too_wide.append(name)
         page.close()
 

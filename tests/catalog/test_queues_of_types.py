@@ -1,8 +1,10 @@
 """Each declared type has an entry in RQ_QUEUES, and the host's own entries stay as they are."""
 
+import copy
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from redis import Redis
@@ -10,6 +12,7 @@ from redis import Redis
 from plugspace_queue import TaskType, checks, conf, queue_manager
 from plugspace_queue.broker import connection
 from plugspace_queue.broker.connection import client
+from plugspace_queue.domain import catalog
 from plugspace_queue.models import QueueSettings
 from tests.catalog.conftest import Declare
 from tests.factories import arguments, make_organization
@@ -65,6 +68,38 @@ def test_rq_settings_takes_names_and_gives_the_hosts_entries_back_equal():
     assert queues["default"] == HOSTS
     assert rq["SHOW_ADMIN_LINK"] is True
     assert queues["transcribe"]["QUEUE_CLASS"] == conf.QUEUE_CLASSES["QUEUE_CLASS"]
+
+
+def test_what_the_host_has_set_before_and_sets_afterwards_stays(settings: Any):
+    mail, jobs = {"URL": "redis://host:6379/4"}, {"WORKER_CLASS": "shop.Worker", "BURST": True}
+    before = {"default": HOSTS, "mail": mail}
+    kept = copy.deepcopy((before, jobs))
+
+    queues, rq = conf.rq_settings(url="redis://ours:6379/1", base=before, rq=jobs)
+    queues["late"] = {"URL": "redis://host:6379/5", "DEFAULT_TIMEOUT": 7}
+    queues["code"] = queues["code"] | {"DEFAULT_TIMEOUT": 60}
+    rq |= {"SHOW_ADMIN_LINK": True, "STOCK_JOB_CLASS": "shop.Job"}
+    settings.RQ_QUEUES, settings.RQ = queues, rq
+    as_set = copy.deepcopy((queues, rq))
+    # As when Django starts.
+    conf.fill_queues([*catalog.queue_names(), "transcribe"])
+
+    assert (before, jobs) == kept
+    assert {name: settings.RQ_QUEUES[name] for name in as_set[0]} == as_set[0]
+    assert as_set[1] == settings.RQ
+    assert settings.RQ["STOCK_WORKER_CLASS"] == "shop.Worker"
+    assert set(settings.RQ_QUEUES) - set(as_set[0]) == {"transcribe"}
+
+
+def test_starting_changes_no_entry_and_no_other_setting_of_a_host(settings: Any):
+    names = [name for name in dir(settings) if name.isupper() and name != "RQ_QUEUES"]
+    kept = {name: copy.deepcopy(getattr(settings, name)) for name in names}
+    settings.RQ_QUEUES = {"architect": {"URL": "redis://x:1/0", "QUEUE_CLASS": "shop.Queue"}}
+
+    apps.get_app_config("plugspace_queue").ready()
+
+    assert settings.RQ_QUEUES["architect"] == {"URL": "redis://x:1/0", "QUEUE_CLASS": "shop.Queue"}
+    assert {name: getattr(settings, name) for name in names} == kept
 
 
 def test_rq_settings_refuses_a_name_that_the_host_uses():

@@ -43,6 +43,7 @@ LISTS = (
 )
 NEW_TASK = {"type": "ARCHITECT", "projectId": "site", "input": {"prompt": "x"}}
 NEW_WORKFLOW = {"projectId": "site", "input": {"prompt": "x"}}
+GRANT = {"type": "CODE", "amount": 1, "reason": "why"}
 NO_MEMBERS = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
 TIER = {"slug": "odd", "priority": 3, "request_limit": 5, "request_window": 60} | dict.fromkeys(
     ("architect", "design", "code", "analyze", "deploy", "export"), 1
@@ -88,6 +89,8 @@ def looks(rows: Rows) -> list[Endpoint]:
         # RQ's overview is open to all staff: it shows them the queues that are not ours.
         Endpoint("view_fleet", rq("jobs", index), method="GET"),
         Endpoint("view_fleet", rq("queue_details", index), method="GET"),
+        Endpoint("view_fleet", ours("dashboard_slots"), method="GET"),
+        Endpoint("view_fleet", ours("organization_shares"), method="GET"),
         Endpoint("view_fleet", "/metrics", method="GET"),
     ]
 
@@ -136,6 +139,7 @@ def steers(rows: Rows) -> list[Endpoint]:
         Endpoint("limit", "queues/code/overrides/", {"concurrency": 9, "reason": "why"}),
         Endpoint("limit", f"queues/code/overrides/{rows.limit.pk}/", method="DELETE"),
         Endpoint("limit", ours("dashboard_limits", "code"), {"concurrency": 2, "reason": "why"}),
+        Endpoint("limit", ours("dashboard_end", "code", rows.limit.pk), {"reason": "why"}),
         Endpoint(
             "triage", ours("failuregroup_decide", rows.group.pk), {"verb": "mute", "note": "why"}
         ),
@@ -165,6 +169,11 @@ def organizations(rows: Rows) -> list[Endpoint]:
             "grant", "organizations/acme/grants/", {"type": "CODE", "amount": 1, "reason": "why"}
         ),
         Endpoint("grant", f"organizations/acme/grants/{rows.grant.pk}/", method="DELETE"),
+        Endpoint("grant", ours("organization_grant", "acme"), GRANT),
+        Endpoint("grant", ours("organization_end", "acme", rows.grant.pk), {"reason": "why"}),
+        Endpoint(
+            "set_organization", ours("organization_tier", "acme"), {"tier": "", "reason": "why"}
+        ),
         Endpoint("set_organization", ours("organization_add"), {"id": "new", **NO_MEMBERS}),
     ]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import postgres
 from tests.hostproject.host import Shop, made
 
 # Modules of a project of its own: read for doctests, they would look for its settings.
@@ -21,8 +22,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory, postgres_or_sqlite: str) -> I
 @pytest.fixture(scope="module")
 def postgres_or_sqlite(request: pytest.FixtureRequest) -> str:
     """The URL of a PostgreSQL server, else ""."""
-    from tests import postgres
-
     return str(request.getfixturevalue("postgres_url")) if postgres.binaries() else ""
 
 

@@ -1,4 +1,4 @@
-"""Builds the wheel, a fresh environment, and in it the shop; runs code and processes of the shop."""
+"""Builds the wheel, a fresh environment, and in it the shop; runs what is the shop's."""
 
 import json
 import os
@@ -25,6 +25,8 @@ HOWTO = ROOT / "docs" / "howto"
 DATABASE = "shop"
 ON_PAGE = "redis://localhost:6379/0"
 INSTALLED = "plugspace_queue["
+HAD = ("django", "djangorestframework", "django-rq", "psycopg[binary]")
+"""What the environment of the shop had before."""
 
 HEAD = """
 import django, json
@@ -100,10 +102,9 @@ def made(home: Path, postgres: str) -> Iterator[Shop]:
     shop = Shop(home, _environment(home, url, _database(home, postgres)))
     try:
         shutil.copytree(SITE, shop.folder)
-        # What a project with django-rq had before.
         wheel = _wheel(home)
         reader = Walkthrough(shop.folder, shop.environment, {ON_PAGE: url, INSTALLED: f"{wheel}["})
-        _install(shop, wheel)
+        shop.run("python", "-m", "pip", "install", "-q", *HAD)
         _live_before(shop)
         reader.follow(HOWTO / "existing-project.md")
         reader.follow(HOWTO / "tenants.md")
@@ -156,10 +157,6 @@ def _database(home: Path, postgres: str) -> dict[str, Any]:
         "PORT": parts.port or "",
         "OPTIONS": {"prepare_threshold": 5},
     }
-
-
-def _install(shop: Shop, wheel: Path) -> None:
-    shop.run("python", "-m", "pip", "install", "-q", f"{wheel}[postgres,docs]")
 
 
 def _live_before(shop: Shop) -> None:

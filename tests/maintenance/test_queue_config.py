@@ -11,7 +11,7 @@ from plugspace_queue.broker.connection import client
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.maintenance.queue_config import OverrideWatch, repair
-from plugspace_queue.maintenance.reconcile.queue_settings import compare as compare_settings
+from plugspace_queue.maintenance.reconcile.structures import compare_settings
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.publishing import projections
 from tests.factories import make_organization

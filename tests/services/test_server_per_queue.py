@@ -1,4 +1,4 @@
-"""Queues on servers of their own: what belongs to a task is where its queue is, once."""
+"""Queues on servers of their own: what Redis holds of a task is on the server of its queue only."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ from tests.maintenance.scene import kinds_found, reconcile
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def state_told(server: Redis, task_id: object) -> str:
+def snapshot_state(server: Redis, task_id: object) -> str:
     text: Any = server.get(keys.task(str(task_id)))
     return str(json.loads(text)["state"])
 
@@ -26,28 +26,28 @@ def test_a_cancelled_task_says_so_on_the_server_of_its_queue(redis: Redis, other
     task = queue_manager.add_task(**arguments(type="CODE"))
     queue_manager.cancel(task.pk)
 
-    assert state_told(others, task.pk) == "cancelled"
+    assert snapshot_state(others, task.pk) == "cancelled"
     assert not redis.exists(keys.task(str(task.pk)))
 
 
-def test_blocked_steps_are_told_where_they_will_wait(redis: Redis, others: Redis):
+def test_snapshots_of_blocked_steps_are_on_the_server_of_their_queue(redis: Redis, others: Redis):
     workflow = queue_manager.add_workflow("site", "ann", "acme", {"prompt": "A shop"})
 
-    assert state_told(redis, workflow.task_ids[0]) == "waiting"
-    assert [state_told(others, pk) for pk in workflow.task_ids[1:]] == ["blocked"] * 2
+    assert snapshot_state(redis, workflow.task_ids[0]) == "waiting"
+    assert [snapshot_state(others, pk) for pk in workflow.task_ids[1:]] == ["blocked"] * 2
     assert kinds_found() == set()
 
 
-def test_a_late_publish_is_put_right_on_the_server_of_its_queue(others: Redis):
+def test_a_late_publish_is_repaired_on_the_server_of_its_queue(others: Redis):
     task = queue_manager.add_task(**arguments(type="CODE"))
     read = Task.objects.get(pk=task.pk)
     queue_manager.cancel(task.pk)
     publishing.publish([read])
-    assert state_told(others, task.pk) == "waiting"
+    assert snapshot_state(others, task.pk) == "waiting"
 
     assert reconcile("--fix")[0] == 0
 
-    assert state_told(others, task.pk) == "cancelled"
+    assert snapshot_state(others, task.pk) == "cancelled"
 
 
 def test_progress_is_read_from_the_server_of_its_queue(others: Redis):
@@ -61,7 +61,7 @@ def test_progress_is_read_from_the_server_of_its_queue(others: Redis):
     assert progress.percent == 40
 
 
-def test_a_server_that_is_away_keeps_no_task_from_another(others: Redis, settings: Any):
+def test_an_unavailable_server_delays_no_task_of_another(others: Redis, settings: Any):
     nowhere = settings.RQ_QUEUES["architect"] | {"UNIX_SOCKET_PATH": "/nowhere/redis.sock"}
     settings.RQ_QUEUES = settings.RQ_QUEUES | {"architect": nowhere}
 

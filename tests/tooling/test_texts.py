@@ -19,9 +19,11 @@ from plugspace_queue import errors, queue_manager
 from plugspace_queue.api import base
 from plugspace_queue.checks import settings_are_known
 from plugspace_queue.domain.catalog import task_type
+from plugspace_queue.limits import quota
 from plugspace_queue.models import TierPolicy
 from plugspace_queue.processing import execute
 from plugspace_queue.schemas.inputs import ArchitectInput
+from scripts import messages
 from tests.api.conftest import acme, key_of
 from tests.factories import arguments, make_organization
 from tests.tooling import texts
@@ -59,7 +61,7 @@ ENGLISH = {
     # Written to rows: errors and reasons of tasks, the ledger, the audit, names of groups.
     "admin.actions": {"by {} in the admin"},
     "admin.failures": {"{} tasks that failed {} queued for retry"},
-    "admin.organizations": {"; also changed: {}"},
+    "admin.tier_changes": {"; {} waiting tasks moved"},
     "api.submits": {"over the API by {}"},
     "api.tasks": {"cancelled or told to stop", "queued for retry"},
     "api.workflows": {"cancelled or told to stop", "queued for retry"},
@@ -142,6 +144,16 @@ def test_the_list_of_texts_in_english_has_no_text_that_is_gone():
     found = {name: {text for _, text in texts.untranslated(modules()[name])} for name in ENGLISH}
 
     assert {name: said - found[name] for name, said in ENGLISH.items() if said - found[name]} == {}
+
+
+def test_translators_get_texts_of_code_and_templates_and_default_messages_of_errors():
+    found = messages.messages()
+
+    assert "plugspace_queue/errors.py" in found[(str(errors.NotFound()),)]
+    assert "plugspace_queue/limits/quota.py" in found[(str(quota.TierChanged()),)]
+    assert ("Can read, cannot submit.",) in found
+    assert ("Its tasks were pruned.",) in found
+    assert len([texts for texts in found if len(texts) == 2]) > 20
 
 
 class MadeUp(NullTranslations):
@@ -233,3 +245,16 @@ def test_what_is_wrong_with_a_result_is_stored_in_english():
 
     assert execute._summary(refused.value).endswith("must not be blank")
     assert "«must not be blank»" in str(refused.value)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("in_another_language")
+def test_a_submit_that_is_not_refused_translates_nothing(monkeypatch: pytest.MonkeyPatch):
+    make_organization()
+    queue_manager.add_task(**arguments())
+    asked: list[str] = []
+    monkeypatch.setattr(MadeUp, "gettext", lambda _self, text: asked.append(text) or text)
+
+    queue_manager.add_task(**arguments())
+
+    assert asked == []

@@ -19,7 +19,7 @@ from plugspace_queue.broker.task_store import Lease, Settlement
 from plugspace_queue.domain.enums import EventName, State
 from plugspace_queue.models import QueueSettings, Task
 from plugspace_queue.processing.execution import Execution
-from plugspace_queue.processing.outcome import success
+from plugspace_queue.processing.outcome import Failure, failed, success
 from plugspace_queue.signals import SIGNALS
 from plugspace_queue.worker import completer, templates
 from plugspace_queue.worker.commit import CommitBatch, write
@@ -247,6 +247,22 @@ def test_a_start_that_waited_for_its_row_does_not_happen_while_the_worker_ends(
     assert not follow_up.is_alive()
     assert held.task_id not in dispatched
     assert fresh_of(held).state == State.WAITING
+
+
+def test_a_receiver_that_retries_a_failed_task_keeps_the_tasks_that_wait_for_it(recorder):
+    parent = submit(max_retries=0)
+    child = submit("DESIGN", depends_on=[parent])
+    held = start(recorder, parent)
+    failure = Failure(code="VALIDATION_FAILED", message="no", retryable=False)
+
+    def retry(*args: Any, **kwargs: Any) -> None:
+        queue_manager.retry(parent.pk, limit_requests=False)
+
+    with listening(EventName.FAILED, retry):
+        recorder.put(Ended(held, held.execution, failed(failure)))
+        wait_until(lambda: recorder.completer.follow_up.is_idle)
+
+    assert (fresh(parent).state, fresh(child).state) == ("waiting", "blocked")
 
 
 def test_a_task_does_not_start_again_before_its_ending_is_written(recorder):

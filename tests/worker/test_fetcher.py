@@ -30,6 +30,12 @@ def test_it_asks_for_nothing_when_nothing_is_in_line_or_no_slot_is_free():
     assert QueueSlots("architect", slots=2, busy=2).asks(NOW, MANY) == []
 
 
+def test_it_asks_for_nothing_while_twice_its_slots_wait_for_the_database():
+    assert QueueSlots("architect", slots=50, held=40).asks(NOW, MANY) == [48, 2]
+    assert QueueSlots("architect", slots=50, held=90).asks(NOW, MANY) == [10]
+    assert QueueSlots("architect", slots=50, held=100).asks(NOW, MANY) == []
+
+
 @pytest.mark.usefixtures("acme")
 def test_a_woken_worker_asks_once_and_for_all_its_slots_after_a_full_answer(processors):
     processors("ARCHITECT", lambda context: {}, concurrency=150)

@@ -15,7 +15,7 @@ from plugspace_queue.domain.enums import State
 from plugspace_queue.maintenance import queue_config
 from plugspace_queue.models import Task
 from plugspace_queue.worker.control import Heartbeat
-from tests.support import wait_until
+from tests.support import patient, wait_until
 from tests.worker.conftest import fresh, make_crew, submit
 
 pytestmark = pytest.mark.usefixtures("acme")
@@ -148,6 +148,33 @@ def test_the_older_run_is_told_when_its_own_worker_is_granted_the_task_again(
     assert until_final(task).result == 2
     wait_until(ended.is_set)
     assert fresh(task).attempts.count() == 1
+
+
+def test_an_ending_is_written_before_the_next_lease_of_its_task_is_judged(processors, redis):
+    processors("ARCHITECT", lambda context: context.attempt)
+    task, made = submit(), make_crew("architect")
+    queue_config.repair(timezone.now())
+    loop, follow_up = made.loop, made.completer.follow_up
+    follow_up.start()
+    loop.turn([])
+    ended = made.inbox.get(timeout=patient(20))
+    # Another worker takes the lease of the attempt that has just ended, and the task is in line.
+    redis.zadd(keys.lease("architect"), {str(task.pk): 1}, xx=True)
+    assert reap_as("w2")
+    made.fetcher.queues["architect"].is_ready = True
+    record = loop._record
+
+    def record_later():
+        """The thread that judges leases without a start comes before the next commit."""
+        wait_until(lambda: follow_up.is_idle)
+        record()
+
+    loop._record = record_later
+    loop.turn([ended])
+    follow_up.stop()
+
+    row = fresh(task)
+    assert (row.state, row.recovery_count, row.attempt_count) == ("complete", 0, 1)
 
 
 def reap_as(worker):

@@ -1,5 +1,7 @@
 """A worker that is told to stop, or has nothing it may do: it hears, hands back and waits."""
 
+import asyncio
+import contextlib
 import signal
 import threading
 import time
@@ -167,3 +169,29 @@ def test_a_worker_without_one_of_its_threads_ends_for_another_to_start(processor
 
     with pytest.raises(RuntimeError, match=f"plugspace-{thread} died"):
         made.work()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_what_a_processor_returns_after_a_cancel_is_no_result(processors, crew, until_final, kind):
+    begun = threading.Event()
+
+    def stubborn(context):
+        begun.set()
+        wait_until(lambda: context.should_stop, 20)
+        return {"late": True}
+
+    async def stubborn_coroutine(context):
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return {"late": True}
+
+    processors("ARCHITECT", stubborn if kind == "sync" else stubborn_coroutine)
+    crew("architect")
+    task = submit()
+    wait_until(begun.is_set)
+
+    queue_manager.cancel(task.pk)
+
+    row = until_final(task)
+    assert (row.state, row.result, row.error["code"]) == ("cancelled", None, "CANCELLED")

@@ -88,7 +88,7 @@ def test_the_document_lists_the_declared_kinds(podcast: Any):
     finally:
         openapi.clear_cache()
 
-    kinds = document["components"]["schemas"]["Kind"]["enum"]
+    kinds = document["components"]["schemas"]["PlugspaceKind"]["enum"]
     assert kinds[0] == "create"
     assert kinds[-1] == "podcast"
 

@@ -12,13 +12,13 @@ from datetime import datetime
 
 from plugspace_queue.broker import audit, routing
 from plugspace_queue.broker.audit import Holds, RedisTaskState
-from plugspace_queue.broker.connection import Client, client
+from plugspace_queue.broker.connection import client
 from plugspace_queue.domain import lifecycle
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance import expiry
-from plugspace_queue.maintenance.reconcile import copies, queue_settings
+from plugspace_queue.maintenance.reconcile import copies, structures
 from plugspace_queue.maintenance.reconcile.findings import Finding, FindingScope
 from plugspace_queue.maintenance.reconcile.places import TaskPlace, TaskRow, compare_task, place_of
 from plugspace_queue.maintenance.relay import RowCursor
@@ -97,8 +97,8 @@ def _compare_scope(
         case FindingScope.LANE:
             return _compare_lanes(TaskType(queue), names)
         case FindingScope.QUEUE:
-            sound, found = _of_right_types([TaskType(queue)], errors)
-            return [*found, *_compare_structures(sound, errors)]
+            sound, found = structures.of_right_types([TaskType(queue)], errors)
+            return [*found, *structures.compare_structures(sound, errors)]
         case FindingScope.ORGANIZATION:
             return copies.compare_organizations(names, now)
         case FindingScope.WORKFLOW:
@@ -112,7 +112,7 @@ def _compare_in_full(
     kinds: Sequence[TaskType], errors: routing.PerServerErrors
 ) -> Iterator[Comparison]:
     """Compare queues: those that hold nothing take no round trip of their own."""
-    sound, findings = _of_right_types(kinds, errors)
+    sound, findings = structures.of_right_types(kinds, errors)
     yield Comparison(findings)
     yield from _compare_rows(kinds, sound, errors)
     for kind in _with_tasks(sound, errors):
@@ -120,7 +120,7 @@ def _compare_in_full(
             yield from _compare_strangers(kind)
             for lanes in audit.lanes_in_order(client(kind.queue_name), kind.queue_name):
                 yield Comparison(list(_compare_lanes(kind, lanes)))
-    yield Comparison(_compare_structures(sound, errors))
+    yield Comparison(structures.compare_structures(sound, errors))
 
 
 def _compare_rows(
@@ -143,15 +143,10 @@ def _compare_rows(
 
 
 def _with_tasks(kinds: Sequence[TaskType], errors: routing.PerServerErrors) -> Iterator[TaskType]:
-    for server, of_server in _by_server(kinds):
+    for server, of_server in structures.by_server(kinds):
         with errors.collect():
             held = audit.with_tasks(server, [kind.queue_name for kind in of_server])
             yield from (kind for kind in of_server if kind.queue_name in held)
-
-
-def _by_server(kinds: Iterable[TaskType]) -> Iterator[tuple[Client, list[TaskType]]]:
-    for server, queues in routing.by_server(kind.queue_name for kind in kinds).items():
-        yield server, [TaskType(queue.upper()) for queue in queues]
 
 
 def compare_tasks(kind: TaskType, ids: Sequence[str]) -> Comparison:
@@ -201,55 +196,6 @@ def _states(kind: TaskType, ids: Sequence[str]) -> Iterator[RedisTaskState]:
     for start in range(0, len(ids), audit.MOST_IDS):
         part = ids[start : start + audit.MOST_IDS]
         yield from routing.ask(audit.audit(kind.queue_name, part), kind.queue_name)
-
-
-def _of_right_types(
-    kinds: Sequence[TaskType], errors: routing.PerServerErrors
-) -> tuple[list[TaskType], list[Finding]]:
-    """The queues whose keys are of the right types, and findings about the keys of others.
-
-    Scripts fail on the other structures of a queue as long as a key is of a wrong type.
-    """
-    sound: list[TaskType] = []
-    found: list[Finding] = []
-    for server, of_server in _by_server(kinds):
-        with errors.collect():
-            wrong = audit.keys_of_wrong_type(server, [kind.queue_name for kind in of_server])
-            queues = {one.queue for one in wrong}
-            sound += [kind for kind in of_server if kind.queue_name not in queues]
-            found += [
-                Finding(
-                    "key_strange",
-                    one.queue.upper(),
-                    one.name,
-                    detail=f"{one.has} instead of {one.wanted}",
-                )
-                for one in wrong
-            ]
-    return sound, found
-
-
-def _compare_structures(
-    kinds: Sequence[TaskType], errors: routing.PerServerErrors
-) -> list[Finding]:
-    """All structures except the lanes, and the settings."""
-    calls = {kind.queue_name: audit.audit_queue(kind.queue_name) for kind in kinds}
-    answers = routing.ask_each(calls, errors)
-    found = [
-        _of_structure(kind, code, text)
-        for kind in kinds
-        for code, text in answers.get(kind.queue_name, ())
-    ]
-    for server, of_server in _by_server(kind for kind in kinds if kind.queue_name in answers):
-        with errors.collect():
-            found += queue_settings.compare(server, of_server)
-    return found
-
-
-def _of_structure(kind: TaskType, code: str, text: str) -> Finding:
-    if code in ("wait_differs", "fence_strange"):
-        return Finding(code, kind.value, kind.queue_name, detail=text)
-    return Finding(code, kind.value, text)
 
 
 def _compare_lanes(kind: TaskType, lanes: Sequence[str]) -> Iterator[Finding]:

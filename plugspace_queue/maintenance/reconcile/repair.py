@@ -18,7 +18,7 @@ from plugspace_queue.conf import get_settings
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.maintenance import expiry, queue_config, rescue
-from plugspace_queue.maintenance.reconcile import copies, queue_settings
+from plugspace_queue.maintenance.reconcile import copies, structures
 from plugspace_queue.maintenance.reconcile.findings import KINDS, Finding
 from plugspace_queue.models import Task, task_queries
 from plugspace_queue.publishing import tasks as publishing
@@ -118,9 +118,9 @@ def _publish(queue: str, findings: Sequence[Finding], now: datetime) -> None:
 def _rewrite_settings(queue: str, findings: Sequence[Finding], now: datetime) -> None:
     codes = {finding.code for finding in findings}
     if codes - {"lifetime_differs"}:
-        queue_settings.write_settings(TaskType(queue))
+        structures.write_settings(TaskType(queue))
     if "lifetime_differs" in codes:
-        queue_settings.write_lifetime(TaskType(queue))
+        structures.write_lifetime(TaskType(queue))
 
 
 def _rewrite(queue: str, findings: Sequence[Finding], now: datetime) -> None:

@@ -14,6 +14,9 @@ class Company(models.Model):
     plan = models.CharField(max_length=20, default="starter")
     is_active = models.BooleanField(default=True)
 
+    def __str__(self):
+        return self.name
+
 
 class Users(BaseUserManager):
     def create_superuser(self, email, password=None):

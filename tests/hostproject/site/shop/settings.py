@@ -56,7 +56,7 @@ TEMPLATES = [
 DATABASES = {"default": {**json.loads(os.environ["SHOP_DATABASE"]), "ATOMIC_REQUESTS": True}}
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.api.TokenAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.rest.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "5/day"},
@@ -66,7 +66,7 @@ REST_FRAMEWORK = {
     "DEFAULT_VERSION": "7",
     "ALLOWED_VERSIONS": ["7"],
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
-    "EXCEPTION_HANDLER": "shop.api.told",
+    "EXCEPTION_HANDLER": "shop.rest.told",
     "DATETIME_FORMAT": "%d.%m.%Y",
 }
 

@@ -30,8 +30,8 @@ class Halves(BaseModel):
 
 
 SCAN = task_type("SCAN", input=Sheet, output=Scan, quotas={"free": 2, "*": -1})
-RECITE = task_type("RECITE", input=Share, output=Text)
-BIND = task_type("BIND", input=Halves, output=dict[str, str], isolation="process")
+RECITE = task_type("RECITE", input=Share, output=Text, quotas={"*": -1})
+BIND = task_type("BIND", input=Halves, output=dict[str, str], isolation="process", quotas={"*": -1})
 
 BOOK = workflow_kind(
     "book",
