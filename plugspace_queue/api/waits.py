@@ -57,8 +57,12 @@ class TaskWait:
         return self.is_revoked or not task_queries.is_open(self._task_id)
 
     def answer(self) -> Response:
-        """The task as it is now. Raises AuthenticationRefused when the grant has ended."""
+        """The task as it is now.
+
+        When the grant has ended, raises OrganizationSuspended or AuthenticationRefused.
+        """
         if self.is_revoked:
+            grants.refuse_suspended(self._holder)
             raise AuthenticationRefused(_("These credentials ended while the request waited."))
         return self._answer()
 

@@ -209,12 +209,13 @@ def texts(connection: Redis, names: Sequence[str]) -> list[str | None]:
 
 
 @guarded
-def missing(connection: Redis, names: Sequence[str]) -> list[str]:
-    """The keys of these that do not exist. Raises Unavailable."""
+def missing(connection: Redis, names: Sequence[str], kind: str) -> list[str]:
+    """The keys of these that do not exist, or are of another type. Raises Unavailable."""
     with connection.pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.exists(name)
-        return [name for name, there in zip(names, pipe.execute(), strict=True) if not there]
+            pipe.type(name)
+        found = [has.decode() for has in pipe.execute()]
+    return [name for name, has in zip(names, found, strict=True) if has != kind]
 
 
 @guarded
@@ -314,6 +315,8 @@ def write_newest(connection: Redis, organization_id: str, created_ms: Mapping[st
     """Write an organization's newest tasks: id → time of creation. Raises Unavailable."""
     name = keys.organization_tasks(organization_id)
     with connection.pipeline(transaction=True) as pipe:
+        # It may be of a wrong type.
+        pipe.delete(name)
         pipe.zadd(name, dict(created_ms))
         pipe.zremrangebyrank(name, 0, -get_settings().org_tasks_maxlen - 1)
         pipe.execute()
@@ -322,6 +325,9 @@ def write_newest(connection: Redis, organization_id: str, created_ms: Mapping[st
 @guarded
 def hold_lock(connection: Redis, key: str, token: str, ttl: float) -> bool:
     """Acquire or extend a lock for `ttl` seconds; False when another token holds it."""
+    if connection.pttl(key) == -1:
+        # No lock of ours: it would be held for ever.
+        connection.delete(key)
     lock = _lock(connection, key, token, ttl)
     try:
         return lock.reacquire()

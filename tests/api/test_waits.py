@@ -260,6 +260,27 @@ def test_under_asgi_a_revoked_key_ends_the_wait(monkeypatch: pytest.MonkeyPatch)
     assert request.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_under_asgi_a_suspension_ends_the_wait_and_is_told_as_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(grants, "INTERVAL", 0.1)
+    task, key = one_task(), secret()
+
+    def suspend() -> None:
+        Organization.objects.update(is_suspended=True)
+        connections.close_all()
+
+    async def main() -> Request:
+        request, *_ = asked(task, key)
+        await until(lambda: stream_limits.open_streams() == 1, request)
+        await asyncio.to_thread(suspend)
+        await request.task
+        return request
+
+    request = run(main)
+
+    # The key is as good as before, so a client must not throw it away.
+    assert (request.status, json.loads(request.body)["code"]) == (403, "ORGANIZATION_SUSPENDED")
+
+
 def test_under_wsgi_a_membership_that_is_gone_ends_the_wait(
     member_of: Callable[..., ApiClient], monkeypatch: pytest.MonkeyPatch
 ):

@@ -348,3 +348,78 @@ def test_a_burst_works_the_others_off_and_ends_with_an_error(processors, work, r
 
     assert {fresh(task).state for task in tasks} == {"complete"}
     assert fresh(held).state == "waiting"
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_list_of_newest_tasks_of_a_wrong_type_keeps_no_task_from_the_queue(
+    processors, work, redis
+):
+    processors("ARCHITECT", lambda context: "done")
+    redis.delete(keys.organization_tasks("acme"))
+    redis.set(keys.organization_tasks("acme"), "somebody else's")
+
+    tasks = [submit() for _ in range(2)]
+    work("architect")
+
+    assert [fresh(task).result for task in tasks] == ["done"] * 2
+    assert redis.zcard(keys.organization_tasks("acme")) == 2
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_figures_are_shown_in_spite_of_a_tier_of_a_wrong_type(redis):
+    submit()
+    redis.delete(keys.organization_tier("acme"))
+    redis.hset(keys.organization_tier("acme"), "a", "b")
+
+    board.clear_cache()
+    cards = {card.type: card for card in board.board().cards}
+    assert cards[TaskType.ARCHITECT].gauge is not None
+
+
+def in_place_of_a_lane(redis, organization):
+    """Write another value in the place of the lane in which the organization's tasks wait."""
+    (name,) = redis.scan_iter(f"*architect:lane:?:{organization}")
+    redis.delete(name)
+    redis.set(name, "somebody else's")
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_lane_of_a_wrong_type_keeps_no_other_organization_from_its_turn(processors, work, redis):
+    processors("ARCHITECT", lambda context: "done")
+    queue_manager.set_organization("bolt", tier="professional")
+    lost, others = submit(), [submit(organization_id="bolt") for _ in range(2)]
+    in_place_of_a_lane(redis, "acme")
+
+    work("architect")
+
+    assert [fresh(task).result for task in others] == ["done"] * 2
+    assert reconcile("--fix")
+    work("architect")
+    assert fresh(lost).result == "done"
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_reconcile_repairs_a_lane_of_a_wrong_type(processors, work, redis):
+    processors("ARCHITECT", lambda context: "done")
+    tasks = [submit() for _ in range(3)]
+    assert reconcile("--fix")
+    in_place_of_a_lane(redis, "acme")
+
+    assert queue_manager.explain(tasks[0].pk)
+    board.clear_cache()
+    assert not reconcile("--check")
+    assert reconcile("--fix")
+    assert reconcile("--check")
+
+    queue_manager.cancel(tasks[1].pk)
+    work("architect")
+    assert [fresh(task).state for task in tasks] == ["complete", "cancelled", "complete"]
+
+
+@override_settings(PLUGSPACE_QUEUE=SOON)
+def test_a_task_in_a_lane_of_a_wrong_type_can_be_cancelled(redis):
+    task = submit()
+    in_place_of_a_lane(redis, "acme")
+
+    assert queue_manager.cancel(task.pk) == "cancelled"
+    assert reconcile("--fix")

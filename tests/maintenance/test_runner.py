@@ -91,6 +91,20 @@ def test_the_lock_of_a_worker_that_died_expires(scene):
     assert 0 < scene.redis.pttl(keys.reconciler()) <= 30_000
 
 
+@pytest.mark.parametrize("strange", ["string", "hash"])
+def test_a_lock_that_would_never_expire_is_no_lock(scene, strange):
+    if strange == "string":
+        scene.redis.set(keys.reconciler(), "somebody else's")
+    else:
+        scene.redis.hset(keys.reconciler(), "somebody", "else")
+    scene.line.run(task_store.withdraw("code", [scene.id(0)]))
+    runner = ReconcileRunner()
+
+    wait_until(lambda: turn(runner))
+
+    assert scene.id(0) in scene.line.waits()
+
+
 def test_a_new_round_begins_at_once_after_redis_lost_its_data(scene):
     runner = ReconcileRunner()
     wait_until(lambda: turn(runner) == 0 and runner._round is None and runner._epochs)

@@ -117,3 +117,17 @@ def test_the_policy_changes_in_spite_of_a_member_that_is_no_lane(scene: Scene, k
     scene.line.configure(weighted=True, version=2**50)
 
     assert {scene.id(0), scene.id(1), scene.id(2)} <= set(scene.line.take(9))
+
+
+def test_a_list_of_newest_tasks_of_a_wrong_type_is_found_and_written_again(scene: Scene):
+    name = keys.organization_tasks("acme")
+    before = scene.redis.zrange(name, 0, -1)
+    scene.redis.delete(name)
+    scene.redis.set(name, "somebody else's")
+
+    assert kinds_found() == {"newest_missing"}
+    assert reconcile("--fix")[0] == 0
+    scene.renew()
+
+    assert scene.redis.zrange(name, 0, -1) == before
+    assert kinds_found() == set()

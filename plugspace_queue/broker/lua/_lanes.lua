@@ -273,7 +273,7 @@ end
 local function withdraw_waiting(id)
     local lane = leave_wait(id)
     if not lane then return false end
-    redis.call("LREM", lane_key(lane), 1, id)
+    ask_lane(0, "LREM", lane, 1, id)
     if redis.call("EXISTS", lane_key(lane)) == 0 then leave(lane) end
     return true
 end

@@ -55,6 +55,14 @@ local function write_anyway(command, key, ...)
     return redis.call(command, key, ...)
 end
 
+-- What a lane's list answers; `none` where the key has a value of another type, which is replaced
+-- when a task enters the lane. One organization's lane must not stop the queue of all.
+local function ask_lane(none, command, lane, ...)
+    local answer = redis.pcall(command, lane_key(lane), ...)
+    if type(answer) == "table" and answer.err then return none end
+    return answer
+end
+
 local function note_job(id, ...) write_anyway("HSET", job_key(id), ...) end
 
 -- Lists of any length, in parts that fit on Lua's stack; pairs of values stay together.

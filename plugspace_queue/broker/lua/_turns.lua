@@ -96,7 +96,7 @@ end
 local function next_task(lane)
     if lane.used == #lane.ids and not lane.is_read then
         local size = math.max(plan.share, lane.used)
-        local found = redis.call("LRANGE", lane_key(lane.name), lane.used, lane.used + size - 1)
+        local found = ask_lane({}, "LRANGE", lane.name, lane.used, lane.used + size - 1)
         for _, id in ipairs(found) do lane.ids[#lane.ids + 1] = id end
         lane.is_read = #found < size
     end

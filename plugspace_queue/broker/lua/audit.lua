@@ -15,10 +15,9 @@ local IDX, WAIT, LANE, SERVED = 1, 2, 4, 8
 local OWN, DELAYED, INBOX, JOB, SNAPSHOT = 16, 32, 64, 128, 256
 
 local function is_in_lane(lane, id)
-    local key = lane_key(lane)
-    if redis.call("LPOS", key, id, "MAXLEN", NEAR) then return true end
-    if redis.call("LPOS", key, id, "RANK", -1, "MAXLEN", NEAR) then return true end
-    return redis.call("LLEN", key) > 2 * NEAR
+    if ask_lane(nil, "LPOS", lane, id, "MAXLEN", NEAR) then return true end
+    if ask_lane(nil, "LPOS", lane, id, "RANK", -1, "MAXLEN", NEAR) then return true end
+    return ask_lane(0, "LLEN", lane) > 2 * NEAR
 end
 
 local function is_served(lane)

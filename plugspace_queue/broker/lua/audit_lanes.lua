@@ -53,9 +53,9 @@ local done = 0
 for i = 6, #ARGV do
     if room <= 0 then break end
     local lane = ARGV[i]
-    local length = redis.call("LLEN", lane_key(lane))
+    local length = ask_lane(0, "LLEN", lane)
     if offset == 0 then look_at_place(lane, length) end
-    local ids = redis.call("LRANGE", lane_key(lane), offset, offset + room - 1)
+    local ids = ask_lane({}, "LRANGE", lane, offset, offset + room - 1)
     if has_strays(lane, ids) then found("lane_strays", lane) end
     room = room - #ids - 1
     offset = offset + #ids

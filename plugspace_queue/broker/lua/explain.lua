@@ -91,10 +91,10 @@ local function position(lane)
     local ahead = lanes_ahead(lane)
     if not ahead then return nil end
     local stricter = redis.call("ZCOUNT", ring_key, "-inf", "(" .. whole(base_of(band_of(lane))))
-    local tasks = redis.call("LPOS", lane_key(lane), id, "MAXLEN", MOST_IN_LANE)
+    local tasks = ask_lane(nil, "LPOS", lane, id, "MAXLEN", MOST_IN_LANE)
     return {
         band = band_of(lane), lanes = ahead - stricter, stricter_lanes = stricter,
-        tasks = tasks or math.min(redis.call("LLEN", lane_key(lane)), MOST_IN_LANE),
+        tasks = tasks or math.min(ask_lane(0, "LLEN", lane), MOST_IN_LANE),
         at_least = not tasks
     }
 end

@@ -31,18 +31,19 @@ end
 local function compare(organization, id)
     local since = redis.call("HGET", job_key(id), "enqueued_at")
     if not since then return end
-    local tier = redis.call("GET", ours .. ":org:" .. organization .. ":tier") or ""
+    local found = redis.pcall("GET", ours .. ":org:" .. organization .. ":tier")
+    local tier = type(found) == "string" and found or ""
     local known = oldest[tier]
     if not known or since < known[4] then oldest[tier] = {tier, organization, id, since} end
 end
 
 local function look(lane)
     if not is_lane(lane) then return end
-    local length = redis.call("LLEN", ring_key .. ":lane:" .. lane)
+    local length = ask_lane(0, "LLEN", lane)
     local band = tonumber(string.sub(lane, 1, 1)) + 1
     bands[band] = bands[band] + length
     seen = seen + 1
-    local first = redis.call("LINDEX", ring_key .. ":lane:" .. lane, 0)
+    local first = ask_lane(nil, "LINDEX", lane, 0)
     if first then compare(string.sub(lane, 3), first) end
 end
 

@@ -14,6 +14,6 @@ local cursor, members = unpack(redis.call("ZSCAN", key, ARGV[5], "COUNT", ARGV[6
 local flat = {}
 for i = 1, #members, 2 do
     flat[#flat + 1] = members[i]
-    flat[#flat + 1] = redis.call("LLEN", lane_key(members[i]))
+    flat[#flat + 1] = ask_lane(0, "LLEN", members[i])
 end
 return {tonumber(cursor), flat}

@@ -64,7 +64,7 @@ local function rebuild_running()
 end
 
 local function entries_of(lane)
-    local listed, kept, seen = redis.call("LRANGE", lane_key(lane), 0, -1), {}, {}
+    local listed, kept, seen = ask_lane({}, "LRANGE", lane, 0, -1), {}, {}
     in_chunks(listed, function(ids)
         for i, place in ipairs(redis.call("HMGET", idx_key, unpack(ids))) do
             local belongs = place and string.match(place, "|(.*)$") == lane

@@ -96,7 +96,7 @@ def compare_organizations(organization_ids: Collection[str], now: datetime) -> l
         ),
         *(
             Finding("newest_missing", "", named[key])
-            for key in audit.missing(client(), list(named))
+            for key in audit.missing(client(), list(named), "zset")
         ),
     ]
 
@@ -239,7 +239,7 @@ def compare_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
 def missing_workflows(workflow_ids: Collection[uuid.UUID]) -> list[Finding]:
     """Find workflows without a copy. Raises Unavailable."""
     named = {keys.workflow(str(pk)): str(pk) for pk in sorted(workflow_ids)}
-    gone = audit.missing(client(), list(named))
+    gone = audit.missing(client(), list(named), "string")
     return [Finding("workflow_missing", "", named[key]) for key in gone]
 
 
