@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy
 
 from plugspace_queue import audit_log
 from plugspace_queue.admin.base import PageAdmin
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.errors import QueueError
-from plugspace_queue.manager import queue_manager
 
 SHOWN_REFUSALS = 5
 MOST = 1_000

@@ -13,10 +13,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.base import PageAdmin
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.domain.addresses import address
 from plugspace_queue.domain.enums import Scope
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import ApiKey
 from plugspace_queue.services.credentials import revoke_keys
 from plugspace_queue.templatetags.psq import badge

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue.admin.actions import PAUSED, RESUMED, note
 from plugspace_queue.admin.base import LivePageAdmin, SinglePageAdmin
 from plugspace_queue.admin.forms import LimitsForm, PauseForm
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.admin.overrides import end_override, lists_of
 from plugspace_queue.dashboards import failure_groups, queues, slot_shares
 from plugspace_queue.domain.enums import Policy
@@ -21,7 +22,6 @@ from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.domain.task_types import TaskType
 from plugspace_queue.errors import QueueError
 from plugspace_queue.limits import policies
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Dashboard, tenancy_queries
 from plugspace_queue.models.overrides import LONGEST_AUTHOR
 from plugspace_queue.services import overrides

@@ -152,8 +152,8 @@ class FailureAdmin(LivePageAdmin, SinglePageAdmin):
         note = form.cleaned_data["note"]
         with translation.override(None):
             actions.note(request, [group], form.words(), note)
-        said = _("The group is %(state)s: %(note)s.") % {"state": form.words(), "note": note}
-        messages.success(request, said)
+        text = _("The group is %(state)s: %(note)s.") % {"state": form.words(), "note": note}
+        messages.success(request, text)
         return redirect(_address(group, wanted))
 
     def _group_page(

@@ -21,9 +21,9 @@ from plugspace_queue.admin.actions import CANCELLED, QUEUED_FOR_RETRY, retry_rea
 from plugspace_queue.admin.base import TEMPLATES, PageAdmin, allowed_verbs
 from plugspace_queue.admin.changelists import CURSOR
 from plugspace_queue.admin.forms import ReasonForm
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.domain.enums import State
 from plugspace_queue.domain.permissions import Verb
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task
 from plugspace_queue.models.querysets import OPEN_VALUES
 

@@ -15,12 +15,12 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue.admin.actions import note
 from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.admin.forms import MomentField, ReasonForm
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.admin.overrides import end_override, lists_of
 from plugspace_queue.domain.catalog import public_types
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
 from plugspace_queue.limits.quota import end_of_month, month_of
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Organization, tenancy_queries
 from plugspace_queue.models.overrides import LONGEST_AUTHOR
 from plugspace_queue.services import overrides

@@ -13,8 +13,8 @@ from django.utils.translation import gettext as _
 
 from plugspace_queue.admin.actions import note
 from plugspace_queue.admin.forms import ReasonForm
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.errors import NotFound, QueueError
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Override
 from plugspace_queue.models.overrides import OverrideState
 from plugspace_queue.services import overrides

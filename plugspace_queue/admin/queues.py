@@ -12,10 +12,10 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue.admin.actions import PauseActions
 from plugspace_queue.admin.changelists import UncountedChangeList
 from plugspace_queue.admin.forms import window_field
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import Unavailable
 from plugspace_queue.limits.policies import queue_settings
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import QueueSettings
 from plugspace_queue.services.queue_stats import FRESH_FOR, QueueStats
 from plugspace_queue.templatetags.psq import badge

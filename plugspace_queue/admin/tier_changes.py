@@ -14,11 +14,11 @@ from plugspace_queue.admin.actions import count_up_to_limit, note
 from plugspace_queue.admin.base import PageAdmin
 from plugspace_queue.admin.forms import ReasonForm
 from plugspace_queue.admin.grants import PAGE, organization_of
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
 from plugspace_queue.limits import policies
 from plugspace_queue.limits.policies import Plan
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Organization, tenancy_queries
 from plugspace_queue.services import tier_changes
 

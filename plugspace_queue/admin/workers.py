@@ -12,13 +12,13 @@ from django.utils.translation import gettext_lazy
 from plugspace_queue.admin.actions import note
 from plugspace_queue.admin.base import LivePageAdmin, SinglePageAdmin
 from plugspace_queue.admin.forms import ReasonForm
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.broker import commands
 from plugspace_queue.dashboards import workers
 from plugspace_queue.dashboards.workers import WorkerStatus
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.permissions import Verb
 from plugspace_queue.errors import QueueError
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Task, Worker, task_queries
 
 PAGE = "admin:plugspace_queue_worker_changelist"

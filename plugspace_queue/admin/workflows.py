@@ -13,10 +13,10 @@ from django.utils.translation import gettext_lazy
 
 from plugspace_queue.admin.actions import CANCELLED, QUEUED_FOR_RETRY, retry_reason, run_action
 from plugspace_queue.admin.base import LivePageAdmin, RecordAdmin, is_list, pretty_column
+from plugspace_queue.admin.manager import queue_manager
 from plugspace_queue.dashboards.graphs import graph_of
 from plugspace_queue.domain.ids import parse_id
 from plugspace_queue.domain.kinds import kinds
-from plugspace_queue.manager import queue_manager
 from plugspace_queue.models import Workflow, task_queries
 from plugspace_queue.models.workflow import status_of_steps
 from plugspace_queue.templatetags.psq import badge

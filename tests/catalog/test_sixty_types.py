@@ -19,6 +19,7 @@ from redis.connection import AbstractConnection
 from plugspace_queue import queue_manager
 from plugspace_queue.api import openapi, prometheus
 from plugspace_queue.broker import server
+from plugspace_queue.dashboards import failure_groups, slot_shares
 from plugspace_queue.dashboards import queues as board
 from plugspace_queue.limits import policies
 from plugspace_queue.maintenance import expiry, queue_config, statistics
@@ -85,6 +86,9 @@ USES: dict[str, Use] = {
     "the dashboard": page(f"{ADMIN}/dashboard/"),
     "the live part of the dashboard": page(f"{ADMIN}/dashboard/live/"),
     "the charts of the dashboard": page(f"{ADMIN}/dashboard/series/"),
+    "the slots of the dashboard": page(f"{ADMIN}/dashboard/slots/"),
+    "failures in the admin": page(f"{ADMIN}/failuregroup/"),
+    "quotas of organizations in the admin": page(f"{ADMIN}/organization/shares/"),
     "a queue of the dashboard": page(f"{ADMIN}/dashboard/code/"),
     "queues in the admin": page(f"{ADMIN}/queuesettings/"),
     "a queue in the admin": page(f"{ADMIN}/queuesettings/CODE/change/"),
@@ -141,6 +145,8 @@ def cost(use: Use, clients: Clients) -> list[int]:
         queue_stats.clear_cache()
         prometheus.clear_cache()
         board.clear_cache()
+        slot_shares.clear_cache()
+        failure_groups.clear_cache()
         QueueMinute.objects.all().delete()
         with counted() as found:
             use(clients)

@@ -134,6 +134,8 @@ def _environment(home: Path, redis: str, database: dict[str, Any]) -> dict[str, 
         "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "PYTHONUNBUFFERED": "1",
+        # What nobody imports need not be compiled.
+        "PIP_NO_COMPILE": "1",
         "SHOP_REDIS": redis,
         "SHOP_DATABASE": json.dumps(database),
     }

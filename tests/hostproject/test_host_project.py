@@ -15,7 +15,7 @@ from tests.hostproject.host import Shop, until
 from tests.servers import free_ports
 from tests.support import patient
 
-pytestmark = [pytest.mark.wheel, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wheel, pytest.mark.timeout(400)]
 
 QUEUES = ("scan", "recite", "bind")
 SUBMIT = """
