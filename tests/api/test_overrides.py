@@ -213,3 +213,15 @@ def test_lists_have_those_that_are_over_when_they_are_asked_for(staff: ApiClient
     assert found["state"] == "ended"
     assert staff.ask("organizations/nobody/grants/").status_code == 404
     assert staff.ask("queues/nothing/overrides/").status_code == 404
+
+
+def test_a_grant_beside_the_largest_quota_is_more_than_a_column_holds_and_refuses_nothing(
+    staff: ApiClient,
+):
+    largest = {"type": "CODE", "quota": 2**63 - 1, "reason": "partner"}
+    assert staff.send(GRANTS, largest).status_code == 201
+    more = {"type": "CODE", "amount": 1_000_000_000, "reason": "launch"}
+    assert staff.send(GRANTS, more).status_code == 201
+
+    assert queue_manager.add_task(**arguments(type="CODE")).state == "waiting"
+    assert staff.ask("organizations/acme/usage/").status_code == 200
