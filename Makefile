@@ -5,9 +5,10 @@ BIN = .venv/bin
 READY = .venv/.ready
 RUN = $(BIN)/python -m
 # Two processes, each with a server and a database of its own: half of the time is waiting.
-SUITE = pytest -n 2 --dist worksteal
+SUITE = pytest -n 2 --dist worksteal --durations 25
 QUICK = $(SUITE) -m "not slow and not browser and not prove and not wheel"
 SLOW = $(SUITE) -m "slow and not prove and not browser and not wheel"
+ONE_ROW = $(SUITE) -m "one_row and not prove and not browser and not wheel"
 # What depends on the database or the server, which is all but a few.
 ON_POSTGRES = $(SUITE) -m "not one_row and not browser and not prove and not wheel"
 # Many tests start processes of ours. Where no bytecode may be kept, each compiles all modules again,
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PLAYWRIGHT = $(BIN)/python -c "import playwright" 2>/dev/null || $(RUN) pip install -q "playwright>=1.49,<2"
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-slow test-postgres test-browser hostproject matrix chaos check format lint types contracts migrations bench bench-pages prove docs messages site snapshot screenshots clean
+.PHONY: help setup demo test test-slow test-one-row test-postgres test-browser hostproject matrix chaos check format lint types contracts migrations bench bench-pages prove docs messages site snapshot screenshots clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +37,9 @@ test: $(READY) ## run the tests on SQLite and the embedded server, but for the s
 
 test-slow: $(READY) ## run the slow tests, which `make test` leaves out
 	$(RUN) $(SLOW)
+
+test-one-row: $(READY) ## run the tests that are long and the same on every database, which `make test-postgres` leaves out
+	$(RUN) $(ONE_ROW)
 
 test-postgres: $(READY) ## run the tests, slow ones too, on PostgreSQL and on the redis-server of PATH
 	PSQ_TEST_DATABASE=postgres PSQ_TEST_REDIS_SERVER="$${PSQ_TEST_REDIS_SERVER:-redis-server}" $(RUN) $(ON_POSTGRES)

@@ -19,7 +19,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 
-SUITE = ["-n", "2", "--dist", "worksteal"]
+SUITE = ["-n", "2", "--dist", "worksteal", "--durations", "25"]
 POSTGRES = {"PSQ_TEST_DATABASE": "postgres", "PSQ_TEST_REDIS_SERVER": "redis-server"}
 
 

@@ -16,6 +16,7 @@ TARGETS = [
     "demo",
     "test",
     "test-slow",
+    "test-one-row",
     "test-postgres",
     "test-browser",
     "hostproject",
