@@ -24,6 +24,7 @@ def cancelled() -> int:
     return Task.objects.filter(state=State.CANCELLED).count()
 
 
+@pytest.mark.slow
 def test_a_press_steers_a_thousand_rows_and_says_how_many_are_left(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ):

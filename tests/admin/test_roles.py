@@ -195,6 +195,7 @@ def test_the_table_names_every_address():
 
 
 @pytest.mark.parametrize("role", ROLES)
+@pytest.mark.slow
 def test_each_role_gets_where_the_table_says(
     signed_in: Callable[[str], Client], rows: dict[str, Any], role: str
 ):

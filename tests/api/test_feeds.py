@@ -190,6 +190,7 @@ def test_streams_survive_a_lost_connection_to_redis(redis: Redis):
     assert run(main) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_stream_stays_open_while_redis_is_unavailable_and_continues_afterwards(
     redis: Redis, settings: Any, monkeypatch: pytest.MonkeyPatch
 ):

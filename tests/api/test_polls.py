@@ -72,6 +72,7 @@ def poll(organization_id: str, key: str) -> Request:
     return Request(path, key, accept="application/json")
 
 
+@pytest.mark.slow
 def test_60_polls_of_one_organization_leave_the_turns_of_others_free(gate: Gate):
     greedy, rival = key_of("acme"), key_of("rival")
 

@@ -55,6 +55,7 @@ def test_location_and_the_links_of_pages_lead_back(client: Client, base: str):
     assert client.get(following["previous"]).json()["results"] == page["results"]
 
 
+@pytest.mark.slow
 def test_the_document_names_its_site_and_the_page_shows_it(client: Client, base: str):
     page = client.get(f"{base}/api/v1/docs/").content.decode()
     (place,) = re.findall(r'data-document="([^"]+)"', page)
@@ -201,6 +202,7 @@ def test_the_projects_own_document_has_nothing_of_ours():
     assert "Plugspace" not in json.dumps(document)
 
 
+@pytest.mark.slow
 def test_the_projects_own_document_shows_ours_when_it_asks_under_names_of_their_own(
     settings: Any,
 ):

@@ -69,6 +69,7 @@ def one_task() -> Task:
     return task
 
 
+@pytest.mark.slow
 def test_the_events_of_a_bulk_are_rendered_once_and_sent_to_few_streams_at_a_time():
     key = key_of()
     reached: Counter[int] = Counter()
@@ -159,6 +160,7 @@ def test_open_streams_are_checked_with_one_query_for_each_kind_of_credential(
     assert len(asked[number]) == 2, asked[number]
 
 
+@pytest.mark.slow
 def test_the_streams_of_a_revoked_key_end_few_at_a_time_and_free_their_places():
     key = key_of()
     ended: Counter[int] = Counter()

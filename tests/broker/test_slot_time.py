@@ -82,6 +82,7 @@ def test_turns_are_equal_however_long_the_tasks_of_an_organization_run(day: Day)
     assert day.share("long") > 0.95
 
 
+@pytest.mark.slow
 def test_a_cap_of_half_the_slots_shares_the_time_in_halves_and_keeps_slots_free(
     line: Line, day: Day
 ) -> None:

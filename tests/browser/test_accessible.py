@@ -39,7 +39,8 @@ REACHABLE = """
 FOCUSED = """
     () => {
         const element = document.activeElement;
-        return [element.dataset.place ?? null, element.matches(":focus-visible")];
+        const hasRing = getComputedStyle(element).outlineStyle === "solid";
+        return [element.dataset.place ?? null, element.matches(":focus-visible") || hasRing];
     }
 """
 

@@ -47,6 +47,7 @@ def test_the_substitute_answers_the_documented_lines_at_its_prompt(task_id: str)
     assert error.startswith("(error) ")
 
 
+@pytest.mark.slow
 def test_one_command_is_answered_and_done(redis: Redis):
     redis.set("plugspace:ratelimit:acme", 7)
 
@@ -54,12 +55,14 @@ def test_one_command_is_answered_and_done(redis: Redis):
 
 
 @pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-cli is not installed")
+@pytest.mark.slow
 def test_the_real_redis_cli_is_opened_on_the_database_of_the_queues(redis: Redis):
     redis.set("plugspace:ratelimit:acme", 7)
 
     assert cli("GET", "plugspace:ratelimit:acme") == "7"
 
 
+@pytest.mark.slow
 def test_shutdown_stops_the_embedded_server(redis: Redis):
     redis.ping()
 

@@ -276,6 +276,7 @@ def test_handed_back_at_the_end_of_its_worker(processors, run, compare):
 
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0})
 @pytest.mark.usefixtures("children")
+@pytest.mark.slow
 def test_reaped_after_its_worker_was_killed(processors, run, compare):
     processors("ARCHITECT", lambda context: None)
     run.name(task=(task := submit(input={"prompt": "busy-once"})))

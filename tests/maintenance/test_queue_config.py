@@ -217,6 +217,7 @@ def test_an_override_is_no_finding_when_it_is_to_come_in_force_or_over(redis):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_worker_has_a_limit_in_force_from_its_start_to_its_end(redis, crew):
     crew("architect")
     starts = timezone.now() + timedelta(seconds=2)

@@ -23,6 +23,7 @@ def prompt(text, **arguments):
     return submit(input={"prompt": text}, **arguments)
 
 
+@pytest.mark.slow
 def test_a_burst_works_off_what_waits_and_ends(rqworker):
     tasks = [prompt("sleep 0.05") for _ in range(12)]
 
@@ -130,6 +131,7 @@ def test_a_task_that_kills_its_process_fails_alone_after_three_runs(rqworker, un
     wait_until(lambda: fresh(poison).refunded_at)
 
 
+@pytest.mark.slow
 def test_sigterm_lets_running_tasks_finish(rqworker):
     worker = rqworker("architect")
     task = prompt("sleep 1")

@@ -105,6 +105,7 @@ WORDS = st.lists(st.from_regex(r"\A[a-z]{1,9}\Z"), max_size=6).map(" ".join)
 
 
 @given(WORDS, WORDS, st.sampled_from(sorted(VARYING)), st.integers(0, 10**7), st.integers(0, 10**7))
+@pytest.mark.slow
 def test_any_number_id_time_path_or_address_may_differ(
     before: str, after: str, kind: str, one: int, other: int
 ):

@@ -92,6 +92,7 @@ def test_usage_of_earlier_attempts_counts_against_what_the_row_can_hold(
 
 
 @pytest.mark.parametrize("percent", [float("nan"), float("inf")])
+@pytest.mark.slow
 def test_progress_that_is_no_number_changes_only_the_stage(
     processors, crew, until_final, works_on, percent
 ):

@@ -93,6 +93,7 @@ def lingering():
 
 
 @override_settings(PLUGSPACE_QUEUE={"LEASE": 1.0})
+@pytest.mark.slow
 def test_a_receiver_that_lingers_over_a_lost_attempt_holds_up_no_task(
     processors, crew, until_final, lingering
 ):

@@ -74,6 +74,7 @@ def test_what_is_handed_back_does_not_run_on_beside_its_next_attempt(
 @pytest.mark.parametrize(
     ("timeout", "state", "code"), [(60, "cancelled", "CANCELLED"), (1.5, "failed", "TIMEOUT")]
 )
+@pytest.mark.slow
 def test_cancel_and_timeout_are_heard_during_the_grace_time(
     processors, crew, until_running, until_final, timeout, state, code
 ):
