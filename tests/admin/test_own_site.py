@@ -41,6 +41,7 @@ def urls_of(site: AdminSite, *others: Any) -> Any:
 
 
 @pytest.mark.parametrize("others", [(), (DEFAULT,)], ids=["alone", "beside Django's own"])
+@pytest.mark.slow
 def test_every_page_of_ours_is_there_and_leads_to_pages_of_that_site(
     root: Client, own: AdminSite, others: tuple[Any, ...]
 ):

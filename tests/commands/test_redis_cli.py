@@ -37,6 +37,7 @@ def task_id(transactional_db: None) -> str:
     return str(queue_manager.add_task(**arguments()).pk)
 
 
+@pytest.mark.slow
 def test_the_substitute_answers_the_documented_lines_at_its_prompt(task_id: str):
     lines = ["LLEN plugspace:architect:wait", f"GET plugspace:task:{task_id}", "NONSENSE", "quit"]
 

@@ -36,6 +36,7 @@ def jump(monkeypatch):
 
 @override_settings(PLUGSPACE_QUEUE=QUICK)
 @pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["ahead", "behind"])
+@pytest.mark.slow
 def test_a_jump_ends_nothing_before_its_time_and_holds_nothing_up(
     processors, crew, until_final, jump, caplog, by
 ):

@@ -88,6 +88,7 @@ def test_one_worker_runs_several_of_our_queues(rqworker, until_final):
     assert {until_final(task).state for task in (one, two, three)} == {"complete"}
 
 
+@pytest.mark.slow
 def test_the_redis_lines_of_the_seed_tell_the_truth(rqworker, redis, until_running, until_final):
     tasks = [prompt("hold") for _ in range(7)]
     assert redis.llen(keys.wait("architect")) == 7

@@ -223,6 +223,7 @@ def test_a_change_of_slots_is_in_force_without_a_restart(three_waiting_at_one_sl
     wait_until(lambda: redis.llen(keys.active("architect")) == 3, 3)
 
 
+@pytest.mark.slow
 def test_a_change_of_slots_and_a_cancel_do_not_wait_for_a_chore_that_takes_long(
     three_waiting_at_one_slot, redis, monkeypatch
 ):

@@ -303,6 +303,7 @@ def held_by_a_dead_worker(lease_ms):
         (State.FAILED, {"code": "X", "message": "no", "stack": "secret"}, "taskFailed"),
     ],
 )
+@pytest.mark.slow
 def test_the_event_of_an_ending_comes_though_its_worker_died_before_it_told_redis(
     processors, crew, redis, state, error, event
 ):

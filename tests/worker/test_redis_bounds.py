@@ -284,6 +284,7 @@ def test_exports_of_an_organization_are_refused_above_its_budget(redis):
 
 
 @override_settings(PLUGSPACE_QUEUE={"EXPORT_BUDGET": 100 * KIB, "EXPORT_TTL": 24})
+@pytest.mark.slow
 def test_an_export_that_has_expired_gives_room_to_another(redis):
     def has_room(export_id: str) -> bool:
         try:

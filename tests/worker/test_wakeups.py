@@ -20,6 +20,7 @@ def assert_woken(until_final):
     took(time.monotonic() - began, 2.5, "a task whose marker was lost")
 
 
+@pytest.mark.slow
 def test_a_marker_taken_by_a_stopping_worker_wakes_another(
     processors, crew, until_running, until_final, redis
 ):
