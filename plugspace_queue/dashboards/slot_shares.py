@@ -65,19 +65,22 @@ def slots_view(task_type: TaskType | None) -> SlotsView:
     running = [one for one in found.running if task_type in (None, one.type)]
     waiting = [one for one in found.waiting if task_type in (None, one.type)]
     tier_of = {one.organization_id: one.tier for one in (*waiting, *running)}
-    tiers = _shares(running, waiting, lambda one: one.tier, lambda name: name)
-    all_of_them = _shares(
-        running, waiting, lambda one: one.organization_id, lambda name: tier_of[name]
+    tiers, _, _ = _shares(running, waiting, lambda one: one.tier, lambda name: name)
+    shown, others, other_count = _shares(
+        running,
+        waiting,
+        lambda one: one.organization_id,
+        lambda name: tier_of[name],
+        MOST_ORGANIZATIONS,
     )
-    shown, rest = all_of_them[:MOST_ORGANIZATIONS], all_of_them[MOST_ORGANIZATIONS:]
     return SlotsView(
         running=sum(one.number for one in running),
         waiting=sum(one.number for one in waiting),
         is_cut=sum(one.number for one in found.waiting) >= MOST_WAITING,
         tiers=tiers,
         organizations=shown,
-        others=_sum(rest) if rest else None,
-        other_count=len(rest),
+        others=others,
+        other_count=other_count,
         at=found.at,
     )
 
@@ -92,35 +95,29 @@ def _shares(
     waiting: Iterable[HolderCount],
     name_of: Callable[[HolderCount], str],
     tier_of: Callable[[str], str],
-) -> list[SlotShare]:
-    """Most running first, then most waiting."""
+    most: int | None = None,
+) -> tuple[list[SlotShare], SlotShare | None, int]:
+    """Most running first, then most waiting; all after the first `most` in one, and how many."""
     runs, waits = Counter[str](), Counter[str]()
     for counts, holdings in ((runs, running), (waits, waiting)):
         for one in holdings:
             counts[name_of(one)] += one.number
-    shares = [
-        SlotShare(
+
+    def share(name: str, tier: str, names: Sequence[str]) -> SlotShare:
+        runs_here, waits_here = (sum(counts[one] for one in names) for counts in (runs, waits))
+        return SlotShare(
             name=name,
-            tier=tier_of(name),
-            running=runs[name],
-            running_percent=_percent(runs[name], runs.total()),
-            waiting=waits[name],
-            waiting_percent=_percent(waits[name], waits.total()),
+            tier=tier,
+            running=runs_here,
+            running_percent=_percent(runs_here, runs.total()),
+            waiting=waits_here,
+            waiting_percent=_percent(waits_here, waits.total()),
         )
-        for name in runs.keys() | waits.keys()
-    ]
-    return sorted(shares, key=lambda one: (-one.running, -one.waiting, one.name))
 
-
-def _sum(shares: Sequence[SlotShare]) -> SlotShare:
-    return SlotShare(
-        name="",
-        tier="",
-        running=sum(one.running for one in shares),
-        running_percent=sum(one.running_percent for one in shares),
-        waiting=sum(one.waiting for one in shares),
-        waiting_percent=sum(one.waiting_percent for one in shares),
-    )
+    order = sorted(runs.keys() | waits.keys(), key=lambda one: (-runs[one], -waits[one], one))
+    shown, rest = order[:most], order[most:] if most is not None else []
+    shares = [share(name, tier_of(name), [name]) for name in shown]
+    return shares, share("", "", rest) if rest else None, len(rest)
 
 
 def _percent(part: int, whole: int) -> int:

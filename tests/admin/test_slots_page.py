@@ -75,6 +75,18 @@ def test_further_organizations_are_one_row(root: Client):
     assert rows(page, "organization")["2 others"] == ("0", "2")
 
 
+def test_the_share_of_all_others_is_not_a_sum_of_rounded_shares():
+    for number in range(240):
+        tasks(1, f"org-{number:03}", "free", State.WAITING)
+    slot_shares.clear_cache()
+
+    others = slot_shares.slots_view(None).others
+
+    # Each of the 230 has less than half a percent.
+    assert others is not None
+    assert (others.waiting, others.waiting_percent) == (230, 96)
+
+
 def test_waiting_tasks_are_counted_up_to_a_bound(root: Client, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(slot_shares, "MOST_WAITING", 3)
     tasks(5, "kite", "free", State.WAITING)
