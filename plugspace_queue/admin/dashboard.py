@@ -149,7 +149,7 @@ class DashboardAdmin(SlotsAdmin, SinglePageAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = tenancy_queries.queue_row(task_type)
-        end_override(request, pk, row, lambda: overrides.limits_in_force(task_type))
+        end_override(request, pk, row, lambda _one: overrides.limits_in_force(task_type))
         _clear_caches()
         return redirect(QUEUE, task_type.queue_name)
 

@@ -118,7 +118,7 @@ class LimitsForm(ReasonForm):
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the differences were seen, and nobody changed the limits since."""
+        """Whether the differences were shown, and the limits did not change since."""
         data = self.cleaned_data
         return bool(data["confirmed"]) and data["seen"] == self.initial["seen"]
 

@@ -88,9 +88,7 @@ class GrantsAdmin(PageAdmin):
         row = organization_of(object_id)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        found = tenancy_queries.override_or_none(pk)
-        task_type = found.type if found else ""
-        end_override(request, pk, row, lambda: overrides.quota_in_force(row, task_type))
+        end_override(request, pk, row, lambda one: overrides.quota_in_force(row, one.type))
         return redirect(PAGE, row.pk)
 
     def _grant(self, request: HttpRequest, row: Organization, data: dict[str, Any]) -> None:

@@ -19,8 +19,8 @@ from plugspace_queue.models import Override
 from plugspace_queue.models.overrides import OverrideState
 from plugspace_queue.services import overrides
 
-Values = Callable[[], Mapping[str, Any]]
-"""Reads what is in force, to be compared for the audit."""
+ReadValues = Callable[[Override], Mapping[str, Any]]
+"""Reads what is in force where an override counts, to be compared for the audit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,9 @@ def lists_of(
     )
 
 
-def end_override(request: HttpRequest, override_id: int, owner: Model, in_force: Values) -> None:
+def end_override(
+    request: HttpRequest, override_id: int, owner: Model, in_force: ReadValues
+) -> None:
     """End one for the reason of the POST; `owner` is the row whose history says so.
 
     Raises Http404 unless the owner's page shows it.
@@ -71,13 +73,13 @@ def end_override(request: HttpRequest, override_id: int, owner: Model, in_force:
     if not form.is_valid():
         messages.error(request, _("Nothing was ended: a reason is needed."))
         return
-    before = in_force()
+    before = in_force(row)
     try:
         ended = queue_manager.end_override(row.pk)
     except QueueError as error:
         messages.error(request, error.message)
         return
-    text = overrides.audit_text([ended], before, in_force(), is_end=True)
+    text = overrides.audit_text([ended], before, in_force(row), is_end=True)
     note(request, [owner], text, form.cleaned_data["reason"])
     messages.success(request, _("Ended: %(what)s.") % {"what": f"{ended.type} {ended.said}"})
 

@@ -100,7 +100,7 @@ class Scheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """Told apart from the project's own ones in a document of the project."""
+        """A name that differs from the project's own ones in the project's document."""
         own = self.word[:1].upper() + self.word[1:]
         return self.word if is_own_document() else f"plugspace{own}"
 
